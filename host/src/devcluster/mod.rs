@@ -1,0 +1,1 @@
+//! An API server and a kubelet's volumes inside the process.

@@ -1,0 +1,1 @@
+//! The wasmtime engine, its limits and compiled artefacts.

@@ -1,0 +1,1 @@
+//! Components, loaded with the grant that they run under.

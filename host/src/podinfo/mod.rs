@@ -1,0 +1,1 @@
+//! The Downward API: what a pod knows about itself.

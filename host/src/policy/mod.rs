@@ -1,0 +1,1 @@
+//! What an extension may do: pure judgement, no I/O.

@@ -1,0 +1,1 @@
+//! The on-disk layout of a kubelet volume: the atomic writer.
