@@ -59,11 +59,11 @@ impl ApiRequest {
     pub fn parse(method: &Method, target: &str) -> Result<Self, InvalidRequest> {
         check_bytes(target)?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Self::assemble(method, Segments::parse(path)?, &Query::parse(query)?)
+        Self::assemble(method, &Segments::parse(path)?, &Query::parse(query)?)
     }
 
     /// Reads what [`PathBuilder`] put together.
-    pub(super) fn assemble(method: &Method, segments: Segments, query: &Query) -> Result<Self, InvalidRequest> {
+    pub(super) fn assemble(method: &Method, segments: &Segments, query: &Query) -> Result<Self, InvalidRequest> {
         let method_verb = MethodVerb::of(method)?;
         let shape = Shape::of(&segments.list)?;
         let verb = shape.verb(method, method_verb, query)?;
@@ -220,7 +220,7 @@ impl<'a> Shape<'a> {
             return Ok(by_method.other);
         };
         match (at.prefix, by_method.resource, at.name()) {
-            (Some("watch"), ..) => at.prefixed_watch(method, query),
+            (Some("watch"), ..) => prefixed_watch(method, query),
             (Some(prefix), ..) => Ok(prefix),
             (None, "get", None) if wants_watch(query)? == Some(true) => Ok("watch"),
             (None, "get", None) => Ok("list"),
@@ -274,16 +274,16 @@ impl Located<'_> {
         // Behind the old proxy prefix all that follows the name is the proxied path.
         self.parts.get(2).filter(|_| self.prefix != Some("proxy")).map(String::as_str)
     }
+}
 
-    /// The server watches under this prefix whatever `watch` says, and serves it for GET only.
-    fn prefixed_watch(&self, method: &Method, query: &Query) -> Result<&'static str, InvalidRequest> {
-        if method != Method::GET {
-            return Err(InvalidRequest::WatchMethod(method.to_string()));
-        }
-        match wants_watch(query)? {
-            Some(false) => Err(InvalidRequest::Watch("false".into())),
-            _ => Ok("watch"),
-        }
+/// The server watches under the old prefix whatever `watch` says, and serves it for GET only.
+fn prefixed_watch(method: &Method, query: &Query) -> Result<&'static str, InvalidRequest> {
+    if method != Method::GET {
+        return Err(InvalidRequest::WatchMethod(method.to_string()));
+    }
+    match wants_watch(query)? {
+        Some(false) => Err(InvalidRequest::Watch("false".into())),
+        _ => Ok("watch"),
     }
 }
 
