@@ -1,1 +1,5 @@
 //! Audit, metrics and tracing.
+
+mod audit;
+
+pub use audit::{Audit, AuditRecord, Decision, ToTracing, Way};
