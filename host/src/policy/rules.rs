@@ -3,7 +3,7 @@
 //! Threat: a wildcard that hands out more than its author thought of. `*` covers what is ordinary; what hands out power
 //! ([`is_power`]) is granted by name or not at all.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::ApiRequest;
 
@@ -11,22 +11,22 @@ use super::ApiRequest;
 pub(super) const ALL: &str = "*";
 
 /// One rule: the same words as a rule of Kubernetes' RBAC, and the namespaces that it holds in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// API groups; empty for the core group, `*` for all.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub api_groups: Vec<String>,
     /// Lower-case plurals, with `/` and a subresource where one is meant; `*` for all that is ordinary.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
     /// Verbs of the API, such as `get`; for paths the method in lower case.
     pub verbs: Vec<String>,
     /// Namespaces; `*` for all, for lists over all and for cluster-scoped objects.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
     /// Names of objects; empty for all.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resource_names: Vec<String>,
     /// Paths that are no resources, such as `/version`; `*` at the end covers all that begins so.
     #[serde(
