@@ -151,9 +151,7 @@ impl Cluster {
         match Root::read(&bytes).map_err(unreadable)? {
             Root::Whole(types) => Ok(Some(FetchedRoot { etag: head.headers.get(ETAG).cloned(), types })),
             // Its tag would say that the list of versions is the same, and nothing of the types in them.
-            Root::Plain(versions) => {
-                Ok(Some(FetchedRoot { etag: None, types: self.fetch_versions(versions).await? }))
-            }
+            Root::Plain(versions) => Ok(Some(FetchedRoot { etag: None, types: self.fetch_versions(versions).await? })),
         }
     }
 

@@ -94,7 +94,11 @@ pub(super) struct PlainVersion {
 impl PlainVersion {
     /// Where its document is.
     pub(super) fn path(&self) -> String {
-        if self.group.is_empty() { format!("/api/{}", self.version) } else { format!("/apis/{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        }
     }
 
     /// Reads its document, an `APIResourceList`. Subresources are entries named `pods/log` in it.
@@ -402,7 +406,15 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error() {
-        for body in ["", "{}", "[]", "404 page not found", r#"{"kind":"Status"}"#, r#"{"kind":7}"#, r#"{"kind":"APIVersions","versions":7}"#] {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "404 page not found",
+            r#"{"kind":"Status"}"#,
+            r#"{"kind":7}"#,
+            r#"{"kind":"APIVersions","versions":7}"#,
+        ] {
             assert!(Root::read(body.as_bytes()).is_err(), "{body}");
         }
     }

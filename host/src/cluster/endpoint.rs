@@ -282,8 +282,17 @@ mod tests {
     #[test]
     fn what_is_no_base_url_is_refused_without_being_repeated() {
         let table = [
-            "", "/api", "kubernetes", "ftp://host", "https://", "https://user:secret@host", "https://host?x=1", "https://host#x",
-            "https://host:99999", "https://host:", "https://host:0",
+            "",
+            "/api",
+            "kubernetes",
+            "ftp://host",
+            "https://",
+            "https://user:secret@host",
+            "https://host?x=1",
+            "https://host#x",
+            "https://host:99999",
+            "https://host:",
+            "https://host:0",
         ];
         for url in table {
             let error = Endpoint::given(url).unwrap_err();

@@ -67,7 +67,8 @@ impl Discovery {
     /// The types that a reading may mean, each in one version.
     fn candidates(&self, wanted: Wanted<'_>) -> Vec<&ResourceInfo> {
         let exact = |of: &ResourceInfo| wanted.group.is_none_or(|group| of.group == group);
-        let begun = |of: &ResourceInfo| wanted.group.is_some_and(|group| !group.is_empty() && of.group.starts_with(group));
+        let begun =
+            |of: &ResourceInfo| wanted.group.is_some_and(|group| !group.is_empty() && of.group.starts_with(group));
         let by_group: [&dyn Fn(&ResourceInfo) -> bool; 2] = [&exact, &begun];
         let by_name: [fn(&ResourceInfo, &str) -> bool; 3] = [is_named, is_short_named, is_of_kind];
         for in_group in by_group {
@@ -231,7 +232,21 @@ mod tests {
 
     #[test]
     fn what_nobody_serves_is_unknown() {
-        for name in ["", ".", "/", "//", "..", "nope", "pods.v2.", "pods.apps", "apps/pods", "v1/pods", "pods/log", "deployments.v1", "a/b/c/d"] {
+        for name in [
+            "",
+            ".",
+            "/",
+            "//",
+            "..",
+            "nope",
+            "pods.v2.",
+            "pods.apps",
+            "apps/pods",
+            "v1/pods",
+            "pods/log",
+            "deployments.v1",
+            "a/b/c/d",
+        ] {
             assert!(matches!(server().resolve(name), Err(ResolveError::Unknown { .. })), "{name}");
         }
         let long = "x".repeat(1 << 20);

@@ -113,7 +113,10 @@ mod tests {
     fn a_status_object_is_kept_whole() {
         let text = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}"#;
         let status = read(401, text);
-        assert_eq!((status.code, status.reason.as_str(), status.message.as_str()), (401, "Unauthorized", "Unauthorized"));
+        assert_eq!(
+            (status.code, status.reason.as_str(), status.message.as_str()),
+            (401, "Unauthorized", "Unauthorized")
+        );
         assert_eq!(status.body.as_deref(), Some(text.as_bytes()));
     }
 

@@ -133,9 +133,11 @@ impl Unavailable {
         use io::ErrorKind as Kind;
         match system.kind() {
             Kind::ConnectionRefused => Self::ConnectionRefused { address },
-            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown | Kind::TimedOut | Kind::AddrNotAvailable => {
-                Self::Unreachable { address, source: copy(system) }
-            }
+            Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+            | Kind::TimedOut
+            | Kind::AddrNotAvailable => Self::Unreachable { address, source: copy(system) },
             _ => Self::BrokenOff { address, detail: system.to_string() },
         }
     }
@@ -148,7 +150,9 @@ impl Unavailable {
     /// What a guest may read: which kind of failure it was, and nothing of the host's addresses, paths or credentials.
     pub fn guest_text(&self) -> &'static str {
         match self {
-            Self::Name { .. } | Self::ConnectionRefused { .. } | Self::Unreachable { .. } => "the API server cannot be reached",
+            Self::Name { .. } | Self::ConnectionRefused { .. } | Self::Unreachable { .. } => {
+                "the API server cannot be reached"
+            }
             Self::Certificate { .. } | Self::Tls { .. } => "no secure connection with the API server",
             Self::Deadline { .. } => "the API server did not answer in time",
             Self::BrokenOff { .. } | Self::Switched { .. } => "the API server broke off",
@@ -160,13 +164,14 @@ impl Unavailable {
 
 /// An error and its causes. An [`io::Error`] that wraps another is followed into it; its `source` would skip that one.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    let next = |error: &&'a (dyn Error + 'static)| -> Option<&'a (dyn Error + 'static)> {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        }
-    };
-    std::iter::successors(Some(error), next).take(MAX_CAUSES)
+    std::iter::successors(Some(error), |error| cause(*error)).take(MAX_CAUSES)
+}
+
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
 }
 
 /// The same error of the system once more; [`io::Error`] cannot be cloned.

@@ -128,10 +128,7 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = ClusterError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ClusterError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClusterError>>> {
         let polled = self.poll_inner(cx);
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.end();

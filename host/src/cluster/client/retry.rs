@@ -36,7 +36,13 @@ impl Tries {
     /// How long to wait before asking again after this answer; `None` hands the answer to the caller.
     ///
     /// 429 and 503 with `Retry-After` say that nothing was done, so any request is made again; 504 does not say so.
-    pub(super) fn after_answer(&mut self, status: StatusCode, headers: &HeaderMap, now: Instant, random: u32) -> Option<Duration> {
+    pub(super) fn after_answer(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        now: Instant,
+        random: u32,
+    ) -> Option<Duration> {
         let worth_it = match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
             StatusCode::GATEWAY_TIMEOUT => self.safe,

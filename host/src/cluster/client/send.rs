@@ -113,10 +113,12 @@ impl Cluster {
                     }
                     Duration::ZERO
                 }
-                Ok(response) => match tries.after_answer(response.status(), response.headers(), Instant::now(), random()) {
-                    None => return Ok(response),
-                    Some(wait) => wait,
-                },
+                Ok(response) => {
+                    match tries.after_answer(response.status(), response.headers(), Instant::now(), random()) {
+                        None => return Ok(response),
+                        Some(wait) => wait,
+                    }
+                }
                 // The handshake failed, so nothing was sent, and whatever it was may be sent again.
                 Err(Unavailable::Certificate { .. }) if self.renewed_roots(&transport) => Duration::ZERO,
                 Err(why) if why.broke_off() && tries.after_breaking_off() => Duration::ZERO,
