@@ -73,14 +73,7 @@ impl PathBuilder {
         for (key, value) in self.query {
             query.push(key, value)?;
         }
-        ApiRequest::assemble(
-            method,
-            Segments {
-                list,
-                trailing_slash: false,
-            },
-            &query,
-        )
+        ApiRequest::assemble(method, Segments { list, trailing_slash: false }, &query)
     }
 
     fn segments(&self) -> Result<Vec<String>, InvalidRequest> {
@@ -99,12 +92,7 @@ impl PathBuilder {
             (None, Some(subresource)) => return Err(part("name", subresource)),
             (Some(name), subresource) => {
                 list.push(segment("name", name)?);
-                list.extend(
-                    subresource
-                        .as_deref()
-                        .map(|sub| self.subresource_of(sub))
-                        .transpose()?,
-                );
+                list.extend(subresource.as_deref().map(|sub| self.subresource_of(sub)).transpose()?);
             }
             (None, None) => {}
         }
@@ -114,19 +102,12 @@ impl PathBuilder {
     /// `/namespaces/NAME/pods` would be read as the pods in that namespace, not as a subresource of it.
     fn subresource_of(&self, subresource: &str) -> Result<String, InvalidRequest> {
         let misread = self.plural == "namespaces" && !NAMESPACE_SUBRESOURCES.contains(&subresource);
-        if misread {
-            Err(part("subresource", subresource))
-        } else {
-            segment("subresource", subresource)
-        }
+        if misread { Err(part("subresource", subresource)) } else { segment("subresource", subresource) }
     }
 }
 
 fn part(what: &'static str, value: &str) -> InvalidRequest {
-    InvalidRequest::Part {
-        what,
-        value: super::shown(value),
-    }
+    InvalidRequest::Part { what, value: super::shown(value) }
 }
 
 /// Words that the server reads as something else in that place are no plurals.
@@ -135,11 +116,7 @@ fn plural(value: &str, namespaced: bool) -> Result<String, InvalidRequest> {
         "watch" | "proxy" => !namespaced,
         value => namespaced && NAMESPACE_SUBRESOURCES.contains(&value),
     };
-    if read_otherwise {
-        Err(part("resource", value))
-    } else {
-        segment("resource", value)
-    }
+    if read_otherwise { Err(part("resource", value)) } else { segment("resource", value) }
 }
 
 /// RFC 1123 label: lower-case letters, digits and inner hyphens, at most 63.
@@ -153,11 +130,7 @@ pub(super) fn is_label(value: &str) -> bool {
 }
 
 fn label(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
-    if is_label(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(part(what, value))
-    }
+    if is_label(value) { Ok(value.to_owned()) } else { Err(part(what, value)) }
 }
 
 /// RFC 1123 subdomain: labels joined by dots, at most 253.
@@ -166,11 +139,7 @@ pub(super) fn is_dns_name(value: &str) -> bool {
 }
 
 fn dns_name(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
-    if is_dns_name(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(part(what, value))
-    }
+    if is_dns_name(value) { Ok(value.to_owned()) } else { Err(part(what, value)) }
 }
 
 /// Names differ between types (`system:node` is one, `http_requests` another); all are one path segment.

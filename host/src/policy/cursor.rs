@@ -53,7 +53,17 @@ impl<'a> Cursor<'a> {
                 return Err(GrantError::new(key.place, &below(&self.field, &super::shown(&key.name)), problem));
             }
         }
+        self.refuse_doubled(fields)?;
         Ok(Fields { at: self, fields })
+    }
+
+    fn refuse_doubled(&self, fields: &[(Key, Node)]) -> Result<(), GrantError> {
+        for (index, (key, _)) in fields.iter().enumerate() {
+            if fields.iter().take(index).any(|(earlier, _)| earlier.name == key.name) {
+                return Err(GrantError::new(key.place, &below(&self.field, &key.name), Problem::Doubled));
+            }
+        }
+        Ok(())
     }
 
     /// The node as text; a number or a boolean counts as the text that was written.

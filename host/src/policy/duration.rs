@@ -114,7 +114,9 @@ mod tests {
 
     #[test]
     fn other_spellings_are_refused() {
-        for text in ["", "5", "s", "5 s", "-5s", "+5s", ".5s", "5.s", "1.2.3s", "5S", "5min", "1d", "99999999999h", "5s ", "½s"] {
+        for text in
+            ["", "5", "s", "5 s", "-5s", "+5s", ".5s", "5.s", "1.2.3s", "5S", "5min", "1d", "99999999999h", "5s ", "½s"]
+        {
             assert!(text.parse::<GoDuration>().is_err(), "{text}");
         }
     }

@@ -85,7 +85,9 @@ impl FromStr for Destination {
     fn from_str(text: &str) -> Result<Self, DestinationError> {
         let (scheme, authority) = text.split_once("://").ok_or(DestinationError::Scheme)?;
         let tls = is_tls(scheme)?;
-        if authority.contains(|letter: char| "/?#@\\%".contains(letter) || letter.is_whitespace() || letter.is_control()) {
+        if authority
+            .contains(|letter: char| "/?#@\\%".contains(letter) || letter.is_whitespace() || letter.is_control())
+        {
             return Err(DestinationError::Rest);
         }
         let (host, port) = split_port(authority);
@@ -126,7 +128,8 @@ impl FromStr for Host {
         }
         let name = text.to_ascii_lowercase();
         // Resolvers read `127.1`, `0x7f.1` and `2130706433` as addresses. No top-level domain begins with a digit.
-        let numeric = name.rsplit('.').next().is_some_and(|last| last.starts_with(|first: char| first.is_ascii_digit()));
+        let numeric =
+            name.rsplit('.').next().is_some_and(|last| last.starts_with(|first: char| first.is_ascii_digit()));
         if is_dns_name(&name) && !numeric { Ok(Self::Name(name)) } else { Err(DestinationError::Host) }
     }
 }
@@ -157,7 +160,9 @@ mod tests {
     #[test]
     fn a_destination_is_compared_whole() {
         let egress = Egress(
-            ["https://hooks.example.com", "http://10.0.0.7:8080", "https://[2001:db8::1]"].map(|text| text.parse().unwrap()).into(),
+            ["https://hooks.example.com", "http://10.0.0.7:8080", "https://[2001:db8::1]"]
+                .map(|text| text.parse().unwrap())
+                .into(),
         );
         for (scheme, host, port, permitted) in [
             ("https", "hooks.example.com", 443, true),
@@ -182,9 +187,31 @@ mod tests {
     #[test]
     fn only_scheme_host_and_port_make_a_destination() {
         for text in [
-            "", "hooks.example.com", "ftp://a", "https://", "https://a/", "https://a?x", "https://u@a", "https://*.a", "https://a:0",
-            "https://a:", "https://a:99999", "https://a:+1", "https://a:1:2", "https://127.1", "https://0x7f.1", "https://[::1",
-            "https://[a]", "https://a b", "https://a%2e", "https://-a", "https://a..b", "https://a.", "https://a_b", "https://fe80::1:443", "https://::1",
+            "",
+            "hooks.example.com",
+            "ftp://a",
+            "https://",
+            "https://a/",
+            "https://a?x",
+            "https://u@a",
+            "https://*.a",
+            "https://a:0",
+            "https://a:",
+            "https://a:99999",
+            "https://a:+1",
+            "https://a:1:2",
+            "https://127.1",
+            "https://0x7f.1",
+            "https://[::1",
+            "https://[a]",
+            "https://a b",
+            "https://a%2e",
+            "https://-a",
+            "https://a..b",
+            "https://a.",
+            "https://a_b",
+            "https://fe80::1:443",
+            "https://::1",
         ] {
             assert!(text.parse::<Destination>().is_err(), "{text}");
         }

@@ -53,11 +53,7 @@ fn unescape(value: &str) -> Option<String> {
     let mut clear = String::with_capacity(value.len());
     while let Some(letter) = letters.next() {
         match letter {
-            '\\' => clear.push(
-                letters
-                    .next()
-                    .filter(|next| ['\\', ',', '='].contains(next))?,
-            ),
+            '\\' => clear.push(letters.next().filter(|next| ['\\', ',', '='].contains(next))?),
             '=' | ',' => return None,
             _ => clear.push(letter),
         }
@@ -88,11 +84,7 @@ mod tests {
             ("status.phase=a\\,b", None),
             ("status.phase=a\\,metadata.name\\=b", None),
         ] {
-            assert_eq!(
-                named_object(selector).unwrap().as_deref(),
-                name,
-                "{selector}"
-            );
+            assert_eq!(named_object(selector).unwrap().as_deref(), name, "{selector}");
         }
     }
 

@@ -8,10 +8,11 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::{
-    CredentialsMount, CredentialsMode, Destination, Egress, GrantError, Limits, PodInfoMount, Rule,
+    CredentialsMode, CredentialsMount, Destination, Egress, GrantError, Limits, PodInfoMount, Rule,
     cursor::{Cursor, Fields},
     grant_error::Problem,
     mounts::refuse_overlap,
+    rules::in_one_line,
     tree::Node,
 };
 
@@ -140,7 +141,7 @@ struct Spec<'a> {
     component: Option<&'a ComponentPin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     podinfo: Option<&'a PodInfoMount>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "in_one_line")]
     env: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     credentials: Option<&'a CredentialsMount>,
@@ -155,7 +156,7 @@ struct Spec<'a> {
 /// The digest of the one component that a grant is for.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ComponentPin {
-    #[serde(serialize_with = "hex::serialize")]
+    #[serde(serialize_with = "digits")]
     sha256: [u8; 32],
 }
 
@@ -174,9 +175,14 @@ impl ComponentPin {
         let at = at.fields(&["sha256"])?.need("sha256")?;
         let text = at.words()?;
         let mut sha256 = [0; 32];
-        hex::decode_to_slice(text, &mut sha256).map_err(|_| at.invalid(text, "a SHA-256 digest is 64 hexadecimal digits"))?;
+        hex::decode_to_slice(text, &mut sha256)
+            .map_err(|_| at.invalid(text, "a SHA-256 digest is 64 hexadecimal digits"))?;
         Ok(Self { sha256 })
     }
+}
+
+fn digits<S: Serializer>(digest: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex::encode(digest))
 }
 
 impl fmt::Display for ComponentPin {
@@ -206,5 +212,8 @@ fn variable(at: &Cursor<'_>) -> Result<String, GrantError> {
     if text.bytes().all(|byte| byte.is_ascii_graphic() && !b"=*".contains(&byte)) {
         return Ok(text.to_owned());
     }
-    Err(at.fail(Problem::Invalid { value: super::shown(text), why: "an environment variable is granted by its name".into() }))
+    Err(at.fail(Problem::Invalid {
+        value: super::shown(text),
+        why: "an environment variable is granted by its name".into(),
+    }))
 }

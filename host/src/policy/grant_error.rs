@@ -56,6 +56,12 @@ pub enum Problem {
     /// The text is not one YAML document.
     #[error("not valid YAML: {0}")]
     Yaml(String),
+    /// A second document follows.
+    #[error("a file holds one grant; put the others into files of their own")]
+    ManyDocuments,
+    /// The field stands there twice.
+    #[error("the field is given twice")]
+    Doubled,
     /// The file is larger than any grant.
     #[error("a grant has at most {limit} bytes")]
     TooLarge {

@@ -115,16 +115,16 @@ impl Limits {
     /// The limits as a grant writes them, in the order of the fields.
     fn written(&self) -> [(&'static str, Written); 10] {
         [
-            ("memory", Written::Text(binary(self.memory))),
+            ("memory", Written::bytes(self.memory)),
             ("deadline", Written::Text(GoDuration(self.deadline).to_string())),
             ("cpu", Written::Text(GoDuration(self.cpu).to_string())),
-            ("requestsPerSecond", Written::Number(self.requests_per_second)),
-            ("burst", Written::Number(self.burst)),
-            ("inFlight", Written::Number(self.in_flight)),
-            ("responseBytes", Written::Text(binary(self.response_bytes))),
-            ("watches", Written::Number(self.watches)),
-            ("handles", Written::Number(self.handles)),
-            ("logBytesPerSecond", Written::Text(binary(self.log_bytes_per_second))),
+            ("requestsPerSecond", Written::Number(self.requests_per_second.into())),
+            ("burst", Written::Number(self.burst.into())),
+            ("inFlight", Written::Number(self.in_flight.into())),
+            ("responseBytes", Written::bytes(self.response_bytes)),
+            ("watches", Written::Number(self.watches.into())),
+            ("handles", Written::Number(self.handles.into())),
+            ("logBytesPerSecond", Written::bytes(self.log_bytes_per_second)),
         ]
     }
 }
@@ -134,7 +134,14 @@ impl Limits {
 #[serde(untagged)]
 enum Written {
     Text(String),
-    Number(u32),
+    Number(u64),
+}
+
+impl Written {
+    /// A plain number where no suffix fits, so that it needs no quotes.
+    fn bytes(bytes: u64) -> Self {
+        if bytes.is_multiple_of(1024) && bytes > 0 { Self::Text(binary(bytes)) } else { Self::Number(bytes) }
+    }
 }
 
 impl Serialize for Limits {
@@ -173,7 +180,10 @@ fn time(at: &Cursor<'_>) -> Result<Duration, GrantError> {
 fn binary(bytes: u64) -> String {
     let suffixes = [("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
     let exact = |(_, shift): &(&str, u32)| bytes > 0 && bytes.trailing_zeros() >= *shift;
-    suffixes.into_iter().find(exact).map_or_else(|| bytes.to_string(), |(name, shift)| format!("{}{name}", bytes >> shift))
+    suffixes
+        .into_iter()
+        .find(exact)
+        .map_or_else(|| bytes.to_string(), |(name, shift)| format!("{}{name}", bytes >> shift))
 }
 
 #[cfg(test)]
@@ -190,7 +200,9 @@ mod tests {
 
     #[test]
     fn bytes_print_with_the_largest_exact_suffix() {
-        for (bytes, text) in [(0, "0"), (1, "1"), (1000, "1000"), (1024, "1Ki"), (64 << 20, "64Mi"), (1536, "1536"), (3 << 30, "3Gi")] {
+        for (bytes, text) in
+            [(0, "0"), (1, "1"), (1000, "1000"), (1024, "1Ki"), (64 << 20, "64Mi"), (1536, "1536"), (3 << 30, "3Gi")]
+        {
             assert_eq!(binary(bytes), text);
         }
     }

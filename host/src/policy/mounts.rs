@@ -8,11 +8,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-use super::{
-    GrantError,
-    cursor::Cursor,
-    grant_error::Problem,
-};
+use super::{GrantError, cursor::Cursor, grant_error::Problem};
 
 /// Where the Downward API volume is mounted when the grant does not say.
 pub const PODINFO_PATH: &str = "/etc/podinfo";
@@ -50,7 +46,9 @@ impl MountPath {
 
     /// Whether one path is the other or lies below it.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let below = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         below(&self.0, &other.0) || below(&other.0, &self.0)
     }
 }
@@ -179,14 +177,21 @@ impl Serialize for CredentialsMount {
 /// The path of a file in the volume, as the pod spec's `items` allow it: relative, no `..`, not beginning with `..`.
 fn item(at: &Cursor<'_>) -> Result<String, GrantError> {
     let path = at.words()?;
-    if is_relative_path(path) && !path.starts_with("..") && !path.contains(|letter: char| letter.is_control() || letter == '\\') {
+    if is_relative_path(path)
+        && !path.starts_with("..")
+        && !path.contains(|letter: char| letter.is_control() || letter == '\\')
+    {
         return Ok(path.to_owned());
     }
     Err(at.invalid(path, "an item is the relative path of a file in the volume"))
 }
 
 /// Refuses two mounts of which one covers the other.
-pub(super) fn refuse_overlap(podinfo: &Cursor<'_>, mount: &PodInfoMount, credentials: &CredentialsMount) -> Result<(), GrantError> {
+pub(super) fn refuse_overlap(
+    podinfo: &Cursor<'_>,
+    mount: &PodInfoMount,
+    credentials: &CredentialsMount,
+) -> Result<(), GrantError> {
     let both = credentials.mode != CredentialsMode::None;
     if both && mount.mount_path.overlaps(&credentials.mount_path) {
         return Err(podinfo.fail(Problem::Invalid {
@@ -207,7 +212,8 @@ mod tests {
         for path in ["/etc/podinfo", "/a", "/a/", "/etc/pod info", "/..data"] {
             assert!(path.parse::<MountPath>().is_ok(), "{path}");
         }
-        for path in ["", "/", "//", "etc", "/a//b", "/a/./b", "/a/../b", "/..", "/a\\b", "/a:b", "/a\nb", "./a", "/a//"] {
+        for path in ["", "/", "//", "etc", "/a//b", "/a/./b", "/a/../b", "/..", "/a\\b", "/a:b", "/a\nb", "./a", "/a//"]
+        {
             assert!(path.parse::<MountPath>().is_err(), "{path}");
         }
     }

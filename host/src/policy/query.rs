@@ -14,11 +14,7 @@ use super::InvalidRequest;
 pub const MAX_PARAMETERS: usize = 64;
 
 /// All but RFC 3986's unreserved characters is encoded: no reader then has a delimiter to disagree about.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The decoded parameters of a query, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,9 +34,7 @@ impl Query {
     /// Adds one parameter, given in clear.
     pub(super) fn push(&mut self, key: String, value: String) -> Result<(), InvalidRequest> {
         if self.0.len() >= MAX_PARAMETERS {
-            return Err(InvalidRequest::TooManyParameters {
-                limit: MAX_PARAMETERS,
-            });
+            return Err(InvalidRequest::TooManyParameters { limit: MAX_PARAMETERS });
         }
         if key.is_empty() {
             return Err(InvalidRequest::Nameless);
@@ -54,20 +48,13 @@ impl Query {
 
     /// The value of the first parameter of this name, which is the one that the server takes.
     pub(super) fn first(&self, key: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// Refuses a name that stands twice, except those that are lists on the server.
     pub(super) fn refuse_doubled(&self, lists: &[&str]) -> Result<(), InvalidRequest> {
         for (index, (key, _)) in self.0.iter().enumerate() {
-            let doubled = self
-                .0
-                .iter()
-                .skip(index.saturating_add(1))
-                .any(|(other, _)| other == key);
+            let doubled = self.0.iter().skip(index.saturating_add(1)).any(|(other, _)| other == key);
             if doubled && !lists.contains(&key.as_str()) {
                 return Err(InvalidRequest::Doubled(super::shown(key)));
             }
@@ -92,15 +79,8 @@ fn decode(raw: &str) -> Result<String, InvalidRequest> {
     if !escapes_are_whole(raw) {
         return Err(broken());
     }
-    let spaced: Cow<'_, str> = if raw.contains('+') {
-        raw.replace('+', " ").into()
-    } else {
-        raw.into()
-    };
-    percent_decode_str(&spaced)
-        .decode_utf8()
-        .map(Cow::into_owned)
-        .map_err(|_| broken())
+    let spaced: Cow<'_, str> = if raw.contains('+') { raw.replace('+', " ").into() } else { raw.into() };
+    percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned).map_err(|_| broken())
 }
 
 /// Whether each `%` is followed by two hexadecimal digits.
@@ -129,10 +109,7 @@ mod tests {
             ("&&", ""),
             ("watch", "?watch="),
             ("w%61tch=1", "?watch=1"),
-            (
-                "labelSelector=a%3Db,c+in+(d)",
-                "?labelSelector=a%3Db%2Cc%20in%20%28d%29",
-            ),
+            ("labelSelector=a%3Db,c+in+(d)", "?labelSelector=a%3Db%2Cc%20in%20%28d%29"),
             ("a=1&a=2", "?a=1&a=2"),
             ("x=%F0%9F%A6%80", "?x=%F0%9F%A6%80"),
             ("x=a=b", "?x=a%3Db"),
@@ -143,9 +120,7 @@ mod tests {
 
     #[test]
     fn broken_spellings_are_refused() {
-        for raw in [
-            "a=%", "a=%2", "a=%zz", "%=1", "a=%ff", "=1", "a=%0d%0a", "a=%00", "%0a=1",
-        ] {
+        for raw in ["a=%", "a=%2", "a=%zz", "%=1", "a=%ff", "=1", "a=%0d%0a", "a=%00", "%0a=1"] {
             assert!(canonical(raw).is_err(), "{raw}");
         }
     }
@@ -153,21 +128,13 @@ mod tests {
     #[test]
     fn more_parameters_than_the_limit_are_refused() {
         let raw = vec!["a=1"; MAX_PARAMETERS + 1].join("&");
-        assert_eq!(
-            canonical(&raw),
-            Err(InvalidRequest::TooManyParameters {
-                limit: MAX_PARAMETERS
-            })
-        );
+        assert_eq!(canonical(&raw), Err(InvalidRequest::TooManyParameters { limit: MAX_PARAMETERS }));
     }
 
     #[test]
     fn only_lists_may_be_doubled() {
         let query = Query::parse("command=a&command=b").unwrap();
         assert_eq!(query.refuse_doubled(&["command"]), Ok(()));
-        assert_eq!(
-            query.refuse_doubled(&[]),
-            Err(InvalidRequest::Doubled("command".into()))
-        );
+        assert_eq!(query.refuse_doubled(&[]), Err(InvalidRequest::Doubled("command".into())));
     }
 }

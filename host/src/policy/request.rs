@@ -7,7 +7,7 @@
 use http::Method;
 
 use super::{
-    InvalidRequest, PathBuilder, field_selector::named_object, query::Query, segments::Segments,
+    InvalidRequest, PathBuilder, build::is_label, field_selector::named_object, query::Query, segments::Segments,
 };
 
 /// The longest target, path and query together, in bytes. Proxies and servers commonly stop at 8 KiB; the longest that the
@@ -63,11 +63,7 @@ impl ApiRequest {
     }
 
     /// Reads what [`PathBuilder`] put together.
-    pub(super) fn assemble(
-        method: &Method,
-        segments: Segments,
-        query: &Query,
-    ) -> Result<Self, InvalidRequest> {
+    pub(super) fn assemble(method: &Method, segments: Segments, query: &Query) -> Result<Self, InvalidRequest> {
         let method_verb = MethodVerb::of(method)?;
         let shape = Shape::of(&segments.list)?;
         let verb = shape.verb(method, method_verb, query)?;
@@ -82,13 +78,7 @@ impl ApiRequest {
         if target.len() > MAX_TARGET {
             return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
         }
-        Ok(Self {
-            method: method.clone(),
-            verb,
-            resource,
-            target,
-            path_length,
-        })
+        Ok(Self { method: method.clone(), verb, resource, target, path_length })
     }
 
     /// Starts to build a request from typed parts.
@@ -146,14 +136,9 @@ fn check_bytes(target: &str) -> Result<(), InvalidRequest> {
     }
     let query_at = target.find('?').unwrap_or(target.len());
     // Go drops a parameter with a `;` in it, other readers split at it.
-    let odd = |at: usize, byte: u8| {
-        !byte.is_ascii_graphic() || b"\\\"<>".contains(&byte) || (byte == b';' && at > query_at)
-    };
-    match target
-        .bytes()
-        .enumerate()
-        .find(|(at, byte)| odd(*at, *byte))
-    {
+    let odd =
+        |at: usize, byte: u8| !byte.is_ascii_graphic() || b"\\\"<>".contains(&byte) || (byte == b';' && at > query_at);
+    match target.bytes().enumerate().find(|(at, byte)| odd(*at, *byte)) {
         Some((at, byte)) => Err(InvalidRequest::Byte { byte, at }),
         None => Ok(()),
     }
@@ -201,20 +186,25 @@ impl<'a> Shape<'a> {
     fn of(segments: &'a [String]) -> Result<Self, InvalidRequest> {
         let (group, version, rest) = match segments {
             [api, version, rest @ ..] if api == "api" && !rest.is_empty() => ("", version, rest),
-            [apis, group, version, rest @ ..] if apis == "apis" && !rest.is_empty() => {
-                (group.as_str(), version, rest)
-            }
-            _ => return Ok(Self::Other),
+            [apis, group, version, rest @ ..] if apis == "apis" && !rest.is_empty() => (group.as_str(), version, rest),
+            _ => return Self::other(segments),
         };
         let (prefix, rest) = strip_prefix(rest)?;
         let (namespace, parts) = split_namespace(rest);
-        Ok(Self::Resource(Located {
-            group,
-            version,
-            prefix,
-            namespace,
-            parts,
-        }))
+        // No namespace has another name, and a rule's `$(VARIABLE)` that was never filled in must match none.
+        if let Some(odd) = namespace.filter(|name| !is_label(name)) {
+            return Err(InvalidRequest::Part { what: "namespace", value: super::shown(odd) });
+        }
+        let located = Located { group, version, prefix, namespace, parts };
+        located.refuse_patterns()?;
+        Ok(Self::Resource(located))
+    }
+
+    fn other(segments: &[String]) -> Result<Self, InvalidRequest> {
+        match segments.iter().find(|part| part.contains('*')) {
+            Some(part) => Err(InvalidRequest::Part { what: "path", value: super::shown(part) }),
+            None => Ok(Self::Other),
+        }
     }
 
     /// Whether somebody other than the API server reads the rest of the path and the query.
@@ -225,12 +215,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    fn verb(
-        &self,
-        method: &Method,
-        by_method: MethodVerb,
-        query: &Query,
-    ) -> Result<&'static str, InvalidRequest> {
+    fn verb(&self, method: &Method, by_method: MethodVerb, query: &Query) -> Result<&'static str, InvalidRequest> {
         let Self::Resource(at) = self else {
             return Ok(by_method.other);
         };
@@ -244,11 +229,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    fn into_resource(
-        self,
-        verb: &str,
-        query: &Query,
-    ) -> Result<Option<ResourcePath>, InvalidRequest> {
+    fn into_resource(self, verb: &str, query: &Query) -> Result<Option<ResourcePath>, InvalidRequest> {
         let Self::Resource(at) = self else {
             return Ok(None);
         };
@@ -269,24 +250,33 @@ impl<'a> Shape<'a> {
 }
 
 impl Located<'_> {
+    /// A star is a pattern in a rule and must not be one in the rule that a refusal names. Only the metrics APIs use it, in
+    /// the place of a name.
+    fn refuse_patterns(&self) -> Result<(), InvalidRequest> {
+        let resource = self.parts.first().map(String::as_str);
+        let named = [
+            ("group", Some(self.group)),
+            ("version", Some(self.version)),
+            ("resource", resource),
+            ("subresource", self.subresource()),
+        ];
+        match named.into_iter().find_map(|(what, part)| Some((what, part.filter(|part| part.contains('*'))?))) {
+            Some((what, part)) => Err(InvalidRequest::Part { what, value: super::shown(part) }),
+            None => Ok(()),
+        }
+    }
+
     fn name(&self) -> Option<&str> {
         self.parts.get(1).map(String::as_str)
     }
 
     fn subresource(&self) -> Option<&str> {
         // Behind the old proxy prefix all that follows the name is the proxied path.
-        self.parts
-            .get(2)
-            .filter(|_| self.prefix != Some("proxy"))
-            .map(String::as_str)
+        self.parts.get(2).filter(|_| self.prefix != Some("proxy")).map(String::as_str)
     }
 
     /// The server watches under this prefix whatever `watch` says, and serves it for GET only.
-    fn prefixed_watch(
-        &self,
-        method: &Method,
-        query: &Query,
-    ) -> Result<&'static str, InvalidRequest> {
+    fn prefixed_watch(&self, method: &Method, query: &Query) -> Result<&'static str, InvalidRequest> {
         if method != Method::GET {
             return Err(InvalidRequest::WatchMethod(method.to_string()));
         }
@@ -312,9 +302,7 @@ fn strip_prefix(rest: &[String]) -> Result<(Option<&'static str>, &[String]), In
 fn split_namespace(rest: &[String]) -> (Option<&str>, &[String]) {
     match rest {
         [first, namespace, after @ ..] if first == "namespaces" => match after.first() {
-            Some(next) if !NAMESPACE_SUBRESOURCES.contains(&next.as_str()) => {
-                (Some(namespace), after)
-            }
+            Some(next) if !NAMESPACE_SUBRESOURCES.contains(&next.as_str()) => (Some(namespace), after),
             _ => (Some(namespace), rest),
         },
         _ => (None, rest),

@@ -68,7 +68,10 @@ impl Rule {
             verbs: fields.need("verbs")?.each(|at| at.one_of(VERBS).map(str::to_owned))?,
             namespaces: fields.read("namespaces", |at| at.each(namespace))?.unwrap_or_else(own),
             // RBAC's own rules write an empty list for "all names", and so does the design of the grant.
-            resource_names: fields.get("resourceNames").filter(|at| !at.is_empty_list()).map_or(Ok(Vec::new()), |at| at.each(name))?,
+            resource_names: fields
+                .get("resourceNames")
+                .filter(|at| !at.is_empty_list())
+                .map_or(Ok(Vec::new()), |at| at.each(name))?,
             non_resource_urls: Vec::new(),
         })
     }
@@ -85,12 +88,16 @@ fn group(at: &Cursor<'_>) -> Result<String, GrantError> {
 fn resource(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
     let (plural, subresource) = text.split_once('/').map_or((text, None), |(plural, sub)| (plural, Some(sub)));
-    let plain = |part: &str| segments::check(part).is_ok() && !part.contains([':', '*']) && !part.contains(|c: char| c.is_ascii_uppercase());
+    let plain = |part: &str| {
+        segments::check(part).is_ok() && !part.contains([':', '*']) && !part.contains(|c: char| c.is_ascii_uppercase())
+    };
     if !(plural == ALL || plain(plural)) || !subresource.is_none_or(plain) {
         return Err(at.invalid(text, "a resource is a lower-case plural such as `pods`, `pods/log`, `*/scale`, or `*`"));
     }
     if plural == ALL && is_power("", subresource, "") {
-        return Err(at.invalid(text, "a wildcard never covers what hands out power; name the resource, such as `pods/exec`"));
+        return Err(
+            at.invalid(text, "a wildcard never covers what hands out power; name the resource, such as `pods/exec`")
+        );
     }
     Ok(text.to_owned())
 }
@@ -115,7 +122,9 @@ fn path(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
     let fixed = text.strip_suffix(ALL).unwrap_or(text);
     let inner = fixed.strip_prefix('/').map(|inner| inner.strip_suffix('/').unwrap_or(inner));
-    let plain = |inner: &str| inner.is_empty() || inner.split('/').all(|part| segments::check(part).is_ok() && !part.contains(ALL));
+    let plain = |inner: &str| {
+        inner.is_empty() || inner.split('/').all(|part| segments::check(part).is_ok() && !part.contains(ALL))
+    };
     if text == ALL || inner.is_some_and(plain) {
         return Ok(text.to_owned());
     }

@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{MergeKeyPolicy, Options, Spanned};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Error, MergeKeyPolicy, Options, Spanned};
 
 use super::{GrantError, grant_error::Problem};
 
@@ -69,7 +70,7 @@ impl Node {
         }
         let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
             let place = error.location().map(Place::from).unwrap_or_default();
-            GrantError::new(place, "", Problem::Yaml(error.without_snippet().to_string()))
+            GrantError::new(place, "", reason(&error))
         })?;
         Ok(Self::from_raw(raw, text))
     }
@@ -99,8 +100,21 @@ fn written_at(location: serde_saphyr::Location, text: &str) -> Option<String> {
     text.get(start..end).map(|written| written.trim().to_owned()).filter(|written| !written.is_empty())
 }
 
+/// The parser's words, without the place, which the error names already.
+fn reason(error: &Error) -> Problem {
+    match error.without_snippet() {
+        Error::MultipleDocuments { .. } => Problem::ManyDocuments,
+        other => {
+            let said = other.to_string();
+            Problem::Yaml(said.rsplit_once(" at line ").map_or(said.as_str(), |(reason, _)| reason).to_owned())
+        }
+    }
+}
+
 fn options() -> Options {
     let mut options = Options::default();
+    // `Cursor::fields` refuses them, with the field's name.
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
     options.merge_keys = MergeKeyPolicy::Error;
     options.strict_booleans = true;
     options.reject_unsupported_tags = true;
@@ -166,12 +180,9 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-        let mut fields: Vec<(Spanned<String>, Spanned<Raw>)> = Vec::new();
-        while let Some((key, value)) = map.next_entry::<Spanned<String>, Spanned<Raw>>()? {
-            if fields.iter().any(|(earlier, _)| earlier.value == key.value) {
-                return Err(A::Error::custom(format!("the field `{}` stands twice", key.value)));
-            }
-            fields.push((key, value));
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
         }
         Ok(Raw::Map(fields))
     }

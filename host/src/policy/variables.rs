@@ -45,7 +45,12 @@ impl Grant {
     /// [`ResolveError`] when a variable has no value, or its value makes no name (an empty one, `*`, or one with a slash).
     pub fn resolve(mut self, value_of: impl Fn(&str) -> Option<String>) -> Result<Self, ResolveError> {
         for (index, rule) in self.api.iter_mut().enumerate() {
-            resolve_all(&mut rule.namespaces, &value_of, |name| name == ALL || is_label(name), || format!("spec.api[{index}].namespaces"))?;
+            resolve_all(
+                &mut rule.namespaces,
+                &value_of,
+                |name| name == ALL || is_label(name),
+                || format!("spec.api[{index}].namespaces"),
+            )?;
             resolve_all(&mut rule.resource_names, &value_of, is_name, || format!("spec.api[{index}].resourceNames"))?;
         }
         Ok(self)
@@ -64,7 +69,11 @@ fn resolve_all(
 ) -> Result<(), ResolveError> {
     for (index, text) in texts.iter_mut().enumerate().filter(|(_, text)| text.contains("$(")) {
         let field = || format!("{}[{index}]", field());
-        let value = fill(text, value_of).map_err(|variable| ResolveError::Unknown { field: field(), text: text.clone(), variable })?;
+        let value = fill(text, value_of).map_err(|variable| ResolveError::Unknown {
+            field: field(),
+            text: text.clone(),
+            variable,
+        })?;
         if value == ALL || !valid(&value) {
             return Err(ResolveError::Invalid { field: field(), text: text.clone(), value: super::shown(&value) });
         }
@@ -111,5 +120,7 @@ pub(super) fn is_template(text: &str, valid: impl Fn(&str) -> bool) -> bool {
     if !text.contains('$') {
         return valid(text);
     }
-    parts(text).is_some_and(|_| fill(text, &|_| Some("v".to_owned())).is_ok_and(|filled| !filled.contains('$') && valid(&filled)))
+    parts(text).is_some_and(|_| {
+        fill(text, &|_| Some("v".to_owned())).is_ok_and(|filled| !filled.contains('$') && valid(&filled))
+    })
 }
