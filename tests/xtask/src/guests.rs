@@ -213,7 +213,7 @@ mod tests {
             );
         }
         assert_eq!(name_of(Path::new("README.md")), None);
-        assert_eq!(name_of(Path::new("src")), None);
+        assert_eq!(name_of(Path::new("no-such-folder")), None);
         Ok(())
     }
 
