@@ -7,7 +7,11 @@
 use http::Method;
 
 use super::{
-    InvalidRequest, PathBuilder, build::is_label, field_selector::named_object, query::Query, segments::Segments,
+    InvalidRequest, PathBuilder,
+    build::{is_dns_name, is_label},
+    field_selector::named_object,
+    query::Query,
+    segments::Segments,
 };
 
 /// The longest target, path and query together, in bytes. Proxies and servers commonly stop at 8 KiB; the longest that the
@@ -191,12 +195,8 @@ impl<'a> Shape<'a> {
         };
         let (prefix, rest) = strip_prefix(rest)?;
         let (namespace, parts) = split_namespace(rest);
-        // No namespace has another name, and a rule's `$(VARIABLE)` that was never filled in must match none.
-        if let Some(odd) = namespace.filter(|name| !is_label(name)) {
-            return Err(InvalidRequest::Part { what: "namespace", value: super::shown(odd) });
-        }
         let located = Located { group, version, prefix, namespace, parts };
-        located.refuse_patterns()?;
+        located.check()?;
         Ok(Self::Resource(located))
     }
 
@@ -250,18 +250,20 @@ impl<'a> Shape<'a> {
 }
 
 impl Located<'_> {
-    /// A star is a pattern in a rule and must not be one in the rule that a refusal names. Only the metrics APIs use it, in
-    /// the place of a name.
-    fn refuse_patterns(&self) -> Result<(), InvalidRequest> {
+    /// Refuses parts that no server has and that would say something else in a rule: `$(VARIABLE)` as a namespace, or a
+    /// star, which only the metrics APIs use, in the place of a name.
+    fn check(&self) -> Result<(), InvalidRequest> {
+        let plain = |part: Option<&str>| part.is_none_or(|part| !part.contains('*'));
         let resource = self.parts.first().map(String::as_str);
-        let named = [
-            ("group", Some(self.group)),
-            ("version", Some(self.version)),
-            ("resource", resource),
-            ("subresource", self.subresource()),
+        let checked = [
+            ("group", Some(self.group), self.group.is_empty() || is_dns_name(self.group)),
+            ("version", Some(self.version), is_label(self.version)),
+            ("namespace", self.namespace, self.namespace.is_none_or(is_label)),
+            ("resource", resource, plain(resource)),
+            ("subresource", self.subresource(), plain(self.subresource())),
         ];
-        match named.into_iter().find_map(|(what, part)| Some((what, part.filter(|part| part.contains('*'))?))) {
-            Some((what, part)) => Err(InvalidRequest::Part { what, value: super::shown(part) }),
+        match checked.into_iter().find(|(.., valid)| !valid) {
+            Some((what, part, _)) => Err(InvalidRequest::Part { what, value: super::shown(part.unwrap_or_default()) }),
             None => Ok(()),
         }
     }

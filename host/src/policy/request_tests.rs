@@ -15,7 +15,7 @@ fn judged(request: &ApiRequest) -> String {
     let Some(path) = request.resource() else { return format!("{} {}", request.verb(), request.path()) };
     let or_dash = |part: &Option<String>| part.clone().unwrap_or_else(|| "-".into());
     let (group, version, resource) = (&path.group, &path.version, &path.resource);
-    let subresource = path.subresource.iter().map(|sub| format!("/{sub}")).collect::<String>();
+    let subresource = path.subresource.as_ref().map(|sub| format!("/{sub}")).unwrap_or_default();
     let (namespace, name) = (or_dash(&path.namespace), or_dash(&path.name));
     format!("{} {group}/{version} {resource}{subresource} {namespace} {name}", request.verb())
 }
