@@ -146,7 +146,9 @@ fn the_limit_holds_when_many_threads_ask_at_once() {
         }
     };
     let threads: Vec<_> = (0..8).map(|_| thread::spawn(worker(gate.clone()))).collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!((gate.in_flight(), kept.take().len()), (0, 8 * 500));
 }
 
