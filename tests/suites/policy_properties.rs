@@ -297,6 +297,20 @@ proptest! {
     }
 
     #[test]
+    fn the_query_of_a_collection_is_judged_as_the_server_reads_it(
+        method in select(&["GET", "GET", "HEAD", "DELETE"][..]),
+        path in select(&["/api/v1/pods", "/api/v1/namespaces/demo/pods", "/apis/apps/v1/watch/deployments", "/api/v1/namespaces"][..]),
+        query in queries(),
+    ) {
+        let raw = path.to_owned() + &query;
+        if let Some(request) = parse(method, &raw) {
+            let reading = Some(judged(&request));
+            prop_assert_eq!(&server::read(method, request.target()), &reading, "sent: {}", request.target());
+            prop_assert_eq!(&server::read(method, &raw), &reading, "asked: {}", raw);
+        }
+    }
+
+    #[test]
     fn what_is_sent_is_canonical(method in methods(), path in paths(), query in queries()) {
         if let Some(request) = parse(method, &(path + &query)) {
             prop_assert_eq!(parse(method, request.target()), Some(request.clone()));
