@@ -53,6 +53,13 @@ impl<T: ?Sized> Cached<T> {
         }
     }
 
+    /// Has the next user read again; the last good value stays in use should that fail.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if let Some(kept) = self.kept.as_mut() {
+            kept.due = now;
+        }
+    }
+
     /// Forgets the reading with this number; a later one stays.
     pub(super) fn drop_order(&mut self, order: u64) {
         if self.kept.as_ref().is_some_and(|kept| kept.order == order) {

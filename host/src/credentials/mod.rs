@@ -195,6 +195,12 @@ impl ServiceAccount {
         })
     }
 
+    /// Has the next [`ServiceAccount::ca_pem`] read the file again, because a server's certificate did not come from the
+    /// authorities in memory: they may have been replaced since.
+    pub fn expire_ca(&self) {
+        lock(&self.shared.ca).expire((self.shared.clock)());
+    }
+
     fn path(&self, file: &str) -> PathBuf {
         self.shared.dir.join(file)
     }
