@@ -224,6 +224,8 @@ fn options() -> serde_saphyr::Options {
 fn syntax_error(error: &serde_saphyr::Error, file: Arc<str>) -> ManifestError {
     let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
     let message = error.without_snippet().to_string();
+    let said = format!(" at line {line}, column {column}");
+    let message = message.strip_suffix(&said).unwrap_or(&message);
     // The words that kubectl's users know for the same fault.
     let message = message.replace("simple key expected ':'", "could not find expected ':'");
     ManifestError::Syntax { place: Place { file, line, column }, message }
