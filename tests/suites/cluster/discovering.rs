@@ -15,7 +15,8 @@ fn recorded(name: &str) -> Vec<Step> {
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let (status, headers) = head.split_once("\r\n").unwrap();
     let framing = |line: &&str| !line.starts_with("Transfer-Encoding") && !line.starts_with("Content-Length");
-    let headers: String = headers.lines().filter(framing).map(|line| format!("{line}\r\n")).collect();
+    let kept: Vec<_> = headers.lines().filter(framing).chain([""]).collect();
+    let headers = kept.join("\r\n");
     if status.contains("304") {
         return vec![Step::Send(format!("{status}\r\n{headers}\r\n").into_bytes())];
     }

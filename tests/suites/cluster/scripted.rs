@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
 /// One thing to do in answer to a request.
-pub enum Step {
+pub(crate) enum Step {
     /// Sends these bytes.
     Send(Vec<u8>),
     /// Sends these bytes again and again until the client hangs up.
@@ -29,11 +29,11 @@ pub enum Step {
 }
 
 /// What to do for the nth request (from 0) with this head.
-pub type Script = dyn Fn(usize, &str) -> Vec<Step> + Send + Sync;
+pub(crate) type Script = dyn Fn(usize, &str) -> Vec<Step> + Send + Sync;
 
 /// The server. It stops when dropped.
-pub struct Scripted {
-    pub url: String,
+pub(crate) struct Scripted {
+    pub(crate) url: String,
     shared: Arc<Shared>,
     hung_up: watch::Receiver<usize>,
     task: AbortHandle,
@@ -49,12 +49,12 @@ struct Shared {
 
 impl Scripted {
     /// Without TLS.
-    pub async fn plain(script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn plain(script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static) -> Self {
         Self::start(Box::new(script), None).await
     }
 
     /// With a certificate of `authority` for 127.0.0.1.
-    pub async fn tls(authority: &Authority, script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn tls(authority: &Authority, script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static) -> Self {
         Self::start(Box::new(script), Some(Mutex::new(authority.acceptor("127.0.0.1")))).await
     }
 
@@ -76,21 +76,21 @@ impl Scripted {
     }
 
     /// From now on shows this certificate to new connections.
-    pub fn present(&self, acceptor: TlsAcceptor) {
+    pub(crate) fn present(&self, acceptor: TlsAcceptor) {
         *self.shared.tls.as_ref().unwrap().lock().unwrap() = acceptor;
     }
 
     /// The heads of all requests so far, in lower case.
-    pub fn heads(&self) -> Vec<String> {
+    pub(crate) fn heads(&self) -> Vec<String> {
         self.shared.heads.lock().unwrap().clone()
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Waits until a client has hung up on an answer that was not over.
-    pub async fn hung_up(&mut self) {
+    pub(crate) async fn hung_up(&mut self) {
         let waiting = self.hung_up.wait_for(|count| *count > 0);
         tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the client hangs up").unwrap();
     }
@@ -184,23 +184,23 @@ fn content_length(head: &str) -> usize {
 }
 
 /// An answer with a body of known length.
-pub fn answer(status: &str, headers: &str, body: &str) -> Vec<Step> {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Vec<Step> {
     let length = body.len();
     vec![Step::Send(format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes())]
 }
 
-pub fn ok(body: &str) -> Vec<Step> {
+pub(crate) fn ok(body: &str) -> Vec<Step> {
     answer("200 OK", "Content-Type: application/json\r\n", body)
 }
 
 /// A CA that signs a server's certificates.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -208,12 +208,12 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    pub fn pem(&self) -> &str {
+    pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
 
     /// Serves with a new certificate for this name.
-    pub fn acceptor(&self, name: &str) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, name: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
