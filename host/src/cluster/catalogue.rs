@@ -20,7 +20,7 @@ use crate::gate::{Permit, Refusal, Way};
 use crate::policy::ApiRequest;
 
 /// How long discovery is used without asking whether it still holds. A check costs two small answers (304).
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_mins(1);
 /// How long after looking for an unknown name the server is not asked for another: a guest that asks for nonsense in a
 /// loop costs two requests a second.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
