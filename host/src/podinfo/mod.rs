@@ -1,1 +1,3 @@
 //! The Downward API: what a pod knows about itself.
+
+pub mod syntax;
