@@ -178,11 +178,8 @@ impl Api {
             return Err(ApiError::bad_request(message));
         };
         let who = Identity::admin();
-        let writer = Writer {
-            manager: "devcluster".to_owned(),
-            subresource: String::new(),
-            api_version: of.api_version(),
-        };
+        let writer =
+            Writer { manager: "devcluster".to_owned(), subresource: String::new(), api_version: of.api_version() };
         let origin = Origin { who: &who, writer, dry_run: false, keep_status: true };
         let namespace = match value["metadata"]["namespace"].as_str() {
             _ if !of.namespaced => "",
