@@ -1,1 +1,250 @@
 //! The only maker of a permit.
+//!
+//! Threat: a request that reaches the API server without having been judged, metered and recorded. The API client takes a
+//! [`Permit`] by value, a permit is made by [`Gate::admit`] alone, and it is recorded exactly once when it is dropped,
+//! however the request ended. Nobody else can make one:
+//!
+//! ```compile_fail,E0451
+//! # fn forge(gate: attache::gate::Gate, request: attache::policy::ApiRequest, real: attache::gate::Permit) {
+//! let forged = attache::gate::Permit { gate, request, ..real };
+//! # }
+//! ```
+//!
+//! or send two requests with one:
+//!
+//! ```compile_fail,E0599
+//! # fn twice(permit: attache::gate::Permit) {
+//! let again = permit.clone();
+//! # }
+//! ```
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use governor::clock::Clock;
+use governor::{DefaultDirectRateLimiter, Quota};
+use http::Method;
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::policy::{ApiRequest, Grant, InvalidRequest, Limits, Rule, Verdict};
+use crate::telemetry::{Audit, AuditRecord, Decision};
+
+pub use crate::telemetry::Way;
+
+/// The name of the host itself in records.
+const HOST: &str = "attache";
+
+/// What the host may read on its own account: what there is in the API. Every account of a cluster may (`system:discovery`).
+const DISCOVERY: [&str; 5] = ["/version", "/api", "/api/*", "/apis", "/apis/*"];
+
+/// The most bytes of one discovery document. The aggregated document of a cluster with some thousand types of its own has
+/// about 10 MiB.
+const DISCOVERY_BYTES: u64 = 32 << 20;
+
+/// Why a request was not let through.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The grant does not allow it; the payload says what was asked and which rule would allow it.
+    #[error("{0}")]
+    Denied(String),
+    /// The rate is spent; try again after this long.
+    #[error("the grant's rate is spent; try again in {} ms", .0.as_millis())]
+    Throttled(Duration),
+    /// As many requests as the grant allows are under way.
+    #[error("{limit} requests are under way, which is the grant's limit")]
+    TooMany {
+        /// The grant's `inFlight`.
+        limit: u32,
+    },
+}
+
+impl Refusal {
+    fn decision(&self) -> Decision {
+        match self {
+            Self::Denied(_) => Decision::Denied,
+            Self::Throttled(_) => Decision::Throttled,
+            Self::TooMany { .. } => Decision::TooMany,
+        }
+    }
+}
+
+/// Judges, meters and records the requests of one extension. Cheap to clone; clones share the meters.
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    extension: Arc<str>,
+    grant: Arc<Grant>,
+    audit: Arc<dyn Audit>,
+    rate: DefaultDirectRateLimiter,
+    in_flight: AtomicU32,
+}
+
+impl Gate {
+    /// A gate for one extension under one grant.
+    pub fn new(extension: impl Into<Arc<str>>, grant: Arc<Grant>, audit: Arc<dyn Audit>) -> Self {
+        let rate = DefaultDirectRateLimiter::direct(quota(&grant.limits));
+        let in_flight = AtomicU32::new(0);
+        Self(Arc::new(Inner { extension: extension.into(), grant, audit, rate, in_flight }))
+    }
+
+    /// A gate for the host's own discovery requests: `/version`, `/api`, `/apis` and what is below the two but no resource,
+    /// to read.
+    pub fn for_host(audit: Arc<dyn Audit>) -> Self {
+        let mut grant = Grant::nothing(HOST);
+        grant.limits.response_bytes = DISCOVERY_BYTES;
+        grant.api.push(Rule {
+            verbs: vec!["get".into()],
+            non_resource_urls: DISCOVERY.map(str::to_owned).into(),
+            ..Rule::default()
+        });
+        Self::new(HOST, Arc::new(grant), audit)
+    }
+
+    /// The grant that this gate judges by.
+    pub fn grant(&self) -> &Arc<Grant> {
+        &self.0.grant
+    }
+
+    /// Who asks at this gate, as records name it.
+    pub fn extension(&self) -> &str {
+        &self.0.extension
+    }
+
+    /// How many requests are under way.
+    pub fn in_flight(&self) -> u32 {
+        self.0.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is dropped.
+    ///
+    /// The rate is spent first, so that requests that are denied count too: asking is work, and is recorded.
+    ///
+    /// # Errors
+    /// [`Refusal`], which is the guest's to mend or to wait for.
+    pub fn admit(&self, way: Way, request: ApiRequest) -> Result<Permit, Refusal> {
+        let (time, since) = (Timestamp::now(), Instant::now());
+        match self.decide(&request) {
+            Ok(rule) => Ok(Permit { gate: self.clone(), way, request, rule, time, since, status: None, bytes: 0 }),
+            Err(refusal) => {
+                self.0.audit.record(&AuditRecord {
+                    verdict: refusal.decision(),
+                    reason: Some(refusal.to_string().into()),
+                    ..AuditRecord::of_request(time, &self.0.extension, way, &request)
+                });
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Records a request that could not be understood, and so never comes to be judged.
+    pub fn refuse_invalid(&self, way: Way, method: &Method, target: &str, why: &InvalidRequest) {
+        self.0.audit.record(&AuditRecord {
+            reason: Some(why.to_string().into()),
+            ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
+        });
+    }
+
+    /// Whether the rate, the rules and the requests under way let it through, and by which rule.
+    fn decide(&self, request: &ApiRequest) -> Result<usize, Refusal> {
+        self.meter()?;
+        let rule = match self.0.grant.judge(request) {
+            Verdict::Allowed { rule } => rule,
+            Verdict::Denied { reason, .. } => return Err(Refusal::Denied(reason)),
+        };
+        self.enter()?;
+        Ok(rule)
+    }
+
+    fn meter(&self) -> Result<(), Refusal> {
+        let wait = |until: governor::NotUntil<_>| until.wait_time_from(self.0.rate.clock().now());
+        self.0.rate.check().map_err(|until| Refusal::Throttled(wait(until)))
+    }
+
+    /// Counts one more request under way. The permit's drop counts it out.
+    fn enter(&self) -> Result<(), Refusal> {
+        let limit = self.0.grant.limits.in_flight;
+        let one_more = |now: u32| now.checked_add(1).filter(|next| *next <= limit);
+        match self.0.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refusal::TooMany { limit }),
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("extension", &self.0.extension)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A steady rate with a burst.
+fn quota(limits: &Limits) -> Quota {
+    let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(limits.burst))
+}
+
+/// One judged and metered request, good for sending it once.
+///
+/// It holds the request's place among those under way until it is dropped: keep it for as long as the answer's body is read,
+/// and tell it what came.
+#[must_use = "a permit that is dropped is recorded as a request that got no answer"]
+pub struct Permit {
+    gate: Gate,
+    way: Way,
+    request: ApiRequest,
+    rule: usize,
+    time: Timestamp,
+    since: Instant,
+    status: Option<u16>,
+    bytes: u64,
+}
+
+impl Permit {
+    /// The request, as it must be sent.
+    pub fn request(&self) -> &ApiRequest {
+        &self.request
+    }
+
+    /// The most bytes of the answer's body that may be passed on.
+    pub fn response_limit(&self) -> u64 {
+        self.gate.0.grant.limits.response_bytes
+    }
+
+    /// Notes the server's HTTP status.
+    pub fn answered(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    /// Notes that this many more bytes of the answer's body were passed on.
+    pub fn read(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("gate", &self.gate).field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let gate = &self.gate.0;
+        gate.in_flight.fetch_sub(1, Ordering::AcqRel);
+        gate.audit.record(&AuditRecord {
+            rule: Some(self.rule),
+            status: self.status,
+            duration: self.since.elapsed(),
+            bytes: self.bytes,
+            ..AuditRecord::of_request(self.time, &gate.extension, self.way, &self.request)
+        });
+    }
+}

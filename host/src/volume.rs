@@ -1,1 +1,91 @@
-//! The on-disk layout of a kubelet volume: the atomic writer.
+//! The on-disk layout of a kubelet volume: the atomic writer, and the reader that never sees a mixture.
+//!
+//! A volume is a directory in which each name is a link into `..data`, itself a link to a dated directory that holds
+//! the files. An update writes a new dated directory and renames one link, so every open is atomic. Two opens may
+//! still straddle an update; who wants several files of one version reads them through a [`Version`].
+//!
+//! ```text
+//! labels  -> ..data/labels
+//! ..data  -> ..2026_03_01_12_00_00.3141592653
+//! ..2026_03_01_12_00_00.3141592653/labels
+//! ```
+//!
+//! Written from `pkg/volume/util/atomic_writer.go` of Kubernetes.
+
+mod path;
+mod version;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use self::path::{InvalidPath, RelativePath};
+pub use self::version::{MAX_FILE, Version, VolumeFile, read_consistently};
+pub use self::writer::{AtomicWriter, FileProjection};
+
+/// The link that names the version in force.
+pub const DATA_LINK: &str = "..data";
+
+/// The name under which the next [`DATA_LINK`] is made before it is renamed.
+const NEXT_DATA_LINK: &str = "..data_tmp";
+
+/// Why a volume could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// A path does not belong in a volume.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// A step on the file system failed.
+    #[error("cannot {step} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no such file in the version read.
+    #[error("no file {} in the volume", path.display())]
+    Missing {
+        /// The file, below the volume.
+        path: PathBuf,
+    },
+    /// A link, or something that is neither file nor directory, where only a file of the volume may be.
+    #[error("{} is not a plain file inside the volume", path.display())]
+    Escapes {
+        /// The offending path.
+        path: PathBuf,
+    },
+    /// The file is larger than any that a kubelet writes.
+    #[error("{} has more than {MAX_FILE} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There are more files, or deeper directories, than any kubelet writes.
+    #[error("{} holds more files than a volume may", path.display())]
+    TooMany {
+        /// The volume.
+        path: PathBuf,
+    },
+    /// Each try met an update; only a volume that is rewritten without pause does this.
+    #[error("{} changed on each of {tries} tries to read it", path.display())]
+    Restless {
+        /// The volume.
+        path: PathBuf,
+        /// How often it was tried.
+        tries: u32,
+    },
+}
+
+impl VolumeError {
+    fn io(step: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { step, path, source }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,37 @@
 //! The client of the API server.
+//!
+//! [`Cluster::send`] takes a [`Permit`](crate::gate::Permit) by value, which only the gate makes, so a request that was
+//! never judged does not compile. It streams the answer; [`Cluster::fetch`] reads it whole. [`Cluster::discovery`] and
+//! [`Cluster::resolve`] say what types there are.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `endpoint` | where the server is |
+//! | `connect` | the client and what it is made of |
+//! | `transport` | TLS, connections, the CA's rotation |
+//! | `client` | one request and its answer |
+//! | `unavailable`, `status`, `error` | what went wrong |
+//! | `discovery`, `resolve`, `catalogue` | types: read, found by name, kept |
+//!
+//! The kube crate is used here and nowhere else.
+
+mod catalogue;
+mod client;
+mod connect;
+mod discovery;
+mod endpoint;
+mod error;
+mod resolve;
+mod status;
+mod transport;
+mod unavailable;
+
+pub use client::{Answer, AnswerBody, Payload};
+pub use connect::{Cluster, ClusterSettings, ConnectError, DEFAULT_DEADLINE};
+pub use discovery::{Discovery, ResourceInfo};
+pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, Found, HOST_VARIABLE, PORT_VARIABLE};
+pub use error::ClusterError;
+pub use resolve::ResolveError;
+pub use status::ServerStatus;
+pub use transport::TlsError;
+pub use unavailable::Unavailable;

@@ -1,1 +1,53 @@
 //! What an extension may do: pure judgement, no I/O.
+//!
+//! [`ApiRequest`] says what a request asks for, [`Grant`] what an extension may ask for, and [`Grant::judge`] compares them.
+//! Nothing here reads a file, waits or knows about wasmtime.
+
+mod build;
+mod cursor;
+mod duration;
+mod egress;
+mod field_selector;
+mod grant;
+mod grant_error;
+mod invalid;
+mod judgement;
+mod limits;
+mod mounts;
+mod query;
+mod request;
+#[cfg(test)]
+mod request_tests;
+mod rule_text;
+mod rules;
+mod segments;
+mod tree;
+mod variables;
+
+pub use build::{MAX_NAME, PathBuilder};
+pub use egress::{Destination, DestinationError, Egress};
+pub use grant::{API_VERSION, ComponentPin, Grant, KIND};
+pub use grant_error::{GrantError, Problem};
+pub use invalid::InvalidRequest;
+pub use judgement::Verdict;
+pub use limits::Limits;
+pub use mounts::{
+    CredentialsMode, CredentialsMount, MountPath, MountPathError, PODINFO_PATH, PodInfoMount, SERVICE_ACCOUNT_PATH,
+};
+pub use query::MAX_PARAMETERS;
+pub use request::{ApiRequest, MAX_TARGET, ResourcePath};
+pub use rules::Rule;
+pub use tree::Place;
+pub use variables::ResolveError;
+
+/// How much of a guest's text a message repeats, in characters: enough to recognise it, too little to flood a log.
+const SHOWN: usize = 80;
+
+/// A guest's text as it may stand in a message: cut, and without control characters.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,197 @@
+//! The discovery in memory: fetched when first needed, checked by `ETag` when it has aged, fetched again for a name that
+//! it does not hold.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::header::ETAG;
+use http::{HeaderValue, Method, StatusCode};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::client::{AnswerBody, Payload};
+use super::connect::Cluster;
+use super::discovery::{self, Discovery, PlainVersion, ResourceInfo, Root};
+use super::error::ClusterError;
+use super::resolve::ResolveError;
+use super::status::ServerStatus;
+use super::unavailable::Unavailable;
+use crate::gate::{Permit, Refusal, Way};
+use crate::policy::ApiRequest;
+
+/// How long discovery is used without asking whether it still holds. A check costs two small answers (304).
+const FRESH: Duration = Duration::from_mins(1);
+/// How long after looking for an unknown name the server is not asked for another: a guest that asks for nonsense in a
+/// loop costs two requests a second.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where discovery begins, in the order in which its types count: the core group first.
+const ROOTS: [&str; 2] = ["/api", "/apis"];
+
+/// What is known of the server's types.
+#[derive(Default)]
+pub(super) struct Catalogue {
+    latest: RwLock<Option<Latest>>,
+    /// Held while the server is asked, so that many callers make one request.
+    fetched: Mutex<Fetched>,
+}
+
+#[derive(Clone)]
+struct Latest {
+    discovery: Arc<Discovery>,
+    checked: Instant,
+}
+
+#[derive(Default)]
+struct Fetched {
+    roots: [FetchedRoot; ROOTS.len()],
+    /// When the server was last asked because of an unknown name.
+    asked_for_unknown: Option<Instant>,
+}
+
+#[derive(Default)]
+struct FetchedRoot {
+    etag: Option<HeaderValue>,
+    types: Vec<ResourceInfo>,
+}
+
+impl Catalogue {
+    fn latest(&self) -> Option<Latest> {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn checked_since(&self, when: Instant) -> Option<Arc<Discovery>> {
+        self.latest().filter(|latest| latest.checked >= when).map(|latest| latest.discovery)
+    }
+
+    fn put(&self, discovery: Arc<Discovery>) {
+        let latest = Latest { discovery, checked: Instant::now() };
+        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some(latest);
+    }
+}
+
+impl Cluster {
+    /// What types the server serves; at most a minute old.
+    ///
+    /// # Errors
+    /// When the server has to be asked and gives no usable answer.
+    pub async fn discovery(&self) -> Result<Arc<Discovery>, ClusterError> {
+        let Some(oldest) = Instant::now().checked_sub(FRESH) else { return self.discovery_since(Instant::now()).await };
+        match self.catalogue().checked_since(oldest) {
+            Some(discovery) => Ok(discovery),
+            None => self.discovery_since(oldest).await,
+        }
+    }
+
+    /// Finds a type as [`Discovery::resolve`] does. For a name that is unknown the server is asked once more (at most
+    /// once a second, whoever asks), so that the type of a CRD that was made just now is found.
+    ///
+    /// # Errors
+    /// [`ClusterError::Name`], and as [`Cluster::discovery`].
+    pub async fn resolve(&self, name: &str) -> Result<ResourceInfo, ClusterError> {
+        let began = Instant::now();
+        let known = self.discovery().await?;
+        match known.resolve(name) {
+            Err(ResolveError::Unknown { .. }) => {}
+            found => return Ok(found.cloned()?),
+        }
+        let newer = self.discovery_for_unknown(began).await?.unwrap_or(known);
+        Ok(newer.resolve(name).cloned()?)
+    }
+
+    /// Asks the server unless somebody has done so since `began`, or for another unknown name a moment ago.
+    async fn discovery_for_unknown(&self, began: Instant) -> Result<Option<Arc<Discovery>>, ClusterError> {
+        let mut fetched = self.catalogue().fetched.lock().await;
+        if let Some(newer) = self.catalogue().checked_since(began) {
+            return Ok(Some(newer));
+        }
+        let now = Instant::now();
+        if fetched.asked_for_unknown.is_some_and(|then| now.saturating_duration_since(then) < UNKNOWN_PAUSE) {
+            return Ok(self.catalogue().latest().map(|latest| latest.discovery));
+        }
+        fetched.asked_for_unknown = Some(now);
+        self.fetch_discovery(&mut fetched).await.map(Some)
+    }
+
+    /// The discovery as it was at `oldest` or later.
+    async fn discovery_since(&self, oldest: Instant) -> Result<Arc<Discovery>, ClusterError> {
+        let mut fetched = self.catalogue().fetched.lock().await;
+        match self.catalogue().checked_since(oldest) {
+            Some(discovery) => Ok(discovery),
+            None => self.fetch_discovery(&mut fetched).await,
+        }
+    }
+
+    async fn fetch_discovery(&self, fetched: &mut Fetched) -> Result<Arc<Discovery>, ClusterError> {
+        let mut changed = false;
+        for (path, root) in ROOTS.into_iter().zip(&mut fetched.roots) {
+            if let Some(newer) = self.fetch_root(path, root.etag.clone()).await? {
+                *root = newer;
+                changed = true;
+            }
+        }
+        let discovery = match self.catalogue().latest() {
+            Some(latest) if !changed => latest.discovery,
+            _ => Arc::new(Discovery::new(fetched.roots.iter().flat_map(|root| root.types.clone()).collect())),
+        };
+        self.catalogue().put(Arc::clone(&discovery));
+        Ok(discovery)
+    }
+
+    /// Reads `/api` or `/apis`; `None` when it is still as `etag` says.
+    async fn fetch_root(&self, path: &str, etag: Option<HeaderValue>) -> Result<Option<FetchedRoot>, ClusterError> {
+        let payload = Payload { accept: Some(HeaderValue::from_static(discovery::ACCEPT)), ..Payload::none() };
+        let known = etag.is_some();
+        let (head, body) = self.exchange(self.permit(path).await?, payload, etag).await?.into_parts();
+        if known && head.status == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let bytes = granted(head.status, body).await?;
+        let unreadable = |source| ClusterError::Discovery { path: path.to_owned(), source };
+        match Root::read(&bytes).map_err(unreadable)? {
+            Root::Whole(types) => Ok(Some(FetchedRoot { etag: head.headers.get(ETAG).cloned(), types })),
+            // Its tag would say that the list of versions is the same, and nothing of the types in them.
+            Root::Plain(versions) => Ok(Some(FetchedRoot { etag: None, types: self.fetch_versions(versions).await? })),
+        }
+    }
+
+    /// Reads the document of each version. One that fails is left out, as kubectl does: an aggregated API whose
+    /// backend is down must not hide all the others.
+    async fn fetch_versions(&self, versions: Vec<PlainVersion>) -> Result<Vec<ResourceInfo>, ClusterError> {
+        let mut types = Vec::new();
+        for version in versions {
+            let path = version.path();
+            let answer = self.fetch(self.permit(&path).await?, Payload::none()).await;
+            match answer.map(|answer| version.read(&answer.bytes)) {
+                Ok(Ok(of_version)) => types.extend(of_version),
+                Ok(Err(error)) => tracing::warn!(path, %error, "left out of discovery"),
+                Err(ClusterError::Refused(status)) => tracing::warn!(path, %status, "left out of discovery"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(types)
+    }
+
+    /// A permit of the host's own gate. Where its rate is spent, it waits: plain discovery takes a request per group.
+    async fn permit(&self, path: &str) -> Result<Permit, ClusterError> {
+        let busy = |why: String| ClusterError::from(Unavailable::Busy(why));
+        let request = ApiRequest::parse(&Method::GET, path).map_err(|why| busy(why.to_string()))?;
+        let give_up = Instant::now().checked_add(self.deadline());
+        loop {
+            match self.host().admit(Way::Host, request.clone()) {
+                Ok(permit) => return Ok(permit),
+                Err(Refusal::Throttled(wait)) if give_up.is_none_or(|at| Instant::now() < at) => sleep(wait).await,
+                Err(refusal) => return Err(busy(refusal.to_string())),
+            }
+        }
+    }
+}
+
+/// The body of an answer of 2xx.
+async fn granted(status: StatusCode, body: AnswerBody) -> Result<bytes::Bytes, ClusterError> {
+    let bytes = body.collected().await?;
+    if status.is_success() {
+        return Ok(bytes);
+    }
+    Err(ClusterError::Refused(Box::new(ServerStatus::read(status, bytes))))
+}

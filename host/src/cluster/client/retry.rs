@@ -1,0 +1,164 @@
+//! When a request is made again: a pure decision on an answer, a clock and a deadline.
+//!
+//! As client-go does, an overloaded server is asked again only when it says when (`Retry-After`), which it says when it
+//! turned the request away before acting on it. Beyond client-go, the wait ends with the caller's deadline: where the
+//! server's hour comes too late, the caller gets the refusal at once and not a wait that cannot succeed.
+
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+/// How often one request is made at most, as client-go: one try and ten more.
+const MAX_TRIES: u32 = 11;
+/// The wait where the server says `Retry-After: 0`, doubled with each try so that it cannot make us spin.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The part of a wait that is added at random at most: one in four, so that many callers do not come back together.
+const JITTER_PART: u32 = 4;
+
+/// The tries of one request.
+#[derive(Debug)]
+pub(super) struct Tries {
+    /// Whether the request changes nothing, so that it may be made again although it may have reached the server.
+    safe: bool,
+    deadline: Instant,
+    made: u32,
+    token_renewed: bool,
+    broken_once: bool,
+}
+
+impl Tries {
+    pub(super) fn new(safe: bool, deadline: Instant) -> Self {
+        Self { safe, deadline, made: 1, token_renewed: false, broken_once: false }
+    }
+
+    /// How long to wait before asking again after this answer; `None` hands the answer to the caller.
+    ///
+    /// 429 and 503 with `Retry-After` say that nothing was done, so any request is made again; 504 does not say so.
+    pub(super) fn after_answer(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        now: Instant,
+        random: u32,
+    ) -> Option<Duration> {
+        let worth_it = match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
+            StatusCode::GATEWAY_TIMEOUT => self.safe,
+            _ => false,
+        };
+        let asked = retry_after(headers)?;
+        if !worth_it || self.made >= MAX_TRIES {
+            return None;
+        }
+        let least = FIRST_WAIT.saturating_mul(1_u32 << self.made.saturating_sub(1).min(10));
+        let wait = asked.max(least);
+        let wait = wait.saturating_add(share(wait / JITTER_PART, random));
+        if now.checked_add(wait)? >= self.deadline {
+            return None;
+        }
+        self.made = self.made.saturating_add(1);
+        Some(wait)
+    }
+
+    /// Whether a 401 is worth one more try with another token: once, and only for what changes nothing.
+    pub(super) fn after_unauthorized(&mut self) -> bool {
+        let first = !self.token_renewed;
+        self.token_renewed = true;
+        self.safe && first
+    }
+
+    /// Whether to ask again on a new connection after one broke off before its answer: once, for what changes nothing.
+    ///
+    /// An API server that restarts cuts the idle connections of its clients, and the next request finds out.
+    pub(super) fn after_breaking_off(&mut self) -> bool {
+        let first = !self.broken_once;
+        self.broken_once = true;
+        self.safe && first
+    }
+}
+
+/// `Retry-After` in seconds, the one form that Kubernetes sends; a date or anything else counts as missing.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse::<u64>().ok().map(Duration::from_secs)
+}
+
+/// The part `random / u32::MAX` of a span.
+fn share(span: Duration, random: u32) -> Duration {
+    let nanos = span.as_nanos().saturating_mul(u128::from(random)) / u128::from(u32::MAX);
+    u64::try_from(nanos).map_or(span, Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn headers(retry_after: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, retry_after.parse().unwrap());
+        headers
+    }
+
+    fn tries(safe: bool, seconds: u64) -> (Tries, Instant) {
+        let now = Instant::now();
+        (Tries::new(safe, now + Duration::from_secs(seconds)), now)
+    }
+
+    #[test]
+    fn the_servers_wait_is_kept_and_never_shortened() {
+        let (mut tries, now) = tries(false, 60);
+        for random in [0, u32::MAX / 2, u32::MAX] {
+            let wait = tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("2"), now, random).unwrap();
+            assert!(wait >= Duration::from_secs(2) && wait <= Duration::from_millis(2500), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_past_the_deadline_is_not_begun() {
+        let (mut tries, now) = tries(true, 5);
+        assert_eq!(tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("5"), now, 0), None);
+        assert_eq!(tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("18446744073709551615"), now, 9), None);
+    }
+
+    #[test]
+    fn only_an_overloaded_server_that_says_when_is_asked_again() {
+        let (mut tries, now) = tries(true, 60);
+        for code in [200, 400, 401, 403, 404, 409, 500, 502] {
+            assert_eq!(tries.after_answer(StatusCode::from_u16(code).unwrap(), &headers("1"), now, 0), None, "{code}");
+        }
+        assert_eq!(tries.after_answer(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now, 0), None);
+        for no_seconds in ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "soon", ""] {
+            assert_eq!(tries.after_answer(StatusCode::SERVICE_UNAVAILABLE, &headers(no_seconds), now, 0), None);
+        }
+    }
+
+    #[test]
+    fn a_gateway_timeout_may_have_acted_so_only_reading_is_repeated() {
+        let (mut reading, now) = tries(true, 60);
+        assert!(reading.after_answer(StatusCode::GATEWAY_TIMEOUT, &headers("1"), now, 0).is_some());
+        let (mut writing, now) = tries(false, 60);
+        assert_eq!(writing.after_answer(StatusCode::GATEWAY_TIMEOUT, &headers("1"), now, 0), None);
+    }
+
+    #[test]
+    fn a_server_that_says_zero_for_ever_is_left_alone_after_eleven_tries() {
+        let (mut tries, now) = tries(true, 3600);
+        let waits: Vec<_> =
+            std::iter::from_fn(|| tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("0"), now, 0)).collect();
+        assert_eq!(waits.len(), 10);
+        assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
+    }
+
+    #[test]
+    fn a_new_token_or_connection_is_tried_once_and_only_for_reading() {
+        let (mut reading, _) = tries(true, 60);
+        assert!(reading.after_unauthorized() && !reading.after_unauthorized());
+        assert!(reading.after_breaking_off() && !reading.after_breaking_off());
+        let (mut writing, _) = tries(false, 60);
+        assert!(!writing.after_unauthorized() && !writing.after_breaking_off());
+    }
+}

@@ -1,0 +1,195 @@
+//! One request and its answer: the token, the tries, the deadline.
+//!
+//! Threats: a guest's headers that change who asks (only those of [`Payload`] are sent), a token that is sent in the clear
+//! (never without TLS), a redirect that carries it away (never followed), and an answer without an end (cut by the permit's
+//! limit and the deadline).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use kube::client::Body;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::body::AnswerBody;
+use super::payload::{Answer, Payload};
+use super::retry::Tries;
+use crate::cluster::connect::Cluster;
+use crate::cluster::error::ClusterError;
+use crate::cluster::status::ServerStatus;
+use crate::cluster::transport::Transport;
+use crate::cluster::unavailable::Unavailable;
+use crate::credentials::Token;
+use crate::gate::Permit;
+
+/// Who we say we are. API servers pretty-print for the names of curl and kubectl, so it must not begin like those.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Headers that belong to one connection (RFC 9110 section 7.6.1), or that would store something at the receiver.
+const NOT_PASSED_ON: [HeaderName; 7] = [
+    http::header::CONNECTION,
+    http::header::TRANSFER_ENCODING,
+    http::header::UPGRADE,
+    http::header::TRAILER,
+    http::header::PROXY_AUTHENTICATE,
+    http::header::SET_COOKIE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// What every try of one request sends.
+struct Outgoing<'a> {
+    method: &'a Method,
+    uri: Uri,
+    payload: Payload,
+    if_none_match: Option<HeaderValue>,
+}
+
+impl Cluster {
+    /// Sends what the permit allows and hands back the answer, whatever its status, as soon as its head is there. Its body
+    /// streams and ends with an error at [`Permit::response_limit`] and at the deadline.
+    ///
+    /// 429 and 503 with `Retry-After` are obeyed within the deadline. A 401 drops the token that was sent, and a request
+    /// that changes nothing is made once more if there is another. Dropping the future or the body ends the request.
+    ///
+    /// # Errors
+    /// When there is no token, no connection, or no answer in time, and when the answer announces more bytes than
+    /// the permit allows.
+    pub async fn send(&self, permit: Permit, payload: Payload) -> Result<Response<AnswerBody>, ClusterError> {
+        self.exchange(permit, payload, None).await
+    }
+
+    /// As [`Cluster::send`], with the body read whole, and any status but 2xx made an error.
+    ///
+    /// # Errors
+    /// As [`Cluster::send`]; also [`ClusterError::Refused`], and [`ClusterError::TooLarge`] for a longer body.
+    pub async fn fetch(&self, permit: Permit, payload: Payload) -> Result<Answer, ClusterError> {
+        let (head, body) = self.send(permit, payload).await?.into_parts();
+        answer(head.status, body).await
+    }
+
+    /// As [`Cluster::send`]; with `if_none_match` the server may answer 304 where nothing has changed.
+    pub(in crate::cluster) async fn exchange(
+        &self,
+        mut permit: Permit,
+        payload: Payload,
+        if_none_match: Option<HeaderValue>,
+    ) -> Result<Response<AnswerBody>, ClusterError> {
+        let began = Instant::now();
+        let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
+        let after = deadline.saturating_duration_since(began);
+        let uri = self.endpoint().uri(permit.request().target())?;
+        let is_head = permit.request().method() == Method::HEAD;
+        let tries = Tries::new(!permit.request().is_mutating(), deadline);
+        let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match };
+        let answered = timeout_at(deadline, self.answered(&outgoing, tries)).await;
+        let late = |_| Unavailable::Deadline { address: self.address().to_owned(), step: "answer", after };
+        let (mut head, inner) = answered.map_err(late)??.into_parts();
+        permit.answered(head.status.as_u16());
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Unavailable::Switched { address: self.address().to_owned() }.into());
+        }
+        // The length of an answer to HEAD is that of a body which does not come.
+        if !is_head && announced(&head.headers) > permit.response_limit() && head.status.is_success() {
+            return Err(ClusterError::TooLarge(permit.response_limit()));
+        }
+        for name in &NOT_PASSED_ON {
+            head.headers.remove(name);
+        }
+        let body = AnswerBody::new(inner, permit, deadline, after, self.address().to_owned());
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// Tries until there is an answer to hand on.
+    async fn answered(&self, outgoing: &Outgoing<'_>, mut tries: Tries) -> Result<Response<Body>, ClusterError> {
+        loop {
+            let transport = self.transport();
+            let token = self.token()?;
+            let wait = match self.once(outgoing, &transport, token.as_deref()).await {
+                Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                    if !self.has_other_token(token) || !tries.after_unauthorized() {
+                        return Ok(response);
+                    }
+                    Duration::ZERO
+                }
+                Ok(response) => {
+                    match tries.after_answer(response.status(), response.headers(), Instant::now(), random()) {
+                        None => return Ok(response),
+                        Some(wait) => wait,
+                    }
+                }
+                // The handshake failed, so nothing was sent, and whatever it was may be sent again.
+                Err(Unavailable::Certificate { .. }) if self.renewed_roots(&transport) => Duration::ZERO,
+                Err(why) if why.broke_off() && tries.after_breaking_off() => Duration::ZERO,
+                Err(why) => return Err(why.into()),
+            };
+            sleep(wait).await;
+        }
+    }
+
+    async fn once(
+        &self,
+        outgoing: &Outgoing<'_>,
+        transport: &Arc<Transport>,
+        token: Option<&Token>,
+    ) -> Result<Response<Body>, Unavailable> {
+        let sent = transport.client.send(outgoing.request(token)).await;
+        sent.map_err(|error| Unavailable::from_chain(&error, self.address(), self.roots_origin()))
+    }
+
+    /// Drops a token that a server did not take. Whether the file has another one by now.
+    fn has_other_token(&self, refused: Option<Arc<Token>>) -> bool {
+        let (Some(account), Some(refused)) = (self.account(), refused) else { return false };
+        account.drop_token(&refused);
+        account.token().is_ok_and(|token| token.expose() != refused.expose())
+    }
+}
+
+impl Outgoing<'_> {
+    fn request(&self, token: Option<&Token>) -> Request<Body> {
+        let mut request = Request::new(Body::from(self.payload.body.clone()));
+        request.method_mut().clone_from(self.method);
+        request.uri_mut().clone_from(&self.uri);
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, AGENT);
+        headers.insert(ACCEPT, self.payload.accept.clone().unwrap_or(JSON));
+        insert_some(headers, CONTENT_TYPE, self.payload.content_type.clone());
+        insert_some(headers, IF_NONE_MATCH, self.if_none_match.clone());
+        insert_some(headers, AUTHORIZATION, token.and_then(bearer));
+        request
+    }
+}
+
+fn insert_some(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.insert(name, value);
+    }
+}
+
+/// The header of a token, kept out of every `Debug`. A [`Token`] is visible ASCII, so this always is one.
+fn bearer(token: &Token) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+async fn answer(status: StatusCode, body: AnswerBody) -> Result<Answer, ClusterError> {
+    let read = body.collected().await;
+    if status.is_success() {
+        return Ok(Answer { status, bytes: read? });
+    }
+    // That the server refused is known and counts, even where its reason got lost.
+    let refusal = read.map_or_else(|_| ServerStatus::without_body(status), |bytes| ServerStatus::read(status, bytes));
+    Err(ClusterError::Refused(Box::new(refusal)))
+}
+
+fn announced(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// Where the system gives no random bits, callers wait equally long, which is no worse than no jitter.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_default()
+}

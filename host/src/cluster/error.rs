@@ -1,0 +1,50 @@
+//! What comes of a call where no answer does.
+
+use thiserror::Error;
+
+use super::endpoint::EndpointError;
+use super::resolve::ResolveError;
+use super::status::ServerStatus;
+use super::unavailable::Unavailable;
+
+/// Why a call to the API server failed.
+#[derive(Debug, Error)]
+pub enum ClusterError {
+    /// The server answered, and refused.
+    #[error("the API server refused: {0}")]
+    Refused(Box<ServerStatus>),
+    /// The answer is larger than the permit allows, in bytes. What came before the limit was passed on.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(u64),
+    /// The server gave no answer, or not a whole one.
+    #[error("the API server is unavailable")]
+    Unavailable(#[from] Unavailable),
+    /// The request cannot be sent as it was judged.
+    #[error(transparent)]
+    Invalid(#[from] EndpointError),
+    /// A name does not say which type is meant.
+    #[error(transparent)]
+    Name(#[from] ResolveError),
+    /// The server's discovery documents make no sense.
+    #[error("the discovery document {path} cannot be read")]
+    Discovery {
+        /// The document's path on the server.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl ClusterError {
+    /// What a guest may read of it: the server's own words where there are some, and nothing of the host's addresses,
+    /// paths or credentials, which [`Display`](std::fmt::Display) and the causes do tell.
+    pub fn guest_text(&self) -> String {
+        match self {
+            Self::Refused(status) => status.message.clone(),
+            Self::Unavailable(why) => why.guest_text().to_owned(),
+            Self::Discovery { .. } => "the API server's discovery cannot be read".to_owned(),
+            Self::TooLarge(_) | Self::Invalid(_) | Self::Name(_) => self.to_string(),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Finding a type by the name that a person gives it, as kubectl does.
+//!
+//! The rules are those of client-go's `restmapper` and of `schema.ParseResourceArg`:
+//! - plural or singular first, then short name, then kind, all in any case;
+//! - `name.group` and `name.version.group` narrow, and so do `group/name` and `group/version/name`;
+//! - a group that no type has exactly may be the beginning of one (`deployments.app`);
+//! - without a version the one that the server prefers is taken, else the first that has the type;
+//! - the core group comes before all others.
+//!
+//! Where several other groups have the name, kubectl quietly takes the server's first. Which one that is changes when
+//! somebody installs another CRD, so here it is an error that lists them.
+
+use thiserror::Error;
+
+use super::discovery::{Discovery, ResourceInfo};
+
+/// How much of an unknown name an error repeats, in characters: the longest valid one is a plural and a group, 253 each.
+const MAX_SHOWN: usize = 512;
+/// How many candidates an error lists.
+const MAX_CANDIDATES: usize = 16;
+
+/// Why a name does not say which type is meant.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ResolveError {
+    /// No type has this name.
+    #[error("the server has no resource type {name:?}")]
+    Unknown {
+        /// The name as given, cut to a readable length.
+        name: String,
+    },
+    /// Types of several groups have this name.
+    #[error("{name:?} may mean any of {}: give one of these names", .candidates.join(", "))]
+    Ambiguous {
+        /// The name as given, cut to a readable length.
+        name: String,
+        /// Names that [`Discovery::resolve`] takes without a doubt, in the server's order.
+        candidates: Vec<String>,
+    },
+}
+
+/// One reading of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted<'a> {
+    name: &'a str,
+    version: Option<&'a str>,
+    group: Option<&'a str>,
+}
+
+impl Discovery {
+    /// Finds a type by kind, plural, singular or short name, alone or narrowed by group and version.
+    ///
+    /// # Errors
+    /// When no type has the name, or types of several groups do and none of them is core.
+    pub fn resolve(&self, name: &str) -> Result<&ResourceInfo, ResolveError> {
+        let found = readings(name).into_iter().map(|wanted| self.candidates(wanted)).find(|found| !found.is_empty());
+        let candidates = found.unwrap_or_default();
+        match candidates.as_slice() {
+            [] => Err(ResolveError::Unknown { name: shown(name) }),
+            [one] => Ok(one),
+            many => many.iter().find(|of| of.group.is_empty()).copied().ok_or_else(|| ResolveError::Ambiguous {
+                name: shown(name),
+                candidates: many.iter().take(MAX_CANDIDATES).map(|of| of.full_name()).collect(),
+            }),
+        }
+    }
+
+    /// The types that a reading may mean, each in one version.
+    fn candidates(&self, wanted: Wanted<'_>) -> Vec<&ResourceInfo> {
+        let exact = |of: &ResourceInfo| wanted.group.is_none_or(|group| of.group == group);
+        let begun =
+            |of: &ResourceInfo| wanted.group.is_some_and(|group| !group.is_empty() && of.group.starts_with(group));
+        let by_group: [&dyn Fn(&ResourceInfo) -> bool; 2] = [&exact, &begun];
+        let by_name: [fn(&ResourceInfo, &str) -> bool; 3] = [is_named, is_short_named, is_of_kind];
+        for in_group in by_group {
+            for fits in by_name {
+                let fits = |of: &&ResourceInfo| {
+                    in_group(of) && fits(of, wanted.name) && wanted.version.is_none_or(|version| of.version == version)
+                };
+                let found: Vec<_> = self.types().iter().filter(fits).collect();
+                if !found.is_empty() {
+                    return one_version_each(&found);
+                }
+            }
+        }
+        Vec::new()
+    }
+}
+
+fn is_named(of: &ResourceInfo, name: &str) -> bool {
+    of.plural.eq_ignore_ascii_case(name) || of.singular.eq_ignore_ascii_case(name)
+}
+
+fn is_short_named(of: &ResourceInfo, name: &str) -> bool {
+    of.short_names.iter().any(|short| short.eq_ignore_ascii_case(name))
+}
+
+fn is_of_kind(of: &ResourceInfo, name: &str) -> bool {
+    of.kind.eq_ignore_ascii_case(name)
+}
+
+/// Of each type the preferred version, else the first.
+fn one_version_each<'a>(found: &[&'a ResourceInfo]) -> Vec<&'a ResourceInfo> {
+    let mut chosen: Vec<&ResourceInfo> = Vec::new();
+    for &of in found {
+        match chosen.iter_mut().find(|has| has.group == of.group && has.plural == of.plural) {
+            Some(has) if of.preferred && !has.preferred => *has = of,
+            Some(_) => {}
+            None => chosen.push(of),
+        }
+    }
+    chosen
+}
+
+/// The readings of a name, the likeliest first: `a.b.c` is the version `b` of the group `c`, else the group `b.c`.
+fn readings(name: &str) -> Vec<Wanted<'_>> {
+    if let Some((group, rest)) = name.split_once('/') {
+        return match rest.split_once('/') {
+            None => vec![Wanted { name: rest, version: None, group: Some(group) }],
+            Some((version, name)) => vec![Wanted { name, version: Some(version), group: Some(group) }],
+        };
+    }
+    let Some((name, rest)) = name.split_once('.') else {
+        return vec![Wanted { name, version: None, group: None }];
+    };
+    let grouped = Wanted { name, version: None, group: Some(rest) };
+    match rest.split_once('.') {
+        None => vec![grouped],
+        Some((version, group)) => vec![Wanted { name, version: Some(version), group: Some(group) }, grouped],
+    }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(MAX_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn info(group: &str, version: &str, kind: &str, plural: &str, shorts: &[&str], preferred: bool) -> ResourceInfo {
+        ResourceInfo {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            singular: kind.to_lowercase(),
+            short_names: shorts.iter().map(|&short| short.to_owned()).collect(),
+            preferred,
+            ..ResourceInfo::default()
+        }
+    }
+
+    fn server() -> Discovery {
+        Discovery::new(vec![
+            info("", "v1", "Pod", "pods", &["po"], true),
+            info("", "v1", "Event", "events", &["ev"], true),
+            info("", "v1", "Service", "services", &["svc"], true),
+            info("apps", "v1", "Deployment", "deployments", &["deploy"], true),
+            info("events.k8s.io", "v1", "Event", "events", &["ev"], true),
+            info("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], true),
+            info("autoscaling", "v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], false),
+            info("serving.knative.dev", "v1", "Service", "services", &["kservice"], true),
+            info("b.example.com", "v1beta1", "Cluster", "clusters", &["cl"], true),
+            info("a.example.com", "v1", "Cluster", "clusters", &["cl"], true),
+            info("a.example.com", "v2alpha1", "Novelty", "novelties", &[], false),
+            info("v1.example.com", "v3", "Odd", "odds", &["po"], true),
+        ])
+    }
+
+    #[test]
+    fn names_are_found_as_kubectl_finds_them() {
+        let table = [
+            ("pods", "pods.v1."),
+            ("pod", "pods.v1."),
+            ("Pod", "pods.v1."),
+            ("PODS", "pods.v1."),
+            ("po", "pods.v1."),
+            ("pods.", "pods.v1."),
+            ("pods.v1.", "pods.v1."),
+            ("/pods", "pods.v1."),
+            ("/v1/pods", "pods.v1."),
+            ("deploy", "deployments.v1.apps"),
+            ("Deployment", "deployments.v1.apps"),
+            ("deployments.apps", "deployments.v1.apps"),
+            ("deploy.apps", "deployments.v1.apps"),
+            ("deploy.app", "deployments.v1.apps"),
+            ("Deployment.apps", "deployments.v1.apps"),
+            ("deployments.v1.apps", "deployments.v1.apps"),
+            ("Deployment.v1.apps", "deployments.v1.apps"),
+            ("apps/deploy", "deployments.v1.apps"),
+            ("apps/v1/deployments", "deployments.v1.apps"),
+            ("events", "events.v1."),
+            ("ev", "events.v1."),
+            ("events.events.k8s.io", "events.v1.events.k8s.io"),
+            ("events.k8s.io/events", "events.v1.events.k8s.io"),
+            ("svc", "services.v1."),
+            ("service", "services.v1."),
+            ("kservice", "services.v1.serving.knative.dev"),
+            ("services.serving", "services.v1.serving.knative.dev"),
+            ("hpa", "horizontalpodautoscalers.v2.autoscaling"),
+            ("hpa.v1.autoscaling", "horizontalpodautoscalers.v1.autoscaling"),
+            ("HorizontalPodAutoscaler", "horizontalpodautoscalers.v2.autoscaling"),
+            ("novelties", "novelties.v2alpha1.a.example.com"),
+            ("clusters.a.example.com", "clusters.v1.a.example.com"),
+            ("clusters.v1beta1.b.example.com", "clusters.v1beta1.b.example.com"),
+            ("cl.b", "clusters.v1beta1.b.example.com"),
+            ("odds.v1.example.com", "odds.v3.v1.example.com"),
+        ];
+        let server = server();
+        for (name, full) in table {
+            assert_eq!(server.resolve(name).map(ResourceInfo::full_name), Ok(full.to_owned()), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_type_is_found_by_its_full_name() {
+        let server = server();
+        for of in server.types() {
+            assert_eq!(server.resolve(&of.full_name()), Ok(of));
+        }
+    }
+
+    #[test]
+    fn several_groups_without_core_are_ambiguous_and_listed() {
+        let error = server().resolve("clusters").unwrap_err();
+        let candidates = vec!["clusters.v1beta1.b.example.com".to_owned(), "clusters.v1.a.example.com".to_owned()];
+        assert_eq!(error, ResolveError::Ambiguous { name: "clusters".into(), candidates });
+        assert!(error.to_string().contains("clusters.v1.a.example.com: give one"), "{error}");
+    }
+
+    #[test]
+    fn what_nobody_serves_is_unknown() {
+        for name in [
+            "",
+            ".",
+            "/",
+            "//",
+            "..",
+            "nope",
+            "pods.v2.",
+            "pods.apps",
+            "apps/pods",
+            "v1/pods",
+            "pods/log",
+            "deployments.v1",
+            "a/b/c/d",
+        ] {
+            assert!(matches!(server().resolve(name), Err(ResolveError::Unknown { .. })), "{name}");
+        }
+        let long = "x".repeat(1 << 20);
+        assert!(server().resolve(&long).unwrap_err().to_string().len() < 1000);
+    }
+}

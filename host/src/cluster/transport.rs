@@ -1,0 +1,179 @@
+//! Connections to the API server: TLS against the cluster's own CA, kept open between requests, and built anew when that
+//! CA rotates.
+//!
+//! Threats: a server that is not the cluster's (only the given roots are trusted, never the system's), a redirect or a
+//! proxy that carries the token elsewhere (neither exists here: nothing follows a `Location`, nothing reads `HTTPS_PROXY`),
+//! and a server that floods us with headers (bounded).
+//!
+//! The client is kube's, over a stack without its retries, its authentication and its tracing: those belong to the gate's
+//! rules and to the deadline of each call.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use thiserror::Error;
+use tower::Service;
+
+use super::unavailable::NoAddress;
+
+/// How long one address is tried. A service address whose server is gone drops packets instead of refusing them.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection is kept without use: shorter than the minutes after which load balancers forget a connection
+/// without telling.
+const KEEP_IDLE: Duration = Duration::from_mins(1);
+/// How many connections are kept without use. More than this at once is a burst, and its connections are closed after it.
+const MAX_IDLE: usize = 32;
+/// When a silent connection is probed, so that a watch notices that its server is gone.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+/// How often it is probed from then on.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// How long sent bytes may stay unacknowledged before the connection counts as dead: without it a request on a connection
+/// to a server that has moved away waits for the system's quarter of an hour.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+/// How much is buffered of what the server sends, and so how large the head of an answer may be, in bytes. The number of
+/// its headers is bounded by hyper, at 100.
+const MAX_READ_BUFFER: usize = 128 * 1024;
+
+/// Why no TLS client could be made.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The PEM text cannot be read.
+    #[error("the PEM text cannot be read")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// There is no certificate in the PEM text.
+    #[error("there is no certificate in it")]
+    Empty,
+    /// A certificate is not one.
+    #[error("certificate {number} of it is not valid")]
+    Certificate {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
+    },
+    /// TLS has no version or cipher to offer.
+    #[error("TLS cannot be set up")]
+    Setup(#[source] rustls::Error),
+}
+
+/// One set of roots and the connections made with it.
+pub(super) struct Transport {
+    pub(super) client: kube::Client,
+    generation: u64,
+}
+
+/// The transport in use, replaced when the roots rotate. Streams that are open on an older one run to their end.
+pub(super) struct Transports(RwLock<Arc<Transport>>);
+
+impl Transports {
+    /// Starts with these roots in PEM; none at all is for a server without TLS.
+    ///
+    /// Must be called in a tokio runtime, which then carries the connections.
+    pub(super) fn new(roots: &[u8], generation: u64) -> Result<Self, TlsError> {
+        Ok(Self(RwLock::new(Transport::new(roots, generation)?)))
+    }
+
+    pub(super) fn current(&self) -> Arc<Transport> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the roots of a later generation count. Returns whether they differ from those of `in_use`.
+    ///
+    /// Idle connections of the older roots are closed: a CA may have been replaced because it was stolen.
+    pub(super) fn renew(&self, in_use: u64, roots: &[u8], generation: u64) -> Result<bool, TlsError> {
+        let current = self.current().generation;
+        if generation <= current {
+            return Ok(current > in_use);
+        }
+        let renewed = Transport::new(roots, generation)?;
+        let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if renewed.generation > place.generation {
+            *place = renewed;
+        }
+        Ok(true)
+    }
+}
+
+impl Transport {
+    fn new(roots: &[u8], generation: u64) -> Result<Arc<Self>, TlsError> {
+        let tls = tls_client(root_store(roots)?)?;
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp());
+        let pool: legacy::Client<_, kube::client::Body> = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEEP_IDLE)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .http1_max_buf_size(MAX_READ_BUFFER)
+            .build(connector);
+        // The default namespace is kube's notion; every request here has its own already.
+        Ok(Arc::new(Self { client: kube::Client::new(pool, ""), generation }))
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// Empty text makes an empty store, with which every certificate is refused.
+fn root_store(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for (place, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        let number = place.saturating_add(1);
+        let certificate = certificate.map_err(TlsError::Pem)?;
+        store.add(certificate).map_err(|source| TlsError::Certificate { number, source })?;
+    }
+    if store.is_empty() && !pem.is_empty() { Err(TlsError::Empty) } else { Ok(store) }
+}
+
+/// The provider is named: the process may hold another one, or two, and then rustls' own choice panics.
+fn tls_client(roots: RootCertStore) -> Result<rustls::ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(versions.map_err(TlsError::Setup)?.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn tcp() -> HttpConnector<Names> {
+    let mut tcp = HttpConnector::new_with_resolver(Names(GaiResolver::new()));
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_WITHIN));
+    tcp.set_keepalive(Some(PROBE_AFTER));
+    tcp.set_keepalive_interval(Some(PROBE_EVERY));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    tcp
+}
+
+/// The system's resolver, whose failures say which name it was.
+#[derive(Clone, Debug)]
+struct Names(GaiResolver);
+
+impl Service<Name> for Names {
+    type Response = GaiAddrs;
+    type Error = NoAddress;
+    type Future = Pin<Box<dyn Future<Output = Result<GaiAddrs, NoAddress>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NoAddress>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let host = name.as_str().to_owned();
+        let addresses = self.0.call(name);
+        Box::pin(async move { addresses.await.map_err(|source| NoAddress { host, source }) })
+    }
+}

@@ -1,0 +1,233 @@
+//! Why the API server gave no answer, told apart so that a person knows what to mend.
+//!
+//! The HTTP client hands up a chain of wrapped causes. What matters is somewhere in it: a TLS alert, an error number of
+//! the system, or a name that did not resolve. [`Unavailable::from_chain`] digs it out; the wrappings are dropped, since
+//! "client error (Connect)" helps nobody.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::credentials::CredentialsError;
+
+/// How deep a chain of causes is followed. Real ones have six links; this only guards against one without an end.
+const MAX_CAUSES: usize = 32;
+
+/// The API server gave no answer, or not a whole one.
+#[derive(Debug, Error)]
+pub enum Unavailable {
+    /// The host's name has no address.
+    #[error("no address for the API server's name {host}: is this pod's DNS working, and is the name right?")]
+    Name {
+        /// The name.
+        host: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing listens there.
+    #[error("connection refused at {address}: is the API server running there?")]
+    ConnectionRefused {
+        /// Host and port.
+        address: String,
+    },
+    /// The network does not lead there.
+    #[error("cannot connect to {address}: does a network policy or a firewall stand between?")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The server's certificate was not accepted.
+    #[error("the certificate of {address} is not trusted by {roots}: does that CA belong to this server?")]
+    Certificate {
+        /// Host and port.
+        address: String,
+        /// Where the trusted certificates came from.
+        roots: String,
+        /// What is wrong with the certificate.
+        #[source]
+        source: rustls::Error,
+    },
+    /// TLS failed for another reason.
+    #[error("no TLS connection with {address}: does it speak HTTPS?")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// What TLS said.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The deadline passed first.
+    #[error("{address} did not {step} within {:.1} s", .after.as_secs_f64())]
+    Deadline {
+        /// Host and port.
+        address: String,
+        /// `answer`, or `finish its answer`.
+        step: &'static str,
+        /// How long it was given.
+        after: Duration,
+    },
+    /// The connection ended, or what came over it was not HTTP.
+    #[error("{address} broke off: {detail}")]
+    BrokenOff {
+        /// Host and port.
+        address: String,
+        /// The innermost cause, in its own words.
+        detail: String,
+    },
+    /// The server began to speak another protocol, which nobody asked for.
+    #[error("{address} switched protocols unasked")]
+    Switched {
+        /// Host and port.
+        address: String,
+    },
+    /// There is no token to send.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The host's own discovery requests exceed what its gate lets through.
+    #[error("the host's own rate of requests is spent: {0}")]
+    Busy(String),
+}
+
+/// A name that did not resolve, as our resolver reports it into the chain.
+#[derive(Debug, Error)]
+#[error("{host} has no address")]
+pub(super) struct NoAddress {
+    pub(super) host: String,
+    #[source]
+    pub(super) source: io::Error,
+}
+
+impl Unavailable {
+    /// Finds the cause in what the HTTP client reports. `roots` says where the trusted certificates came from.
+    pub(super) fn from_chain(error: &(dyn Error + 'static), address: &str, roots: &str) -> Self {
+        let address = address.to_owned();
+        for cause in causes(error) {
+            if let Some(NoAddress { host, source }) = cause.downcast_ref() {
+                return Self::Name { host: host.clone(), source: copy(source) };
+            }
+            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+                return Self::from_tls(tls.clone(), address, roots);
+            }
+            if let Some(system) = cause.downcast_ref::<io::Error>().filter(|system| system.get_ref().is_none()) {
+                return Self::from_system(system, address);
+            }
+        }
+        let detail = causes(error).last().map_or_else(String::new, ToString::to_string);
+        Self::BrokenOff { address, detail }
+    }
+
+    fn from_tls(source: rustls::Error, address: String, roots: &str) -> Self {
+        match source {
+            rustls::Error::InvalidCertificate(_) => Self::Certificate { address, roots: roots.to_owned(), source },
+            _ => Self::Tls { address, source },
+        }
+    }
+
+    fn from_system(system: &io::Error, address: String) -> Self {
+        use io::ErrorKind as Kind;
+        match system.kind() {
+            Kind::ConnectionRefused => Self::ConnectionRefused { address },
+            Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+            | Kind::TimedOut
+            | Kind::AddrNotAvailable => Self::Unreachable { address, source: copy(system) },
+            _ => Self::BrokenOff { address, detail: system.to_string() },
+        }
+    }
+
+    /// Whether the request may have reached the server, whose connection then ended.
+    pub(super) fn broke_off(&self) -> bool {
+        matches!(self, Self::BrokenOff { .. })
+    }
+
+    /// What a guest may read: which kind of failure it was, and nothing of the host's addresses, paths or credentials.
+    pub fn guest_text(&self) -> &'static str {
+        match self {
+            Self::Name { .. } | Self::ConnectionRefused { .. } | Self::Unreachable { .. } => {
+                "the API server cannot be reached"
+            }
+            Self::Certificate { .. } | Self::Tls { .. } => "no secure connection with the API server",
+            Self::Deadline { .. } => "the API server did not answer in time",
+            Self::BrokenOff { .. } | Self::Switched { .. } => "the API server broke off",
+            Self::Credentials(_) => "the host has no credentials for the API server",
+            Self::Busy(_) => "the host asks the API server too often",
+        }
+    }
+}
+
+/// An error and its causes. An [`io::Error`] that wraps another is followed into it; its `source` would skip that one.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| cause(*error)).take(MAX_CAUSES)
+}
+
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+/// The same error of the system once more; [`io::Error`] cannot be cloned.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(error: &(dyn Error + 'static)) -> Unavailable {
+        Unavailable::from_chain(error, "10.0.0.1:443", "/ca.crt")
+    }
+
+    /// Wraps as the HTTP client does.
+    fn wrapped(inner: impl Error + Send + Sync + 'static) -> io::Error {
+        io::Error::other(io::Error::other(inner))
+    }
+
+    #[test]
+    fn a_refused_connection_names_the_address() {
+        let error = read(&wrapped(io::Error::from_raw_os_error(111)));
+        assert!(matches!(error, Unavailable::ConnectionRefused { .. }), "{error:?}");
+        assert_eq!(error.to_string(), "connection refused at 10.0.0.1:443: is the API server running there?");
+    }
+
+    #[test]
+    fn an_untrusted_certificate_names_the_roots() {
+        let error = read(&wrapped(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)));
+        assert!(matches!(error, Unavailable::Certificate { .. }), "{error:?}");
+        assert!(error.to_string().contains("not trusted by /ca.crt"), "{error}");
+        assert!(!error.guest_text().contains("ca.crt"));
+    }
+
+    #[test]
+    fn a_server_without_tls_is_told_apart() {
+        let error = read(&wrapped(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)));
+        assert!(matches!(error, Unavailable::Tls { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_name_without_address_is_told_apart() {
+        let source = io::Error::other("failed to lookup address information");
+        let error = read(&wrapped(NoAddress { host: "kubernetes.default.svc".into(), source }));
+        assert!(error.to_string().contains("kubernetes.default.svc"), "{error}");
+        assert!(matches!(error, Unavailable::Name { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn no_route_is_unreachable_and_a_reset_has_broken_off() {
+        assert!(matches!(read(&io::Error::from_raw_os_error(113)), Unavailable::Unreachable { .. }));
+        assert!(read(&io::Error::from_raw_os_error(104)).broke_off());
+        assert!(read(&wrapped(std::fmt::Error)).broke_off());
+    }
+}

@@ -1,1 +1,0 @@
-//! The pod's service-account volume: token, CA and namespace.

@@ -1,0 +1,258 @@
+//! Manifests: YAML with many documents, in several files, to API objects that know where each field was written.
+//!
+//! A file may hold up to [`MAX_TEXT`] bytes; nesting, nodes and the expansion of aliases are bounded too, so that no
+//! file makes the reader grow without end. `0644` is read as octal and `yes` as true, as kubectl does (YAML 1.1).
+
+mod tree;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+use self::tree::{Content, Node};
+
+/// The most that is read of one file, in bytes. Above some 1.5 MiB the API server takes no single object.
+pub const MAX_TEXT: u64 = 4 << 20;
+
+/// How deep a document may nest. The deepest built-in type goes to some 20.
+const MAX_DEPTH: usize = 100;
+
+/// How many values all documents of a file may have, aliases expanded.
+const MAX_NODES: usize = 250_000;
+
+/// How many documents one file may hold.
+const MAX_DOCUMENTS: usize = 2_000;
+
+/// How many values aliases may add, however few lines name them ("billion laughs").
+const MAX_REPLAYED: usize = 50_000;
+
+/// The stack that parsing runs on, in bytes: the reader recurses, and some builds take 20 KiB a level for it.
+const STACK: usize = 16 << 20;
+
+/// A place in a file, counted from 1. Printed as `file:line:column`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: Arc<str>,
+    /// The line.
+    pub line: u64,
+    /// The column, in characters.
+    pub column: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Why a manifest could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is too large to be a manifest.
+    #[error("{file} has more than {MAX_TEXT} bytes")]
+    TooLarge {
+        /// The file.
+        file: Arc<str>,
+    },
+    /// The text is not YAML, or exceeds a bound.
+    #[error("{place}: not YAML: {message}")]
+    Syntax {
+        /// Where the reader gave up.
+        place: Place,
+        /// What it says.
+        message: String,
+    },
+    /// A document is a list or a scalar.
+    #[error("{place}: a document must be an object with apiVersion and kind")]
+    NotAnObject {
+        /// Where the document starts.
+        place: Place,
+    },
+    /// A document does not say what it is.
+    #[error("{place}: {}", missing.join(", "))]
+    Untyped {
+        /// Where the document starts.
+        place: Place,
+        /// Which fields lack, in kubectl's words: `apiVersion not set`, `kind not set`.
+        missing: Vec<&'static str>,
+    },
+}
+
+/// One API object of a manifest, with the places of its fields.
+#[derive(Debug, Clone)]
+pub struct Document {
+    object: Value,
+    file: Arc<str>,
+    root: Node,
+}
+
+impl Document {
+    /// The object, as it would be sent.
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
+    /// The object, as it would be sent.
+    pub fn into_object(self) -> Value {
+        self.object
+    }
+
+    /// The file that it came from, as it was named.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// `apiVersion`; never empty.
+    pub fn api_version(&self) -> &str {
+        text(&self.object, "/apiVersion")
+    }
+
+    /// `kind`; never empty.
+    pub fn kind(&self) -> &str {
+        text(&self.object, "/kind")
+    }
+
+    /// `metadata.name`, or an empty text.
+    pub fn name(&self) -> &str {
+        text(&self.object, "/metadata/name")
+    }
+
+    /// `metadata.namespace`, or an empty text.
+    pub fn namespace(&self) -> &str {
+        text(&self.object, "/metadata/namespace")
+    }
+
+    /// Where a field was written, by a path such as `spec.volumes[0].name` or `metadata.labels[app.example.com/x]`.
+    /// A field that is not there is given the place of the innermost one around it that is.
+    pub fn place(&self, field: &str) -> Place {
+        let node = self.root.innermost(field);
+        Place { file: Arc::clone(&self.file), line: node.line, column: node.column }
+    }
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Reads and parses files in the order given.
+///
+/// # Errors
+/// The first [`ManifestError`].
+pub fn load<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Vec<Document>, ManifestError> {
+    let mut documents = Vec::new();
+    for path in paths {
+        let path = path.as_ref();
+        documents.extend(parse(&read(path)?, &path.to_string_lossy())?);
+    }
+    Ok(documents)
+}
+
+fn read(path: &Path) -> Result<String, ManifestError> {
+    let failed = |source| ManifestError::Read { path: path.into(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    // One byte over the bound is enough for `parse` to refuse it.
+    file.take(MAX_TEXT.saturating_add(1)).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+/// Parses one text. `origin` is what errors and places call it: a file name. Empty documents are left out, and the
+/// items of a `List` stand in its place.
+///
+/// # Errors
+/// [`ManifestError`], with the line and column of the first fault.
+pub fn parse(text: &str, origin: &str) -> Result<Vec<Document>, ManifestError> {
+    let file: Arc<str> = origin.into();
+    if u64::try_from(text.len()).map_or(true, |length| length > MAX_TEXT) {
+        return Err(ManifestError::TooLarge { file });
+    }
+    let roots =
+        on_own_stack(|| roots(text, &file)).map_err(|source| ManifestError::Read { path: origin.into(), source })??;
+    let mut documents = Vec::new();
+    for root in roots {
+        if !matches!(root.content, Content::Scalar(Value::Null)) {
+            flatten(root, &file, &mut documents)?;
+        }
+    }
+    Ok(documents)
+}
+
+fn roots(text: &str, file: &Arc<str>) -> Result<Vec<Node>, ManifestError> {
+    let roots: Vec<Spanned<Content>> = serde_saphyr::from_multiple_with_options(text, options())
+        .map_err(|error| syntax_error(&error, Arc::clone(file)))?;
+    Ok(roots.into_iter().map(Node::from).collect())
+}
+
+/// Runs on a thread of its own, whose stack is large enough for [`MAX_DEPTH`] whatever the caller's has left.
+fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work)?;
+        thread.join().map_err(|_| io::Error::other("the YAML reader panicked"))
+    })
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_documents: MAX_DOCUMENTS,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MAX_REPLAYED,
+        },
+        legacy_octal_numbers: true,
+        with_snippet: false,
+    }
+}
+
+fn syntax_error(error: &serde_saphyr::Error, file: Arc<str>) -> ManifestError {
+    let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+    let message = error.without_snippet().to_string();
+    let said = format!(" at line {line}, column {column}");
+    let message = message.strip_suffix(&said).unwrap_or(&message);
+    // The words that kubectl's users know for the same fault.
+    let message = message.replace("simple key expected ':'", "could not find expected ':'");
+    ManifestError::Syntax { place: Place { file, line, column }, message }
+}
+
+/// Takes a document as it is, or the items of a `List`.
+fn flatten(root: Node, file: &Arc<str>, documents: &mut Vec<Document>) -> Result<(), ManifestError> {
+    let object = root.to_value();
+    let place = Place { file: Arc::clone(file), line: root.line, column: root.column };
+    check(&object, place)?;
+    let is_list = text(&object, "/kind") == "List" && text(&object, "/apiVersion") == "v1";
+    if !is_list {
+        documents.push(Document { object, file: Arc::clone(file), root });
+        return Ok(());
+    }
+    root.into_items().into_iter().try_for_each(|item| flatten(item, file, documents))
+}
+
+fn check(object: &Value, place: Place) -> Result<(), ManifestError> {
+    if !object.is_object() {
+        return Err(ManifestError::NotAnObject { place });
+    }
+    let fields = [("/apiVersion", "apiVersion not set"), ("/kind", "kind not set")];
+    let missing: Vec<_> =
+        fields.iter().filter(|(field, _)| text(object, field).is_empty()).map(|(_, said)| *said).collect();
+    if missing.is_empty() { Ok(()) } else { Err(ManifestError::Untyped { place, missing }) }
+}
+
+#[cfg(test)]
+mod tests;

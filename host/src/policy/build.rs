@@ -1,0 +1,152 @@
+//! Builds a request from typed parts.
+//!
+//! Threat: a name, group or namespace that a guest hands to the typed API and that adds a segment or a query to the path.
+//! Each part must be one plain path segment; what comes out is read again by the one reader of requests.
+
+use http::Method;
+
+use super::{
+    ApiRequest, InvalidRequest,
+    query::Query,
+    request::NAMESPACE_SUBRESOURCES,
+    segments::{self, Segments},
+};
+
+/// The longest name of an object: a DNS subdomain (RFC 1123), the longest kind of name that Kubernetes has.
+pub const MAX_NAME: usize = 253;
+
+/// The parts of a request's path and query. Made by [`ApiRequest::builder`].
+#[derive(Debug, Clone, Default)]
+pub struct PathBuilder {
+    group: String,
+    version: String,
+    plural: String,
+    namespace: Option<String>,
+    name: Option<String>,
+    subresource: Option<String>,
+    query: Vec<(String, String)>,
+}
+
+impl PathBuilder {
+    /// The type: group (empty for the core group), version, lower-case plural.
+    #[must_use]
+    pub fn resource(mut self, group: &str, version: &str, plural: &str) -> Self {
+        (self.group, self.version, self.plural) = (group.into(), version.into(), plural.into());
+        self
+    }
+
+    /// The namespace; `None` for a cluster-scoped type or a list over all namespaces.
+    #[must_use]
+    pub fn namespace(mut self, namespace: Option<&str>) -> Self {
+        self.namespace = namespace.map(str::to_owned);
+        self
+    }
+
+    /// The object's name.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The subresource of the named object.
+    #[must_use]
+    pub fn subresource(mut self, subresource: &str) -> Self {
+        self.subresource = Some(subresource.into());
+        self
+    }
+
+    /// Adds a query parameter, given in clear.
+    #[must_use]
+    pub fn query(mut self, key: &str, value: &str) -> Self {
+        self.query.push((key.into(), value.into()));
+        self
+    }
+
+    /// Puts the request together.
+    ///
+    /// # Errors
+    /// [`InvalidRequest::Part`] names the part that is not one path segment; otherwise as [`ApiRequest::parse`].
+    pub fn build(self, method: &Method) -> Result<ApiRequest, InvalidRequest> {
+        let list = self.segments()?;
+        let mut query = Query::default();
+        for (key, value) in self.query {
+            query.push(key, value)?;
+        }
+        ApiRequest::assemble(method, &Segments { list, trailing_slash: false }, &query)
+    }
+
+    fn segments(&self) -> Result<Vec<String>, InvalidRequest> {
+        let mut list = if self.group.is_empty() {
+            vec!["api".to_owned()]
+        } else {
+            vec!["apis".to_owned(), dns_name("group", &self.group)?]
+        };
+        list.push(label("version", &self.version)?);
+        if let Some(namespace) = &self.namespace {
+            list.push("namespaces".to_owned());
+            list.push(label("namespace", namespace)?);
+        }
+        list.push(plural(&self.plural, self.namespace.is_some())?);
+        match (&self.name, &self.subresource) {
+            (None, Some(subresource)) => return Err(part("name", subresource)),
+            (Some(name), subresource) => {
+                list.push(segment("name", name)?);
+                list.extend(subresource.as_deref().map(|sub| self.subresource_of(sub)).transpose()?);
+            }
+            (None, None) => {}
+        }
+        Ok(list)
+    }
+
+    /// `/namespaces/NAME/pods` would be read as the pods in that namespace, not as a subresource of it.
+    fn subresource_of(&self, subresource: &str) -> Result<String, InvalidRequest> {
+        let misread = self.plural == "namespaces" && !NAMESPACE_SUBRESOURCES.contains(&subresource);
+        if misread { Err(part("subresource", subresource)) } else { segment("subresource", subresource) }
+    }
+}
+
+fn part(what: &'static str, value: &str) -> InvalidRequest {
+    InvalidRequest::Part { what, value: super::shown(value) }
+}
+
+/// Words that the server reads as something else in that place are no plurals.
+fn plural(value: &str, namespaced: bool) -> Result<String, InvalidRequest> {
+    let read_otherwise = match value {
+        "watch" | "proxy" => !namespaced,
+        value => namespaced && NAMESPACE_SUBRESOURCES.contains(&value),
+    };
+    if read_otherwise { Err(part("resource", value)) } else { segment("resource", value) }
+}
+
+/// RFC 1123 label: lower-case letters, digits and inner hyphens, at most 63.
+pub(super) fn is_label(value: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !value.is_empty()
+        && value.len() <= 63
+        && value.bytes().all(inner)
+        && !value.starts_with('-')
+        && !value.ends_with('-')
+}
+
+fn label(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
+    if is_label(value) { Ok(value.to_owned()) } else { Err(part(what, value)) }
+}
+
+/// RFC 1123 subdomain: labels joined by dots, at most 253.
+pub(super) fn is_dns_name(value: &str) -> bool {
+    value.len() <= MAX_NAME && value.split('.').all(is_label)
+}
+
+fn dns_name(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
+    if is_dns_name(value) { Ok(value.to_owned()) } else { Err(part(what, value)) }
+}
+
+/// Names differ between types (`system:node` is one, `http_requests` another); all are one path segment.
+fn segment(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
+    if value.len() <= MAX_NAME && segments::check(value).is_ok() {
+        Ok(value.to_owned())
+    } else {
+        Err(part(what, value))
+    }
+}

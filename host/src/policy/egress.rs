@@ -1,0 +1,227 @@
+//! Which places outside the API server an extension may call.
+//!
+//! Threat: a spelling of a host that passes here and means another host to the resolver. A destination is one scheme, one
+//! host and one port, compared whole: no patterns, no trailing dots, no numbers that resolvers read as addresses. Where a
+//! permitted name leads to is checked after its look-up, elsewhere.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::build::is_dns_name;
+
+/// The destinations that a grant names; empty is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Egress(pub(super) Vec<Destination>);
+
+/// One destination: `scheme://host[:port]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Destination {
+    tls: bool,
+    host: Host,
+    port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Host {
+    Name(String),
+    Address(IpAddr),
+}
+
+/// Why a text is no destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum DestinationError {
+    /// The scheme is missing or not one that is spoken.
+    #[error("a destination begins with `http://` or `https://`")]
+    Scheme,
+    /// A path, a query, a user or the like follows.
+    #[error("a destination is a scheme, a host and perhaps a port, and nothing else")]
+    Rest,
+    /// The host is neither a DNS name nor an IP address (IPv6 in brackets). There are no wildcards.
+    #[error("the host is neither a DNS name nor an IP address; there are no wildcards")]
+    Host,
+    /// The port is no number from 1 to 65535.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+}
+
+impl Egress {
+    /// Whether a call to this place is permitted. An IPv6 host may stand in brackets or without.
+    pub fn permits(&self, scheme: &str, host: &str, port: u16) -> bool {
+        let (Ok(tls), Ok(host)) = (is_tls(scheme), host.parse::<Host>()) else { return false };
+        self.0.iter().any(|known| known.tls == tls && known.port == port && known.host == host)
+    }
+
+    /// Whether nothing is permitted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The destinations, as the grant orders them.
+    pub fn destinations(&self) -> &[Destination] {
+        &self.0
+    }
+}
+
+fn is_tls(scheme: &str) -> Result<bool, DestinationError> {
+    match scheme {
+        _ if scheme.eq_ignore_ascii_case("https") => Ok(true),
+        _ if scheme.eq_ignore_ascii_case("http") => Ok(false),
+        _ => Err(DestinationError::Scheme),
+    }
+}
+
+fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+impl FromStr for Destination {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, DestinationError> {
+        let (scheme, authority) = text.split_once("://").ok_or(DestinationError::Scheme)?;
+        let tls = is_tls(scheme)?;
+        if authority
+            .contains(|letter: char| "/?#@\\%".contains(letter) || letter.is_whitespace() || letter.is_control())
+        {
+            return Err(DestinationError::Rest);
+        }
+        let (host, port) = split_port(authority);
+        if host.contains(':') && !host.starts_with('[') {
+            return Err(DestinationError::Host);
+        }
+        let port = port.map_or(Ok(default_port(tls)), parse_port)?;
+        Ok(Self { tls, host: host.parse()?, port })
+    }
+}
+
+/// Host and port, at the last colon that is not inside brackets.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, DestinationError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| plain).ok_or(DestinationError::Port)
+}
+
+impl FromStr for Host {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, DestinationError> {
+        let bare = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+        if let Some(address) = bare.or(Some(text)).and_then(|inner| inner.parse::<Ipv6Addr>().ok()) {
+            return Ok(Self::Address(address.into()));
+        }
+        if bare.is_some() {
+            return Err(DestinationError::Host);
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Address(address));
+        }
+        let name = text.to_ascii_lowercase();
+        // Resolvers read `127.1`, `0x7f.1` and `2130706433` as addresses. No top-level domain begins with a digit.
+        let numeric =
+            name.rsplit('.').next().is_some_and(|last| last.starts_with(|first: char| first.is_ascii_digit()));
+        if is_dns_name(&name) && !numeric { Ok(Self::Name(name)) } else { Err(DestinationError::Host) }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tls { "https://" } else { "http://" })?;
+        match &self.host {
+            Host::Name(name) => f.write_str(name)?,
+            Host::Address(IpAddr::V4(address)) => write!(f, "{address}")?,
+            Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+        }
+        if self.port == default_port(self.tls) { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+impl Serialize for Destination {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_destination_is_compared_whole() {
+        let egress = Egress(
+            ["https://hooks.example.com", "http://10.0.0.7:8080", "https://[2001:db8::1]"]
+                .map(|text| text.parse().unwrap())
+                .into(),
+        );
+        for (scheme, host, port, permitted) in [
+            ("https", "hooks.example.com", 443, true),
+            ("HTTPS", "Hooks.Example.COM", 443, true),
+            ("http", "hooks.example.com", 443, false),
+            ("https", "hooks.example.com", 8443, false),
+            ("https", "hooks.example.com.", 443, false),
+            ("https", "evil.hooks.example.com", 443, false),
+            ("https", "example.com", 443, false),
+            ("http", "10.0.0.7", 8080, true),
+            ("http", "10.7", 8080, false),
+            ("http", "167772167", 8080, false),
+            ("https", "[2001:db8::1]", 443, true),
+            ("https", "2001:db8:0::1", 443, true),
+            ("ftp", "hooks.example.com", 443, false),
+            ("https", "", 443, false),
+        ] {
+            assert_eq!(egress.permits(scheme, host, port), permitted, "{scheme} {host} {port}");
+        }
+    }
+
+    #[test]
+    fn only_scheme_host_and_port_make_a_destination() {
+        for text in [
+            "",
+            "hooks.example.com",
+            "ftp://a",
+            "https://",
+            "https://a/",
+            "https://a?x",
+            "https://u@a",
+            "https://*.a",
+            "https://a:0",
+            "https://a:",
+            "https://a:99999",
+            "https://a:+1",
+            "https://a:1:2",
+            "https://127.1",
+            "https://0x7f.1",
+            "https://[::1",
+            "https://[a]",
+            "https://a b",
+            "https://a%2e",
+            "https://-a",
+            "https://a..b",
+            "https://a.",
+            "https://a_b",
+            "https://fe80::1:443",
+            "https://::1",
+        ] {
+            assert!(text.parse::<Destination>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_destination_prints_as_it_is_written() {
+        for text in ["https://a.example", "http://a:8080", "https://[2001:db8::1]:8443", "http://10.0.0.1"] {
+            assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
+        }
+        assert_eq!("https://A:443".parse::<Destination>().unwrap().to_string(), "https://a");
+    }
+}

@@ -1,0 +1,219 @@
+//! What one extension may do.
+//!
+//! Threat: a grant that says more than its author meant. It is read strictly: a field that does not exist, a value that
+//! means nothing, an empty list or two documents in one file are errors with their place, never something to pass over.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::{
+    CredentialsMode, CredentialsMount, Destination, Egress, GrantError, Limits, PodInfoMount, Rule,
+    cursor::{Cursor, Fields},
+    grant_error::Problem,
+    mounts::refuse_overlap,
+    rules::in_one_line,
+    tree::Node,
+};
+
+/// The version of the grant's format.
+pub const API_VERSION: &str = "attache.dev/v1alpha1";
+
+/// The kind of the document.
+pub const KIND: &str = "Grant";
+
+/// The fields of `spec`.
+const SPEC_FIELDS: &[&str] = &["component", "podinfo", "env", "credentials", "api", "egress", "limits"];
+
+/// What one extension may do: everything that is not in it is denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// `metadata.name`.
+    pub name: String,
+    /// Which component it is for; `None` is any.
+    pub component: Option<ComponentPin>,
+    /// The Downward API volume; `None` mounts nothing and opens no metadata.
+    pub podinfo: Option<PodInfoMount>,
+    /// The environment variables that are passed on, by name.
+    pub env: Vec<String>,
+    /// The service-account volume.
+    pub credentials: CredentialsMount,
+    /// What it may ask of the API server.
+    pub api: Vec<Rule>,
+    /// Where else it may call.
+    pub egress: Egress,
+    /// How much it may use.
+    pub limits: Limits,
+}
+
+impl Grant {
+    /// The grant that opens nothing: arguments, standard output and standard error only.
+    pub fn nothing(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            component: None,
+            podinfo: None,
+            env: Vec::new(),
+            credentials: CredentialsMount::default(),
+            api: Vec::new(),
+            egress: Egress::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Reads one grant from YAML, strictly.
+    ///
+    /// # Errors
+    /// [`GrantError`] with line, column and field.
+    pub fn parse(yaml: &str) -> Result<Self, GrantError> {
+        let document = Node::parse(yaml)?;
+        let fields = Cursor::root(&document).fields(&["apiVersion", "kind", "metadata", "spec"])?;
+        fields.need("apiVersion")?.one_of(&[API_VERSION])?;
+        fields.need("kind")?.one_of(&[KIND])?;
+        let name = fields.need("metadata")?.fields(&["name"])?.need("name").and_then(|at| grant_name(&at))?;
+        let spec = fields.need("spec")?.fields(SPEC_FIELDS)?;
+        Self::decode_spec(name, &spec)
+    }
+
+    fn decode_spec(name: String, spec: &Fields<'_>) -> Result<Self, GrantError> {
+        let podinfo = spec.read("podinfo", PodInfoMount::decode)?;
+        let credentials = spec.read("credentials", CredentialsMount::decode)?.unwrap_or_default();
+        if let (Some(at), Some(mount)) = (spec.get("podinfo"), &podinfo) {
+            refuse_overlap(&at, mount, &credentials)?;
+        }
+        Ok(Self {
+            name,
+            component: spec.read("component", ComponentPin::decode)?,
+            podinfo,
+            env: spec.read("env", |at| at.each(variable))?.unwrap_or_default(),
+            credentials,
+            api: spec.read("api", |at| at.each(Rule::decode))?.unwrap_or_default(),
+            egress: Egress(spec.read("egress", |at| at.each(Cursor::parse::<Destination>))?.unwrap_or_default()),
+            limits: spec.read("limits", Limits::decode)?.unwrap_or_default(),
+        })
+    }
+
+    /// The grant as YAML that [`Grant::parse`] reads back to the same grant.
+    pub fn to_yaml(&self) -> String {
+        // Writing text and numbers into a string has nothing to fail on.
+        serde_saphyr::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Serialize for Grant {
+    /// Writes the document; what is empty or the default is left out.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Document {
+            api_version: API_VERSION,
+            kind: KIND,
+            metadata: Metadata { name: &self.name },
+            spec: Spec {
+                component: self.component.as_ref(),
+                podinfo: self.podinfo.as_ref(),
+                env: &self.env,
+                credentials: Some(&self.credentials).filter(|mount| mount.mode != CredentialsMode::None),
+                api: &self.api,
+                egress: self.egress.destinations(),
+                limits: Some(&self.limits).filter(|limits| **limits != Limits::default()),
+            },
+        }
+        .serialize(serializer)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Metadata<'a>,
+    spec: Spec<'a>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Spec<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<&'a ComponentPin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    podinfo: Option<&'a PodInfoMount>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "in_one_line")]
+    env: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credentials: Option<&'a CredentialsMount>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    api: &'a [Rule],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    egress: &'a [Destination],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<&'a Limits>,
+}
+
+/// The digest of the one component that a grant is for.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ComponentPin {
+    #[serde(serialize_with = "digits")]
+    sha256: [u8; 32],
+}
+
+impl ComponentPin {
+    /// Pins the component with this SHA-256 digest of its file.
+    pub fn new(sha256: [u8; 32]) -> Self {
+        Self { sha256 }
+    }
+
+    /// The SHA-256 digest of the component's file.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
+        let at = at.fields(&["sha256"])?.need("sha256")?;
+        let text = at.words()?;
+        let mut sha256 = [0; 32];
+        hex::decode_to_slice(text, &mut sha256)
+            .map_err(|_| at.invalid(text, "a SHA-256 digest is 64 hexadecimal digits"))?;
+        Ok(Self { sha256 })
+    }
+}
+
+fn digits<S: Serializer>(digest: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex::encode(digest))
+}
+
+impl fmt::Display for ComponentPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.sha256))
+    }
+}
+
+impl fmt::Debug for ComponentPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ComponentPin({self})")
+    }
+}
+
+/// The name of a grant: as of any Kubernetes object.
+fn grant_name(at: &Cursor<'_>) -> Result<String, GrantError> {
+    let text = at.words()?;
+    if super::build::is_dns_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(at.invalid(text, "a name is a DNS name: lower-case letters, digits, `-` and `.`"))
+}
+
+/// The name of an environment variable, never a pattern: the host's whole environment is never passed on.
+fn variable(at: &Cursor<'_>) -> Result<String, GrantError> {
+    let text = at.words()?;
+    if text.bytes().all(|byte| byte.is_ascii_graphic() && !b"=*".contains(&byte)) {
+        return Ok(text.to_owned());
+    }
+    Err(at.fail(Problem::Invalid {
+        value: super::shown(text),
+        why: "an environment variable is granted by its name".into(),
+    }))
+}

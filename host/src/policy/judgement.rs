@@ -1,0 +1,89 @@
+//! Whether a grant allows a request, and which rule would.
+
+use std::fmt;
+
+use super::{ApiRequest, Grant, Rule, rules::ALL};
+
+/// What a grant says to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The rule of this index in `spec.api` allows it.
+    Allowed {
+        /// Counted from 0.
+        rule: usize,
+    },
+    /// No rule allows it.
+    Denied {
+        /// For people: what was asked for and the rule that is needed.
+        reason: String,
+        /// The smallest rule that would allow this request and as little else as a rule can say.
+        needed: Rule,
+    },
+}
+
+impl Grant {
+    /// Judges one request. The first rule that covers it allows it.
+    pub fn judge(&self, request: &ApiRequest) -> Verdict {
+        if let Some(rule) = self.api.iter().position(|rule| rule.covers(request)) {
+            return Verdict::Allowed { rule };
+        }
+        let needed = Rule::needed_for(request);
+        Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(request)), needed }
+    }
+
+    /// Whether the grant opens any verb on a type, or on a subresource of it, in any namespace.
+    pub fn opens(&self, group: &str, plural: &str) -> bool {
+        self.api.iter().any(|rule| rule.opens(group, plural))
+    }
+
+    /// As [`Grant::opens`], in one namespace; `None` is all of them, or a cluster-scoped type.
+    pub fn opens_in(&self, group: &str, plural: &str, namespace: Option<&str>) -> bool {
+        self.api.iter().any(|rule| rule.opens(group, plural) && rule.names_namespace(namespace))
+    }
+}
+
+/// A request in words: `list pods in namespace demo`.
+struct Asked<'a>(&'a ApiRequest);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(path) = self.0.resource() else { return write!(f, "{} {}", self.0.verb(), self.0.path()) };
+        write!(f, "{} {}", self.0.verb(), path.resource)?;
+        if !path.group.is_empty() {
+            write!(f, ".{}", path.group)?;
+        }
+        if let Some(subresource) = &path.subresource {
+            write!(f, "/{subresource}")?;
+        }
+        if let Some(name) = &path.name {
+            write!(f, " {name}")?;
+        }
+        match &path.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => f.write_str(" in the whole cluster"),
+        }
+    }
+}
+
+impl Rule {
+    /// The smallest rule that covers a request.
+    pub fn needed_for(request: &ApiRequest) -> Self {
+        let verbs = vec![request.verb().to_owned()];
+        let Some(path) = request.resource() else {
+            return Self { verbs, non_resource_urls: vec![request.path().to_owned()], ..Self::default() };
+        };
+        let resource = match &path.subresource {
+            Some(subresource) => format!("{}/{subresource}", path.resource),
+            None => path.resource.clone(),
+        };
+        Self {
+            api_groups: vec![path.group.clone()],
+            resources: vec![resource],
+            verbs,
+            namespaces: vec![path.namespace.clone().unwrap_or_else(|| ALL.to_owned())],
+            // The metrics APIs call all objects `*`; no rule can name that.
+            resource_names: path.name.iter().filter(|name| *name != ALL).cloned().collect(),
+            non_resource_urls: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What of the pod's volumes an extension sees, and where.
+//!
+//! Threat: a mount that covers another, or a path that means another place than it says.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+use super::{GrantError, cursor::Cursor, grant_error::Problem};
+
+/// Where the Downward API volume is mounted when the grant does not say.
+pub const PODINFO_PATH: &str = "/etc/podinfo";
+
+/// Where Kubernetes mounts the service-account volume.
+pub const SERVICE_ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The longest mount path, in bytes: Linux's `PATH_MAX` with the final NUL.
+const MAX_MOUNT_PATH: usize = 4095;
+
+/// An absolute path in the guest's file system without `.`, `..`, empty segments or control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct MountPath(String);
+
+/// Why a text is no mount path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum MountPathError {
+    /// It does not begin with a slash, or is the root itself.
+    #[error("a mount path is absolute and not the root")]
+    NotBelowRoot,
+    /// It has an empty, `.` or `..` segment.
+    #[error("a mount path has no empty, `.` or `..` segments")]
+    Segment,
+    /// It has a control character, a backslash or a colon, or is too long.
+    #[error("a mount path has no control characters, backslashes or colons, and at most {MAX_MOUNT_PATH} bytes")]
+    Text,
+}
+
+impl MountPath {
+    /// The path, without a trailing slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether one path is the other or lies below it.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let below = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        below(&self.0, &other.0) || below(&other.0, &self.0)
+    }
+}
+
+impl fmt::Display for MountPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for MountPath {
+    type Err = MountPathError;
+
+    fn from_str(text: &str) -> Result<Self, MountPathError> {
+        let inner = text.strip_prefix('/').ok_or(MountPathError::NotBelowRoot)?;
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        if inner.is_empty() {
+            return Err(MountPathError::NotBelowRoot);
+        }
+        if !is_relative_path(inner) {
+            return Err(MountPathError::Segment);
+        }
+        // Kubernetes forbids the colon in a mountPath.
+        let odd = |letter: char| letter.is_control() || letter == '\\' || letter == ':';
+        if text.len() > MAX_MOUNT_PATH || inner.contains(odd) {
+            return Err(MountPathError::Text);
+        }
+        Ok(Self(format!("/{inner}")))
+    }
+}
+
+/// Whether a path has plain segments only.
+fn is_relative_path(path: &str) -> bool {
+    path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+/// The Downward API volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodInfoMount {
+    /// Where it is mounted, read-only.
+    pub mount_path: MountPath,
+    /// The files that are seen, by their path in the volume; `None` is all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<String>>,
+}
+
+impl PodInfoMount {
+    pub(super) fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
+        let fields = at.fields(&["mountPath", "items"])?;
+        Ok(Self {
+            mount_path: fields.read("mountPath", |at| at.parse())?.unwrap_or_else(|| MountPath(PODINFO_PATH.into())),
+            items: fields.read("items", |at| at.each(item))?,
+        })
+    }
+}
+
+/// Which credentials an extension sees as files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialsMode {
+    /// None.
+    #[default]
+    None,
+    /// True CA and namespace, and a token that only this host's ambassador takes.
+    Scoped,
+    /// The service-account volume as it is.
+    Real,
+}
+
+/// The service-account volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialsMount {
+    /// Which credentials.
+    pub mode: CredentialsMode,
+    /// Where they are mounted, read-only.
+    pub mount_path: MountPath,
+}
+
+impl Default for CredentialsMount {
+    fn default() -> Self {
+        Self { mode: CredentialsMode::None, mount_path: MountPath(SERVICE_ACCOUNT_PATH.into()) }
+    }
+}
+
+impl CredentialsMount {
+    /// Reads `scoped`, or `{mode: scoped, mountPath: …}`.
+    pub(super) fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
+        let default = Self::default();
+        if !at.is_map() {
+            return Ok(Self { mode: CredentialsMode::decode(&at)?, ..default });
+        }
+        let fields = at.fields(&["mode", "mountPath"])?;
+        let mode = CredentialsMode::decode(&fields.need("mode")?)?;
+        let mount_path = fields.read("mountPath", |at| at.parse())?.unwrap_or(default.mount_path);
+        Ok(Self { mode, mount_path })
+    }
+}
+
+impl CredentialsMode {
+    fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
+        Ok(match at.one_of(&["none", "scoped", "real"])? {
+            "scoped" => Self::Scoped,
+            "real" => Self::Real,
+            _ => Self::None,
+        })
+    }
+}
+
+impl Serialize for CredentialsMount {
+    /// The short form where it says all.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Long<'a> {
+            mode: CredentialsMode,
+            mount_path: &'a MountPath,
+        }
+        if self.mount_path.as_str() == SERVICE_ACCOUNT_PATH {
+            return self.mode.serialize(serializer);
+        }
+        Long { mode: self.mode, mount_path: &self.mount_path }.serialize(serializer)
+    }
+}
+
+/// The path of a file in the volume, as the pod spec's `items` allow it: relative, no `..`, not beginning with `..`.
+fn item(at: &Cursor<'_>) -> Result<String, GrantError> {
+    let path = at.words()?;
+    if is_relative_path(path)
+        && !path.starts_with("..")
+        && !path.contains(|letter: char| letter.is_control() || letter == '\\')
+    {
+        return Ok(path.to_owned());
+    }
+    Err(at.invalid(path, "an item is the relative path of a file in the volume"))
+}
+
+/// Refuses two mounts of which one covers the other.
+pub(super) fn refuse_overlap(
+    podinfo: &Cursor<'_>,
+    mount: &PodInfoMount,
+    credentials: &CredentialsMount,
+) -> Result<(), GrantError> {
+    let both = credentials.mode != CredentialsMode::None;
+    if both && mount.mount_path.overlaps(&credentials.mount_path) {
+        return Err(podinfo.fail(Problem::Invalid {
+            value: mount.mount_path.to_string(),
+            why: format!("it overlaps the credentials' {}", credentials.mount_path),
+        }));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_plain_absolute_paths_are_mount_paths() {
+        for path in ["/etc/podinfo", "/a", "/a/", "/etc/pod info", "/..data"] {
+            assert!(path.parse::<MountPath>().is_ok(), "{path}");
+        }
+        for path in ["", "/", "//", "etc", "/a//b", "/a/./b", "/a/../b", "/..", "/a\\b", "/a:b", "/a\nb", "./a", "/a//"]
+        {
+            assert!(path.parse::<MountPath>().is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_overlaps_itself_and_what_is_below_it() {
+        let path = |text: &str| text.parse::<MountPath>().unwrap();
+        assert!(path("/a/b").overlaps(&path("/a")));
+        assert!(path("/a").overlaps(&path("/a/b")));
+        assert!(path("/a").overlaps(&path("/a/")));
+        assert!(!path("/a").overlaps(&path("/ab")));
+    }
+}

@@ -1,0 +1,331 @@
+//! What a request asks for, read as the API server reads it.
+//!
+//! Threat: a request that the gate judges as one thing and the server acts on as another. The reading follows the server's
+//! own (`apiserver/pkg/endpoints/request/requestinfo.go`), anything with two readings is refused ([`InvalidRequest`]), and
+//! what is sent is written anew from what was read: the guest's own bytes never reach the server.
+
+use http::Method;
+
+use super::{
+    InvalidRequest, PathBuilder,
+    build::{is_dns_name, is_label},
+    field_selector::named_object,
+    query::Query,
+    segments::Segments,
+};
+
+/// The longest target, path and query together, in bytes. Proxies and servers commonly stop at 8 KiB; the longest that the
+/// API's clients send (a selector of some hundred values, a `continue` token) is well below.
+pub const MAX_TARGET: usize = 8 * 1024;
+
+/// Segments after which `/namespaces/NAME` still means the namespace itself.
+pub(super) const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+
+/// Parameters that are lists on the server: `dryRun` of the write options, `command` of the exec options.
+const LIST_PARAMETERS: [&str; 2] = ["dryRun", "command"];
+
+/// Which object or collection a request is about, as the server's authoriser sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ResourcePath {
+    /// Empty for the core group.
+    pub group: String,
+    /// Such as `v1`.
+    pub version: String,
+    /// Lower-case plural, such as `pods`.
+    pub resource: String,
+    /// Such as `status` or `log`.
+    pub subresource: Option<String>,
+    /// None for a cluster-scoped object, and for a list over all namespaces. The object `namespaces/NAME` lies in the
+    /// namespace NAME.
+    pub namespace: Option<String>,
+    /// The name in the path, or the one that the field selector of a list, watch or deletion names.
+    pub name: Option<String>,
+}
+
+/// A request to the API server, understood.
+///
+/// Bodies and headers are no part of it: they do not change what is asked for, save those headers that change who asks,
+/// which no guest may set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiRequest {
+    method: Method,
+    verb: &'static str,
+    resource: Option<ResourcePath>,
+    target: String,
+    path_length: usize,
+}
+
+impl ApiRequest {
+    /// Reads a method and a target, which is a path with an optional query (origin form, RFC 9112 section 3.2.1).
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] when the server would not understand it, or another reader could understand it differently.
+    pub fn parse(method: &Method, target: &str) -> Result<Self, InvalidRequest> {
+        check_bytes(target)?;
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self::assemble(method, &Segments::parse(path)?, &Query::parse(query)?)
+    }
+
+    /// Reads what [`PathBuilder`] put together.
+    pub(super) fn assemble(method: &Method, segments: &Segments, query: &Query) -> Result<Self, InvalidRequest> {
+        let method_verb = MethodVerb::of(method)?;
+        let shape = Shape::of(&segments.list)?;
+        let verb = shape.verb(method, method_verb, query)?;
+        let foreign = shape.is_foreign();
+        if !foreign {
+            query.refuse_doubled(&LIST_PARAMETERS)?;
+        }
+        let resource = shape.into_resource(verb, query)?;
+        let mut target = segments.write(foreign);
+        let path_length = target.len();
+        query.write(&mut target);
+        if target.len() > MAX_TARGET {
+            return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
+        }
+        Ok(Self { method: method.clone(), verb, resource, target, path_length })
+    }
+
+    /// Starts to build a request from typed parts.
+    pub fn builder() -> PathBuilder {
+        PathBuilder::default()
+    }
+
+    /// The HTTP method that will be sent.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The path and query that will be sent: canonical, ASCII, never the guest's own bytes.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The path that will be sent, without the query. It holds no escapes, so it is also what the server judges by.
+    pub fn path(&self) -> &str {
+        self.target.get(..self.path_length).unwrap_or_default()
+    }
+
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `proxy`; for a non-resource path
+    /// the method in lower case.
+    pub fn verb(&self) -> &'static str {
+        self.verb
+    }
+
+    /// What the request is about; `None` for a non-resource path such as `/version`, which is judged by its path.
+    pub fn resource(&self) -> Option<&ResourcePath> {
+        self.resource.as_ref()
+    }
+
+    /// Whether the server may change something.
+    pub fn is_mutating(&self) -> bool {
+        !matches!(self.method, Method::GET | Method::HEAD)
+    }
+
+    /// Whether the answer is a stream of events without an end of its own.
+    pub fn is_watch(&self) -> bool {
+        self.verb == "watch" && self.resource.is_some()
+    }
+}
+
+/// Refuses bytes that have no place in a target, and targets that are too long to look at.
+fn check_bytes(target: &str) -> Result<(), InvalidRequest> {
+    if target.len() > MAX_TARGET {
+        return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
+    }
+    if !target.starts_with('/') {
+        return Err(InvalidRequest::NotAPath);
+    }
+    if target.contains('#') {
+        return Err(InvalidRequest::Fragment);
+    }
+    let query_at = target.find('?').unwrap_or(target.len());
+    // Go drops a parameter with a `;` in it, other readers split at it.
+    let odd =
+        |at: usize, byte: u8| !byte.is_ascii_graphic() || b"\\\"<>".contains(&byte) || (byte == b';' && at > query_at);
+    match target.bytes().enumerate().find(|(at, byte)| odd(*at, *byte)) {
+        Some((at, byte)) => Err(InvalidRequest::Byte { byte, at }),
+        None => Ok(()),
+    }
+}
+
+/// The verb that a method alone gives, for a resource and for a non-resource path.
+#[derive(Clone, Copy)]
+struct MethodVerb {
+    resource: &'static str,
+    other: &'static str,
+}
+
+impl MethodVerb {
+    fn of(method: &Method) -> Result<Self, InvalidRequest> {
+        let (resource, other) = match *method {
+            Method::GET => ("get", "get"),
+            Method::HEAD => ("get", "head"),
+            Method::POST => ("create", "post"),
+            Method::PUT => ("update", "put"),
+            Method::PATCH => ("patch", "patch"),
+            Method::DELETE => ("delete", "delete"),
+            _ => return Err(InvalidRequest::Method(super::shown(method.as_str()))),
+        };
+        Ok(Self { resource, other })
+    }
+}
+
+/// A path, cut into what the server makes of it.
+enum Shape<'a> {
+    Other,
+    Resource(Located<'a>),
+}
+
+struct Located<'a> {
+    group: &'a str,
+    version: &'a str,
+    /// The old way to ask for a watch or a proxied request: `/api/v1/watch/…`.
+    prefix: Option<&'static str>,
+    namespace: Option<&'a str>,
+    /// The resource, then name, subresource and what that subresource makes of the rest.
+    parts: &'a [String],
+}
+
+impl<'a> Shape<'a> {
+    fn of(segments: &'a [String]) -> Result<Self, InvalidRequest> {
+        let (group, version, rest) = match segments {
+            [api, version, rest @ ..] if api == "api" && !rest.is_empty() => ("", version, rest),
+            [apis, group, version, rest @ ..] if apis == "apis" && !rest.is_empty() => (group.as_str(), version, rest),
+            _ => return Self::other(segments),
+        };
+        let (prefix, rest) = strip_prefix(rest)?;
+        let (namespace, parts) = split_namespace(rest);
+        let located = Located { group, version, prefix, namespace, parts };
+        located.check()?;
+        Ok(Self::Resource(located))
+    }
+
+    fn other(segments: &[String]) -> Result<Self, InvalidRequest> {
+        match segments.iter().find(|part| part.contains('*')) {
+            Some(part) => Err(InvalidRequest::Part { what: "path", value: super::shown(part) }),
+            None => Ok(Self::Other),
+        }
+    }
+
+    /// Whether somebody other than the API server reads the rest of the path and the query.
+    fn is_foreign(&self) -> bool {
+        match self {
+            Self::Other => true,
+            Self::Resource(at) => at.subresource() == Some("proxy") || at.prefix == Some("proxy"),
+        }
+    }
+
+    fn verb(&self, method: &Method, by_method: MethodVerb, query: &Query) -> Result<&'static str, InvalidRequest> {
+        let Self::Resource(at) = self else {
+            return Ok(by_method.other);
+        };
+        match (at.prefix, by_method.resource, at.name()) {
+            (Some("watch"), ..) => prefixed_watch(method, query),
+            (Some(prefix), ..) => Ok(prefix),
+            (None, "get", None) if wants_watch(query)? == Some(true) => Ok("watch"),
+            (None, "get", None) => Ok("list"),
+            (None, "delete", None) => Ok("deletecollection"),
+            (None, verb, _) => Ok(verb),
+        }
+    }
+
+    fn into_resource(self, verb: &str, query: &Query) -> Result<Option<ResourcePath>, InvalidRequest> {
+        let Self::Resource(at) = self else {
+            return Ok(None);
+        };
+        let name = match (at.name(), verb, at.prefix) {
+            (Some(name), ..) => Some(name.to_owned()),
+            (None, "list" | "watch" | "deletecollection", None) => selected_name(query)?,
+            _ => None,
+        };
+        Ok(Some(ResourcePath {
+            group: at.group.to_owned(),
+            version: at.version.to_owned(),
+            resource: at.parts.first().cloned().unwrap_or_default(),
+            subresource: at.subresource().map(str::to_owned),
+            namespace: at.namespace.map(str::to_owned),
+            name,
+        }))
+    }
+}
+
+impl Located<'_> {
+    /// Refuses parts that no server has and that would say something else in a rule: `$(VARIABLE)` as a namespace, or a
+    /// star, which only the metrics APIs use, in the place of a name.
+    fn check(&self) -> Result<(), InvalidRequest> {
+        let plain = |part: Option<&str>| part.is_none_or(|part| !part.contains('*'));
+        let resource = self.parts.first().map(String::as_str);
+        let checked = [
+            ("group", Some(self.group), self.group.is_empty() || is_dns_name(self.group)),
+            ("version", Some(self.version), is_label(self.version)),
+            ("namespace", self.namespace, self.namespace.is_none_or(is_label)),
+            ("resource", resource, plain(resource)),
+            ("subresource", self.subresource(), plain(self.subresource())),
+        ];
+        match checked.into_iter().find(|(.., valid)| !valid) {
+            Some((what, part, _)) => Err(InvalidRequest::Part { what, value: super::shown(part.unwrap_or_default()) }),
+            None => Ok(()),
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.parts.get(1).map(String::as_str)
+    }
+
+    fn subresource(&self) -> Option<&str> {
+        // Behind the old proxy prefix all that follows the name is the proxied path.
+        self.parts.get(2).filter(|_| self.prefix != Some("proxy")).map(String::as_str)
+    }
+}
+
+/// The server watches under the old prefix whatever `watch` says, and serves it for GET only.
+fn prefixed_watch(method: &Method, query: &Query) -> Result<&'static str, InvalidRequest> {
+    if method != Method::GET {
+        return Err(InvalidRequest::WatchMethod(method.to_string()));
+    }
+    match wants_watch(query)? {
+        Some(false) => Err(InvalidRequest::Watch("false".into())),
+        _ => Ok("watch"),
+    }
+}
+
+fn strip_prefix(rest: &[String]) -> Result<(Option<&'static str>, &[String]), InvalidRequest> {
+    let prefix = match rest.first().map(String::as_str) {
+        Some("watch") => "watch",
+        Some("proxy") => "proxy",
+        _ => return Ok((None, rest)),
+    };
+    match rest.get(1..) {
+        Some(after) if !after.is_empty() => Ok((Some(prefix), after)),
+        _ => Err(InvalidRequest::BarePrefix(prefix)),
+    }
+}
+
+fn split_namespace(rest: &[String]) -> (Option<&str>, &[String]) {
+    match rest {
+        [first, namespace, after @ ..] if first == "namespaces" => match after.first() {
+            Some(next) if !NAMESPACE_SUBRESOURCES.contains(&next.as_str()) => (Some(namespace), after),
+            _ => (Some(namespace), rest),
+        },
+        _ => (None, rest),
+    }
+}
+
+/// What the `watch` parameter says. To the server only `0` and `false` are false and an empty value is true
+/// (`apimachinery/pkg/runtime/conversion.go`); other readers take `f` or `no` for false, so those are refused.
+fn wants_watch(query: &Query) -> Result<Option<bool>, InvalidRequest> {
+    let Some(value) = query.first("watch") else {
+        return Ok(None);
+    };
+    match value {
+        "" | "1" => Ok(Some(true)),
+        "0" => Ok(Some(false)),
+        _ if value.eq_ignore_ascii_case("true") => Ok(Some(true)),
+        _ if value.eq_ignore_ascii_case("false") => Ok(Some(false)),
+        _ => Err(InvalidRequest::Watch(super::shown(value))),
+    }
+}
+
+fn selected_name(query: &Query) -> Result<Option<String>, InvalidRequest> {
+    query.first("fieldSelector").map_or(Ok(None), named_object)
+}

@@ -1,0 +1,161 @@
+//! Rules as a grant writes them: reading them strictly, and printing one for a message.
+
+use std::fmt;
+
+use super::{
+    GrantError, Rule,
+    build::is_dns_name,
+    cursor::{Cursor, Fields},
+    grant_error::Problem,
+    rules::{ALL, is_power},
+    segments, variables,
+};
+
+/// The fields of a rule.
+const FIELDS: &[&str] = &["apiGroups", "resources", "verbs", "namespaces", "resourceNames", "nonResourceURLs"];
+
+/// The verbs that a request for a resource can have, and those that RBAC knows beside them.
+const VERBS: &[&str] = &[
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+    "impersonate",
+    "bind",
+    "escalate",
+    "proxy",
+    ALL,
+];
+
+/// The verbs of a non-resource path: methods in lower case.
+const PATH_VERBS: &[&str] = &["get", "head", "post", "put", "patch", "delete", ALL];
+
+/// Where a rule holds that does not say it: the pod's own namespace.
+pub(super) const OWN_NAMESPACE: &str = "$(POD_NAMESPACE)";
+
+impl Rule {
+    /// Reads one entry of `spec.api`.
+    pub(super) fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
+        let fields = at.clone().fields(FIELDS)?;
+        match fields.get("nonResourceURLs") {
+            Some(urls) => Self::decode_paths(&fields, &urls),
+            None => Self::decode_resources(&fields),
+        }
+    }
+
+    fn decode_paths(fields: &Fields<'_>, urls: &Cursor<'_>) -> Result<Self, GrantError> {
+        for name in ["apiGroups", "resources", "namespaces", "resourceNames"] {
+            if let Some(other) = fields.get(name) {
+                return Err(other.fail(Problem::Excludes("nonResourceURLs")));
+            }
+        }
+        Ok(Self {
+            non_resource_urls: urls.each(path)?,
+            verbs: fields.need("verbs")?.each(|at| at.one_of(PATH_VERBS).map(str::to_owned))?,
+            ..Self::default()
+        })
+    }
+
+    fn decode_resources(fields: &Fields<'_>) -> Result<Self, GrantError> {
+        let own = || vec![OWN_NAMESPACE.to_owned()];
+        Ok(Self {
+            api_groups: fields.need("apiGroups")?.each(group)?,
+            resources: fields.need("resources")?.each(resource)?,
+            verbs: fields.need("verbs")?.each(|at| at.one_of(VERBS).map(str::to_owned))?,
+            namespaces: fields.read("namespaces", |at| at.each(namespace))?.unwrap_or_else(own),
+            // RBAC's own rules write an empty list for "all names", and so does the design of the grant.
+            resource_names: fields
+                .get("resourceNames")
+                .filter(|at| !at.is_empty_list())
+                .map_or(Ok(Vec::new()), |at| at.each(name))?,
+            non_resource_urls: Vec::new(),
+        })
+    }
+}
+
+fn group(at: &Cursor<'_>) -> Result<String, GrantError> {
+    let text = at.text()?;
+    if matches!(text, "" | ALL) || is_dns_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(at.invalid(text, "an API group is a DNS name, \"\" for the core group, or `*`"))
+}
+
+fn resource(at: &Cursor<'_>) -> Result<String, GrantError> {
+    let text = at.words()?;
+    let (plural, subresource) = text.split_once('/').map_or((text, None), |(plural, sub)| (plural, Some(sub)));
+    let plain = |part: &str| {
+        segments::check(part).is_ok() && !part.contains('*') && !part.contains(|c: char| c.is_ascii_uppercase())
+    };
+    if !(plural == ALL || plain(plural)) || !subresource.is_none_or(plain) {
+        return Err(at.invalid(text, "a resource is a lower-case plural such as `pods`, `pods/log`, `*/scale`, or `*`"));
+    }
+    if plural == ALL && is_power("", subresource, "") {
+        return Err(
+            at.invalid(text, "a wildcard never covers what hands out power; name the resource, such as `pods/exec`")
+        );
+    }
+    Ok(text.to_owned())
+}
+
+fn namespace(at: &Cursor<'_>) -> Result<String, GrantError> {
+    let text = at.words()?;
+    if text == ALL || variables::is_template(text, super::build::is_label) {
+        return Ok(text.to_owned());
+    }
+    Err(at.invalid(text, "a namespace is a DNS label, `$(VARIABLE)`, or `*` for all"))
+}
+
+fn name(at: &Cursor<'_>) -> Result<String, GrantError> {
+    let text = at.words()?;
+    if text != ALL && variables::is_template(text, |plain| segments::check(plain).is_ok()) {
+        return Ok(text.to_owned());
+    }
+    Err(at.invalid(text, "a resource name is one path segment and no pattern; leave the field out for all names"))
+}
+
+fn path(at: &Cursor<'_>) -> Result<String, GrantError> {
+    let text = at.words()?;
+    let fixed = text.strip_suffix(ALL).unwrap_or(text);
+    let inner = fixed.strip_prefix('/').map(|inner| inner.strip_suffix('/').unwrap_or(inner));
+    let plain = |inner: &str| {
+        inner.is_empty() || inner.split('/').all(|part| segments::check(part).is_ok() && !part.contains(ALL))
+    };
+    if text == ALL || inner.is_some_and(plain) {
+        return Ok(text.to_owned());
+    }
+    Err(at.invalid(text, "a path begins with `/` and may end in `*`"))
+}
+
+impl fmt::Display for Rule {
+    /// One line of YAML, ready to go into `spec.api`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [
+            ("apiGroups", &self.api_groups),
+            ("resources", &self.resources),
+            ("nonResourceURLs", &self.non_resource_urls),
+            ("verbs", &self.verbs),
+            ("namespaces", &self.namespaces),
+            ("resourceNames", &self.resource_names),
+        ];
+        f.write_str("{")?;
+        for (index, (name, words)) in lists.into_iter().filter(|(_, words)| !words.is_empty()).enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+            write!(f, "{separator}{name}: [{}]", words.join(", "))?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// A word as YAML reads it back as the same text, whichever version of YAML.
+fn quoted(word: &str) -> String {
+    let plain = word.starts_with(|first: char| first.is_ascii_lowercase())
+        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-./_".contains(&byte))
+        && !matches!(word, "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n");
+    if plain { word.to_owned() } else { serde_json::Value::from(word).to_string() }
+}

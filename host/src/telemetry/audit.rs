@@ -1,0 +1,278 @@
+//! One record of every decision on a request, whichever way it came in.
+//!
+//! Threat: a guest that writes records of its own by putting line breaks, quotes or endless names into a path. Texts that a
+//! guest chose are cut to [`MAX_TEXT`] and escaped before a writer sees them.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::Method;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::policy::{ApiRequest, ResourcePath};
+
+/// The most of a text that a guest chose, in bytes. Names of Kubernetes have at most 253; a record of all texts at this
+/// length is 4 KiB, which a pipe still takes in one piece.
+pub const MAX_TEXT: usize = 512;
+
+/// The way by which a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// The typed WIT interface `attache:pod/api`.
+    Api,
+    /// `wasi:http` of a guest.
+    WasiHttp,
+    /// The local proxy for sibling containers.
+    Proxy,
+    /// The host itself, such as its discovery.
+    Host,
+}
+
+impl Way {
+    /// The name in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::WasiHttp => "wasi-http",
+            Self::Proxy => "proxy",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// A rule allows it.
+    Allowed,
+    /// No rule allows it.
+    Denied,
+    /// The rate is spent.
+    Throttled,
+    /// Too many are under way.
+    TooMany,
+    /// It could not be understood.
+    Invalid,
+}
+
+impl Decision {
+    /// The name in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Throttled => "throttled",
+            Self::TooMany => "too-many",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// One decision. It borrows from the request; a writer that keeps it serialises it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditRecord<'a> {
+    /// When the request came; RFC 3339 in UTC with microseconds.
+    #[serde(serialize_with = "to_the_microsecond")]
+    pub time: Timestamp,
+    /// Which extension asked.
+    pub extension: &'a str,
+    /// By which way.
+    pub way: Way,
+    /// The API's verb; of what could not be understood the method.
+    pub verb: Cow<'a, str>,
+    /// What it is about; absent for a non-resource path.
+    #[serde(flatten)]
+    pub resource: Option<AuditedResource<'a>>,
+    /// The path, without the query: selectors may hold what is nobody else's business.
+    pub path: Cow<'a, str>,
+    /// What was decided.
+    pub verdict: Decision,
+    /// The index in `spec.api` of the rule that allows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<usize>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'a, str>>,
+    /// The server's HTTP status; absent when it was not asked or did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// From admission to the end of the answer; in microseconds.
+    #[serde(rename = "durationMicros", serialize_with = "micros")]
+    pub duration: Duration,
+    /// Bytes of the answer's body that were passed on.
+    pub bytes: u64,
+}
+
+/// The resource of a record, beside its verb.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct AuditedResource<'a> {
+    /// Empty for the core group.
+    pub group: &'a str,
+    /// Such as `v1`.
+    pub version: &'a str,
+    /// Lower-case plural.
+    pub resource: &'a str,
+    /// Such as `status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subresource: Option<&'a str>,
+    /// Absent for a cluster-scoped object or a list over all namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<&'a str>,
+    /// Absent for a collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+}
+
+impl<'a> AuditRecord<'a> {
+    /// The record of a request that was understood. Verdict, rule, reason, status, duration and bytes are for the caller
+    /// to fill in.
+    pub fn of_request(time: Timestamp, extension: &'a str, way: Way, request: &'a ApiRequest) -> Self {
+        // What was parsed is plain ASCII: cutting it is enough.
+        let (verb, path) = (request.verb().into(), cut(request.path()).into());
+        Self { resource: request.resource().map(Into::into), ..Self::bare(time, extension, way, verb, path) }
+    }
+
+    /// The record of a request that was not understood.
+    pub fn of_invalid(time: Timestamp, extension: &'a str, way: Way, method: &'a Method, target: &'a str) -> Self {
+        let path = target.split('?').next().unwrap_or_default();
+        Self { verdict: Decision::Invalid, ..Self::bare(time, extension, way, escaped(method.as_str()), escaped(path)) }
+    }
+
+    fn bare(time: Timestamp, extension: &'a str, way: Way, verb: Cow<'a, str>, path: Cow<'a, str>) -> Self {
+        Self {
+            time,
+            extension,
+            way,
+            verb,
+            resource: None,
+            path,
+            verdict: Decision::Allowed,
+            rule: None,
+            reason: None,
+            status: None,
+            duration: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+}
+
+impl<'a> From<&'a ResourcePath> for AuditedResource<'a> {
+    fn from(path: &'a ResourcePath) -> Self {
+        Self {
+            group: cut(&path.group),
+            version: cut(&path.version),
+            resource: cut(&path.resource),
+            subresource: path.subresource.as_deref().map(cut),
+            namespace: path.namespace.as_deref().map(cut),
+            name: path.name.as_deref().map(cut),
+        }
+    }
+}
+
+/// The beginning of a text, at most [`MAX_TEXT`] bytes.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
+}
+
+/// A guest's own text: cut, and in ASCII without control characters.
+fn escaped(text: &str) -> Cow<'_, str> {
+    let text = cut(text);
+    if text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        text.into()
+    } else {
+        text.escape_default().to_string().into()
+    }
+}
+
+fn to_the_microsecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.6}"))
+}
+
+fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Where decisions are recorded.
+///
+/// `record` is called once for each refusal, at once, and once for each permit, when it is dropped; possibly from many
+/// threads, and possibly while a thread unwinds. It must not panic, and must not hold its caller up: the caller is answering
+/// a guest.
+pub trait Audit: Send + Sync {
+    /// Takes one decision down.
+    fn record(&self, line: &AuditRecord<'_>);
+}
+
+/// Records decisions as `tracing` events of the target `attache::audit`: the default. Refusals are warnings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ToTracing;
+
+impl Audit for ToTracing {
+    fn record(&self, line: &AuditRecord<'_>) {
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "attache::audit",
+                    extension = line.extension,
+                    way = line.way.as_str(),
+                    verb = &*line.verb,
+                    path = &*line.path,
+                    verdict = line.verdict.as_str(),
+                    rule = line.rule,
+                    reason = line.reason.as_deref(),
+                    status = line.status,
+                    micros = u64::try_from(line.duration.as_micros()).unwrap_or(u64::MAX),
+                    bytes = line.bytes,
+                )
+            };
+        }
+        if line.verdict == Decision::Allowed { event!(info) } else { event!(warn) }
+    }
+}
+
+/// Records nothing: for measurements, and for hosts that audit elsewhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoAudit;
+
+impl Audit for NoAudit {
+    fn record(&self, _: &AuditRecord<'_>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_guests_text_is_cut_and_escaped() {
+        let path = format!("/a\"\n{{\u{202e}\u{2028}{}", "x".repeat(5000));
+        let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Way::WasiHttp, &Method::GET, &path);
+        let line = serde_json::to_string(&record).unwrap();
+        assert!(line.is_ascii() && !line.contains('\n') && line.len() < 2 * MAX_TEXT, "{line}");
+        assert!(record.path.starts_with("/a\\\"\\n{\\u{202e}\\u{2028}xxx"), "{}", record.path);
+    }
+
+    #[test]
+    fn a_record_is_one_flat_object() {
+        let request =
+            ApiRequest::parse(&Method::GET, "/apis/apps/v1/namespaces/n/deployments/d/scale?x=secret").unwrap();
+        let time = Timestamp::from_microsecond(1_500_000).unwrap();
+        let record = AuditRecord {
+            rule: Some(2),
+            status: Some(200),
+            duration: Duration::from_micros(1234),
+            bytes: 7,
+            ..AuditRecord::of_request(time, "pod-card", Way::Api, &request)
+        };
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            "{\"time\":\"1970-01-01T00:00:01.500000Z\",\"extension\":\"pod-card\",\"way\":\"api\",\"verb\":\"get\",\
+             \"group\":\"apps\",\"version\":\"v1\",\"resource\":\"deployments\",\"subresource\":\"scale\",\"namespace\":\"n\",\
+             \"name\":\"d\",\"path\":\"/apis/apps/v1/namespaces/n/deployments/d/scale\",\"verdict\":\"allowed\",\"rule\":2,\
+             \"status\":200,\"durationMicros\":1234,\"bytes\":7}"
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! Reading: one version of a volume, whole.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat};
+use rustix::io::Errno;
+
+use super::path::RelativePath;
+use super::writer::FileProjection;
+use super::{DATA_LINK, VolumeError};
+
+/// The most that is read of one file, in bytes. An API object has at most some 1.5 MiB (etcd's limit), and quoting
+/// a label or an annotation makes at most four bytes of one.
+pub const MAX_FILE: u64 = 8 << 20;
+
+/// How often a read starts over. A kubelet writes a volume every minute or so, so that two updates within one read
+/// are already unheard of.
+const TRIES: u32 = 16;
+
+/// How many files a version may have; the items of a volume are written by hand.
+const MAX_FILES: usize = 4096;
+
+/// How deep a version's directories may go. A path has at most 4096 bytes, but nobody nests like that.
+const MAX_DEPTH: usize = 64;
+
+/// Room for directory entries while listing, in bytes: some forty names at once.
+const LISTING_ROOM: usize = 4096;
+
+/// One file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeFile {
+    /// The whole content.
+    pub data: Vec<u8>,
+    /// The permission bits.
+    pub mode: u32,
+}
+
+/// One version of a volume, held open: what is read through it belongs together, however often the volume is updated
+/// meanwhile. Once the version was deleted its files are [`VolumeError::Missing`]; [`read_consistently`] then starts over.
+#[derive(Debug)]
+pub struct Version {
+    volume: PathBuf,
+    name: Option<String>,
+    directory: OwnedFd,
+}
+
+impl Version {
+    /// The version in force. A directory without `..data` is taken as its own only version, so that a tree laid out
+    /// by hand works too.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`] if there is no such volume, [`VolumeError::Escapes`] if `..data` leads out of it.
+    pub fn newest(volume: &Path) -> Result<Self, VolumeError> {
+        for _ in 0..TRIES {
+            let name = current_name(volume)?;
+            match open_directory(volume, name.as_deref()) {
+                Ok(directory) => return Ok(Self { volume: volume.into(), name, directory }),
+                // Deleted between reading the link and following it.
+                Err(Errno::NOENT) if name.is_some() => {}
+                Err(error) => return Err(VolumeError::io("open the volume", volume)(error.into())),
+            }
+        }
+        Err(VolumeError::Restless { path: volume.into(), tries: TRIES })
+    }
+
+    /// The name of the dated directory; none if the volume has no `..data`.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Whether the volume still shows this version.
+    pub fn is_current(&self) -> bool {
+        current_name(&self.volume).is_ok_and(|name| name == self.name)
+    }
+
+    /// Reads one file. No link is followed: in a dated directory the kubelet makes none.
+    ///
+    /// # Errors
+    /// [`VolumeError::Missing`], [`VolumeError::Escapes`] for a link or a device, [`VolumeError::TooLarge`].
+    pub fn read(&self, path: &RelativePath) -> Result<VolumeFile, VolumeError> {
+        let failed = |error: Errno| self.failure(path.as_ref(), error);
+        let file = self.open(path).map_err(failed)?;
+        let status = fstat(&file).map_err(failed)?;
+        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+            return Err(VolumeError::Escapes { path: self.volume.join(path) });
+        }
+        let data = read_bounded(file, &self.volume.join(path))?;
+        Ok(VolumeFile { data, mode: Mode::from_raw_mode(status.st_mode).bits() })
+    }
+
+    /// The paths of all files, sorted. What is neither file nor directory is left out, and so are names that are not
+    /// UTF-8 or that a volume may not have.
+    ///
+    /// # Errors
+    /// [`VolumeError::TooMany`] beyond 4096 files or 64 levels.
+    pub fn files(&self) -> Result<Vec<RelativePath>, VolumeError> {
+        let mut found = Vec::new();
+        let mut pending = vec![String::new()];
+        while let Some(directory) = pending.pop() {
+            if found.len().saturating_add(pending.len()) > MAX_FILES || directory.matches('/').count() > MAX_DEPTH {
+                return Err(VolumeError::TooMany { path: self.volume.clone() });
+            }
+            for (name, kind) in self.list(&directory)? {
+                let path = format!("{directory}{name}");
+                match (kind, RelativePath::new(&path)) {
+                    (FileType::Directory, Ok(_)) => pending.push(format!("{path}/")),
+                    (FileType::RegularFile, Ok(path)) => found.push(path),
+                    _ => {}
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<(String, FileType)>, VolumeError> {
+        let failed = |error: Errno| self.failure(Path::new(path), error);
+        let directory = match RelativePath::new(path) {
+            Ok(path) => self.open(&path).map_err(failed)?,
+            Err(_) => step(&self.directory, ".").map_err(failed)?,
+        };
+        let mut room = Vec::with_capacity(LISTING_ROOM);
+        let mut entries = RawDir::new(&directory, room.spare_capacity_mut());
+        let mut names = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            let Some(name) = entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | "..")) else {
+                continue;
+            };
+            if names.len() > MAX_FILES {
+                return Err(VolumeError::TooMany { path: self.volume.clone() });
+            }
+            names.push((name.to_owned(), entry.file_type()));
+        }
+        Ok(names)
+    }
+
+    fn open(&self, path: &RelativePath) -> Result<OwnedFd, Errno> {
+        let mut elements = path.elements();
+        let first = step(&self.directory, elements.next().unwrap_or("."))?;
+        elements.try_fold(first, |directory, element| step(&directory, element))
+    }
+
+    fn failure(&self, path: &Path, error: Errno) -> VolumeError {
+        match error {
+            Errno::NOENT | Errno::STALE => VolumeError::Missing { path: path.into() },
+            // What a link gives when it may not be followed: LOOP at the end of a path, NOTDIR inside.
+            Errno::LOOP | Errno::NOTDIR => VolumeError::Escapes { path: self.volume.join(path) },
+            error => VolumeError::io("read", self.volume.join(path))(error.into()),
+        }
+    }
+}
+
+/// Opens one element, never following a link and never waiting for a FIFO's other end.
+fn step(directory: &OwnedFd, element: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    openat(directory, element, flags, Mode::empty())
+}
+
+fn open_directory(volume: &Path, name: Option<&str>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, volume, flags, Mode::empty())?;
+    match name {
+        Some(name) => openat(&root, name, flags | OFlags::NOFOLLOW, Mode::empty()),
+        None => Ok(root),
+    }
+}
+
+fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>, VolumeError> {
+    let mut data = Vec::new();
+    let mut bounded = File::from(file).take(MAX_FILE.saturating_add(1));
+    let length = bounded.read_to_end(&mut data).map_err(VolumeError::io("read", path))?;
+    if u64::try_from(length).is_ok_and(|length| length <= MAX_FILE) {
+        Ok(data)
+    } else {
+        Err(VolumeError::TooLarge { path: path.into() })
+    }
+}
+
+/// What `..data` names, if it is there: one name directly in the volume, and nothing else.
+pub(super) fn current_name(volume: &Path) -> Result<Option<String>, VolumeError> {
+    let link = volume.join(DATA_LINK);
+    let target = match readlinkat(CWD, &link, Vec::new()) {
+        Ok(target) => target,
+        Err(Errno::NOENT) => return Ok(None),
+        // Copying a volume with its links followed leaves a plain directory in the link's place.
+        Err(Errno::INVAL) => return Ok(Some(DATA_LINK.into())),
+        Err(error) => return Err(VolumeError::io("read the link", link)(error.into())),
+    };
+    let name = target.to_str().ok().filter(|name| is_single_element(name));
+    name.map(|name| Some(name.to_owned())).ok_or(VolumeError::Escapes { path: link })
+}
+
+fn is_single_element(name: &str) -> bool {
+    Path::new(name).file_name() == Some(OsStr::new(name))
+}
+
+/// Whether the volume shows just these files with this content and these modes.
+pub(super) fn same_content(volume: &Path, files: &BTreeMap<RelativePath, FileProjection>) -> bool {
+    let same = |version: &Version| {
+        version.files().is_ok_and(|found| found.iter().eq(files.keys()))
+            && files.iter().all(|(path, file)| {
+                version.read(path).is_ok_and(|read| read.data == file.data && read.mode == file.mode & 0o777)
+            })
+    };
+    Version::newest(volume).is_ok_and(|version| same(&version))
+}
+
+/// Runs a read against the newest version, and again against the next one if the version was deleted on the way; so
+/// all that one run reads belongs together.
+///
+/// # Errors
+/// The read's own error; [`VolumeError::Restless`] if the volume was rewritten during each of 16 tries.
+pub fn read_consistently<T>(
+    volume: &Path,
+    mut read: impl FnMut(&Version) -> Result<T, VolumeError>,
+) -> Result<T, VolumeError> {
+    for _ in 0..TRIES {
+        let version = Version::newest(volume)?;
+        match read(&version) {
+            Err(VolumeError::Missing { .. }) if !version.is_current() => {}
+            answer => return answer,
+        }
+    }
+    Err(VolumeError::Restless { path: volume.into(), tries: TRIES })
+}

@@ -1,0 +1,455 @@
+//! Grants: what a file may say, and what each rule covers.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use attache::policy::{ApiRequest, CredentialsMode, Grant, Limits, ResolveError, Verdict};
+use http::Method;
+
+/// A grant whose `spec` is `spec`, indented by two spaces.
+fn grant(spec: &str) -> String {
+    format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata:\n  name: test\nspec:\n{spec}")
+}
+
+/// The grant of the given lines of `api`, in a pod of the namespace `demo`.
+fn rules(lines: &[&str]) -> Grant {
+    let api = lines.join("\n  - ");
+    let own = |name: &str| (name == "POD_NAMESPACE").then(|| "demo".to_owned());
+    Grant::parse(&grant(&format!("  api:\n  - {api}\n"))).unwrap().resolve(own).unwrap()
+}
+
+/// `GET /path` and the like.
+fn request(line: &str) -> ApiRequest {
+    let (method, target) = line.split_once(' ').unwrap();
+    ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target).expect(line)
+}
+
+fn allows(grant: &Grant, line: &str) -> bool {
+    matches!(grant.judge(&request(line)), Verdict::Allowed { .. })
+}
+
+/// Checks that a grant allows the first requests and denies the others.
+fn check(rule: &[&str], allowed: &[&str], denied: &[&str]) {
+    let grant = rules(rule);
+    for line in allowed {
+        assert!(allows(&grant, line), "{rule:?} must allow {line}");
+    }
+    for line in denied {
+        assert!(!allows(&grant, line), "{rule:?} must deny {line}");
+    }
+}
+
+#[test]
+fn a_grant_of_nothing_allows_nothing() {
+    let grant = Grant::nothing("none");
+    for line in ["GET /", "GET /version", "GET /api/v1/namespaces/demo/pods", "GET /api/v1/nodes"] {
+        assert!(!allows(&grant, line), "{line}");
+    }
+    assert!(!grant.opens("", "pods"));
+    assert_eq!(grant.limits, Limits::default());
+}
+
+#[test]
+fn a_rule_without_namespaces_holds_in_the_pods_own() {
+    check(
+        &[r#"{apiGroups: [""], resources: [pods], verbs: [get, list]}"#],
+        &[
+            "GET /api/v1/namespaces/demo/pods",
+            "GET /api/v1/namespaces/demo/pods/a",
+            "HEAD /api/v1/namespaces/demo/pods/a",
+        ],
+        &[
+            "GET /api/v1/pods",
+            "GET /api/v1/namespaces/other/pods",
+            "GET /api/v1/namespaces/demo/pods/a/log",
+            "GET /api/v1/namespaces/demo/pods?watch=1",
+            "GET /api/v1/watch/namespaces/demo/pods",
+            "GET /apis/apps/v1/namespaces/demo/pods",
+            "POST /api/v1/namespaces/demo/pods",
+            "DELETE /api/v1/namespaces/demo/pods/a",
+            "DELETE /api/v1/namespaces/demo/pods",
+        ],
+    );
+}
+
+#[test]
+fn all_namespaces_at_once_and_cluster_scoped_objects_need_the_star() {
+    check(
+        &[r#"{apiGroups: [""], resources: [pods, nodes], verbs: [list, get], namespaces: [demo, other]}"#],
+        &["GET /api/v1/namespaces/other/pods"],
+        &["GET /api/v1/pods", "GET /api/v1/nodes", "GET /api/v1/nodes/a"],
+    );
+    check(
+        &[r#"{apiGroups: [""], resources: [pods, nodes], verbs: [list, get], namespaces: ["*"]}"#],
+        &["GET /api/v1/pods", "GET /api/v1/nodes", "GET /api/v1/nodes/a", "GET /api/v1/namespaces/any/pods"],
+        &["GET /api/v1/namespaces"],
+    );
+}
+
+#[test]
+fn a_namespace_object_lies_in_itself() {
+    check(
+        &[r#"{apiGroups: [""], resources: [namespaces], verbs: [get, list]}"#],
+        &["GET /api/v1/namespaces/demo"],
+        &["GET /api/v1/namespaces", "GET /api/v1/namespaces/other", "GET /api/v1/namespaces/demo/status"],
+    );
+}
+
+#[test]
+fn names_restrict_lists_only_where_the_field_selector_names_one() {
+    check(
+        &[r#"{apiGroups: [""], resources: [configmaps], verbs: ["*"], resourceNames: [a]}"#],
+        &[
+            "GET /api/v1/namespaces/demo/configmaps/a",
+            "PUT /api/v1/namespaces/demo/configmaps/a",
+            "GET /api/v1/namespaces/demo/configmaps?fieldSelector=metadata.name%3Da",
+            "GET /api/v1/namespaces/demo/configmaps?watch=true&fieldSelector=metadata.name=a",
+            "DELETE /api/v1/namespaces/demo/configmaps?fieldSelector=metadata.name=a",
+        ],
+        &[
+            "GET /api/v1/namespaces/demo/configmaps/b",
+            "GET /api/v1/namespaces/demo/configmaps",
+            "GET /api/v1/namespaces/demo/configmaps?fieldSelector=metadata.name=b",
+            "GET /api/v1/namespaces/demo/configmaps?fieldSelector=metadata.name!=a",
+            "GET /api/v1/namespaces/demo/configmaps?fieldSelector=metadata.namespace=a",
+            "GET /api/v1/watch/namespaces/demo/configmaps?fieldSelector=metadata.name=a",
+            "DELETE /api/v1/namespaces/demo/configmaps",
+            "POST /api/v1/namespaces/demo/configmaps",
+        ],
+    );
+}
+
+#[test]
+fn creation_below_a_named_object_is_restricted_by_its_name() {
+    check(
+        &[r#"{apiGroups: [""], resources: [pods/eviction], verbs: [create], resourceNames: [a]}"#],
+        &["POST /api/v1/namespaces/demo/pods/a/eviction"],
+        &["POST /api/v1/namespaces/demo/pods/b/eviction", "POST /api/v1/namespaces/demo/pods"],
+    );
+}
+
+#[test]
+fn stars_never_cover_what_hands_out_power() {
+    let powers = [
+        "GET /api/v1/namespaces/demo/secrets",
+        "GET /api/v1/namespaces/demo/secrets/a",
+        "GET /api/v1/secrets?watch=1",
+        "DELETE /api/v1/namespaces/demo/secrets",
+        "POST /api/v1/namespaces/demo/serviceaccounts/a/token",
+        "POST /api/v1/namespaces/demo/pods/a/exec",
+        "GET /api/v1/namespaces/demo/pods/a/exec?command=sh",
+        "GET /api/v1/namespaces/demo/pods/a/attach",
+        "POST /api/v1/namespaces/demo/pods/a/portforward",
+        "GET /api/v1/namespaces/demo/pods/a/proxy",
+        "GET /api/v1/namespaces/demo/pods/a/proxy/metrics",
+        "GET /api/v1/namespaces/demo/services/a/proxy/",
+        "GET /api/v1/nodes/a/proxy/logs",
+        "GET /api/v1/proxy/namespaces/demo/services/a/x",
+        "GET /apis/example.com/v1/namespaces/demo/things/a/proxy",
+        "GET /apis/example.com/v1/namespaces/demo/secrets",
+    ];
+    check(
+        &[r#"{apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: ["*"]}"#],
+        &["GET /api/v1/namespaces/demo/serviceaccounts/a", "PATCH /apis/apps/v1/namespaces/demo/deployments/a/scale"],
+        &powers,
+    );
+}
+
+#[test]
+fn what_hands_out_power_is_granted_by_name() {
+    check(
+        &[
+            r#"{apiGroups: [""], resources: [secrets, pods/exec, nodes/proxy, serviceaccounts/token], verbs: ["*"], namespaces: ["*"]}"#,
+        ],
+        &[
+            "GET /api/v1/namespaces/demo/secrets/a",
+            "POST /api/v1/namespaces/demo/pods/a/exec",
+            "GET /api/v1/nodes/a/proxy/metrics",
+            "POST /api/v1/namespaces/demo/serviceaccounts/a/token",
+        ],
+        &[
+            "GET /api/v1/namespaces/demo/pods/a/attach",
+            "GET /api/v1/namespaces/demo/pods/a/proxy",
+            "GET /api/v1/proxy/nodes/a",
+        ],
+    );
+    check(
+        &[r#"{apiGroups: [""], resources: [nodes], verbs: [proxy], namespaces: ["*"]}"#],
+        &["GET /api/v1/proxy/nodes/a/b/c"],
+        &["GET /api/v1/nodes/a/proxy/b/c"],
+    );
+}
+
+#[test]
+fn a_star_before_a_subresource_covers_it_on_every_type() {
+    check(
+        &[r#"{apiGroups: [apps], resources: ["*/scale"], verbs: [get]}"#],
+        &["GET /apis/apps/v1/namespaces/demo/deployments/a/scale"],
+        &["GET /apis/apps/v1/namespaces/demo/deployments/a", "GET /apis/apps/v1/namespaces/demo/deployments/a/status"],
+    );
+}
+
+#[test]
+fn paths_are_granted_by_path() {
+    check(
+        &[r#"{nonResourceURLs: [/version, "/openapi/*"], verbs: [get]}"#],
+        &["GET /version", "GET /openapi/v3", "GET /openapi/v3/apis/apps/v1?hash=1", "GET /openapi/"],
+        &["GET /openapi", "GET /version/", "GET /versions", "HEAD /version", "POST /version", "GET /api/v1/namespaces"],
+    );
+    check(
+        &[r#"{nonResourceURLs: ["*"], verbs: ["*"]}"#],
+        &["GET /", "HEAD /healthz", "GET /apis/apps/v1"],
+        &["GET /api/v1/namespaces", "GET /apis/apps/v1/namespaces/demo/deployments"],
+    );
+}
+
+#[test]
+fn the_first_rule_that_covers_a_request_is_named() {
+    let grant = rules(&[
+        r#"{apiGroups: [""], resources: [pods], verbs: [get]}"#,
+        r#"{apiGroups: [""], resources: ["*"], verbs: [get]}"#,
+    ]);
+    assert_eq!(grant.judge(&request("GET /api/v1/namespaces/demo/pods/a")), Verdict::Allowed { rule: 0 });
+    assert_eq!(grant.judge(&request("GET /api/v1/namespaces/demo/services/a")), Verdict::Allowed { rule: 1 });
+}
+
+#[test]
+fn a_denial_names_the_rule_that_is_needed_and_that_rule_suffices() {
+    for (line, needed) in [
+        (
+            "GET /api/v1/namespaces/demo/pods",
+            r#"{apiGroups: [""], resources: [pods], verbs: [list], namespaces: [demo]}"#,
+        ),
+        (
+            "GET /apis/apps/v1/namespaces/demo/deployments/web/scale",
+            "{apiGroups: [apps], resources: [deployments/scale], verbs: [get], namespaces: [demo], resourceNames: [web]}",
+        ),
+        ("GET /api/v1/nodes?watch=1", r#"{apiGroups: [""], resources: [nodes], verbs: [watch], namespaces: ["*"]}"#),
+        (
+            "POST /api/v1/namespaces/demo/secrets",
+            r#"{apiGroups: [""], resources: [secrets], verbs: [create], namespaces: [demo]}"#,
+        ),
+        (
+            "GET /api/v1/proxy/nodes/a",
+            r#"{apiGroups: [""], resources: [nodes], verbs: [proxy], namespaces: ["*"], resourceNames: [a]}"#,
+        ),
+        ("HEAD /healthz", r#"{nonResourceURLs: ["/healthz"], verbs: [head]}"#),
+    ] {
+        let Verdict::Denied { reason, needed: rule } = Grant::nothing("none").judge(&request(line)) else {
+            panic!("{line}")
+        };
+        let said = rule.to_string();
+        assert_eq!(said, needed);
+        assert!(reason.ends_with(&said), "{reason}");
+        assert!(allows(&rules(&[&said]), line), "{said} must allow {line}");
+    }
+}
+
+#[test]
+fn a_type_is_open_when_any_rule_names_it_or_a_subresource_of_it() {
+    let grant = rules(&[
+        r#"{apiGroups: [""], resources: [pods/log, secrets], verbs: [get]}"#,
+        r#"{apiGroups: [apps], resources: ["*"], verbs: [list], namespaces: [other]}"#,
+    ]);
+    for (group, plural, open) in [
+        ("", "pods", true),
+        ("", "secrets", true),
+        ("", "services", false),
+        ("apps", "deployments", true),
+        ("apps", "secrets", false),
+    ] {
+        assert_eq!(grant.opens(group, plural), open, "{group}/{plural}");
+    }
+    assert!(grant.opens_in("", "pods", Some("demo")) && !grant.opens_in("", "pods", Some("other")));
+    assert!(grant.opens_in("apps", "deployments", Some("other")) && !grant.opens_in("apps", "deployments", None));
+}
+
+#[test]
+fn a_grant_without_its_namespace_filled_in_matches_nothing() {
+    let unresolved =
+        Grant::parse(&grant("  api:\n  - {apiGroups: [\"\"], resources: [pods], verbs: [get]}\n")).unwrap();
+    assert!(!allows(&unresolved, "GET /api/v1/namespaces/demo/pods/a"));
+    assert!(ApiRequest::parse(&Method::GET, "/api/v1/namespaces/$(POD_NAMESPACE)/pods/a").is_err());
+}
+
+#[test]
+fn a_variable_is_filled_in_with_a_name_and_nothing_else() {
+    let text = grant(
+        "  api:\n  - apiGroups: ['']\n    resources: [pods]\n    verbs: [get]\n    namespaces: [\"team-$(TEAM)\"]\n",
+    );
+    let parsed = Grant::parse(&text).unwrap();
+    let filled = parsed.clone().resolve(|name| (name == "TEAM").then(|| "a".to_owned())).unwrap();
+    assert_eq!(filled.api[0].namespaces, ["team-a"]);
+    assert!(
+        matches!(parsed.clone().resolve(|_| None), Err(ResolveError::Unknown { variable, .. }) if variable == "TEAM")
+    );
+    for value in ["*", "a/b", "A", "$(TEAM)", "a b", ""] {
+        let outcome = parsed.clone().resolve(|_| Some(value.to_owned()));
+        assert!(matches!(outcome, Err(ResolveError::Invalid { .. })), "{value}");
+    }
+    let own = Grant::parse(&grant("  api:\n  - {apiGroups: [''], resources: [pods], verbs: [get]}\n")).unwrap();
+    assert!(own.resolve(|_| Some("*".to_owned())).is_err());
+}
+
+#[test]
+fn each_mistake_in_a_grant_is_named_with_line_column_and_field() {
+    for (spec, message) in [
+        (
+            "  api:\n  - apiGroups: [\"\"]\n    verb: [get]\n",
+            "8:5: spec.api[0].verb: unknown field, expected one of `apiGroups`, `resources`, `verbs`, `namespaces`, \
+             `resourceNames`, `nonResourceURLs`; did you mean `verbs`?",
+        ),
+        ("  apis: []\n", "6:3: spec.apis: unknown field"),
+        ("  api: []\n", "6:8: spec.api: must not be empty"),
+        ("  api:\n", "spec.api: must not be empty"),
+        ("  api: {}\n", "6:8: spec.api: expected a list"),
+        ("  api: [{}]\n", "6:9: spec.api[0].apiGroups: the field is missing"),
+        ("  api: [text]\n", "6:9: spec.api[0]: expected fields"),
+        ("  api: [{apiGroups: [''], resources: [], verbs: [get]}]\n", "spec.api[0].resources: must not be empty"),
+        ("  api: [{apiGroups: [''], resources: [pods]}]\n", "spec.api[0].verbs: the field is missing"),
+        ("  api: [{apiGroups: [''], resources: [pods], verbs: [read]}]\n", "spec.api[0].verbs[0]: `read` is unknown"),
+        ("  api: [{apiGroups: [''], resources: [pods], verbs: [lst]}]\n", "did you mean `list`?"),
+        ("  api: [{apiGroups: [''], resources: [pods], verbs: [GET]}]\n", "did you mean `get`?"),
+        (
+            "  api: [{apiGroups: [''], resources: [Pods], verbs: [get]}]\n",
+            "spec.api[0].resources[0]: `Pods` is not valid",
+        ),
+        ("  api: [{apiGroups: [''], resources: ['pods/*'], verbs: [get]}]\n", "`pods/*` is not valid"),
+        ("  api: [{apiGroups: [''], resources: ['po*'], verbs: [get]}]\n", "`po*` is not valid"),
+        ("  api: [{apiGroups: [''], resources: ['*/exec'], verbs: [get]}]\n", "name the resource"),
+        ("  api: [{apiGroups: [''], resources: ['*/proxy'], verbs: [get]}]\n", "name the resource"),
+        ("  api: [{apiGroups: [''], resources: [pods/log/x], verbs: [get]}]\n", "is not valid"),
+        ("  api: [{apiGroups: [''], resources: [pods/], verbs: [get]}]\n", "is not valid"),
+        ("  api: [{apiGroups: [''], resources: [a..b/.., pods], verbs: [get]}]\n", "is not valid"),
+        ("  api: [{apiGroups: [Apps], resources: [pods], verbs: [get]}]\n", "spec.api[0].apiGroups[0]"),
+        ("  api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: ['a*']}]\n", "namespaces[0]"),
+        (
+            "  api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: []}]\n",
+            "namespaces: must not be empty",
+        ),
+        ("  api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: ['$(A']}]\n", "namespaces[0]"),
+        ("  api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: ['$A']}]\n", "namespaces[0]"),
+        ("  api: [{apiGroups: [''], resources: [pods], verbs: [get], resourceNames: ['*']}]\n", "resourceNames[0]"),
+        ("  api: [{apiGroups: [''], resources: [pods], verbs: [get], resourceNames: [a/b]}]\n", "resourceNames[0]"),
+        ("  api: [{nonResourceURLs: [version], verbs: [get]}]\n", "nonResourceURLs[0]"),
+        ("  api: [{nonResourceURLs: ['/a*b'], verbs: [get]}]\n", "nonResourceURLs[0]"),
+        ("  api: [{nonResourceURLs: [/a/../b], verbs: [get]}]\n", "nonResourceURLs[0]"),
+        ("  api: [{nonResourceURLs: [/version], verbs: [list]}]\n", "verbs[0]: `list` is unknown"),
+        (
+            "  api: [{nonResourceURLs: [/version], verbs: [get], resources: [pods]}]\n",
+            "cannot stand beside `nonResourceURLs`",
+        ),
+        ("  limits: {memory: 64MiB}\n", "6:20: spec.limits.memory: `64MiB` is not valid"),
+        ("  limits: {memory: 1Ki}\n", "must be from 64Ki"),
+        ("  limits: {memory: -1Gi}\n", "spec.limits.memory"),
+        ("  limits: {memory: 1e30}\n", "spec.limits.memory"),
+        ("  limits: {deadline: 5}\n", "spec.limits.deadline: `5` is not valid"),
+        ("  limits: {deadline: 0s}\n", "longer than nothing"),
+        ("  limits: {burst: 0}\n", "must be at least 1"),
+        ("  limits: {burst: -1}\n", "spec.limits.burst"),
+        ("  limits: {burst: 1.5}\n", "spec.limits.burst"),
+        ("  limits: {burst: 4294967296}\n", "spec.limits.burst"),
+        ("  limits: {cpus: 1s}\n", "did you mean `cpu`?"),
+        ("  credentials: all\n", "6:16: spec.credentials: `all` is unknown, expected one of `none`, `scoped`, `real`"),
+        ("  credentials: {mountPath: /a}\n", "spec.credentials.mode: the field is missing"),
+        ("  credentials:\n", "spec.credentials: must not be empty"),
+        ("  podinfo:\n", "spec.podinfo: must not be empty"),
+        ("  podinfo: {mountPath: etc}\n", "spec.podinfo.mountPath"),
+        ("  podinfo: {mountPath: /}\n", "spec.podinfo.mountPath"),
+        ("  podinfo: {items: [../x]}\n", "spec.podinfo.items[0]"),
+        ("  podinfo: {items: []}\n", "spec.podinfo.items: must not be empty"),
+        ("  podinfo: {mountPath: /var/run}\n  credentials: real\n", "overlaps"),
+        ("  env: ['*']\n", "spec.env[0]"),
+        ("  env: [A=B]\n", "spec.env[0]"),
+        ("  env: A\n", "spec.env: expected a list"),
+        ("  component: {sha256: abc}\n", "64 hexadecimal digits"),
+        ("  component: {}\n", "spec.component.sha256: the field is missing"),
+        ("  egress: [hooks.example.com]\n", "spec.egress[0]"),
+        ("  egress: ['https://a/b']\n", "spec.egress[0]"),
+        ("  egress: [\"https://a\"\n", "not valid YAML"),
+        ("  env: [A]\n  env: [B]\n", "7:3: spec.env: the field is given twice"),
+        ("  env: &a [A]\n  <<: *a\n", "not valid YAML"),
+        ("  env: !custom [A]\n", "not valid YAML"),
+        ("  env: [A]\n---\nkind: Grant\n", "a file holds one grant"),
+    ] {
+        let error = Grant::parse(&grant(spec)).expect_err(spec).to_string();
+        assert!(error.contains(message), "{spec}\n{error}\nshould say: {message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_grant_is_refused() {
+    for (text, message) in [
+        ("", "must not be empty"),
+        ("[]", "expected fields"),
+        ("kind: Grant\n", "apiVersion: the field is missing"),
+        ("apiVersion: v1\n", "1:13: apiVersion: `v1` is unknown, expected one of `attache.dev/v1alpha1`"),
+        ("apiVersion: attache.dev/v1alpha1\nkind: Role\n", "2:7: kind: `Role` is unknown"),
+        ("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {name: A_b}\nspec: {}\n", "metadata.name: `A_b`"),
+        (
+            "apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {name: a, labels: {}}\nspec: {}\n",
+            "metadata.labels: unknown field",
+        ),
+        ("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {name: a}\n", "spec: the field is missing"),
+        ("a: [", "not valid YAML"),
+        ("\u{0}", "not valid YAML"),
+    ] {
+        let error = Grant::parse(text).expect_err(text).to_string();
+        assert!(error.contains(message), "{text:?}\n{error}\nshould say: {message}");
+    }
+    assert!(Grant::parse(&"#".repeat(1 << 20)).expect_err("too large").to_string().contains("at most"));
+}
+
+#[test]
+fn an_alias_bomb_is_refused_in_good_time() {
+    let level = |level: usize| format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 4].join(", "));
+    let bomb = format!("a0: &a0 [x]\n{}", (1..30).map(level).collect::<Vec<_>>().concat());
+    assert!(Grant::parse(&bomb).is_err());
+    assert!(Grant::parse(&"[".repeat(100_000)).is_err());
+    assert!(Grant::parse(&"a: ".repeat(50_000)).is_err());
+}
+
+/// The grant of the design, with every field.
+const WHOLE: &str = r#"apiVersion: attache.dev/v1alpha1
+kind: Grant
+metadata: {name: pod-card}
+spec:
+  component: {sha256: "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"}
+  podinfo: {mountPath: /etc/podinfo, items: [labels, cpu_limit]}
+  env: [POD_NAME, POD_NAMESPACE]
+  credentials: {mode: scoped, mountPath: /run/creds}
+  api:
+  - apiGroups: [""]
+    resources: [pods, pods/log]
+    verbs: [get, list, watch]
+    namespaces: ["$(POD_NAMESPACE)"]
+    resourceNames: []
+  - {apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: ["*"]}
+  - {nonResourceURLs: [/version, "/openapi/*"], verbs: [get]}
+  egress: ["https://hooks.example.com", "http://[::1]:8080"]
+  limits: {memory: 128Mi, deadline: 1m30s, cpu: 500ms, requestsPerSecond: 5, burst: 6, inFlight: 7,
+           responseBytes: 1e6, watches: 0, handles: 9, logBytesPerSecond: 0}
+"#;
+
+#[test]
+fn every_field_of_a_grant_is_read() {
+    let grant = Grant::parse(WHOLE).unwrap();
+    assert_eq!(grant.component.unwrap().sha256()[..2], [0x01, 0x23]);
+    assert_eq!(grant.podinfo.as_ref().unwrap().items.as_deref().unwrap(), ["labels", "cpu_limit"]);
+    assert_eq!(grant.credentials.mode, CredentialsMode::Scoped);
+    assert_eq!(grant.credentials.mount_path.as_str(), "/run/creds");
+    assert_eq!(grant.api.len(), 3);
+    assert!(grant.egress.permits("https", "hooks.example.com", 443));
+    assert_eq!((grant.limits.memory, grant.limits.response_bytes), (128 << 20, 1_000_000));
+    assert_eq!(grant.limits.deadline.as_millis(), 90_000);
+    assert_eq!(grant.limits.cpu.as_millis(), 500);
+}
+
+#[test]
+fn a_printed_grant_reads_back_as_the_same() {
+    for text in [WHOLE.to_owned(), grant("  {}\n"), grant("  credentials: real\n  podinfo: {}\n")] {
+        let parsed = Grant::parse(&text).unwrap();
+        let printed = parsed.to_yaml();
+        assert_eq!(Grant::parse(&printed).unwrap_or_else(|error| panic!("{error}\n{printed}")), parsed, "{printed}");
+    }
+    let nothing = Grant::nothing("none");
+    assert_eq!(nothing.to_yaml(), "apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata:\n  name: none\nspec: {}\n");
+}
