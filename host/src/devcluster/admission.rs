@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::crd;
 use super::defaults;
-use super::identity::Identity;
 use super::managed::Writer;
 use super::names;
 use super::object;
@@ -112,7 +111,7 @@ fn judge(of: &Type, value: &Value) -> Result<(), ApiError> {
         _ => {}
     }
     if let Some(custom) = &of.custom {
-        causes.extend(super::schema::custom_problems(&custom.schema, value));
+        causes.extend(super::custom_schema::problems(&custom.schema, value));
     }
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(of, name_of(value), &causes)) }
 }
@@ -177,10 +176,12 @@ impl Api {
             let message = format!("no matches for kind {:?} in version {:?}", text("kind"), text("apiVersion"));
             return Err(ApiError::bad_request(message));
         };
-        let who = Identity::admin();
-        let writer =
-            Writer { manager: "devcluster".to_owned(), subresource: String::new(), api_version: of.api_version() };
-        let origin = Origin { who: &who, writer, dry_run: false, keep_status: true };
+        let writer = Writer {
+            manager: "devcluster".to_owned(),
+            subresource: String::new(),
+            api_version: of.api_version(),
+        };
+        let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
         let namespace = match value["metadata"]["namespace"].as_str() {
             _ if !of.namespaced => "",
             Some(given) if !given.is_empty() => given,
@@ -197,7 +198,6 @@ impl Api {
         let of = of.ok_or_else(ApiError::no_such_resource)?;
         let namespace = if of.namespaced { namespace } else { "" };
         let key = object::key(namespace, &text(&value["metadata"], "name"));
-        let who = Identity::admin();
         for subresource in ["", "status"] {
             if subresource == "status" && (!of.has_status() || value.get("status").is_none()) {
                 continue;
@@ -207,7 +207,7 @@ impl Api {
                 subresource: subresource.to_owned(),
                 api_version: of.api_version(),
             };
-            let origin = Origin { who: &who, writer, dry_run: false, keep_status: true };
+            let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
             if let Some(metadata) = value["metadata"].as_object_mut() {
                 metadata.remove("uid");
                 metadata.remove("resourceVersion");

@@ -144,14 +144,6 @@ impl Answer {
         }
     }
 
-    /// A stored object in the form that the client wants.
-    pub(crate) fn object(status: u16, accept: Accept, object: &Object) -> Self {
-        if accept.notation == Notation::Json && !accept.pretty {
-            return Self::json(status, object.json().clone());
-        }
-        Self::tree(status, accept, &object.value())
-    }
-
     /// Lines that are written as they come.
     pub(crate) fn stream(
         content_type: &'static str,

@@ -44,7 +44,7 @@ pub(crate) fn complete(of: &Type, value: &mut Value) {
         _ => {}
     }
     if let Some(custom) = &of.custom {
-        super::schema::fill(&custom.schema, value);
+        super::custom_schema::fill(&custom.schema, value);
     }
 }
 

@@ -19,6 +19,7 @@ mod bootstrap;
 mod catalogue;
 mod cluster;
 mod crd;
+mod custom_schema;
 mod defaults;
 mod delete;
 mod discovery;
@@ -46,6 +47,7 @@ mod strategic;
 mod subresources;
 mod table;
 mod token;
+mod types;
 mod watch;
 mod write;
 

@@ -40,7 +40,7 @@ impl Api {
             }
             STRATEGIC if of.custom.is_none() => {
                 let patch = object(&call.body)?;
-                Box::new(move |old| super::strategic::merge(old, &patch))
+                Box::new(move |old| super::strategic::merge(of, old, &patch))
             }
             _ => return Err(unsupported(of.custom.is_some())),
         };

@@ -47,11 +47,6 @@ impl Query {
         self.0.iter().any(|(key, _)| key == name)
     }
 
-    /// All values of a parameter.
-    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
     /// A flag as the API's own conversion reads it: set unless it says `0` or `false`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.has(name) && !["0", "false"].contains(&self.get(name).to_ascii_lowercase().as_str())

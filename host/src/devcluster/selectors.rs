@@ -62,11 +62,6 @@ impl Selection {
         self.labels.iter().all(|requirement| requirement.holds(object.label(&requirement.key)))
             && self.fields.iter().all(|term| (object.field(&term.field) == Some(&*term.value)) == term.equal)
     }
-
-    /// The one name that `metadata.name=N` picks.
-    pub(crate) fn single_name(&self) -> Option<&str> {
-        self.fields.iter().find(|term| term.equal && term.field == "metadata.name").map(|term| term.value.as_str())
-    }
 }
 
 impl Requirement {

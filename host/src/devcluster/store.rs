@@ -343,11 +343,6 @@ impl Table {
         rows.owned.get(uid).into_iter().flatten().map(|key| key.to_string()).collect()
     }
 
-    /// The number of objects.
-    pub(crate) fn len(&self) -> usize {
-        read(&self.rows).objects.len()
-    }
-
     /// Tells of changes as they come.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

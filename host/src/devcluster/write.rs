@@ -7,37 +7,49 @@ use serde_json::{Map, Value, json};
 
 use super::admission::{self, new_uid, now};
 use super::answer::Answer;
+use super::apply::{self, Applied};
 use super::api::{Api, Call};
 use super::body::{self, FieldValidation};
-use super::identity::Identity;
 use super::managed::{self, Writer};
 use super::object::{self, Object};
 use super::read::show;
 use super::resources::Type;
 use super::status::ApiError;
 use super::store::{Change, Written};
+use super::types::Place;
 
 /// Tries at a generated name before the server gives up, as a real one does.
 const NAME_TRIES: usize = 8;
 
 /// Who writes, and how.
 #[derive(Debug, Clone)]
-pub(crate) struct Origin<'a> {
-    pub(crate) who: &'a Identity,
+pub(crate) struct Origin {
     pub(crate) writer: Writer,
     pub(crate) dry_run: bool,
     /// Whether the status of a new object is kept, as a manifest's is when there is no controller to make one.
     pub(crate) keep_status: bool,
+    /// What is applied, where the write is a server-side apply.
+    pub(crate) applied: Option<Applied>,
 }
 
-impl<'a> Origin<'a> {
-    pub(crate) fn of(call: &'a Call<'_>) -> Self {
+impl Origin {
+    pub(crate) fn of(call: &Call<'_>) -> Self {
         let writer = Writer {
             manager: call.manager(),
             subresource: call.at.subresource.clone(),
             api_version: call.of.api_version(),
         };
-        Self { who: call.who, writer, dry_run: call.dry_run(), keep_status: false }
+        Self { writer, dry_run: call.dry_run(), keep_status: false, applied: None }
+    }
+}
+
+impl Origin {
+    /// Notes who wrote what.
+    fn track(&self, of: &Type, old: Option<&Value>, new: &mut Value) {
+        match &self.applied {
+            Some(applied) => apply::track(&self.writer, Place::of(of), applied, old, new),
+            None => managed::track(&self.writer, of, old, new),
+        }
     }
 }
 
@@ -109,7 +121,7 @@ impl Api {
     /// Makes a new object.
     pub(crate) fn create_object(
         self: &Arc<Self>,
-        origin: &Origin<'_>,
+        origin: &Origin,
         of: &Arc<Type>,
         namespace: &str,
         mut value: Value,
@@ -125,7 +137,7 @@ impl Api {
             let mut fresh = value.clone();
             begin(of, namespace, &mut fresh, origin.keep_status);
             admission::admit_new(self, of, &mut fresh)?;
-            managed::track(&origin.writer, of, None, &mut fresh);
+            origin.track(of, None, &mut fresh);
             let name = fresh["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let written = self.store.write(of, &object::key(namespace, &name), |before| match before {
                 Some(_) => Err(ApiError::already_exists(of, &name)),
@@ -147,7 +159,7 @@ impl Api {
     /// Changes the object at `key` to what `change` makes of it.
     pub(crate) fn change_object(
         self: &Arc<Self>,
-        origin: &Origin<'_>,
+        origin: &Origin,
         of: &Arc<Type>,
         key: &str,
         change: impl FnOnce(&Value) -> Result<Value, ApiError>,
@@ -160,7 +172,7 @@ impl Api {
             check_preconditions(of, name, &old, &new)?;
             settle(of, &origin.writer.subresource, &old, &mut new);
             admission::admit_change(self, of, &origin.writer.subresource, &old, &mut new)?;
-            managed::track(&origin.writer, of, Some(&old), &mut new);
+            origin.track(of, Some(&old), &mut new);
             if same(&old, &new) {
                 return Ok(Change::Keep(Arc::clone(before)));
             }

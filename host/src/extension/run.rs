@@ -133,7 +133,7 @@ impl Extension {
         let _running = self.runtime.engine.running();
         let (ended, cpu) = self.drive(&mut store).await?;
         let limiter = &store.data().limiter;
-        let outcome = |code| Outcome { code, cpu, elapsed: begun.elapsed(), memory: limiter.memory() };
+        let outcome = |code| Outcome { code, cpu, elapsed: begun.elapsed(), memory: limiter.held() };
         match ended {
             Ended::Returned(result) => Ok(outcome(i32::from(result.is_err()))),
             Ended::Failed(error) => match (error.downcast_ref::<I32Exit>(), limiter.hit()) {

@@ -59,7 +59,7 @@ pub(crate) struct Pod {
     /// The service-account volume
     #[arg(long, value_name = "DIR", default_value = attache::credentials::DEFAULT_DIR)]
     pub(crate) service_account: PathBuf,
-    /// The API server [default: by KUBERNETES_SERVICE_HOST and _PORT, else https://kubernetes.default.svc]
+    /// The API server [default: by `KUBERNETES_SERVICE_HOST` and `_PORT`, else <https://kubernetes.default.svc>]
     #[arg(long, value_name = "URL")]
     pub(crate) api_server: Option<String>,
 }
