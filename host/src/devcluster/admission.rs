@@ -139,7 +139,7 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
         let found = new.pointer(path).cloned().unwrap_or(Value::Null);
         Cause::invalid(path.trim_start_matches('/').replace('/', "."), &found, rule)
     };
-    let mut causes: Vec<Cause> = changed.map(|path| told(path)).collect();
+    let mut causes: Vec<Cause> = changed.map(told).collect();
     let sealed = matches!(of.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
     if sealed && (old.get("data") != new.get("data") || old.get("binaryData") != new.get("binaryData")) {
         causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));
@@ -176,11 +176,8 @@ impl Api {
             let message = format!("no matches for kind {:?} in version {:?}", text("kind"), text("apiVersion"));
             return Err(ApiError::bad_request(message));
         };
-        let writer = Writer {
-            manager: "devcluster".to_owned(),
-            subresource: String::new(),
-            api_version: of.api_version(),
-        };
+        let writer =
+            Writer { manager: "devcluster".to_owned(), subresource: String::new(), api_version: of.api_version() };
         let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
         let namespace = match value["metadata"]["namespace"].as_str() {
             _ if !of.namespaced => "",
