@@ -1,1 +1,9 @@
-//! What the tests share.
+//! What the suites share: guests, pod directories as the kubelet lays them out, and the rule that no guest goes
+//! without a test.
+
+mod coverage;
+mod guests;
+pub mod pod;
+
+pub use coverage::{names_in_suites, without_a_suite};
+pub use guests::guest;

@@ -1,2 +1,98 @@
-//! Entry point.
-fn main() {}
+//! The tasks of the workspace: `cargo xtask --help`.
+
+mod demo;
+mod progress;
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use xtask::guests::{self, Guests};
+
+/// The tasks of the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds the guests, then runs all tests.
+    Test {
+        /// For `cargo test`, such as `--package attache` or `-- --nocapture`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Builds the guests and prints where they are and how large.
+    Guests,
+    /// Runs an extension in a pod of a devcluster and changes the pod under it.
+    Demo,
+    /// Builds the guests, then runs the benches of the host.
+    Bench {
+        /// For `cargo bench`, such as `--bench calls` or `-- --quick`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let guests = built_guests()?;
+    match task {
+        Task::Test { arguments } => cargo_with(&guests, &["test", "--workspace"], &arguments),
+        Task::Guests => list(&guests),
+        Task::Demo => demo::run(&guests),
+        Task::Bench { arguments } => {
+            cargo_with(&guests, &["bench", "--package", "attache"], &arguments)
+        }
+    }
+}
+
+/// Builds the guests, and fetches what they need for that.
+fn built_guests() -> Result<Guests> {
+    if !guests::target_is_installed()? {
+        let mut rustup = Command::new("rustup");
+        rustup
+            .args(["target", "add", guests::TARGET])
+            .current_dir(guests::workspace());
+        let task = format!("adding the target {}", guests::TARGET);
+        progress::during(&task, |line| guests::watch(&mut rustup, line))
+            .context("guests need it; install it as you installed Rust")?;
+    }
+    progress::during("building the guests", |line| Guests::build(line))
+}
+
+fn list(guests: &Guests) -> Result<()> {
+    for name in guests::names()? {
+        let path = guests.path(&name)?;
+        let kilobytes = path.metadata()?.len().div_ceil(1000);
+        println!("{name:16} {kilobytes:>4} kB  {}", path.display());
+    }
+    Ok(())
+}
+
+/// Runs cargo, which finds the guests where they are.
+fn cargo_with(guests: &Guests, task: &[&str], arguments: &[OsString]) -> Result<()> {
+    let mut command = guests::cargo();
+    command.args(task).args(arguments);
+    command.env(guests::PREBUILT, guests.folder());
+    let status = command.status().context("cannot start cargo")?;
+    ensure!(
+        status.success(),
+        "cargo {} ended with {status}",
+        task.join(" ")
+    );
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! Guests by name.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use xtask::guests::Guests;
+
+/// Built at most once a process; with `cargo xtask test`, before it.
+static GUESTS: LazyLock<Result<Guests, String>> =
+    LazyLock::new(|| Guests::ready().map_err(|error| format!("{error:#}")));
+
+/// Finds a guest by the name of its source, such as `guest("cat-labels")`, and builds all of them if need be.
+///
+/// # Panics
+///
+/// The guests do not build, or there is none of that name: no test can go on, and the message says what to do.
+#[track_caller]
+pub fn guest(name: &str) -> PathBuf {
+    let found = GUESTS.as_ref().map(|guests| guests.path(name));
+    match found {
+        Ok(Ok(path)) => path,
+        Ok(Err(error)) => panic!("{error:#}"),
+        Err(text) => panic!("{text}"),
+    }
+}

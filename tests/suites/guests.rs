@@ -1,0 +1,71 @@
+//! The guests themselves: what they ask of a host, and how large they are.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use anyhow::{Result, ensure};
+use attache_tests::guest;
+use wasmparser::{Parser, Payload};
+use xtask::guests;
+
+/// A guest is copied and compiled wherever it runs. The largest is `pod-card` with some 160 kB; one that outgrows
+/// this has taken in something that it does not need.
+const LARGEST: usize = 200_000;
+
+/// The interfaces that a component imports.
+fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    names.insert(import?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+#[test]
+fn every_guest_is_small_and_asks_for_wasi_and_the_pod_only() -> Result<()> {
+    for name in guests::names()? {
+        let component = fs::read(guest(&name))?;
+        ensure!(
+            component.len() <= LARGEST,
+            "{name}: {} bytes",
+            component.len()
+        );
+        let known =
+            |import: &String| import.starts_with("wasi:") || import.starts_with("attache:pod/");
+        let unknown: Vec<_> = imports(&component)?
+            .into_iter()
+            .filter(|import| !known(import))
+            .collect();
+        ensure!(unknown.is_empty(), "{name} imports {unknown:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_asks_only_for_what_it_calls() -> Result<()> {
+    let pod = |name: &str| -> Result<Vec<String>> {
+        let all = imports(&fs::read(guest(name))?)?;
+        Ok(all
+            .into_iter()
+            .filter(|import| import.starts_with("attache:"))
+            .collect())
+    };
+    assert_eq!(pod("cat-labels")?, [""; 0]);
+    assert_eq!(pod("follow-labels")?, ["attache:pod/metadata@0.1.0"]);
+    assert_eq!(pod("api-calls")?, ["attache:pod/api@0.1.0"]);
+    assert_eq!(
+        pod("pod-card")?,
+        ["attache:pod/api@0.1.0", "attache:pod/metadata@0.1.0"]
+    );
+    Ok(())
+}

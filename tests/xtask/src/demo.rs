@@ -1,0 +1,192 @@
+//! The demo: an extension in a pod, and the pod changing under it. It ends by itself.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use xtask::guests::{self, Guests};
+
+use crate::progress;
+
+/// The pod that the extension runs in, and what else the cluster has, below the workspace.
+const POD: &str = "tests/manifests/demo/pod.yaml";
+const MANIFESTS: [&str; 2] = [
+    "tests/manifests/demo/access.yaml",
+    "tests/manifests/demo/workloads.yaml",
+];
+const POD_NAME: &str = "kubernetes-downwardapi-volume-example";
+
+/// The label that is changed: the pod has `rack-22`.
+const CHANGE: &str = "rack=rack-23";
+
+/// Longest time for the second act: starting a devcluster, compiling a guest and seeing one change take seconds.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Plays the demo.
+pub(crate) fn run(guests: &Guests) -> Result<()> {
+    let stage = Stage::set(guests)?;
+
+    println!("── 1. An extension sees its pod and its namespace ──\n");
+    let mut card = stage.attache_dev(&stage.card, &[]);
+    say(&card);
+    let status = card.status().context("cannot start attache")?;
+    ensure!(status.success(), "attache dev ended with {status}");
+
+    println!("\n── 2. The pod changes, and the extension is told ──\n");
+    stage.follow()?;
+
+    stage.say_what_to_try();
+    Ok(())
+}
+
+/// Everything that has to be there before the curtain rises.
+struct Stage {
+    attache: PathBuf,
+    label_pod: PathBuf,
+    card: PathBuf,
+    follower: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Stage {
+    fn set(guests: &Guests) -> Result<Self> {
+        let mut build = guests::cargo();
+        // The whole workspace's features, so that `cargo xtask test` need not compile anything anew.
+        build.args([
+            "build",
+            "--workspace",
+            "--bin",
+            "attache",
+            "--example",
+            "label-pod",
+        ]);
+        progress::during("building attache", |line| guests::watch(&mut build, line))?;
+
+        let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let target = guests::workspace().join(chosen.unwrap_or_else(|| "target".into()));
+        Ok(Self {
+            attache: target.join("debug/attache"),
+            label_pod: target.join("debug/examples/label-pod"),
+            card: guests.path("pod-card")?,
+            follower: guests.path("follow-labels")?,
+            kubeconfig: target.join("demo.kubeconfig"),
+        })
+    }
+
+    /// `attache dev` for one guest. All that the demo knows of its flags is here.
+    fn attache_dev(&self, guest: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.attache);
+        command.current_dir(guests::workspace());
+        command.args(["dev", "--pod", POD]);
+        for manifest in MANIFESTS {
+            command.args(["--manifests", manifest]);
+        }
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg(guest);
+        if !arguments.is_empty() {
+            command.arg("--").args(arguments);
+        }
+        command
+    }
+
+    /// What `kubectl label --overwrite` does, for machines without kubectl.
+    fn label(&self, change: &str) -> Result<()> {
+        println!("$ kubectl label --overwrite pod {POD_NAME} {change}");
+        let mut command = Command::new(&self.label_pod);
+        command
+            .arg(&self.kubeconfig)
+            .args(["default", POD_NAME, change]);
+        guests::watch(&mut command, |_| ())
+    }
+
+    /// Starts the follower, changes a label once it has printed the first snapshot, and waits for it to print the
+    /// second, after which it ends.
+    fn follow(&self) -> Result<()> {
+        let mut command = self.attache_dev(&self.follower, &["--count", "2"]);
+        say(&command);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start attache")?;
+        let outcome = self.tell(&lines(&mut child));
+        if outcome.is_err() {
+            child.kill().context("cannot stop attache")?;
+        }
+        let status = child.wait()?;
+        outcome?;
+        ensure!(status.success(), "attache dev ended with {status}");
+        Ok(())
+    }
+
+    fn tell(&self, lines: &Receiver<String>) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        let mut snapshots = 0;
+        loop {
+            match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    println!("{line}");
+                    snapshots += usize::from(line.starts_with("revision "));
+                    if snapshots == 1 && line.starts_with("revision ") {
+                        self.label(CHANGE)?;
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    bail!("no change was printed within {} s", PATIENCE.as_secs())
+                }
+            }
+        }
+        ensure!(snapshots == 2, "{snapshots} snapshots were printed, not 2");
+        Ok(())
+    }
+
+    fn say_what_to_try(&self) {
+        let attache = relative(&self.attache);
+        let guest = relative(&self.follower);
+        let kubeconfig = relative(&self.kubeconfig);
+        println!(
+            "\n── Try next ──
+
+Leave the follower running, and change the pod from a second terminal:
+  {attache} dev --pod {POD} --kubeconfig {kubeconfig} {guest}
+  kubectl --kubeconfig {kubeconfig} label --overwrite pod {POD_NAME} rack=rack-24
+
+See what an extension asks for, and what a grant would have to say:
+  {attache} inspect {guest}
+
+Write one: guest/README.md"
+        );
+    }
+}
+
+/// The lines of a program's output as they come, from a thread that ends with the output.
+fn lines(child: &mut Child) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            let all = BufReader::new(stdout).lines().map_while(Result::ok);
+            all.take_while(|line| sender.send(line.clone()).is_ok())
+                .for_each(drop);
+        });
+    }
+    receiver
+}
+
+/// Prints a command as a person would type it.
+fn say(command: &Command) {
+    let arguments = command
+        .get_args()
+        .map(|argument| relative(Path::new(argument)));
+    let words: Vec<String> = arguments.collect();
+    println!("$ attache {}\n", words.join(" "));
+}
+
+/// A path as seen from the workspace.
+fn relative(path: &Path) -> String {
+    let shown = path.strip_prefix(guests::workspace()).unwrap_or(path);
+    shown.display().to_string()
+}

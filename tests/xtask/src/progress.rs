@@ -1,0 +1,33 @@
+//! What a person sees while something takes its time.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often the spinner turns: smooth to the eye, and nothing to the processor.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Does the work with a spinner beside its name and its newest line. Where stderr is no terminal the name alone is
+/// printed, once.
+pub(crate) fn during<T>(
+    name: &str,
+    work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T>,
+) -> Result<T> {
+    let spinner = ProgressBar::new_spinner()
+        .with_style(style())
+        .with_prefix(name.to_owned());
+    if spinner.is_hidden() {
+        eprintln!("{name} …");
+    }
+    spinner.enable_steady_tick(TURN);
+    let outcome = work(&mut |line| spinner.set_message(line.to_owned()));
+    spinner.finish_and_clear();
+    outcome
+}
+
+fn style() -> ProgressStyle {
+    // A template that cannot be read would be a slip in this line; the plain spinner serves as well.
+    ProgressStyle::with_template("{spinner} {prefix} ({elapsed})  {wide_msg:.dim}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
