@@ -125,11 +125,8 @@ fn pods(of: &Type, value: &Value) -> Vec<Cause> {
     let built_in = matches!(of.group.as_str(), "" | "apps" | "batch");
     let Some(path) = validation::pod_spec_path(&of.kind).filter(|_| built_in) else { return Vec::new() };
     let spec = value.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(&Value::Null);
-    let told = |cause: validation::Cause| Cause {
-        reason: cause.reason.as_str(),
-        message: cause.message,
-        field: cause.field,
-    };
+    let told =
+        |cause: validation::Cause| Cause { reason: cause.reason.as_str(), message: cause.message, field: cause.field };
     validation::pod_spec(spec, path).into_iter().map(told).collect()
 }
 
@@ -186,7 +183,11 @@ impl Api {
     }
 
     /// Makes an object on the server's own behalf.
-    pub(crate) fn install(self: &Arc<Self>, namespace: &str, mut value: Value) -> Result<Arc<object::Object>, ApiError> {
+    pub(crate) fn install(
+        self: &Arc<Self>,
+        namespace: &str,
+        mut value: Value,
+    ) -> Result<Arc<object::Object>, ApiError> {
         let text = |name: &str| value[name].as_str().unwrap_or_default();
         let of = self.catalogue.of_kind(text("apiVersion"), text("kind")).filter(|of| of.stored());
         let Some(of) = of else {
@@ -194,11 +195,8 @@ impl Api {
             return Err(ApiError::bad_request(message));
         };
         schema::check(&of, &mut value, FieldValidation::Strict)?;
-        let writer = Writer {
-            manager: "devcluster".to_owned(),
-            subresource: String::new(),
-            api_version: of.api_version(),
-        };
+        let writer =
+            Writer { manager: "devcluster".to_owned(), subresource: String::new(), api_version: of.api_version() };
         let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
         let namespace = match value["metadata"]["namespace"].as_str() {
             _ if !of.namespaced => "",

@@ -69,7 +69,11 @@ pub(crate) fn row(of: &Type, object: &Object) -> Value {
             cells.extend(wide);
         }
     }
-    json!({"cells": cells, "object": super::read::partial(object)})
+    let mut row = json!({"cells": cells, "object": super::read::partial(object)});
+    if let Some(conditions) = printers::conditions(of, &value) {
+        row["conditions"] = conditions;
+    }
+    row
 }
 
 /// A table of one row.
@@ -156,8 +160,18 @@ mod tests {
     #[test]
     fn ages_are_written_as_kubectl_writes_them() {
         let cases = [
-            (-5, "<invalid>"), (0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (780, "13m"), (7199, "119m"),
-            (10_800, "3h"), (10_860, "3h1m"), (90_000, "25h"), (180_000, "2d2h"), (864_000, "10d"),
+            (-5, "<invalid>"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (780, "13m"),
+            (7199, "119m"),
+            (10_800, "3h"),
+            (10_860, "3h1m"),
+            (90_000, "25h"),
+            (180_000, "2d2h"),
+            (864_000, "10d"),
         ];
         for (seconds, expected) in cases {
             assert_eq!(duration(seconds), expected);
@@ -167,11 +181,8 @@ mod tests {
     #[test]
     fn the_json_paths_of_definitions_are_followed() {
         let value = json!({"a": {"b": [{"type": "Ready", "status": "True"}, {"c": 1}]}});
-        let cases = [
-            (".a.b[1].c", Some(json!(1))),
-            (".a.b[?(@.type==\"Ready\")].status", Some(json!("True"))),
-            (".a.x", None),
-        ];
+        let cases =
+            [(".a.b[1].c", Some(json!(1))), (".a.b[?(@.type==\"Ready\")].status", Some(json!("True"))), (".a.x", None)];
         for (path, expected) in cases {
             assert_eq!(json_path(&value, path).cloned(), expected, "{path}");
         }

@@ -119,11 +119,17 @@ fn initial_events(call: &Call<'_>, start: u64) -> Result<bool, ApiError> {
     if !query.has("sendInitialEvents") {
         return match rule {
             "" => Ok(start == 0),
-            _ => forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
+            _ => forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
         };
     }
     if rule != "NotOlderThan" {
-        return forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        return forbidden(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
     }
     Ok(query.flag("sendInitialEvents"))
 }

@@ -54,7 +54,10 @@ impl Scripted {
     }
 
     /// With a certificate of `authority` for 127.0.0.1.
-    pub(crate) async fn tls(authority: &Authority, script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn tls(
+        authority: &Authority,
+        script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
         Self::start(Box::new(script), Some(Mutex::new(authority.acceptor("127.0.0.1")))).await
     }
 

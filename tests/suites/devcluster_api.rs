@@ -1,0 +1,3 @@
+//! to come
+#[test]
+fn none() {}
