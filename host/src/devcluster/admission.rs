@@ -153,7 +153,7 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
         let found = new.pointer(path).cloned().unwrap_or(Value::Null);
         Cause::invalid(path.trim_start_matches('/').replace('/', "."), &found, rule)
     };
-    let mut causes: Vec<Cause> = changed.map(|path| told(path)).collect();
+    let mut causes: Vec<Cause> = changed.map(told).collect();
     let sealed = matches!(of.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
     if sealed && (old.get("data") != new.get("data") || old.get("binaryData") != new.get("binaryData")) {
         causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));

@@ -53,7 +53,7 @@ impl Default for DevClusterSettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             storage_bytes: 512 << 20,
             history: 10_000,
-            bookmarks: Duration::from_secs(60),
+            bookmarks: Duration::from_mins(1),
             pod_stop: Duration::from_secs(1),
             threads: 2,
         }

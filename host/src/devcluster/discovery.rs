@@ -65,7 +65,7 @@ impl Discovery {
         }
         let (core, named): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.name.is_empty());
         let (api_aggregated, apis_aggregated) = (aggregated(&core), aggregated(&named));
-        Self { generation, api_aggregated, apis_aggregated, groups }
+        Self { generation, groups, api_aggregated, apis_aggregated }
     }
 
     fn group(&self, name: &str) -> Option<&Group> {

@@ -54,20 +54,17 @@ pub(crate) fn row(of: &Type, object: &Object) -> Value {
     let value = object.value();
     let age = age(value.pointer("/metadata/creationTimestamp"));
     let mut cells = vec![Value::from(&*object.name)];
-    match &of.custom {
-        Some(custom) => {
-            cells.extend(custom.columns.iter().map(|column| custom_cell(column, &value)));
-            cells.extend(custom.columns.is_empty().then_some(age));
-        }
-        None => {
-            let headings = printers::columns(of);
-            let mut rest = printers::cells(of, &value);
-            let shown = headings.iter().filter(|heading| heading.priority == 0).count().min(rest.len());
-            let wide = rest.split_off(shown);
-            cells.extend(rest);
-            cells.extend(printers::has_age(of).then_some(age));
-            cells.extend(wide);
-        }
+    if let Some(custom) = &of.custom {
+        cells.extend(custom.columns.iter().map(|column| custom_cell(column, &value)));
+        cells.extend(custom.columns.is_empty().then_some(age));
+    } else {
+        let headings = printers::columns(of);
+        let mut rest = printers::cells(of, &value);
+        let shown = headings.iter().filter(|heading| heading.priority == 0).count().min(rest.len());
+        let wide = rest.split_off(shown);
+        cells.extend(rest);
+        cells.extend(printers::has_age(of).then_some(age));
+        cells.extend(wide);
     }
     let mut row = json!({"cells": cells, "object": super::read::partial(object)});
     if let Some(conditions) = printers::conditions(of, &value) {

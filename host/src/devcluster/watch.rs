@@ -31,7 +31,7 @@ const BATCH: usize = 256;
 const CHUNK: usize = 64 * 1024;
 
 /// How long a watch lives whose client names no time: the middle of a real server's half an hour to an hour.
-const LIFE: Duration = Duration::from_secs(2700);
+const LIFE: Duration = Duration::from_mins(45);
 
 /// A bookmark comes this long before the end of a watch that asks for them.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);

@@ -430,5 +430,5 @@ fn is_finished(value: &Value) -> bool {
 /// `seconds` from now.
 pub(crate) fn later(seconds: i64) -> String {
     let at = Timestamp::now().as_second().saturating_add(seconds);
-    Timestamp::from_second(at).map(|time| time.to_string()).unwrap_or_else(|_| now())
+    Timestamp::from_second(at).map_or_else(|_| now(), |time| time.to_string())
 }

@@ -3,6 +3,7 @@
 
 mod answering;
 mod connecting;
+mod devcluster;
 mod discovering;
 mod hostile;
 mod scripted;
@@ -52,7 +53,7 @@ impl Client {
     fn of(settings: impl FnOnce(Arc<dyn Audit>) -> ClusterSettings) -> Self {
         let records = Arc::new(Records::default());
         let cluster = Cluster::connect(settings(records.clone())).unwrap();
-        Self { cluster, gate: gate(records.clone()), records }
+        Self { cluster, gate: gate(records.clone(), LIMIT), records }
     }
 
     /// Without TLS and so without a token.
@@ -79,11 +80,11 @@ const POD: &str = "/api/v1/namespaces/demo/pods/p";
 /// The path of the pods.
 const PODS: &str = "/api/v1/namespaces/demo/pods";
 
-fn gate(audit: Arc<dyn Audit>) -> Gate {
+fn gate(audit: Arc<dyn Audit>, limit: usize) -> Gate {
     let grant = format!(
         r#"{{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {{name: test}}, spec: {{
             api: [{{apiGroups: [""], resources: [pods, configmaps], verbs: ["*"], namespaces: ["*"]}}],
-            limits: {{responseBytes: "{LIMIT}"}}}}}}"#
+            limits: {{responseBytes: "{limit}"}}}}}}"#
     );
     Gate::new("test", Arc::new(Grant::parse(&grant).unwrap()), audit)
 }
