@@ -18,7 +18,8 @@ use tokio_rustls::TlsConnector;
 pub(crate) struct Client {
     address: std::net::SocketAddr,
     ca: String,
-    certificate: Option<(String, String)>,
+    /// What the client shows, if anything: a certificate and its key, both PEM.
+    pub(crate) certificate: Option<(String, String)>,
 }
 
 /// An answer, whole.
@@ -38,12 +39,6 @@ impl Reply {
 impl Client {
     pub(crate) fn new(cluster: &DevCluster) -> Self {
         Self { address: cluster.address(), ca: cluster.ca_pem(), certificate: None }
-    }
-
-    /// Shows a client certificate, both PEM.
-    pub(crate) fn with_certificate(mut self, certificate: String, key: String) -> Self {
-        self.certificate = Some((certificate, key));
-        self
     }
 
     fn tls(&self, http2: bool) -> Result<rustls::ClientConfig> {

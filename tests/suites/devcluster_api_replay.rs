@@ -24,7 +24,7 @@ const DEVIATIONS: &[(&str, &str)] = &[
     ("018", "there are fewer parts here whose health could be told"),
     ("020", "tokens are signed with ECDSA (ES256) here; the recorded server's key is RSA"),
     ("022", "tokens are signed with ECDSA (ES256) here; the recorded server's key is RSA"),
-    ("033", "there is no protobuf here: a client that takes nothing else gets 406"),
+    ("033", "no answer is written as protobuf: a client that takes nothing else gets 406"),
 ];
 
 /// At least so many have to be the same.
