@@ -11,9 +11,9 @@ fn grant(spec: &str) -> String {
 
 /// The grant of the given lines of `api`, in a pod of the namespace `demo`.
 fn rules(lines: &[&str]) -> Grant {
-    let api: String = lines.iter().map(|line| format!("  - {line}\n")).collect();
+    let api = lines.join("\n  - ");
     let own = |name: &str| (name == "POD_NAMESPACE").then(|| "demo".to_owned());
-    Grant::parse(&grant(&format!("  api:\n{api}"))).unwrap().resolve(own).unwrap()
+    Grant::parse(&grant(&format!("  api:\n  - {api}\n"))).unwrap().resolve(own).unwrap()
 }
 
 /// `GET /path` and the like.
@@ -400,11 +400,8 @@ fn a_file_that_is_no_grant_is_refused() {
 
 #[test]
 fn an_alias_bomb_is_refused_in_good_time() {
-    let mut bomb = String::from("a0: &a0 [x]\n");
-    for level in 1..30 {
-        let before = level - 1;
-        bomb.push_str(&format!("a{level}: &a{level} [*a{before}, *a{before}, *a{before}, *a{before}]\n"));
-    }
+    let level = |level: usize| format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 4].join(", "));
+    let bomb = format!("a0: &a0 [x]\n{}", (1..30).map(level).collect::<Vec<_>>().concat());
     assert!(Grant::parse(&bomb).is_err());
     assert!(Grant::parse(&"[".repeat(100_000)).is_err());
     assert!(Grant::parse(&"a: ".repeat(50_000)).is_err());

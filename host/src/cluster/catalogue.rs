@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{AnswerBody, Payload};
 use super::connect::Cluster;
-use super::discovery::{self, Discovery, PlainVersion, ResourceInfo, Root};
+use super::discovery::{Discovery, ResourceInfo};
+use super::documents::{self, PlainVersion, Root};
 use super::error::ClusterError;
 use super::resolve::ResolveError;
 use super::status::ServerStatus;
@@ -20,7 +21,7 @@ use crate::gate::{Permit, Refusal, Way};
 use crate::policy::ApiRequest;
 
 /// How long discovery is used without asking whether it still holds. A check costs two small answers (304).
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_mins(1);
 /// How long after looking for an unknown name the server is not asked for another: a guest that asks for nonsense in a
 /// loop costs two requests a second.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
@@ -140,7 +141,7 @@ impl Cluster {
 
     /// Reads `/api` or `/apis`; `None` when it is still as `etag` says.
     async fn fetch_root(&self, path: &str, etag: Option<HeaderValue>) -> Result<Option<FetchedRoot>, ClusterError> {
-        let payload = Payload { accept: Some(HeaderValue::from_static(discovery::ACCEPT)), ..Payload::none() };
+        let payload = Payload { accept: Some(HeaderValue::from_static(documents::ACCEPT)), ..Payload::none() };
         let known = etag.is_some();
         let (head, body) = self.exchange(self.permit(path).await?, payload, etag).await?.into_parts();
         if known && head.status == StatusCode::NOT_MODIFIED {

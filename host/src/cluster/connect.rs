@@ -17,7 +17,7 @@ use crate::telemetry::Audit;
 
 /// How long a call may take by default, its answer's body included: as long as an API server takes at most itself
 /// (`--request-timeout`).
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
+pub const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a [`Cluster`] is made of.
 pub struct ClusterSettings {

@@ -11,7 +11,8 @@
 //! | `transport` | TLS, connections, the CA's rotation |
 //! | `client` | one request and its answer |
 //! | `unavailable`, `status`, `error` | what went wrong |
-//! | `discovery`, `resolve`, `catalogue` | types: read, found by name, kept |
+//! | `discovery`, `resolve` | types, and finding them by name |
+//! | `documents`, `catalogue` | discovery: read, and kept |
 //!
 //! The kube crate is used here and nowhere else.
 
@@ -19,6 +20,7 @@ mod catalogue;
 mod client;
 mod connect;
 mod discovery;
+mod documents;
 mod endpoint;
 mod error;
 mod resolve;

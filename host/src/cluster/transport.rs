@@ -30,7 +30,7 @@ use super::unavailable::NoAddress;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection is kept without use: shorter than the minutes after which load balancers forget a connection
 /// without telling.
-const KEEP_IDLE: Duration = Duration::from_secs(60);
+const KEEP_IDLE: Duration = Duration::from_mins(1);
 /// How many connections are kept without use. More than this at once is a burst, and its connections are closed after it.
 const MAX_IDLE: usize = 32;
 /// When a silent connection is probed, so that a watch notices that its server is gone.

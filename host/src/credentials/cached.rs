@@ -7,7 +7,7 @@ use super::CredentialsError;
 
 /// How long a reading is good for, as in client-go: half of what a kubelet leaves between writing a token anew and the
 /// end of the old one.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 
 /// How long before the end of [`PERIOD`] the file is read again, as in client-go.
 const LEEWAY: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl<T: ?Sized> Cached<T> {
         self.kept = Some(Kept {
             value: Arc::clone(value),
             order: self.order,
-            due: now.checked_add(PERIOD - LEEWAY).unwrap_or(now),
+            due: now.checked_add(PERIOD.saturating_sub(LEEWAY)).unwrap_or(now),
         });
     }
 

@@ -1,1 +1,59 @@
 //! An API server and a kubelet's volumes inside the process.
+//!
+//! [`DevCluster`] is for laptops and tests: what runs against it meets the same answers, errors, watches and rights as
+//! with a real API server (the wording follows kube-apiserver 1.36), without a container, a node or an installation.
+//! There is no scheduler and there are no controllers: a Deployment makes no pods, and a status is what was loaded or
+//! written. What a cluster does to make its API behave is there: namespaces with their service accounts, bound tokens,
+//! RBAC, garbage collection by owners, finalizers, custom resources.
+//!
+//! This module imports nothing of the host but the leaves that it shares with it, and speaks to the rest only by HTTPS
+//! and files, as a cluster does.
+
+mod admission;
+mod answer;
+mod api;
+mod apply;
+mod authentication;
+mod body;
+mod bootstrap;
+mod catalogue;
+mod cluster;
+mod crd;
+mod custom_schema;
+mod defaults;
+mod delete;
+mod discovery;
+mod faults;
+mod identity;
+pub mod kubelet;
+mod managed;
+pub mod manifest;
+mod names;
+mod object;
+mod paging;
+mod patch;
+mod pki;
+mod printers;
+mod rbac;
+mod read;
+mod request;
+mod resources;
+mod reviews;
+mod schema;
+mod selectors;
+mod server;
+mod service_accounts;
+mod status;
+mod store;
+mod strategic;
+mod subresources;
+mod table;
+mod token;
+mod types;
+pub mod validation;
+mod watch;
+mod write;
+
+pub use cluster::{DevCluster, DevClusterError, DevClusterSettings, FaultSwitches};
+pub use faults::Fault;
+pub use pki::{ClientCertificate, PkiError};

@@ -73,7 +73,7 @@ impl PathBuilder {
         for (key, value) in self.query {
             query.push(key, value)?;
         }
-        ApiRequest::assemble(method, Segments { list, trailing_slash: false }, &query)
+        ApiRequest::assemble(method, &Segments { list, trailing_slash: false }, &query)
     }
 
     fn segments(&self) -> Result<Vec<String>, InvalidRequest> {

@@ -24,14 +24,11 @@ pub enum Verdict {
 impl Grant {
     /// Judges one request. The first rule that covers it allows it.
     pub fn judge(&self, request: &ApiRequest) -> Verdict {
-        match self.api.iter().position(|rule| rule.covers(request)) {
-            Some(rule) => Verdict::Allowed { rule },
-            None => {
-                let needed = Rule::needed_for(request);
-                let reason = format!("{} is not granted; it needs the rule {needed}", Asked(request));
-                Verdict::Denied { reason, needed }
-            }
+        if let Some(rule) = self.api.iter().position(|rule| rule.covers(request)) {
+            return Verdict::Allowed { rule };
         }
+        let needed = Rule::needed_for(request);
+        Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(request)), needed }
     }
 
     /// Whether the grant opens any verb on a type, or on a subresource of it, in any namespace.

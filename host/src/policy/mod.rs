@@ -16,6 +16,8 @@ mod limits;
 mod mounts;
 mod query;
 mod request;
+#[cfg(test)]
+mod request_tests;
 mod rule_text;
 mod rules;
 mod segments;

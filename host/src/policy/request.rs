@@ -7,7 +7,11 @@
 use http::Method;
 
 use super::{
-    InvalidRequest, PathBuilder, build::is_label, field_selector::named_object, query::Query, segments::Segments,
+    InvalidRequest, PathBuilder,
+    build::{is_dns_name, is_label},
+    field_selector::named_object,
+    query::Query,
+    segments::Segments,
 };
 
 /// The longest target, path and query together, in bytes. Proxies and servers commonly stop at 8 KiB; the longest that the
@@ -59,11 +63,11 @@ impl ApiRequest {
     pub fn parse(method: &Method, target: &str) -> Result<Self, InvalidRequest> {
         check_bytes(target)?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Self::assemble(method, Segments::parse(path)?, &Query::parse(query)?)
+        Self::assemble(method, &Segments::parse(path)?, &Query::parse(query)?)
     }
 
     /// Reads what [`PathBuilder`] put together.
-    pub(super) fn assemble(method: &Method, segments: Segments, query: &Query) -> Result<Self, InvalidRequest> {
+    pub(super) fn assemble(method: &Method, segments: &Segments, query: &Query) -> Result<Self, InvalidRequest> {
         let method_verb = MethodVerb::of(method)?;
         let shape = Shape::of(&segments.list)?;
         let verb = shape.verb(method, method_verb, query)?;
@@ -191,12 +195,8 @@ impl<'a> Shape<'a> {
         };
         let (prefix, rest) = strip_prefix(rest)?;
         let (namespace, parts) = split_namespace(rest);
-        // No namespace has another name, and a rule's `$(VARIABLE)` that was never filled in must match none.
-        if let Some(odd) = namespace.filter(|name| !is_label(name)) {
-            return Err(InvalidRequest::Part { what: "namespace", value: super::shown(odd) });
-        }
         let located = Located { group, version, prefix, namespace, parts };
-        located.refuse_patterns()?;
+        located.check()?;
         Ok(Self::Resource(located))
     }
 
@@ -220,7 +220,7 @@ impl<'a> Shape<'a> {
             return Ok(by_method.other);
         };
         match (at.prefix, by_method.resource, at.name()) {
-            (Some("watch"), ..) => at.prefixed_watch(method, query),
+            (Some("watch"), ..) => prefixed_watch(method, query),
             (Some(prefix), ..) => Ok(prefix),
             (None, "get", None) if wants_watch(query)? == Some(true) => Ok("watch"),
             (None, "get", None) => Ok("list"),
@@ -250,18 +250,20 @@ impl<'a> Shape<'a> {
 }
 
 impl Located<'_> {
-    /// A star is a pattern in a rule and must not be one in the rule that a refusal names. Only the metrics APIs use it, in
-    /// the place of a name.
-    fn refuse_patterns(&self) -> Result<(), InvalidRequest> {
+    /// Refuses parts that no server has and that would say something else in a rule: `$(VARIABLE)` as a namespace, or a
+    /// star, which only the metrics APIs use, in the place of a name.
+    fn check(&self) -> Result<(), InvalidRequest> {
+        let plain = |part: Option<&str>| part.is_none_or(|part| !part.contains('*'));
         let resource = self.parts.first().map(String::as_str);
-        let named = [
-            ("group", Some(self.group)),
-            ("version", Some(self.version)),
-            ("resource", resource),
-            ("subresource", self.subresource()),
+        let checked = [
+            ("group", Some(self.group), self.group.is_empty() || is_dns_name(self.group)),
+            ("version", Some(self.version), is_label(self.version)),
+            ("namespace", self.namespace, self.namespace.is_none_or(is_label)),
+            ("resource", resource, plain(resource)),
+            ("subresource", self.subresource(), plain(self.subresource())),
         ];
-        match named.into_iter().find_map(|(what, part)| Some((what, part.filter(|part| part.contains('*'))?))) {
-            Some((what, part)) => Err(InvalidRequest::Part { what, value: super::shown(part) }),
+        match checked.into_iter().find(|(.., valid)| !valid) {
+            Some((what, part, _)) => Err(InvalidRequest::Part { what, value: super::shown(part.unwrap_or_default()) }),
             None => Ok(()),
         }
     }
@@ -274,16 +276,16 @@ impl Located<'_> {
         // Behind the old proxy prefix all that follows the name is the proxied path.
         self.parts.get(2).filter(|_| self.prefix != Some("proxy")).map(String::as_str)
     }
+}
 
-    /// The server watches under this prefix whatever `watch` says, and serves it for GET only.
-    fn prefixed_watch(&self, method: &Method, query: &Query) -> Result<&'static str, InvalidRequest> {
-        if method != Method::GET {
-            return Err(InvalidRequest::WatchMethod(method.to_string()));
-        }
-        match wants_watch(query)? {
-            Some(false) => Err(InvalidRequest::Watch("false".into())),
-            _ => Ok("watch"),
-        }
+/// The server watches under the old prefix whatever `watch` says, and serves it for GET only.
+fn prefixed_watch(method: &Method, query: &Query) -> Result<&'static str, InvalidRequest> {
+    if method != Method::GET {
+        return Err(InvalidRequest::WatchMethod(method.to_string()));
+    }
+    match wants_watch(query)? {
+        Some(false) => Err(InvalidRequest::Watch("false".into())),
+        _ => Ok("watch"),
     }
 }
 

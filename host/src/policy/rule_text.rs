@@ -89,7 +89,7 @@ fn resource(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
     let (plural, subresource) = text.split_once('/').map_or((text, None), |(plural, sub)| (plural, Some(sub)));
     let plain = |part: &str| {
-        segments::check(part).is_ok() && !part.contains([':', '*']) && !part.contains(|c: char| c.is_ascii_uppercase())
+        segments::check(part).is_ok() && !part.contains('*') && !part.contains(|c: char| c.is_ascii_uppercase())
     };
     if !(plural == ALL || plain(plural)) || !subresource.is_none_or(plain) {
         return Err(at.invalid(text, "a resource is a lower-case plural such as `pods`, `pods/log`, `*/scale`, or `*`"));

@@ -12,6 +12,24 @@ use super::ApiRequest;
 pub(super) const ALL: &str = "*";
 
 /// One rule: the same words as a rule of Kubernetes' RBAC, and the namespaces that it holds in.
+///
+/// A request without a namespace in its path, which is a cluster-scoped object or a list over all namespaces, is covered by
+/// `namespaces: ["*"]` only: the path does not tell the two apart, and neither lies in the pod's own namespace. An object
+/// `namespaces/NAME` lies in the namespace NAME.
+///
+/// With `resourceNames`, a list, watch or deletecollection is covered when its field selector names one of them with
+/// `metadata.name=`. What creates in a collection names nothing, so such a rule never covers it; what creates below a named
+/// object (`pods/NAME/eviction`) is covered by that name, as in RBAC.
+///
+/// # What hands out power
+/// `*` never covers `secrets`, `serviceaccounts/token`, `*/exec`, `*/attach`, `*/portforward`, `*/proxy`, and the verbs
+/// `impersonate`, `bind`, `escalate` and `proxy`. It does cover other things that an operator should think of before writing
+/// it, all of them within what the pod's service account may do:
+/// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its secrets,
+///   and so does `pods/ephemeralcontainers`;
+/// - `patch` with server-side apply, and `update` of some types, also create: `create` need not be granted for it;
+/// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant opens;
+/// - `certificatesigningrequests/approval`, `tokenreviews`, webhook configurations and `apiservices` decide about others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {

@@ -1,0 +1,251 @@
+//! What a server adds to objects and refuses in them before they are stored.
+
+use std::sync::{Arc, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::api::Api;
+use super::body::FieldValidation;
+use super::crd;
+use super::defaults;
+use super::managed::Writer;
+use super::names;
+use super::object;
+use super::resources::Type;
+use super::schema;
+use super::status::{ApiError, Cause};
+use super::store::Part;
+use super::validation;
+use super::write::Origin;
+
+/// The letters of generated names: no vowels, so that no words come out.
+const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// How many of them a generated name ends in.
+const SUFFIX_LENGTH: usize = 5;
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if getrandom::fill(&mut bytes).is_err() {
+        // Without the system's randomness the clock has to do: these are names, not secrets.
+        let clock = Timestamp::now().as_nanosecond().to_le_bytes();
+        bytes.iter_mut().zip(clock.iter().cycle()).for_each(|(byte, tick)| *byte = *tick);
+    }
+    bytes
+}
+
+/// A new random identity (UUID, version 4).
+pub(crate) fn new_uid() -> String {
+    let mut bytes = random::<16>();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = hex::encode(bytes);
+    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+}
+
+/// A random secret, as hexadecimal digits.
+pub(crate) fn new_secret() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}
+
+/// The end of a generated name.
+pub(crate) fn suffix() -> String {
+    let letter = |byte: &u8| SUFFIX_LETTERS.get(usize::from(*byte) % SUFFIX_LETTERS.len()).copied().unwrap_or(b'x');
+    random::<SUFFIX_LENGTH>().iter().map(|byte| char::from(letter(byte))).collect()
+}
+
+/// The time in whole seconds, as objects tell it.
+pub(crate) fn now() -> String {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
+/// Completes and judges a new object.
+pub(crate) fn admit_new(api: &Api, of: &Type, value: &mut Value) -> Result<(), ApiError> {
+    defaults::complete(of, value);
+    if of.group.is_empty() && of.kind == "Pod" {
+        super::service_accounts::admit(api, value)?;
+    }
+    if of.group == "apiextensions.k8s.io" {
+        value["status"] = crd::accepted_status(value, &now());
+    }
+    judge(of, value)
+}
+
+/// Completes and judges a changed object.
+pub(crate) fn admit_change(
+    _api: &Api,
+    of: &Type,
+    subresource: &str,
+    old: &Value,
+    new: &mut Value,
+) -> Result<(), ApiError> {
+    if subresource != "status" {
+        defaults::complete(of, new);
+    }
+    if of.group == "apiextensions.k8s.io" && subresource.is_empty() {
+        new["status"] = old["status"].clone();
+    }
+    let immutable = immutable(of, old, new);
+    if !immutable.is_empty() {
+        return Err(ApiError::invalid(of, name_of(new), &immutable));
+    }
+    judge(of, new)
+}
+
+fn name_of(value: &Value) -> &str {
+    value["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// All that is wrong with an object.
+fn judge(of: &Type, value: &Value) -> Result<(), ApiError> {
+    let metadata = &value["metadata"];
+    let mut causes = match name_of(value) {
+        "" => vec![Cause::required("metadata.name", "name or generateName is required")],
+        name => names::name(of, name),
+    };
+    causes.extend(names::metadata("metadata", metadata));
+    match (of.group.as_str(), of.kind.as_str()) {
+        ("", "ConfigMap" | "Secret") => causes.extend(keys(value)),
+        ("apiextensions.k8s.io", _) => causes.extend(crd::problems(value)),
+        _ => {}
+    }
+    causes.extend(pods(of, value));
+    if let Some(custom) = &of.custom {
+        causes.extend(super::custom_schema::problems(&custom.schema, value));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(of, name_of(value), &causes)) }
+}
+
+/// What is wrong with a pod's spec, or with that of a template.
+fn pods(of: &Type, value: &Value) -> Vec<Cause> {
+    let built_in = matches!(of.group.as_str(), "" | "apps" | "batch");
+    let Some(path) = validation::pod_spec_path(&of.kind).filter(|_| built_in) else { return Vec::new() };
+    let spec = value.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(&Value::Null);
+    let told =
+        |cause: validation::Cause| Cause { reason: cause.reason.as_str(), message: cause.message, field: cause.field };
+    validation::pod_spec(spec, path).into_iter().map(told).collect()
+}
+
+fn keys(value: &Value) -> Vec<Cause> {
+    let of = |field: &'static str| {
+        let map = value.get(field).and_then(Value::as_object);
+        map.into_iter().flat_map(|map| map.keys()).filter_map(move |key| names::config_key(field, key))
+    };
+    of("data").chain(of("binaryData")).collect()
+}
+
+/// Changes of what cannot be changed.
+fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
+    let rule = "field is immutable";
+    let fixed: &[&str] = match (of.group.as_str(), of.kind.as_str()) {
+        ("", "Secret") => &["/type"],
+        ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => &["/spec/selector"],
+        ("batch", "Job") => &["/spec/selector", "/spec/template"],
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &["/roleRef"],
+        _ => &[],
+    };
+    let changed = fixed.iter().filter(|path| old.pointer(path) != new.pointer(path));
+    let told = |path: &&str| {
+        let found = new.pointer(path).cloned().unwrap_or(Value::Null);
+        Cause::invalid(path.trim_start_matches('/').replace('/', "."), &found, rule)
+    };
+    let mut causes: Vec<Cause> = changed.map(told).collect();
+    let sealed = matches!(of.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
+    if sealed && (old.get("data") != new.get("data") || old.get("binaryData") != new.get("binaryData")) {
+        causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));
+    }
+    causes
+}
+
+impl Api {
+    /// Gives a new namespace its default service account and the CA's certificate.
+    pub(crate) fn furnish(self: &Arc<Self>, namespace: &str) {
+        let ca = self.pki.read().unwrap_or_else(PoisonError::into_inner).ca_pem().to_owned();
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        let root = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"ca.crt": ca},
+            "metadata": {
+                "name": "kube-root-ca.crt",
+                "annotations": {"kubernetes.io/description": "Contains a CA bundle that can be used to verify the \
+                    kube-apiserver when using internal endpoints such as the internal service IP or \
+                    kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."},
+            },
+        });
+        for value in [account, root] {
+            if let Err(error) = self.install(namespace, value) {
+                tracing::debug!(namespace, message = error.message, "a namespace was furnished already");
+            }
+        }
+    }
+
+    /// Makes an object on the server's own behalf.
+    pub(crate) fn install(
+        self: &Arc<Self>,
+        namespace: &str,
+        mut value: Value,
+    ) -> Result<Arc<object::Object>, ApiError> {
+        let text = |name: &str| value[name].as_str().unwrap_or_default();
+        let of = self.catalogue.of_kind(text("apiVersion"), text("kind")).filter(|of| of.stored());
+        let Some(of) = of else {
+            let message = format!("no matches for kind {:?} in version {:?}", text("kind"), text("apiVersion"));
+            return Err(ApiError::bad_request(message));
+        };
+        schema::check(&of, &mut value, FieldValidation::Strict)?;
+        let writer =
+            Writer { manager: "devcluster".to_owned(), subresource: String::new(), api_version: of.api_version() };
+        let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
+        let namespace = match value["metadata"]["namespace"].as_str() {
+            _ if !of.namespaced => "",
+            Some(given) if !given.is_empty() => given,
+            _ => namespace,
+        }
+        .to_owned();
+        self.create_object(&origin, &of, &namespace, value)
+    }
+
+    /// Replaces an object on the server's own behalf.
+    pub(crate) fn reinstall(self: &Arc<Self>, namespace: &str, mut value: Value) -> Result<(), ApiError> {
+        let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        let of = self.catalogue.of_kind(&text(&value, "apiVersion"), &text(&value, "kind"));
+        let of = of.ok_or_else(ApiError::no_such_resource)?;
+        schema::check(&of, &mut value, FieldValidation::Strict)?;
+        let namespace = if of.namespaced { namespace } else { "" };
+        let key = object::key(namespace, &text(&value["metadata"], "name"));
+        for subresource in ["", "status"] {
+            if subresource == "status" && (!of.has_status() || value.get("status").is_none()) {
+                continue;
+            }
+            let writer = Writer {
+                manager: "devcluster".to_owned(),
+                subresource: subresource.to_owned(),
+                api_version: of.api_version(),
+            };
+            let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
+            if let Some(metadata) = value["metadata"].as_object_mut() {
+                metadata.remove("uid");
+                metadata.remove("resourceVersion");
+            }
+            let next = value.clone();
+            self.change_object(&origin, &of, &key, |_| Ok(next))?;
+        }
+        Ok(())
+    }
+
+    /// Shows the CA's certificate to every namespace.
+    pub(crate) fn publish_ca(self: &Arc<Self>, pem: &str) {
+        let Some(namespaces) = self.catalogue.find("", "v1", "namespaces") else { return };
+        let Ok(listing) = self.store.list(&self.store.table(&namespaces), &Part::default(), |_| true) else { return };
+        for namespace in listing.items {
+            let value = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": pem},
+            });
+            if let Err(error) = self.reinstall(&namespace.name, value) {
+                tracing::debug!(namespace = &*namespace.name, message = error.message, "no CA bundle to renew");
+            }
+        }
+    }
+}

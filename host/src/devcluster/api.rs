@@ -1,0 +1,240 @@
+//! One request from its first byte to its answer: who, may they, what, and then to the part that does it.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::watch;
+
+use super::answer::{Accept, Answer, Body, BrokenOff};
+use super::authentication::Authentication;
+use super::catalogue::Catalogue;
+use super::discovery::Discovery;
+use super::faults::{Fault, Faults};
+use super::identity::Identity;
+use super::pki::Pki;
+use super::rbac::{Act, Authorizer};
+use super::request::{Query, RequestInfo, ResourcePath};
+use super::resources::Type;
+use super::status::ApiError;
+use super::store::Store;
+
+/// The largest body that a real server reads.
+const BODY_LIMIT: u64 = 3 * 1024 * 1024;
+
+/// How long a client may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// What the server can be asked to do differently.
+#[derive(Debug, Clone)]
+pub(crate) struct Behaviour {
+    /// How often a watch that asks for bookmarks gets one.
+    pub(crate) bookmarks: Duration,
+    /// How long a deleted pod takes to stop, at most its grace period.
+    pub(crate) pod_stop: Duration,
+}
+
+/// The API server.
+pub(crate) struct Api {
+    pub(crate) store: Store,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) authentication: Authentication,
+    pub(crate) pki: RwLock<Pki>,
+    pub(crate) faults: Faults,
+    pub(crate) discovery: Mutex<Option<Arc<Discovery>>>,
+    pub(crate) behaviour: Behaviour,
+    /// `HOST:PORT`, as discovery tells it.
+    pub(crate) address: String,
+    /// True when the server stops; what streams ends then.
+    pub(crate) stop: RwLock<watch::Receiver<bool>>,
+}
+
+/// A request on a resource, taken apart.
+pub(crate) struct Call<'a> {
+    pub(crate) who: &'a Identity,
+    pub(crate) verb: &'static str,
+    pub(crate) of: Arc<Type>,
+    pub(crate) at: &'a ResourcePath,
+    pub(crate) query: &'a Query,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) accept: Accept,
+    pub(crate) body: Bytes,
+}
+
+impl Call<'_> {
+    /// The key of the object that the path names.
+    pub(crate) fn key(&self) -> String {
+        super::object::key(self.namespace(), &self.at.name)
+    }
+
+    /// The namespace of the object; a namespace itself is in none.
+    pub(crate) fn namespace(&self) -> &str {
+        if self.of.namespaced { &self.at.namespace } else { "" }
+    }
+
+    /// Whether nothing is to be stored.
+    pub(crate) fn dry_run(&self) -> bool {
+        self.query.get("dryRun") == "All"
+    }
+
+    /// The name under which the client's fields are kept.
+    pub(crate) fn manager(&self) -> String {
+        let given = self.query.get("fieldManager");
+        if !given.is_empty() {
+            return given.to_owned();
+        }
+        let agent = self.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        agent.split('/').next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned()
+    }
+}
+
+impl Api {
+    /// What the listener speaks TLS with at this moment.
+    pub(crate) fn tls(&self) -> Arc<rustls::ServerConfig> {
+        self.pki.read().unwrap_or_else(PoisonError::into_inner).tls()
+    }
+
+    /// Whom a client certificate stands for.
+    pub(crate) fn identify(&self, certificate: &rustls_pki_types::CertificateDer<'_>) -> Option<Identity> {
+        self.pki.read().unwrap_or_else(PoisonError::into_inner).identify(certificate)
+    }
+
+    /// Why `who` may act, or `None` if they may not.
+    pub(crate) fn allows(&self, who: &Identity, act: &Act<'_>) -> Option<String> {
+        self.authorizer.allows(&self.store, &self.catalogue, who, act)
+    }
+
+    /// Answers one request. The error breaks the connection off.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        shown: Option<Arc<Identity>>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, BrokenOff> {
+        let fault = self.faults.take(request.uri().path());
+        match &fault {
+            Some(Fault::Reset) => return Err(BrokenOff),
+            Some(Fault::Latency(time)) => tokio::time::sleep(*time).await,
+            _ => {}
+        }
+        let answer = match fault.and_then(|fault| fault.error()) {
+            Some(error) => error.into(),
+            None => self.handle(shown, request).await.unwrap_or_else(Answer::from),
+        };
+        let mut response = answer.response();
+        if let Ok(id) = HeaderValue::from_str(&super::admission::new_uid()) {
+            response.headers_mut().insert(HeaderName::from_static("audit-id"), id);
+        }
+        Ok(response)
+    }
+
+    async fn handle(
+        self: &Arc<Self>,
+        shown: Option<Arc<Identity>>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, ApiError> {
+        let (head, body) = request.into_parts();
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
+        let who = self.authenticate(&head.headers, shown)?;
+        let act = Act::of(&info);
+        if self.allows(&who, &act).is_none() {
+            return Err(act.forbidden(&who));
+        }
+        let pretty = if query.has("pretty") { Some(query.flag("pretty")) } else { None };
+        let Some(at) = &info.resource else {
+            return self.plain(&head.method, &info.path, &query, &head.headers);
+        };
+        let Some(of) = self.catalogue.find(&at.group, &at.version, &at.plural) else {
+            return Err(self.unknown(at));
+        };
+        if at.namespace.is_empty() && of.namespaced && (!at.name.is_empty() || info.verb == "create") {
+            return Err(ApiError::no_such_resource());
+        }
+        offers(&of, at, &head.method, info.verb)?;
+        let accept = match at.subresource.as_str() {
+            "log" | "proxy" => Accept::parse(&HeaderMap::new(), pretty)?,
+            _ => Accept::parse(&head.headers, pretty)?,
+        };
+        let body = if head.method == Method::GET || head.method == Method::HEAD {
+            Bytes::new()
+        } else {
+            read_body(body).await?
+        };
+        let call = Call { who: &who, verb: info.verb, of, at, query: &query, headers: &head.headers, accept, body };
+        self.dispatch(call)
+    }
+
+    fn dispatch(self: &Arc<Self>, call: Call<'_>) -> Result<Answer, ApiError> {
+        if !call.of.stored() {
+            return self.review(&call);
+        }
+        match (call.at.subresource.as_str(), call.verb) {
+            ("", "get") => self.get(&call),
+            ("", "list") => self.list(&call),
+            ("", "watch") => self.watch(&call),
+            ("", "create") => self.create(&call),
+            ("" | "status" | "finalize" | "resize" | "ephemeralcontainers" | "approval", "update") => {
+                self.update(&call)
+            }
+            ("" | "status" | "resize" | "ephemeralcontainers" | "approval", "patch") => self.patch(&call),
+            ("", "delete") => self.delete(&call),
+            ("", "deletecollection") => self.delete_collection(&call),
+            ("status" | "resize" | "ephemeralcontainers" | "approval", "get") => self.get(&call),
+            (name, _) => self.subresource(&call, name),
+        }
+    }
+
+    /// What is answered for a type that is not served.
+    fn unknown(&self, at: &ResourcePath) -> ApiError {
+        if self.catalogue.serves(&at.group, &at.version) {
+            return ApiError::no_such_resource();
+        }
+        ApiError::no_page()
+    }
+}
+
+/// 405 for a verb that the type or subresource does not have.
+fn offers(of: &Type, at: &ResourcePath, method: &Method, verb: &str) -> Result<(), ApiError> {
+    let verbs = if at.subresource.is_empty() {
+        &of.verbs
+    } else {
+        &of.subresource(&at.subresource).ok_or_else(ApiError::no_such_resource)?.verbs
+    };
+    // Creation has no name in its path, unless it is a subresource that is created.
+    let misplaced = match *method {
+        Method::POST => !at.name.is_empty() && at.subresource.is_empty(),
+        Method::PUT | Method::PATCH => at.name.is_empty(),
+        _ => false,
+    };
+    if misplaced || !verbs.iter().any(|one| one == verb) {
+        return Err(ApiError::method_not_allowed());
+    }
+    Ok(())
+}
+
+/// The whole body, if it is not too large and comes in time.
+async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        let message = format!("Request entity too large: limit is {BODY_LIMIT}");
+        let mut error = ApiError::new(413, "RequestEntityTooLarge", message);
+        error.close = true;
+        error
+    };
+    if body.size_hint().lower() > BODY_LIMIT {
+        return Err(too_large());
+    }
+    let limit = usize::try_from(BODY_LIMIT).unwrap_or(usize::MAX);
+    let collected = tokio::time::timeout(BODY_TIME, http_body_util::Limited::new(body, limit).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(ApiError::bad_request("the body of the request broke off")),
+        Err(_) => Err(ApiError::new(408, "Timeout", "the body of the request did not come in time")),
+    }
+}

@@ -1,0 +1,501 @@
+//! The cluster as its user holds it: start it, ask where it is, load it, make trouble for it, stop it.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use super::api::{Api, Behaviour};
+use super::authentication::{Authentication, Order};
+use super::bootstrap;
+use super::catalogue::Catalogue;
+use super::faults::{Fault, Faults};
+use super::identity::Identity;
+use super::object;
+use super::pki::{ClientCertificate, Pki, PkiError};
+use super::rbac::Authorizer;
+use super::server;
+use super::status::ApiError;
+use super::store::Store;
+use super::token::Reference;
+
+/// How long a stopped cluster waits for its last connections to let go.
+const STOP: Duration = Duration::from_secs(2);
+
+/// How a [`DevCluster`] is to be. The defaults suit a laptop and a test.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DevClusterSettings {
+    /// Where to listen. The default is loopback and a free port; anything but loopback opens the cluster to the network.
+    pub listen: SocketAddr,
+    /// Bytes of objects that the store holds at most, 512 MiB if not set; a write beyond that is a 500, as etcd's quota
+    /// makes it.
+    pub storage_bytes: usize,
+    /// Changes of each type that watches can go back to, 10,000 if not set; what is older is `410 Expired`.
+    pub history: usize,
+    /// How often a watch that allows bookmarks gets one; a minute if not set, as with a real server.
+    pub bookmarks: Duration,
+    /// How long a deleted pod that is bound to a node takes to stop, at most its grace period; a second if not set.
+    pub pod_stop: Duration,
+    /// Threads that serve; two if not set.
+    pub threads: usize,
+}
+
+impl Default for DevClusterSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            storage_bytes: 512 << 20,
+            history: 10_000,
+            bookmarks: Duration::from_mins(1),
+            pod_stop: Duration::from_secs(1),
+            threads: 2,
+        }
+    }
+}
+
+/// Why a cluster would not start or do as it was told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DevClusterError {
+    /// The threads could not be started.
+    #[error("cannot start the cluster's threads")]
+    Threads(#[source] std::io::Error),
+    /// The address could not be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address that was tried.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The keys or certificates could not be made.
+    #[error("cannot make the cluster's certificates")]
+    Certificates(#[from] PkiError),
+    /// The system has no randomness for the admin's token.
+    #[error("the system gives no randomness")]
+    Randomness,
+    /// The API server refused an object or an order, as it would have refused a client.
+    #[error("{kind} {name:?}: the API server answers {code} {reason}: {message}")]
+    Refused {
+        /// The kind of the object.
+        kind: String,
+        /// Its name, or its generated name's stem.
+        name: String,
+        /// The HTTP status.
+        code: u16,
+        /// The machine-readable reason, such as `Invalid`.
+        reason: String,
+        /// What the server says to a person.
+        message: String,
+    },
+}
+
+/// An API server inside the process: HTTPS on loopback with a CA, tokens and RBAC of its own.
+///
+/// It runs on threads of its own, so that it can be started and used from tests with and without an async runtime, and
+/// stops when it is dropped. Everything in it is gone then; nothing is written to disk.
+///
+/// ```
+/// use attache::devcluster::{DevCluster, DevClusterSettings};
+/// use serde_json::json;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cluster = DevCluster::start(DevClusterSettings::default())?;
+/// cluster.load([json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "colours"}, "data": {"sky": "blue"}})])?;
+/// assert!(cluster.url().starts_with("https://127.0.0.1:"));
+/// cluster.shutdown();
+/// # Ok(())
+/// # }
+/// ```
+pub struct DevCluster {
+    api: Arc<Api>,
+    address: SocketAddr,
+    admin_token: String,
+    running: Mutex<Option<Running>>,
+}
+
+impl std::fmt::Debug for DevCluster {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("DevCluster").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+struct Running {
+    runtime: Runtime,
+    stop: watch::Sender<bool>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+impl DevCluster {
+    /// Starts a cluster with the namespaces, roles and service accounts that every cluster has.
+    ///
+    /// # Errors
+    /// When the address is taken or the system has no threads, keys or randomness to give.
+    pub fn start(settings: DevClusterSettings) -> Result<Self, DevClusterError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings.threads.max(1))
+            .thread_name("devcluster")
+            .enable_all()
+            .build()
+            .map_err(DevClusterError::Threads)?;
+        let listener = runtime
+            .block_on_listen(settings.listen)
+            .map_err(|source| DevClusterError::Listen { address: settings.listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| DevClusterError::Listen { address: settings.listen, source })?;
+        let admin_token = super::admission::new_secret().map_err(|_| DevClusterError::Randomness)?;
+        let fixed = HashMap::from([(admin_token.clone(), Arc::new(Identity::admin()))]);
+        let (stop, stopped) = watch::channel(false);
+        let api = Arc::new(Api {
+            store: Store::new(settings.storage_bytes, settings.history.max(1)),
+            catalogue: Catalogue::new(),
+            authorizer: Authorizer::default(),
+            authentication: Authentication::new(fixed).map_err(PkiError::from)?,
+            pki: RwLock::new(Pki::new(address.ip())?),
+            faults: Faults::new(),
+            discovery: Mutex::default(),
+            behaviour: Behaviour { bookmarks: settings.bookmarks, pod_stop: settings.pod_stop },
+            address: address.to_string(),
+            stop: RwLock::new(stopped.clone()),
+        });
+        furnish(&api)?;
+        let served = runtime.spawn(server::serve(Arc::clone(&api), listener, stopped));
+        let running = Mutex::new(Some(Running { runtime, stop, served }));
+        Ok(Self { api, address, admin_token, running })
+    }
+
+    /// Where the API server is, such as `https://127.0.0.1:40123`.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// The address on which it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The certificate of the CA that signed the server's certificate, as PEM.
+    pub fn ca_pem(&self) -> String {
+        self.api.pki.read().unwrap_or_else(PoisonError::into_inner).ca_pem().to_owned()
+    }
+
+    /// A bearer token that may do everything. It lives as long as the cluster.
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
+    /// A client certificate for `user` in `groups`; `system:masters` among them may do everything.
+    ///
+    /// # Errors
+    /// When the key or the certificate cannot be made.
+    pub fn client_certificate(&self, user: &str, groups: &[&str]) -> Result<ClientCertificate, DevClusterError> {
+        let groups = groups.iter().copied().chain(["system:authenticated"]);
+        let identity = Identity::user(user, groups);
+        let mut pki = self.api.pki.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(pki.client(&identity)?)
+    }
+
+    /// A kubeconfig (YAML) with which `kubectl` and client libraries are the cluster's admin.
+    pub fn kubeconfig(&self) -> String {
+        let ca = base64::engine::general_purpose::STANDARD.encode(self.ca_pem());
+        format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: devcluster\n  cluster:\n    server: {}\n    \
+             certificate-authority-data: {ca}\nusers:\n- name: admin\n  user:\n    token: {}\ncontexts:\n- name: \
+             devcluster\n  context:\n    cluster: devcluster\n    user: admin\n    namespace: default\n\
+             current-context: devcluster\n",
+            self.url(),
+            self.admin_token
+        )
+    }
+
+    /// A token of a service account for the API server, which dies after `lifetime`. Any lifetime will do, however
+    /// short; the API itself issues none below ten minutes.
+    ///
+    /// # Errors
+    /// [`DevClusterError::Refused`] when there is no such service account.
+    pub fn token_for(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        lifetime: Duration,
+    ) -> Result<String, DevClusterError> {
+        self.token(namespace, service_account, lifetime, None)
+    }
+
+    /// A token as [`token_for`](Self::token_for) makes it that dies with the pod too.
+    ///
+    /// # Errors
+    /// [`DevClusterError::Refused`] when there is no such pod or service account.
+    pub fn token_for_pod(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        pod: &str,
+        lifetime: Duration,
+    ) -> Result<String, DevClusterError> {
+        self.token(namespace, service_account, lifetime, Some(pod))
+    }
+
+    fn token(
+        &self,
+        namespace: &str,
+        account: &str,
+        lifetime: Duration,
+        pod: Option<&str>,
+    ) -> Result<String, DevClusterError> {
+        let find = |plural: &str, kind: &str, name: &str| {
+            let of = self.api.catalogue.find("", "v1", plural).ok_or_else(ApiError::no_such_resource);
+            let found = of.and_then(|of| {
+                let found = self.api.store.table(&of).get(&object::key(namespace, name));
+                found.ok_or_else(|| ApiError::not_found(&of, name))
+            });
+            found.map_err(|error| refused(kind, name, error))
+        };
+        let found = find("serviceaccounts", "ServiceAccount", account)?;
+        let bound = match pod {
+            Some(pod) => {
+                let object = find("pods", "Pod", pod)?;
+                Some(("Pod".to_owned(), Reference { name: pod.to_owned(), uid: object.uid.to_string() }))
+            }
+            None => None,
+        };
+        let node = bound.as_ref().and_then(|(_, pod)| self.api.node_of(namespace, pod));
+        let order = Order { audiences: Vec::new(), lifetime, bound, node };
+        let issued = self.api.authentication.issue(&found, order);
+        issued.map(|(token, _)| token).map_err(|error| refused("ServiceAccount", account, error))
+    }
+
+    /// Creates objects as the admin does, in their order. An object without a namespace goes into `default`; a
+    /// namespace that an object names is made if it is not there; an object that is there already is replaced; a
+    /// status is kept, since no controller would make one. Lists (`kind: List`) are taken apart.
+    ///
+    /// # Errors
+    /// [`DevClusterError::Refused`] at the first object that the server refuses; those before it stay.
+    pub fn load(&self, objects: impl IntoIterator<Item = Value>) -> Result<(), DevClusterError> {
+        objects.into_iter().try_for_each(|value| self.load_one(value))
+    }
+
+    fn load_one(&self, value: Value) -> Result<(), DevClusterError> {
+        if value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && value["items"].is_array() {
+            let items = value["items"].as_array().cloned().unwrap_or_default();
+            return self.load(items);
+        }
+        let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+        let (kind, metadata) = (text(&value["kind"]), &value["metadata"]);
+        let name = match text(&metadata["name"]) {
+            name if name.is_empty() => text(&metadata["generateName"]),
+            name => name,
+        };
+        let namespace = match text(&metadata["namespace"]) {
+            given if given.is_empty() => "default".to_owned(),
+            given => given,
+        };
+        self.ensure_namespace(&namespace).map_err(|error| refused("Namespace", &namespace, error))?;
+        match self.api.install(&namespace, value.clone()) {
+            Err(error) if error.reason == "AlreadyExists" => self.api.reinstall(&namespace, value),
+            other => other.map(|_| ()),
+        }
+        .map_err(|error| refused(&kind, &name, error))
+    }
+
+    fn ensure_namespace(&self, namespace: &str) -> Result<(), ApiError> {
+        let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        let of = self.api.catalogue.find("", "v1", "namespaces").ok_or_else(ApiError::no_such_resource)?;
+        match self.api.store.table(&of).get(namespace) {
+            Some(_) => Ok(()),
+            None => self.api.install("", value).map(|_| ()),
+        }
+    }
+
+    /// Puts objects back as they were when they were saved: with their identities, times, managers and resource
+    /// versions, as one restores a backup. Nothing is checked or completed, and no watcher is told.
+    ///
+    /// # Errors
+    /// [`DevClusterError::Refused`] when a type is not served.
+    pub fn restore(&self, objects: impl IntoIterator<Item = Value>) -> Result<(), DevClusterError> {
+        for value in objects {
+            let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+            let (kind, name) = (text(&value["kind"]), text(&value["metadata"]["name"]));
+            let of = self.api.catalogue.of_kind(&text(&value["apiVersion"]), &kind);
+            let of = of.ok_or_else(|| refused(&kind, &name, ApiError::no_such_resource()))?;
+            let revision = text(&value["metadata"]["resourceVersion"]).parse().unwrap_or(1);
+            let namespace = if of.namespaced { text(&value["metadata"]["namespace"]) } else { String::new() };
+            self.api.store.restore(&of, &object::key(&namespace, &name), &value, revision);
+        }
+        Ok(())
+    }
+
+    /// The switches for trouble.
+    pub fn faults(&self) -> FaultSwitches<'_> {
+        FaultSwitches { cluster: self }
+    }
+
+    /// Stops serving and lets all connections go. Dropping the cluster does the same without waiting.
+    pub fn shutdown(self) {
+        self.stop(true);
+    }
+
+    fn stop(&self, wait: bool) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { runtime, stop, served }) = running else { return };
+        stop.send_replace(true);
+        drop(served);
+        if wait && tokio::runtime::Handle::try_current().is_err() {
+            runtime.shutdown_timeout(STOP);
+        } else {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for DevCluster {
+    fn drop(&mut self) {
+        self.stop(false);
+    }
+}
+
+/// Trouble on demand, by [`DevCluster::faults`].
+#[derive(Debug, Clone, Copy)]
+pub struct FaultSwitches<'a> {
+    cluster: &'a DevCluster,
+}
+
+impl FaultSwitches<'_> {
+    /// Lets `fault` happen to the next `times` requests whose path begins with `path` (`/` is all).
+    pub fn next(&self, fault: Fault, path: &str, times: u32) {
+        if times > 0 {
+            self.cluster.api.faults.plan(fault, path, Some(times));
+        }
+    }
+
+    /// Lets `fault` happen to all requests whose path begins with `path`, until [`clear`](Self::clear).
+    pub fn always(&self, fault: Fault, path: &str) {
+        self.cluster.api.faults.plan(fault, path, None);
+    }
+
+    /// Ends all faults.
+    pub fn clear(&self) {
+        self.cluster.api.faults.clear();
+    }
+
+    /// Breaks off all connections that there are, with their watches.
+    pub fn reset_connections(&self) {
+        self.cluster.api.faults.reset_connections();
+    }
+
+    /// Forgets the past: watches and continued lists from before are `410 Expired`.
+    pub fn expire_history(&self) {
+        self.cluster.api.store.tick();
+        self.cluster.api.store.compact();
+    }
+
+    /// Makes all service accounts' tokens worthless that were issued up to now. The admin's stays good.
+    ///
+    /// # Errors
+    /// When no new key can be made.
+    pub fn rotate_tokens(&self) -> Result<(), DevClusterError> {
+        Ok(self.cluster.api.authentication.rotate().map_err(PkiError::from)?)
+    }
+
+    /// Takes a new CA: new connections get a certificate of the new one, which [`DevCluster::ca_pem`] and every
+    /// namespace's `kube-root-ca.crt` show from now on. Connections that there are stay.
+    ///
+    /// # Errors
+    /// When no new certificate can be made.
+    pub fn rotate_ca(&self) -> Result<(), DevClusterError> {
+        let fresh = Pki::new(self.cluster.address.ip())?;
+        let pem = fresh.ca_pem().to_owned();
+        *self.cluster.api.pki.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.cluster.api.publish_ca(&pem);
+        Ok(())
+    }
+
+    /// Stops the server for `away`, breaking off all connections, and starts it again on the same port with the same
+    /// objects, keys and certificates. Returns when it serves again.
+    ///
+    /// # Errors
+    /// When the port has been taken meanwhile.
+    pub fn restart(&self, away: Duration) -> Result<(), DevClusterError> {
+        let cluster = self.cluster;
+        let mut running = cluster.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = running.as_mut() else { return Ok(()) };
+        running.stop.send_replace(true);
+        // The old listener has to be gone before the port can be taken again.
+        let served = std::mem::replace(&mut running.served, running.runtime.spawn(std::future::ready(())));
+        running.runtime.wait(async move { _ = served.await });
+        std::thread::sleep(away);
+        let listener = running
+            .runtime
+            .block_on_listen(cluster.address)
+            .map_err(|source| DevClusterError::Listen { address: cluster.address, source })?;
+        let (stop, stopped) = watch::channel(false);
+        *cluster.api.stop.write().unwrap_or_else(PoisonError::into_inner) = stopped.clone();
+        running.stop = stop;
+        running.served = running.runtime.spawn(server::serve(Arc::clone(&cluster.api), listener, stopped));
+        Ok(())
+    }
+}
+
+/// What a cluster has from the start.
+fn furnish(api: &Arc<Api>) -> Result<(), DevClusterError> {
+    let namespace = |name: &&str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let objects = bootstrap::NAMESPACES.iter().map(namespace).chain(bootstrap::roles());
+    for value in objects {
+        let (kind, name) = (
+            value["kind"].as_str().unwrap_or_default().to_owned(),
+            value["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+        );
+        api.install("", value).map_err(|error| refused(&kind, &name, error))?;
+    }
+    Ok(())
+}
+
+fn refused(kind: &str, name: &str, error: ApiError) -> DevClusterError {
+    DevClusterError::Refused {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        code: error.code,
+        reason: error.reason.to_owned(),
+        message: error.message,
+    }
+}
+
+/// Waiting for a runtime from a thread that may or may not belong to another one.
+trait Waiting {
+    /// Runs `future` on the runtime's own threads and waits for it, at most [`STOP`].
+    fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T>;
+
+    /// Listens on `address`.
+    fn block_on_listen(&self, address: SocketAddr) -> std::io::Result<TcpListener>;
+}
+
+impl Waiting for Runtime {
+    fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let (done, result) = std::sync::mpsc::sync_channel(1);
+        self.spawn(async move { _ = done.send(future.await) });
+        result.recv_timeout(STOP).ok()
+    }
+
+    fn block_on_listen(&self, address: SocketAddr) -> std::io::Result<TcpListener> {
+        let _entered = self.enter();
+        let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+        // A restarted server takes its port again while old connections linger.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(1024)
+    }
+}
+
+impl From<rcgen::Error> for DevClusterError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Certificates(error.into())
+    }
+}

@@ -1,0 +1,106 @@
+//! PATCH: JSON patch, merge patch, strategic merge and server-side apply.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::api::{Api, Call};
+use super::body::{self, FieldValidation, media_type};
+use super::read::show;
+use super::status::ApiError;
+use super::write::{Origin, check_namespace};
+
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// The operations that one JSON patch may have, as a real server limits them.
+const OPERATIONS: usize = 10_000;
+
+/// What a patch makes of the object as it is stored.
+type Change<'a> = Box<dyn FnOnce(&Value) -> Result<Value, ApiError> + 'a>;
+
+impl Api {
+    pub(crate) fn patch(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let origin = Origin::of(call);
+        let validation = FieldValidation::of(call.query);
+        let of = &call.of;
+        let change: Change<'_> = match media_type(call.headers).as_str() {
+            APPLY => return self.apply(call),
+            JSON_PATCH => {
+                let patch = operations(&call.body)?;
+                Box::new(move |old| json_patch(old, &patch))
+            }
+            MERGE => {
+                let patch = object(&call.body)?;
+                Box::new(move |old| {
+                    let mut new = old.clone();
+                    json_patch::merge(&mut new, &patch);
+                    Ok(new)
+                })
+            }
+            STRATEGIC if of.custom.is_none() => {
+                let patch = object(&call.body)?;
+                Box::new(move |old| super::strategic::merge(of, old, &patch))
+            }
+            _ => return Err(unsupported(of.custom.is_some())),
+        };
+        let mut warnings = Vec::new();
+        let patched = |old: &Value| {
+            let mut new = change(old)?;
+            check_namespace(call.namespace(), &new)?;
+            check_name(&call.at.name, &new)?;
+            warnings = super::schema::check(of, &mut new, validation)?;
+            Ok(new)
+        };
+        let object = self.change_object(&origin, of, &call.key(), patched)?;
+        Ok(body::with_warnings(show(200, call.accept, of, &object), &warnings))
+    }
+}
+
+/// 415 with what may be sent; custom types have no strategic merge.
+fn unsupported(custom: bool) -> ApiError {
+    let mut accepted = vec![JSON_PATCH, MERGE];
+    if !custom {
+        accepted.push(STRATEGIC);
+    }
+    accepted.extend([APPLY, "application/apply-patch+cbor"]);
+    ApiError::unsupported_media(&accepted.join(", "))
+}
+
+fn check_name(name: &str, new: &Value) -> Result<(), ApiError> {
+    match new["metadata"]["name"].as_str() {
+        Some(given) if given != name => {
+            let message = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+            Err(ApiError::bad_request(message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn operations(body: &[u8]) -> Result<json_patch::Patch, ApiError> {
+    let patch: json_patch::Patch = serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    if patch.0.len() > OPERATIONS {
+        let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS}, got {}", patch.0.len());
+        return Err(ApiError::new(413, "RequestEntityTooLarge", message));
+    }
+    Ok(patch)
+}
+
+fn object(body: &[u8]) -> Result<Value, ApiError> {
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("error decoding patch: not an object")) }
+}
+
+fn json_patch(old: &Value, patch: &json_patch::Patch) -> Result<Value, ApiError> {
+    let mut new = old.clone();
+    json_patch::patch(&mut new, patch).map_err(|_| {
+        let message = "the server rejected our request due to an error in our request";
+        ApiError::new(422, "Invalid", message).with_details(serde_json::json!({}))
+    })?;
+    Ok(new)
+}

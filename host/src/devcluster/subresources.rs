@@ -1,0 +1,230 @@
+//! The parts of objects and the acts on them that have paths of their own.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::api::{Api, Call};
+use super::body;
+use super::delete::Options;
+use super::object::{self, Object};
+use super::read::tree;
+use super::resources::Type;
+use super::status::ApiError;
+use super::write::Origin;
+
+/// The annotation from which a pod's log is answered; `devcluster.attache.dev/log.CONTAINER` for one of several.
+pub(crate) const LOG: &str = "devcluster.attache.dev/log";
+
+impl Api {
+    pub(crate) fn subresource(self: &Arc<Self>, call: &Call<'_>, name: &str) -> Result<Answer, ApiError> {
+        match (call.of.kind.as_str(), name, call.verb) {
+            ("ServiceAccount", "token", "create") => self.issue_token(call),
+            ("Pod", "log", "get") => self.log(call),
+            ("Pod", "eviction", "create") => self.evict(call),
+            ("Pod", "binding", "create") => {
+                let value = body::tree(call, "Binding")?;
+                self.bind(call, &value)
+            }
+            (_, "scale", "get") => {
+                let object = self.existing(&call.of, &call.key(), &call.at.name)?;
+                Ok(Answer::tree(200, call.accept, &scale(&call.of, &tree(&call.of, &object))))
+            }
+            (_, "scale", "update" | "patch") => self.rescale(call),
+            ("Service" | "Pod" | "Node", "proxy", _) => self.proxy(call),
+            ("ComponentStatus", _, "list") => {
+                let list = json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": []});
+                Ok(Answer::tree(200, call.accept, &list))
+            }
+            ("Pod", "exec" | "attach" | "portforward", _) => Err(ApiError::bad_request("Upgrade request required")),
+            (_, "", "get") => Err(ApiError::not_found(&call.of, &call.at.name)),
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+
+    fn existing(&self, of: &Type, key: &str, name: &str) -> Result<Arc<Object>, ApiError> {
+        self.store.table(of).get(key).ok_or_else(|| ApiError::not_found(of, name))
+    }
+
+    /// The log of a container: the text of the pod's annotation, or what a real server says without a kubelet.
+    fn log(&self, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let pod = self.existing(&call.of, &call.key(), &call.at.name)?.value();
+        let containers: Vec<&str> = ["initContainers", "containers"]
+            .iter()
+            .filter_map(|list| pod["spec"][*list].as_array())
+            .flatten()
+            .filter_map(|container| container["name"].as_str())
+            .collect();
+        let name = call.at.name.as_str();
+        let container = match (call.query.get("container"), containers.as_slice()) {
+            ("", [one]) => one,
+            ("", many) => {
+                let message =
+                    format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
+                return Err(ApiError::bad_request(message));
+            }
+            (given, known) if known.contains(&given) => given,
+            (given, _) => {
+                return Err(ApiError::bad_request(format!("container {given} is not valid for pod {name}")));
+            }
+        };
+        let annotations = &pod["metadata"]["annotations"];
+        let text = annotations[format!("{LOG}.{container}")].as_str().or_else(|| annotations[LOG].as_str());
+        if let Some(text) = text {
+            return Ok(Answer::text(200, log_lines(text, call)));
+        }
+        match pod["spec"]["nodeName"].as_str() {
+            None | Some("") => Ok(Answer::empty(204)),
+            Some(_) => {
+                let url = format!("https://127.0.0.1:10250/containerLogs/{}/{name}/{container}", call.namespace());
+                let message = format!("Get \"{url}\": dial tcp 127.0.0.1:10250: connect: connection refused");
+                Err(ApiError::new(500, "", message))
+            }
+        }
+    }
+
+    fn evict(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let value = body::tree(call, "Eviction")?;
+        let options = Options {
+            grace_seconds: value["deleteOptions"]["gracePeriodSeconds"].as_i64(),
+            dry_run: call.dry_run(),
+            ..Options::default()
+        };
+        self.delete_object(&call.of, &call.key(), &options)?;
+        Ok(Answer::json(201, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}"#))
+    }
+
+    /// Binds a pod to a node, as a scheduler does.
+    pub(crate) fn bind(self: &Arc<Self>, call: &Call<'_>, binding: &Value) -> Result<Answer, ApiError> {
+        let named = if call.at.name.is_empty() {
+            binding["metadata"]["name"].as_str().unwrap_or_default()
+        } else {
+            &call.at.name
+        };
+        let pods = self.catalogue.find("", "v1", "pods").ok_or_else(ApiError::no_such_resource)?;
+        let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+        let key = object::key(&call.at.namespace, named);
+        self.change_object(&Origin::of(call), &pods, &key, |old| {
+            let bound = old["spec"]["nodeName"].as_str().unwrap_or_default();
+            if !bound.is_empty() {
+                let why = format!("pod {named} is already assigned to node {bound:?}");
+                return Err(ApiError::conflict(&pods, named, &why));
+            }
+            let mut new = old.clone();
+            new["spec"]["nodeName"] = node.into();
+            Ok(new)
+        })?;
+        Ok(Answer::json(201, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}"#))
+    }
+
+    fn rescale(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let of = &call.of;
+        let path = pointer(of, "specReplicasPath", "/spec/replicas");
+        let change = |old: &Value| {
+            let current = scale(of, old);
+            let wanted = if call.verb == "update" {
+                body::tree(call, "Scale")?
+            } else {
+                let patch: Value = serde_json::from_slice(&call.body)
+                    .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+                patched(&current, &patch)?
+            };
+            let version = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            if !version.is_empty() && version != current["metadata"]["resourceVersion"] {
+                return Err(ApiError::modified(of, &call.at.name));
+            }
+            let mut new = old.clone();
+            set_pointer(&mut new, &path, wanted["spec"]["replicas"].as_i64().unwrap_or(0).into());
+            Ok(new)
+        };
+        let object: Arc<Object> = self.change_object(&Origin::of(call), of, &call.key(), change)?;
+        Ok(Answer::tree(200, call.accept, &scale(of, &tree(of, &object))))
+    }
+
+    /// Nothing runs behind a service here; the answer is that of a service without endpoints.
+    fn proxy(&self, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let named = call.at.name.rsplit(':').next().filter(|_| !call.at.name.contains(':'));
+        let name = named.unwrap_or_else(|| call.at.name.split(':').find(|part| !part.is_empty()).unwrap_or_default());
+        let kind = call.of.singular.as_str();
+        if kind == "service" {
+            let message = format!("no endpoints available for service {name:?}");
+            return Err(ApiError::new(503, "ServiceUnavailable", message));
+        }
+        self.existing(&call.of, &call.key(), name)?;
+        Err(ApiError::new(503, "ServiceUnavailable", format!("address not allowed for {kind} {name:?}")))
+    }
+}
+
+fn log_lines(text: &str, call: &Call<'_>) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = call.query.number("tailLines").and_then(|count| usize::try_from(count).ok()).unwrap_or(lines.len());
+    let shown = lines.get(lines.len().saturating_sub(tail)..).unwrap_or_default();
+    let mut out: String = shown.iter().flat_map(|line| [*line, "\n"]).collect();
+    if let Some(limit) = call.query.number("limitBytes").and_then(|limit| usize::try_from(limit).ok()) {
+        let end =
+            out.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= limit).last().unwrap_or(0);
+        out.truncate(end);
+    }
+    out
+}
+
+fn patched(current: &Value, patch: &Value) -> Result<Value, ApiError> {
+    let mut wanted = current.clone();
+    if patch.is_array() {
+        let operations: json_patch::Patch = serde_json::from_value(patch.clone())
+            .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+        json_patch::patch(&mut wanted, &operations)
+            .map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
+    } else {
+        json_patch::merge(&mut wanted, patch);
+    }
+    Ok(wanted)
+}
+
+/// Where a type keeps its number of replicas, as a JSON pointer.
+fn pointer(of: &Type, name: &str, usual: &str) -> String {
+    let given = of.custom.as_ref().and_then(|custom| custom.scale.get(name));
+    given.map_or_else(|| usual.to_owned(), |path| path.replace('.', "/"))
+}
+
+fn set_pointer(value: &mut Value, pointer: &str, told: Value) {
+    let mut at = value;
+    for name in pointer.trim_start_matches('/').split('/') {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[name];
+    }
+    *at = told;
+}
+
+/// The scale of an object.
+fn scale(of: &Type, value: &Value) -> Value {
+    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    let metadata = &value["metadata"];
+    let selector = match of.custom.as_ref().and_then(|custom| custom.scale.get("labelSelectorPath")) {
+        Some(path) => value.pointer(&path.replace('.', "/")).and_then(Value::as_str).unwrap_or_default().to_owned(),
+        None => written_selector(&value["spec"]["selector"]),
+    };
+    let mut status = json!({"replicas": number(&pointer(of, "statusReplicasPath", "/status/replicas"))});
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"], "creationTimestamp": metadata["creationTimestamp"],
+        },
+        "spec": {"replicas": number(&pointer(of, "specReplicasPath", "/spec/replicas"))},
+        "status": status,
+    })
+}
+
+fn written_selector(selector: &Value) -> String {
+    let labels = selector.get("matchLabels").unwrap_or(selector).as_object();
+    let pair = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
+    labels.into_iter().flatten().map(pair).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,434 @@
+//! create, update and delete: what every change of an object goes through.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::admission::{self, new_uid, now};
+use super::answer::Answer;
+use super::api::{Api, Call};
+use super::apply::{self, Applied};
+use super::body::{self, FieldValidation};
+use super::managed::{self, Writer};
+use super::object::{self, Object};
+use super::read::show;
+use super::resources::Type;
+use super::status::ApiError;
+use super::store::{Change, Written};
+use super::types::Place;
+
+/// Tries at a generated name before the server gives up, as a real one does.
+const NAME_TRIES: usize = 8;
+
+/// Who writes, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) writer: Writer,
+    pub(crate) dry_run: bool,
+    /// Whether the status of a new object is kept, as a manifest's is when there is no controller to make one.
+    pub(crate) keep_status: bool,
+    /// What is applied, where the write is a server-side apply.
+    pub(crate) applied: Option<Applied>,
+}
+
+impl Origin {
+    pub(crate) fn of(call: &Call<'_>) -> Self {
+        let writer = Writer {
+            manager: call.manager(),
+            subresource: call.at.subresource.clone(),
+            api_version: call.of.api_version(),
+        };
+        Self { writer, dry_run: call.dry_run(), keep_status: false, applied: None }
+    }
+}
+
+impl Origin {
+    /// Notes who wrote what.
+    fn track(&self, of: &Type, old: Option<&Value>, new: &mut Value) {
+        match &self.applied {
+            Some(applied) => apply::track(&self.writer, Place::of(of), applied, old, new),
+            None => managed::track(&self.writer, of, old, new),
+        }
+    }
+}
+
+impl Api {
+    pub(crate) fn create(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let (value, warnings) = body::object(call, FieldValidation::of(call.query))?;
+        let object = self.create_object(&Origin::of(call), &call.of, call.namespace(), value)?;
+        Ok(body::with_warnings(show(201, call.accept, &call.of, &object), &warnings))
+    }
+
+    pub(crate) fn update(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let (value, warnings) = body::object(call, FieldValidation::of(call.query))?;
+        let named = value["metadata"]["name"].as_str().unwrap_or_default();
+        if named != call.at.name {
+            let message =
+                format!("the name of the object ({named}) does not match the name on the URL ({})", call.at.name);
+            return Err(ApiError::bad_request(message));
+        }
+        check_namespace(call.namespace(), &value)?;
+        let object = self.change_object(&Origin::of(call), &call.of, &call.key(), |_| Ok(value))?;
+        Ok(body::with_warnings(show(200, call.accept, &call.of, &object), &warnings))
+    }
+
+    pub(crate) fn delete(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let options = body::delete_options(call)?;
+        let written = self.delete_object(&call.of, &call.key(), &options)?;
+        let shows_object = matches!(
+            call.of.kind.as_str(),
+            "Pod"
+                | "Service"
+                | "ServiceAccount"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "PodTemplate"
+                | "ResourceQuota"
+        ) && call.of.group.is_empty();
+        match written {
+            Written::Removed(object) if !shows_object && call.of.kind != "Namespace" => {
+                Ok(Answer::json(200, deleted_status(&call.of, &object)))
+            }
+            written => Ok(show(200, call.accept, &call.of, &written.object())),
+        }
+    }
+
+    pub(crate) fn delete_collection(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let options = body::delete_options(call)?;
+        let query = call.query;
+        let selection =
+            super::selectors::Selection::parse(&call.of, query.get("labelSelector"), query.get("fieldSelector"))?;
+        let prefix = if call.namespace().is_empty() { String::new() } else { format!("{}/", call.namespace()) };
+        let part = super::store::Part { prefix: &prefix, ..super::store::Part::default() };
+        let listing = self
+            .store
+            .list(&self.store.table(&call.of), &part, |object| selection.matches(object))
+            .map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))?;
+        for object in &listing.items {
+            let key = object::key(&object.namespace, &object.name);
+            match self.delete_object(&call.of, &key, &options) {
+                Err(error) if error.code != 404 => return Err(error),
+                _ => {}
+            }
+        }
+        let items: Vec<Value> = listing.items.iter().map(|item| without_type(item.value())).collect();
+        let metadata = json!({"resourceVersion": self.store.revision().to_string()});
+        let list = json!({"kind": call.of.list_kind, "apiVersion": call.of.api_version(), "metadata": metadata, "items": items});
+        Ok(Answer::tree(200, call.accept, &list))
+    }
+
+    /// Makes a new object.
+    pub(crate) fn create_object(
+        self: &Arc<Self>,
+        origin: &Origin,
+        of: &Arc<Type>,
+        namespace: &str,
+        mut value: Value,
+    ) -> Result<Arc<Object>, ApiError> {
+        check_namespace(namespace, &value)?;
+        self.check_room(of, namespace, &value)?;
+        if !value["metadata"].is_object() {
+            value["metadata"] = json!({});
+        }
+        let generated = name_is_generated(&value);
+        let mut tries = if generated { NAME_TRIES } else { 1 };
+        loop {
+            let mut fresh = value.clone();
+            begin(of, namespace, &mut fresh, origin.keep_status);
+            admission::admit_new(self, of, &mut fresh)?;
+            origin.track(of, None, &mut fresh);
+            let name = fresh["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let written = self.store.write(of, &object::key(namespace, &name), |before| match before {
+                Some(_) => Err(ApiError::already_exists(of, &name)),
+                None if origin.dry_run => Ok(Change::Keep(Arc::new(Object::build_dry(of, &fresh)))),
+                None => Ok(Change::Put(fresh)),
+            });
+            tries -= 1;
+            match written {
+                Err(error) if error.reason == "AlreadyExists" && tries > 0 => {}
+                Err(error) => return Err(error),
+                Ok(written) => {
+                    self.follow_up(of, &written);
+                    return Ok(written.object());
+                }
+            }
+        }
+    }
+
+    /// Changes the object at `key` to what `change` makes of it.
+    pub(crate) fn change_object(
+        self: &Arc<Self>,
+        origin: &Origin,
+        of: &Arc<Type>,
+        key: &str,
+        change: impl FnOnce(&Value) -> Result<Value, ApiError>,
+    ) -> Result<Arc<Object>, ApiError> {
+        let name = key.rsplit('/').next().unwrap_or(key);
+        let written = self.store.write(of, key, |before| {
+            let before = before.ok_or_else(|| ApiError::not_found(of, name))?;
+            let old = super::read::tree(of, before);
+            let mut new = change(&old)?;
+            check_preconditions(of, name, &old, &new)?;
+            settle(of, &origin.writer.subresource, &old, &mut new);
+            admission::admit_change(self, of, &origin.writer.subresource, &old, &mut new)?;
+            origin.track(of, Some(&old), &mut new);
+            if same(&old, &new) {
+                return Ok(Change::Keep(Arc::clone(before)));
+            }
+            if origin.dry_run {
+                return Ok(Change::Keep(Arc::new(Object::build(of, &new, before.revision))));
+            }
+            Ok(if is_finished(&new) { Change::Remove } else { Change::Put(new) })
+        })?;
+        self.follow_up(of, &written);
+        Ok(written.object())
+    }
+
+    /// What else a cluster does when an object has changed.
+    pub(crate) fn follow_up(self: &Arc<Self>, of: &Arc<Type>, written: &Written) {
+        match (of.group.as_str(), of.kind.as_str(), written) {
+            ("", "Namespace", Written::Created(object)) => self.furnish(&object.name),
+            (
+                "apiextensions.k8s.io",
+                "CustomResourceDefinition",
+                Written::Created(object) | Written::Updated(object),
+            ) => {
+                self.catalogue.define(&object.value());
+            }
+            ("apiextensions.k8s.io", "CustomResourceDefinition", Written::Removed(object)) => {
+                self.forget_type(&object.name);
+            }
+            _ => {}
+        }
+        if let Written::Removed(object) = written {
+            self.collect_garbage(object);
+        }
+    }
+
+    /// The namespace that an object is to be made in has to be there, and to stay.
+    fn check_room(&self, of: &Type, namespace: &str, value: &Value) -> Result<(), ApiError> {
+        if !of.namespaced {
+            return Ok(());
+        }
+        let Some(namespaces) = self.catalogue.find("", "v1", "namespaces") else { return Ok(()) };
+        let found = self.store.table(&namespaces).get(namespace);
+        let found = found.ok_or_else(|| ApiError::not_found(&namespaces, namespace))?;
+        if !found.deleting {
+            return Ok(());
+        }
+        let name = value["metadata"]["name"].as_str().unwrap_or_default();
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let message = format!("{} {name:?} is forbidden: {why}", of.qualified());
+        let mut details = of.details(name);
+        details["causes"] = json!([{
+            "reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"),
+            "field": "metadata.namespace",
+        }]);
+        Err(ApiError::new(403, "Forbidden", message).with_details(details))
+    }
+}
+
+/// The `Status` of a deletion that is done.
+fn deleted_status(of: &Type, object: &Object) -> String {
+    let mut details = of.details(&object.name);
+    details["uid"] = (&*object.uid).into();
+    format!(r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Success","details":{details}}}"#)
+}
+
+fn without_type(mut value: Value) -> Value {
+    if let Some(map) = value.as_object_mut() {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    value
+}
+
+/// A body may leave its namespace to the path, but not contradict it.
+pub(crate) fn check_namespace(namespace: &str, value: &Value) -> Result<(), ApiError> {
+    let given = value["metadata"]["namespace"].as_str().unwrap_or_default();
+    if given.is_empty() || given == namespace {
+        return Ok(());
+    }
+    let message = "the namespace of the provided object does not match the namespace sent on the request";
+    Err(ApiError::bad_request(message))
+}
+
+fn name_is_generated(value: &Value) -> bool {
+    let text = |name: &str| value["metadata"][name].as_str().unwrap_or_default();
+    text("name").is_empty() && !text("generateName").is_empty()
+}
+
+/// The server's own part of a new object's metadata.
+fn begin(of: &Type, namespace: &str, value: &mut Value, keep_status: bool) {
+    if name_is_generated(value) {
+        let stem = value["metadata"]["generateName"].as_str().unwrap_or_default();
+        value["metadata"]["name"] = format!("{stem}{}", admission::suffix()).into();
+    }
+    if let Some(metadata) = value["metadata"].as_object_mut() {
+        for own in [
+            "resourceVersion",
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+            "managedFields",
+        ] {
+            metadata.remove(own);
+        }
+        drop_empty(metadata);
+        metadata.insert("uid".into(), new_uid().into());
+        metadata.insert("creationTimestamp".into(), now().into());
+        if namespace.is_empty() {
+            metadata.remove("namespace");
+        } else {
+            metadata.insert("namespace".into(), namespace.into());
+        }
+        if has_generation(of) {
+            metadata.insert("generation".into(), 1.into());
+        }
+    }
+    value["kind"] = of.kind.as_str().into();
+    value["apiVersion"] = of.api_version().into();
+    if of.has_status()
+        && !keep_status
+        && let Some(map) = value.as_object_mut()
+    {
+        map.remove("status");
+    }
+}
+
+/// What a Go struct leaves out when it is empty.
+fn drop_empty(metadata: &mut Map<String, Value>) {
+    metadata.retain(|_, value| match value {
+        Value::Null => false,
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    });
+}
+
+/// Types whose desired state is numbered.
+fn has_generation(of: &Type) -> bool {
+    match (of.group.as_str(), of.kind.as_str()) {
+        ("", kind) => matches!(kind, "Pod" | "ReplicationController"),
+        ("apps", kind) => kind != "ControllerRevision",
+        (
+            "rbac.authorization.k8s.io" | "coordination.k8s.io" | "events.k8s.io" | "autoscaling" | "discovery.k8s.io",
+            _,
+        ) => false,
+        ("storage.k8s.io" | "node.k8s.io", _) => false,
+        _ => true,
+    }
+}
+
+/// Optimistic concurrency: who names a version or an identity means that one.
+fn check_preconditions(of: &Type, name: &str, old: &Value, new: &Value) -> Result<(), ApiError> {
+    let text = |value: &Value, field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let (wanted, found) = (text(new, "uid"), text(old, "uid"));
+    if !wanted.is_empty() && wanted != found {
+        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+        return Err(ApiError::conflict(of, name, &why));
+    }
+    let wanted = text(new, "resourceVersion");
+    if !wanted.is_empty() && wanted != text(old, "resourceVersion") {
+        return Err(ApiError::modified(of, name));
+    }
+    Ok(())
+}
+
+/// Takes from the old object what the client cannot write: the server's metadata, and either status or all else.
+fn settle(of: &Type, subresource: &str, old: &Value, new: &mut Value) {
+    let status = subresource == "status";
+    if of.has_status() || of.custom.is_some() {
+        if status {
+            let told = new.get("status").cloned();
+            let metadata = new["metadata"]["managedFields"].take();
+            let labels = (of.custom.is_none())
+                .then(|| (new["metadata"]["labels"].take(), new["metadata"]["annotations"].take()));
+            *new = old.clone();
+            set_or_remove(new, "status", told);
+            if !metadata.is_null() {
+                new["metadata"]["managedFields"] = metadata;
+            }
+            if let Some((labels, annotations)) = labels {
+                set_or_remove(&mut new["metadata"], "labels", Some(labels).filter(|map| !map.is_null()));
+                set_or_remove(&mut new["metadata"], "annotations", Some(annotations).filter(|map| !map.is_null()));
+            }
+        } else if of.has_status() {
+            set_or_remove(new, "status", old.get("status").cloned());
+        }
+    }
+    new["kind"] = old["kind"].clone();
+    new["apiVersion"] = old["apiVersion"].clone();
+    if !new["metadata"].is_object() {
+        new["metadata"] = json!({});
+    }
+    let numbered = has_generation(of) && !same_intent(of, old, new);
+    let Some(metadata) = new["metadata"].as_object_mut() else { return };
+    drop_empty(metadata);
+    for own in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+        "generateName",
+    ] {
+        match old["metadata"].get(own) {
+            Some(value) => metadata.insert(own.to_owned(), value.clone()),
+            None => metadata.remove(own),
+        };
+    }
+    if numbered {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0).saturating_add(1);
+        metadata.insert("generation".into(), generation.into());
+    }
+}
+
+fn set_or_remove(value: &mut Value, field: &str, told: Option<Value>) {
+    let Some(map) = value.as_object_mut() else { return };
+    match told {
+        Some(told) => map.insert(field.to_owned(), told),
+        None => map.remove(field),
+    };
+}
+
+/// Whether the desired state is the same: all but the metadata and, where it has its own path, the status.
+fn same_intent(of: &Type, old: &Value, new: &Value) -> bool {
+    let intent = |value: &Value| -> Map<String, Value> {
+        let fields = value.as_object().into_iter().flatten();
+        let counts = |name: &str| name != "metadata" && !(name == "status" && of.has_status());
+        fields.filter(|(name, _)| counts(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    intent(old) == intent(new)
+}
+
+/// Whether nothing changed but the times at which managers last wrote.
+fn same(old: &Value, new: &Value) -> bool {
+    let bare = |value: &Value| {
+        let mut value = value.clone();
+        let managers = value["metadata"]["managedFields"].as_array_mut().into_iter().flatten();
+        managers.for_each(|manager| manager["time"] = Value::Null);
+        value
+    };
+    bare(old) == bare(new)
+}
+
+/// Whether a deleted object waits for nothing any more.
+fn is_finished(value: &Value) -> bool {
+    let metadata = &value["metadata"];
+    let waits = metadata["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+    let grace = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    metadata["deletionTimestamp"].is_string() && !waits && grace == 0
+}
+
+/// `seconds` from now.
+pub(crate) fn later(seconds: i64) -> String {
+    let at = Timestamp::now().as_second().saturating_add(seconds);
+    Timestamp::from_second(at).map_or_else(|_| now(), |time| time.to_string())
+}

@@ -1,0 +1,126 @@
+//! Puts a [`PodInfo`] together.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::PodInfo;
+use super::defaults;
+use super::field::Meaning;
+use super::follow::Following;
+use super::item::{self, EnvField, Item, ItemError};
+use super::record::{Record, Sources, Variable};
+use super::view::Sight;
+
+/// What a period is raised to: without a pause the thread would do nothing else.
+const SHORTEST_POLL_PERIOD: Duration = Duration::from_millis(1);
+
+/// What is projected, and how to follow it. Without a volume and variables a pod knows nothing of itself.
+#[derive(Debug, Default)]
+pub struct PodInfoBuilder {
+    volume: Option<PathBuf>,
+    items: Option<Vec<Item>>,
+    env: Option<Vec<EnvField>>,
+    variables: Vec<(String, String)>,
+    container: Option<String>,
+    following: Following,
+}
+
+impl PodInfoBuilder {
+    /// The directory that the Downward API volume is mounted at. It may come later, go, and come again.
+    #[must_use]
+    pub fn volume(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.volume = Some(dir.into());
+        self
+    }
+
+    /// The pod spec's `downwardAPI.items`. Without this call files mean what their names say, see
+    /// [the module](super).
+    #[must_use]
+    pub fn items(mut self, items: Vec<Item>) -> Self {
+        self.items = Some(items);
+        self
+    }
+
+    /// The pod spec's `env` of the own container. Without this call variables mean what their names say, see
+    /// [the module](super).
+    #[must_use]
+    pub fn env(mut self, env: Vec<EnvField>) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// The variables that the container was started with. Of two with one name the later counts.
+    #[must_use]
+    pub fn variables<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        self.variables.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
+    /// The name of the own container: the one that variables without `containerName` belong to.
+    #[must_use]
+    pub fn container(mut self, name: impl Into<String>) -> Self {
+        self.container = Some(name.into());
+        self
+    }
+
+    /// How often to look where inotify tells nothing; [`POLL_PERIOD`](super::POLL_PERIOD) if not called, at least 1 ms.
+    #[must_use]
+    pub fn poll_period(mut self, period: Duration) -> Self {
+        self.following.poll_period = period.max(SHORTEST_POLL_PERIOD);
+        self
+    }
+
+    /// Never uses inotify, but looks at the volume every [`poll_period`](Self::poll_period): for file systems that are
+    /// not known to tell nothing.
+    #[must_use]
+    pub fn without_inotify(mut self) -> Self {
+        self.following.inotify = false;
+        self
+    }
+
+    /// Reads the volume for the first time. A volume that cannot be read is no error here, since it may come.
+    ///
+    /// # Errors
+    /// At the first item or variable that an API server would refuse.
+    pub fn build(self) -> Result<PodInfo, ItemError> {
+        let sources = Sources {
+            configured: self.items.is_some(),
+            files: self.items.as_deref().map_or_else(|| Ok(defaults::file_sources()), item::file_sources)?,
+            variables: variables(self.variables, self.env.as_deref())?,
+            container: self.container.filter(|name| !name.is_empty()),
+        };
+        let record = Arc::new(Record::new(sources, self.volume, self.following));
+        let view = record.view(Sight::default());
+        Ok(PodInfo { record, view })
+    }
+}
+
+/// The variables that tell something, in the order of the spec, or of their names where there is no spec.
+fn variables(given: Vec<(String, String)>, env: Option<&[EnvField]>) -> Result<Vec<Variable>, ItemError> {
+    let mut values: HashMap<String, String> = given.into_iter().collect();
+    let Some(env) = env else {
+        let mut meant: Vec<_> = values
+            .into_iter()
+            .filter_map(|(name, value)| {
+                defaults::variable_meaning(&name).map(|meaning| Variable { name, value, meaning })
+            })
+            .collect();
+        meant.sort_by(|one, other| one.name.cmp(&other.name));
+        return Ok(meant);
+    };
+    let mut meanings: Vec<(&str, Option<Meaning>)> = Vec::with_capacity(env.len());
+    for field in env {
+        // Kubernetes lets a name stand twice, and gives the container the later value.
+        meanings.retain(|(name, _)| *name != field.name);
+        meanings.push((&field.name, field.meaning()?));
+    }
+    let meant =
+        meanings.into_iter().filter_map(|(name, meaning)| Some((name.to_owned(), values.remove(name)?, meaning?)));
+    Ok(meant.map(|(name, value, meaning)| Variable { name, value, meaning }).collect())
+}

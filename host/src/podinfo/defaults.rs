@@ -1,0 +1,104 @@
+//! What files and variables mean by their names, where nobody gives the pod spec.
+//!
+//! Only names whose meaning and unit are plain: what the Kubernetes documentation's own examples are called, what says
+//! its unit, and what charts agree on. A bound with the wrong unit is worse than none, so `cpu` or `MEMORY_LIMIT`
+//! mean nothing here: give the spec. Bounds by name are those of the container that the host runs in.
+
+use super::field::{Bound, Field, Map, Meaning, ResourceField};
+use super::item::FileSource;
+use crate::volume::RelativePath;
+
+/// Millicores in a core, the unit of a CPU bound without a divisor.
+const CORE: u64 = 1000;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Files that tell a field of the pod.
+const FIELD_FILES: [(&str, Field); 11] = [
+    ("labels", Field::All(Map::Labels)),
+    ("annotations", Field::All(Map::Annotations)),
+    ("name", Field::Name),
+    ("podName", Field::Name),
+    ("pod_name", Field::Name),
+    ("namespace", Field::Namespace),
+    ("podNamespace", Field::Namespace),
+    ("pod_namespace", Field::Namespace),
+    ("uid", Field::Uid),
+    ("podUid", Field::Uid),
+    ("pod_uid", Field::Uid),
+];
+
+/// Files that tell a bound, and what one of the number in them stands for. `cpu_limit` and the like are the files of the
+/// documentation's example, with its divisors `1m` and `1Mi`.
+const BOUND_FILES: [(&str, ResourceField, u64); 12] = [
+    ("cpu_limit", ResourceField::CpuLimit, 1),
+    ("cpu_request", ResourceField::CpuRequest, 1),
+    ("mem_limit", ResourceField::MemoryLimit, MIB),
+    ("mem_request", ResourceField::MemoryRequest, MIB),
+    ("cpuLimit", ResourceField::CpuLimit, 1),
+    ("cpuRequest", ResourceField::CpuRequest, 1),
+    ("memLimit", ResourceField::MemoryLimit, MIB),
+    ("memRequest", ResourceField::MemoryRequest, MIB),
+    ("containerCpuLimitMilliCores", ResourceField::CpuLimit, 1),
+    ("containerCpuRequestMilliCores", ResourceField::CpuRequest, 1),
+    ("containerMemoryLimitBytes", ResourceField::MemoryLimit, 1),
+    ("containerMemoryRequestBytes", ResourceField::MemoryRequest, 1),
+];
+
+/// Variables that tell a field of the pod. The documentation's examples put `MY_` before them, which is taken too.
+const FIELD_VARIABLES: [(&str, Field); 13] = [
+    ("POD_NAME", Field::Name),
+    ("POD_NAMESPACE", Field::Namespace),
+    ("POD_UID", Field::Uid),
+    ("POD_IP", Field::PodIp),
+    ("POD_IPS", Field::PodIps),
+    ("POD_SERVICE_ACCOUNT", Field::ServiceAccount),
+    ("POD_SERVICE_ACCOUNT_NAME", Field::ServiceAccount),
+    ("SERVICE_ACCOUNT", Field::ServiceAccount),
+    ("SERVICE_ACCOUNT_NAME", Field::ServiceAccount),
+    ("HOST_IP", Field::HostIp),
+    ("HOST_IPS", Field::HostIps),
+    ("NODE_IP", Field::HostIp),
+    ("NODE_NAME", Field::NodeName),
+];
+
+/// Variables that tell a bound: the documentation's, which have no divisor, and those that say their unit.
+const BOUND_VARIABLES: [(&str, ResourceField, u64); 10] = [
+    ("MY_CPU_LIMIT", ResourceField::CpuLimit, CORE),
+    ("MY_CPU_REQUEST", ResourceField::CpuRequest, CORE),
+    ("MY_MEM_LIMIT", ResourceField::MemoryLimit, 1),
+    ("MY_MEM_REQUEST", ResourceField::MemoryRequest, 1),
+    ("CONTAINER_CPU_LIMIT_MILLICORES", ResourceField::CpuLimit, 1),
+    ("CONTAINER_CPU_REQUEST_MILLICORES", ResourceField::CpuRequest, 1),
+    ("CONTAINER_MEMORY_LIMIT_BYTES", ResourceField::MemoryLimit, 1),
+    ("CONTAINER_MEMORY_REQUEST_BYTES", ResourceField::MemoryRequest, 1),
+    ("CONTAINER_MEMORY_LIMIT_KIBIBYTES", ResourceField::MemoryLimit, KIB),
+    ("CONTAINER_MEMORY_REQUEST_KIBIBYTES", ResourceField::MemoryRequest, KIB),
+];
+
+/// Every file that means something by its name.
+pub(super) fn file_sources() -> Vec<FileSource> {
+    let fields = FIELD_FILES.into_iter().map(|(path, field)| (path, Meaning::Field(field)));
+    let bounds = BOUND_FILES.into_iter().map(|(path, field, unit)| (path, own_bound(field, unit)));
+    let source = |(path, meaning)| Some(FileSource { path: RelativePath::new(path).ok()?, meaning });
+    fields.chain(bounds).filter_map(source).collect()
+}
+
+/// What a variable means by its name, if anything.
+pub(super) fn variable_meaning(name: &str) -> Option<Meaning> {
+    let bound = BOUND_VARIABLES.into_iter().find(|(known, ..)| *known == name);
+    if let Some((_, field, unit)) = bound {
+        return Some(own_bound(field, unit));
+    }
+    let plain = name.strip_prefix("MY_").unwrap_or(name);
+    let (_, field) = FIELD_VARIABLES.into_iter().find(|(known, _)| *known == plain)?;
+    Some(Meaning::Field(field))
+}
+
+fn own_bound(field: ResourceField, unit: u64) -> Meaning {
+    Meaning::Resource(Bound { container: None, field, unit })
+}
+
+#[cfg(test)]
+#[path = "defaults_tests.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! The pod spec's own words for files and variables, and what they mean where nobody gives the spec.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::field::{Bound, Field, FieldError, Meaning};
+use crate::quantity::Quantity;
+use crate::volume::{InvalidPath, RelativePath};
+
+/// Files that one view may have: far more than any pod projects, few enough to look at each on every swap.
+pub const MAX_ITEMS: usize = 1024;
+
+/// One entry of the pod spec's `downwardAPI.items`: a file of the volume and what it holds.
+///
+/// Unknown fields are refused when it is read from YAML or JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Item {
+    /// The file, below the mount: relative, no `..` element, and not beginning with `..`.
+    pub path: String,
+    /// A field of the pod; one of this and `resource_field_ref` has to be there.
+    #[serde(default)]
+    pub field_ref: Option<FieldRef>,
+    /// A request or limit of a container.
+    #[serde(default)]
+    pub resource_field_ref: Option<ResourceFieldRef>,
+    /// Permission bits; only the kubelet needs them, what the file really has is in
+    /// [`ProjectedFile`](super::ProjectedFile).
+    #[serde(default)]
+    pub mode: Option<u32>,
+}
+
+/// One entry of a container's `env` in the pod spec: a variable and where its value comes from.
+///
+/// Unknown fields are refused when it is read from YAML or JSON.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnvField {
+    /// The variable.
+    pub name: String,
+    /// A literal value: it tells nothing of the pod, whatever the variable is called.
+    #[serde(default)]
+    pub value: Option<String>,
+    /// Where the value comes from otherwise.
+    #[serde(default)]
+    pub value_from: Option<EnvSource>,
+}
+
+/// The source of a variable's value. Sources that are no part of the Downward API are taken and tell nothing.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnvSource {
+    /// A field of the pod.
+    #[serde(default)]
+    pub field_ref: Option<FieldRef>,
+    /// A request or limit of a container.
+    #[serde(default)]
+    pub resource_field_ref: Option<ResourceFieldRef>,
+    /// Not of the Downward API.
+    #[serde(default)]
+    pub config_map_key_ref: Option<IgnoredAny>,
+    /// Not of the Downward API.
+    #[serde(default)]
+    pub secret_key_ref: Option<IgnoredAny>,
+    /// Not of the Downward API.
+    #[serde(default)]
+    pub file_key_ref: Option<IgnoredAny>,
+}
+
+/// The pod spec's `fieldRef`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FieldRef {
+    /// `v1`, or left out; it changes nothing.
+    #[serde(default)]
+    pub api_version: Option<String>,
+    /// Such as `metadata.labels`, or `metadata.annotations['build']`.
+    pub field_path: String,
+}
+
+/// The pod spec's `resourceFieldRef`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceFieldRef {
+    /// Required in a volume; in `env` it defaults to the container itself.
+    #[serde(default)]
+    pub container_name: Option<String>,
+    /// Such as `limits.cpu`.
+    pub resource: String,
+    /// What one of the written number stands for; zero or none is 1.
+    #[serde(default)]
+    pub divisor: Option<Quantity>,
+}
+
+/// Why the configured items or variables are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    /// An item's path could lead out of the volume, or into the atomic writer's own names.
+    #[error("path of a downwardAPI item")]
+    Path(#[from] InvalidPath),
+    /// Two items have the same path.
+    #[error("two downwardAPI items have the path {0}")]
+    DoublePath(RelativePath),
+    /// There are more items than [`MAX_ITEMS`].
+    #[error("more than {MAX_ITEMS} downwardAPI items")]
+    TooMany,
+    /// An item's reference means nothing.
+    #[error("downwardAPI item {path:?}")]
+    Item {
+        /// The item's path.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: FieldError,
+    },
+    /// A variable's reference means nothing.
+    #[error("variable {name:?}")]
+    Variable {
+        /// The variable's name.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: FieldError,
+    },
+}
+
+/// A file of the volume, and what it tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileSource {
+    pub(super) path: RelativePath,
+    pub(super) meaning: Meaning,
+}
+
+/// The files that configured items project.
+///
+/// # Errors
+/// At the first item that an API server would refuse.
+pub(super) fn file_sources(items: &[Item]) -> Result<Vec<FileSource>, ItemError> {
+    if items.len() > MAX_ITEMS {
+        return Err(ItemError::TooMany);
+    }
+    let mut sources: Vec<FileSource> = Vec::with_capacity(items.len());
+    for item in items {
+        let source = file_source(item)?;
+        if sources.iter().any(|earlier| earlier.path == source.path) {
+            return Err(ItemError::DoublePath(source.path));
+        }
+        sources.push(source);
+    }
+    Ok(sources)
+}
+
+fn file_source(item: &Item) -> Result<FileSource, ItemError> {
+    let path = RelativePath::new(&item.path)?;
+    match file_meaning(item) {
+        Ok(meaning) => Ok(FileSource { path, meaning }),
+        Err(source) => Err(ItemError::Item { path: item.path.clone(), source }),
+    }
+}
+
+fn file_meaning(item: &Item) -> Result<Meaning, FieldError> {
+    match (&item.field_ref, &item.resource_field_ref) {
+        (Some(field), None) => Ok(Meaning::Field(Field::of_file(&field.field_path)?)),
+        (None, Some(resource)) if resource.container_name.as_deref().unwrap_or_default().is_empty() => {
+            Err(FieldError::NoContainer)
+        }
+        (None, Some(resource)) => Ok(Meaning::Resource(resource.bound()?)),
+        _ => Err(FieldError::NotOneReference),
+    }
+}
+
+impl ResourceFieldRef {
+    fn bound(&self) -> Result<Bound, FieldError> {
+        let container = self.container_name.clone().filter(|name| !name.is_empty());
+        Bound::new(container, &self.resource, self.divisor.as_ref())
+    }
+}
+
+impl EnvField {
+    /// What the variable tells of the pod: nothing for a literal, a Secret or a `ConfigMap`.
+    ///
+    /// # Errors
+    /// When its reference is one that an API server would refuse.
+    pub(super) fn meaning(&self) -> Result<Option<Meaning>, ItemError> {
+        let Some(source) = &self.value_from else {
+            return Ok(None);
+        };
+        let meaning = match (&source.field_ref, &source.resource_field_ref) {
+            (None, None) => return Ok(None),
+            (Some(field), None) => Field::of_variable(&field.field_path).map(Meaning::Field),
+            (None, Some(resource)) => resource.bound().map(Meaning::Resource),
+            (Some(_), Some(_)) => Err(FieldError::NotOneReference),
+        };
+        meaning.map(Some).map_err(|source| ItemError::Variable { name: self.name.clone(), source })
+    }
+}
+
+#[cfg(test)]
+#[path = "item_tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! One consistent reading of the volume: every file that tells something, all of the same update.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::error::{Fault, PodInfoError};
+use super::field::{Field, Meaning};
+use super::item::FileSource;
+use super::syntax::{self, Pairs};
+use crate::volume::{DATA_LINK, RelativePath, Version, VolumeError, read_consistently};
+
+/// All annotations together, keys and values, in bytes (`apimachinery/pkg/api/validation/objectmeta.go`).
+pub const MAX_ANNOTATIONS: usize = 256 << 10;
+
+/// Bytes of a file of all labels or annotations that are understood. Quoting makes at most four bytes of one; what
+/// stands around keys and values makes at most as many again. Labels have no bound of their own, but an object of more
+/// than 1.5 MiB does not fit into etcd.
+pub const MAX_PAIRS_FILE: usize = 8 * MAX_ANNOTATIONS;
+
+/// Bytes of any other file that are understood: one annotation may be as long as all of them.
+pub const MAX_VALUE_FILE: usize = MAX_ANNOTATIONS;
+
+/// How long a reading with an unreadable file is good for. A missing volume is looked for on each use, which costs one
+/// failed open; to read all files again for each question of a guest would let it keep the host busy.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a file held.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Pairs(Pairs),
+    Text(String),
+}
+
+/// What one file gave; nothing if the volume does not have it.
+type Outcome = Result<Option<Content>, PodInfoError>;
+
+/// One reading of the volume.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The dated directory that it was read from; none where files may change in place.
+    version: Option<String>,
+    /// In the order of the sources; or why there is no volume to read.
+    files: Result<Vec<Outcome>, PodInfoError>,
+    made: Instant,
+}
+
+impl Reading {
+    /// The reading of no volume.
+    pub(super) fn nothing() -> Self {
+        Self { version: None, files: Ok(Vec::new()), made: Instant::now() }
+    }
+
+    /// Reads all files of `sources` from the volume's newest version. A file that fails leaves the others good.
+    pub(super) fn of(dir: &Path, sources: &[FileSource]) -> Self {
+        let read = read_consistently(dir, |version| {
+            let files: Result<_, _> = sources.iter().map(|source| read_file(version, source)).collect();
+            Ok((version.name().filter(|name| *name != DATA_LINK).map(str::to_owned), files?))
+        });
+        match read {
+            Ok((version, files)) => Self { version, files: Ok(files), made: Instant::now() },
+            Err(error) => Self { version: None, files: Err(error.into()), made: Instant::now() },
+        }
+    }
+
+    /// What the source with this index gave. What was not read gave nothing.
+    pub(super) fn get(&self, index: usize) -> Result<Option<&Content>, PodInfoError> {
+        let files = self.files.as_ref().map_err(Clone::clone)?;
+        match files.get(index) {
+            Some(Ok(content)) => Ok(content.as_ref()),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether reading again would give the same: the volume still shows the dated directory that was read whole.
+    pub(super) fn still_stands(&self, dir: &Path) -> bool {
+        let shown = || Version::newest(dir).is_ok_and(|newest| newest.name() == self.version.as_deref());
+        self.version.is_some() && !self.is_unreadable() && shown()
+    }
+
+    /// Whether the volume or a file of it could not be read.
+    pub(super) fn is_unreadable(&self) -> bool {
+        let unreadable = |outcome: &Outcome| outcome.as_ref().is_err_and(PodInfoError::is_unreadable);
+        self.files.as_ref().map_or(true, |files| files.iter().any(unreadable))
+    }
+
+    /// Whether to try again what could not be read.
+    pub(super) fn is_due_for_retry(&self) -> bool {
+        self.files.is_err() || self.made.elapsed() >= RETRY_PAUSE
+    }
+
+    /// Whether the volume has any file that tells something. A directory without one may be the place of a mount to come.
+    pub(super) fn has_any(&self) -> bool {
+        let there = |outcome: &Outcome| !matches!(outcome, Ok(None));
+        self.files.as_ref().is_ok_and(|files| files.iter().any(there))
+    }
+}
+
+/// Reads and understands one file. The outer error starts the whole reading over: the version is being deleted.
+fn read_file(version: &Version, source: &FileSource) -> Result<Outcome, VolumeError> {
+    match version.read(&source.path) {
+        Ok(file) => Ok(understand(file.data, source).map(Some)),
+        Err(VolumeError::Missing { .. }) if version.is_current() => Ok(Ok(None)),
+        Err(error @ VolumeError::Missing { .. }) => Err(error),
+        Err(VolumeError::TooLarge { .. }) => Ok(Err(too_large(source))),
+        Err(error) => Ok(Err(error.into())),
+    }
+}
+
+fn understand(data: Vec<u8>, source: &FileSource) -> Result<Content, PodInfoError> {
+    if data.len() > limit(&source.meaning) {
+        return Err(too_large(source));
+    }
+    match source.meaning {
+        Meaning::Field(Field::All(_)) => {
+            let failed = |error| malformed(&source.path, Fault::Syntax(error));
+            syntax::parse(&data).map(Content::Pairs).map_err(failed)
+        }
+        _ => Ok(Content::Text(syntax::text(data))),
+    }
+}
+
+fn limit(meaning: &Meaning) -> usize {
+    match meaning {
+        Meaning::Field(Field::All(_)) => MAX_PAIRS_FILE,
+        _ => MAX_VALUE_FILE,
+    }
+}
+
+fn too_large(source: &FileSource) -> PodInfoError {
+    malformed(&source.path, Fault::TooLarge { limit: limit(&source.meaning) })
+}
+
+pub(super) fn malformed(path: &RelativePath, fault: Fault) -> PodInfoError {
+    PodInfoError::Malformed { origin: format!("file {path}"), fault }
+}

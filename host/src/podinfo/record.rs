@@ -1,0 +1,168 @@
+//! The one record of a pod that all its views share: what is projected, the newest reading of it, and who looks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::field::Meaning;
+use super::follow::{self, Following};
+use super::item::FileSource;
+use super::reading::Reading;
+use super::view::{Seen, Sight, View};
+
+/// What is projected into the container.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) files: Vec<FileSource>,
+    /// Whether the files are those of the pod spec; else they are guessed by name, and there may be others.
+    pub(super) configured: bool,
+    pub(super) variables: Vec<Variable>,
+    /// The container that the variables belong to, where its name is known.
+    pub(super) container: Option<String>,
+}
+
+/// A variable that tells something.
+#[derive(Debug)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) meaning: Meaning,
+}
+
+/// Shared by all views and followers of one pod. Dropping the last of them ends the following.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) sources: Sources,
+    volume: Option<PathBuf>,
+    following: Following,
+    newest: Mutex<Newest>,
+    /// Set once the follower's thread runs: from then on, reading from memory is enough.
+    followed: AtomicBool,
+    waker: Mutex<Option<SyncSender<()>>>,
+}
+
+#[derive(Debug)]
+struct Newest {
+    reading: Arc<Reading>,
+    /// One for each sight that somebody has. Two extensions with the same grant share one, and so its memory.
+    views: Vec<Weak<View>>,
+}
+
+impl Record {
+    /// Reads the volume for the first time. Following starts only when somebody looks.
+    pub(super) fn new(sources: Sources, volume: Option<PathBuf>, following: Following) -> Self {
+        let reading = match &volume {
+            Some(dir) => Reading::of(dir, &sources.files),
+            None => Reading::nothing(),
+        };
+        let newest = Newest { reading: Arc::new(reading), views: Vec::new() };
+        Self {
+            sources,
+            volume,
+            following,
+            newest: Mutex::new(newest),
+            followed: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn volume(&self) -> Option<&Path> {
+        self.volume.as_deref()
+    }
+
+    /// The view with this sight: the one that is there already, or a new one.
+    pub(super) fn view(&self, sight: Sight) -> Arc<View> {
+        let mut newest = lock(&self.newest);
+        newest.views.retain(|view| view.strong_count() > 0);
+        let same = newest.views.iter().filter_map(Weak::upgrade).find(|view| view.sight == sight);
+        same.unwrap_or_else(|| {
+            let view = Arc::new(View::new(sight, &self.sources, &newest.reading));
+            newest.views.push(Arc::downgrade(&view));
+            view
+        })
+    }
+
+    /// Shows the newest reading through a view, after reading once more if it is not known to be good.
+    pub(super) fn see<T>(self: &Arc<Self>, view: &View, look: impl FnOnce(Seen<'_>) -> T) -> T {
+        self.follow();
+        if self.reading().is_unreadable() {
+            self.retry();
+        }
+        look(Seen { sources: &self.sources, sight: &view.sight, reading: &self.reading() })
+    }
+
+    fn reading(&self) -> Arc<Reading> {
+        Arc::clone(&lock(&self.newest).reading)
+    }
+
+    /// Makes sure that what is in memory is kept up to date: by the follower's thread, or by reading now where the
+    /// system gives no thread.
+    pub(super) fn follow(self: &Arc<Self>) {
+        let Some(dir) = &self.volume else { return };
+        if self.followed.load(Ordering::Acquire) {
+            return;
+        }
+        self.start_following(dir);
+        // What happened between the first reading and the watch.
+        self.refresh(false);
+        // Under the lock, since the thread may have ended already.
+        let waker = lock(&self.waker);
+        self.followed.store(waker.is_some(), Ordering::Release);
+    }
+
+    fn start_following(self: &Arc<Self>, dir: &Path) {
+        let mut waker = lock(&self.waker);
+        if waker.is_none() {
+            let started = follow::start(Arc::downgrade(self), dir, self.following);
+            let failed = |error: &io::Error| tracing::debug!(%error, "no thread: podinfo is read on each use");
+            *waker = started.inspect_err(failed).ok();
+        }
+    }
+
+    /// The follower's thread has ended, and this record has not: the next use starts another.
+    pub(super) fn unfollowed(&self) {
+        let mut waker = lock(&self.waker);
+        *waker = None;
+        self.followed.store(false, Ordering::Release);
+    }
+
+    /// Reads again after a failure, since that may have passed.
+    pub(super) fn retry(&self) {
+        if self.reading().is_due_for_retry() {
+            self.refresh(false);
+        }
+    }
+
+    /// Reads the volume again if it may have changed, or in any case if `anew`, and tells the views. Gives whether the
+    /// volume is one that will tell its next change.
+    pub(super) fn refresh(&self, anew: bool) -> bool {
+        let Some(dir) = &self.volume else { return true };
+        let mut newest = lock(&self.newest);
+        if anew || !newest.reading.still_stands(dir) {
+            newest.reading = Arc::new(Reading::of(dir, &self.sources.files));
+            let Newest { reading, views } = &mut *newest;
+            views.retain(|view| view.upgrade().inspect(|view| view.update(&self.sources, reading)).is_some());
+        }
+        newest.reading.has_any() && !newest.reading.is_unreadable()
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(waker) = lock(&self.waker).take() {
+            // A full channel means that the thread is about to wake anyway, and to find nobody here.
+            let _ = waker.try_send(());
+        }
+    }
+}
+
+/// A panic elsewhere leaves what is behind these locks whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

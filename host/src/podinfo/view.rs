@@ -1,0 +1,242 @@
+//! What one grant lets be seen, kept up to date.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::error::PodInfoError;
+use super::field::{Map, Meaning};
+use super::reading::{Content, Reading};
+use super::record::{Sources, Variable};
+use super::syntax::Pairs;
+use crate::volume::RelativePath;
+
+/// Labels and annotations as they stood at one moment, as far as the view shows them.
+///
+/// What files of the volume hold comes from one update of it. A label or annotation that only a variable projects is as
+/// it was when the container started; where a file of all labels is shown, such a variable counts for nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// 1 at first, and one more with each change of what this view shows. Changes of anything else do not count.
+    pub revision: u64,
+    /// Sorted by the bytes of the key.
+    pub labels: Pairs,
+    /// Sorted by the bytes of the key.
+    pub annotations: Pairs,
+}
+
+/// Which files and variables a view shows; none stands for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sight {
+    files: Option<BTreeSet<String>>,
+    variables: Option<BTreeSet<String>>,
+}
+
+impl Sight {
+    /// This sight, less what is not named: a view is never wider than the one it was made from.
+    pub(super) fn narrowed<S: AsRef<str>>(&self, files: Option<&[S]>, variables: &[S]) -> Self {
+        let clean = |path: &S| RelativePath::new(path.as_ref()).ok().map(|path| path.to_string());
+        let files = files.map(|files| files.iter().filter_map(clean).collect());
+        let variables = variables.iter().map(|name| name.as_ref().to_owned()).collect();
+        Self {
+            files: files.map(|files| common(self.files.as_ref(), files)).or_else(|| self.files.clone()),
+            variables: Some(common(self.variables.as_ref(), variables)),
+        }
+    }
+
+    pub(super) fn shows_file(&self, path: &RelativePath) -> bool {
+        self.files.as_ref().is_none_or(|files| files.contains(path.as_str()))
+    }
+
+    pub(super) fn shows_variable(&self, name: &str) -> bool {
+        self.variables.as_ref().is_none_or(|variables| variables.contains(name))
+    }
+}
+
+fn common(own: Option<&BTreeSet<String>>, named: BTreeSet<String>) -> BTreeSet<String> {
+    match own {
+        Some(own) => own.intersection(&named).cloned().collect(),
+        None => named,
+    }
+}
+
+/// What is seen through one sight of one reading.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) sources: &'a Sources,
+    pub(super) sight: &'a Sight,
+    pub(super) reading: &'a Reading,
+}
+
+impl<'a> Seen<'a> {
+    /// The meaning of each file shown, and its index in the reading.
+    pub(super) fn files(self) -> impl Iterator<Item = (usize, &'a RelativePath, &'a Meaning)> {
+        let files = self.sources.files.iter().enumerate();
+        files.filter(move |(_, file)| self.sight.shows_file(&file.path)).map(|(i, file)| (i, &file.path, &file.meaning))
+    }
+
+    /// The variables shown.
+    pub(super) fn variables(self) -> impl Iterator<Item = &'a Variable> {
+        self.sources.variables.iter().filter(move |variable| self.sight.shows_variable(&variable.name))
+    }
+
+    /// All labels or annotations that are shown: from a file of all of them, or else one by one.
+    fn pairs(self, map: Map) -> Result<Pairs, PodInfoError> {
+        match self.whole(map)? {
+            Some(pairs) => Ok(pairs.clone()),
+            None => self.singles(map),
+        }
+    }
+
+    fn whole(self, map: Map) -> Result<Option<&'a Pairs>, PodInfoError> {
+        for (index, _, meaning) in self.files() {
+            if meaning.is_all(map)
+                && let Some(Content::Pairs(pairs)) = self.reading.get(index)?
+            {
+                return Ok(Some(pairs));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is projected one by one. A file goes before a variable, since it follows changes.
+    fn singles(self, map: Map) -> Result<Pairs, PodInfoError> {
+        let mut singles = BTreeMap::new();
+        for (index, _, meaning) in self.files() {
+            if let Some(key) = meaning.key(map)
+                && let Some(Content::Text(value)) = self.reading.get(index)?
+            {
+                singles.entry(key).or_insert(value);
+            }
+        }
+        for variable in self.variables() {
+            if let Some(key) = variable.meaning.key(map) {
+                singles.entry(key).or_insert(&variable.value);
+            }
+        }
+        Ok(singles.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect())
+    }
+}
+
+/// The newest that a view has.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Both maps are good.
+    Whole(Arc<Snapshot>),
+    /// At least one of them is not.
+    Partial(Partial),
+}
+
+#[derive(Debug)]
+pub(super) struct Partial {
+    /// The last whole snapshot, for its revision and to compare the next with.
+    last: Option<Arc<Snapshot>>,
+    error: PodInfoError,
+    labels: Result<Pairs, PodInfoError>,
+    annotations: Result<Pairs, PodInfoError>,
+}
+
+impl State {
+    /// The state after a reading, given the last whole snapshot.
+    fn after(last: Option<Arc<Snapshot>>, seen: Seen<'_>) -> Self {
+        let partial =
+            |error: PodInfoError, labels, annotations| Partial { last: last.clone(), error, labels, annotations };
+        match (seen.pairs(Map::Labels), seen.pairs(Map::Annotations)) {
+            (Ok(labels), Ok(annotations)) => Self::Whole(successor(last, labels, annotations)),
+            (Err(error), annotations) => Self::Partial(partial(error.clone(), Err(error), annotations)),
+            (labels, Err(error)) => Self::Partial(partial(error.clone(), labels, Err(error))),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>, PodInfoError> {
+        match self {
+            Self::Whole(snapshot) => Ok(Arc::clone(snapshot)),
+            Self::Partial(partial) => Err(partial.error.clone()),
+        }
+    }
+
+    pub(super) fn value(&self, map: Map, key: &str) -> Result<Option<String>, PodInfoError> {
+        let pairs = self.map(map)?;
+        let found = pairs.binary_search_by(|(listed, _)| listed.as_str().cmp(key)).ok();
+        Ok(found.and_then(|index| pairs.get(index)).map(|(_, value)| value.clone()))
+    }
+
+    fn map(&self, map: Map) -> Result<&Pairs, PodInfoError> {
+        match (self, map) {
+            (Self::Whole(snapshot), Map::Labels) => Ok(&snapshot.labels),
+            (Self::Whole(snapshot), Map::Annotations) => Ok(&snapshot.annotations),
+            (Self::Partial(partial), Map::Labels) => partial.labels.as_ref().map_err(Clone::clone),
+            (Self::Partial(partial), Map::Annotations) => partial.annotations.as_ref().map_err(Clone::clone),
+        }
+    }
+
+    fn last(&self) -> Option<Arc<Snapshot>> {
+        match self {
+            Self::Whole(snapshot) => Some(Arc::clone(snapshot)),
+            Self::Partial(partial) => partial.last.clone(),
+        }
+    }
+
+    pub(super) fn is_unreadable(&self) -> bool {
+        let unreadable = |pairs: &Result<Pairs, PodInfoError>| pairs.as_ref().is_err_and(PodInfoError::is_unreadable);
+        matches!(self, Self::Partial(partial) if unreadable(&partial.labels) || unreadable(&partial.annotations))
+    }
+
+    /// Whether a follower has to be told, when this comes after `earlier`.
+    fn is_news_after(&self, earlier: &Self) -> bool {
+        match (earlier, self) {
+            (Self::Whole(earlier), Self::Whole(now)) => !Arc::ptr_eq(earlier, now),
+            (Self::Partial(earlier), Self::Partial(now)) => !now.error.says_as(&earlier.error),
+            _ => true,
+        }
+    }
+}
+
+/// The snapshot after `last`: the same one if nothing changed.
+fn successor(last: Option<Arc<Snapshot>>, labels: Pairs, annotations: Pairs) -> Arc<Snapshot> {
+    let unchanged = |last: &Arc<Snapshot>| last.labels == labels && last.annotations == annotations;
+    match last {
+        Some(last) if unchanged(&last) => last,
+        last => {
+            let revision = last.map_or(1, |last| last.revision.saturating_add(1));
+            Arc::new(Snapshot { revision, labels, annotations })
+        }
+    }
+}
+
+/// One sight with its newest state, shared by all who look through it.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) sight: Sight,
+    state: watch::Sender<State>,
+}
+
+impl View {
+    pub(super) fn new(sight: Sight, sources: &Sources, reading: &Reading) -> Self {
+        let state = State::after(None, Seen { sources, sight: &sight, reading });
+        Self { state: watch::Sender::new(state), sight }
+    }
+
+    /// Takes a newer reading in. Followers are woken only if what this view shows has changed.
+    pub(super) fn update(&self, sources: &Sources, reading: &Reading) {
+        let last = self.state.borrow().last();
+        let next = State::after(last, Seen { sources, sight: &self.sight, reading });
+        self.state.send_if_modified(|state| {
+            let news = next.is_news_after(state);
+            *state = next;
+            news
+        });
+    }
+
+    pub(super) fn state(&self) -> watch::Ref<'_, State> {
+        self.state.borrow()
+    }
+
+    /// A receiver to which the current state is news.
+    pub(super) fn subscribe(&self) -> watch::Receiver<State> {
+        let mut receiver = self.state.subscribe();
+        receiver.mark_changed();
+        receiver
+    }
+}

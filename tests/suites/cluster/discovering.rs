@@ -1,0 +1,202 @@
+//! Discovery from a real server's documents, kept and refreshed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use attache::cluster::{ClusterError, Discovery, ResolveError, ResourceInfo};
+
+use super::Client;
+use super::scripted::{Scripted, Step, answer, ok};
+
+/// The recorded answer of a kube-apiserver v1.36.2, sent as it came but for the framing of its body.
+fn recorded(name: &str) -> Vec<Step> {
+    let path = format!("{}/recordings/{name}.http", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let (status, headers) = head.split_once("\r\n").unwrap();
+    let framing = |line: &&str| !line.starts_with("Transfer-Encoding") && !line.starts_with("Content-Length");
+    let kept: Vec<_> = headers.lines().filter(framing).chain([""]).collect();
+    let headers = kept.join("\r\n");
+    if status.contains("304") {
+        return vec![Step::Send(format!("{status}\r\n{headers}\r\n").into_bytes())];
+    }
+    answer(status.trim_start_matches("HTTP/1.1 "), &headers, body)
+}
+
+fn path(head: &str) -> &str {
+    head.split(' ').nth(1).unwrap()
+}
+
+/// Answers as the recorded server does to who accepts aggregated discovery.
+fn aggregated(head: &str) -> Vec<Step> {
+    match path(head) {
+        "/api" => recorded("006-api-aggregated"),
+        "/apis" if head.contains("if-none-match") => recorded("009-apis-aggregated-304"),
+        "/apis" => recorded("007-apis-aggregated"),
+        other => panic!("asked for {other}"),
+    }
+}
+
+/// Answers as it does to who accepts plain JSON, with two of its groups; the others' documents are missing.
+fn plain(head: &str) -> Vec<Step> {
+    match path(head) {
+        "/api" => recorded("004-api"),
+        "/apis" => recorded("005-apis"),
+        "/api/v1" => recorded("010-api-v1"),
+        "/apis/apps/v1" => recorded("012-apis-apps-v1"),
+        "/apis/batch/v1" => recorded("014-apis-batch-v1"),
+        _ => answer("503 Service Unavailable", "Content-Type: text/plain\r\n", "service unavailable"),
+    }
+}
+
+fn full_name(discovery: &Discovery, name: &str) -> String {
+    discovery.resolve(name).map(ResourceInfo::full_name).unwrap()
+}
+
+#[tokio::test]
+async fn a_real_servers_aggregated_discovery_resolves_every_usual_name() {
+    let server = Scripted::plain(|_, head| aggregated(head)).await;
+    let client = Client::plain(&server.url);
+    let discovery = client.cluster.discovery().await.unwrap();
+    let table = [
+        ("po", "pods.v1."),
+        ("Pod", "pods.v1."),
+        ("cm", "configmaps.v1."),
+        ("ConfigMap", "configmaps.v1."),
+        ("ns", "namespaces.v1."),
+        ("no", "nodes.v1."),
+        ("sa", "serviceaccounts.v1."),
+        ("svc", "services.v1."),
+        ("pvc", "persistentvolumeclaims.v1."),
+        ("ev", "events.v1."),
+        ("events.events.k8s.io", "events.v1.events.k8s.io"),
+        ("deploy", "deployments.v1.apps"),
+        ("apps/deploy", "deployments.v1.apps"),
+        ("deployments.v1.apps", "deployments.v1.apps"),
+        ("StatefulSet", "statefulsets.v1.apps"),
+        ("ds", "daemonsets.v1.apps"),
+        ("rs", "replicasets.v1.apps"),
+        ("job", "jobs.v1.batch"),
+        ("cj", "cronjobs.v1.batch"),
+        ("hpa", "horizontalpodautoscalers.v2.autoscaling"),
+        ("hpa.v1.autoscaling", "horizontalpodautoscalers.v1.autoscaling"),
+        ("ing", "ingresses.v1.networking.k8s.io"),
+        ("netpol", "networkpolicies.v1.networking.k8s.io"),
+        ("pdb", "poddisruptionbudgets.v1.policy"),
+        ("Role", "roles.v1.rbac.authorization.k8s.io"),
+        ("roles.rbac", "roles.v1.rbac.authorization.k8s.io"),
+        ("sc", "storageclasses.v1.storage.k8s.io"),
+        ("pc", "priorityclasses.v1.scheduling.k8s.io"),
+        ("crd", "customresourcedefinitions.v1.apiextensions.k8s.io"),
+        ("Lease", "leases.v1.coordination.k8s.io"),
+    ];
+    for (name, expected) in table {
+        assert_eq!(full_name(&discovery, name), expected, "{name}");
+    }
+    let pods = discovery.resolve("pods").unwrap();
+    assert!(pods.namespaced && pods.preferred && pods.categories == ["all"], "{pods:?}");
+    assert!(pods.subresources.iter().any(|part| part == "log") && pods.verbs.iter().any(|verb| verb == "watch"));
+    assert!(!discovery.resolve("nodes").unwrap().namespaced);
+    assert_eq!(discovery.types().len(), 68);
+    for of in discovery.types() {
+        assert_eq!(discovery.resolve(&of.full_name()), Ok(of));
+    }
+}
+
+#[tokio::test]
+async fn discovery_is_asked_for_once_and_recorded_as_the_hosts() {
+    let server = Scripted::plain(|_, head| aggregated(head)).await;
+    let client = Client::plain(&server.url);
+    let (first, second) = tokio::join!(client.cluster.discovery(), client.cluster.discovery());
+    assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
+    client.cluster.resolve("pods").await.unwrap();
+    let paths: Vec<_> = server.heads().iter().map(|head| path(head).to_owned()).collect();
+    assert_eq!(paths, ["/api", "/apis"]);
+    assert!(server.heads()[0].contains("as=apigroupdiscoverylist"));
+    let recorded: Vec<_> = client.records.lines().into_iter().map(|(path, status, _)| (path, status)).collect();
+    assert_eq!(recorded, [("/api".to_owned(), Some(200)), ("/apis".to_owned(), Some(200))]);
+}
+
+#[tokio::test]
+async fn an_unknown_name_asks_again_with_the_tag_and_not_twice_in_a_second() {
+    let server = Scripted::plain(|_, head| aggregated(head)).await;
+    let client = Client::plain(&server.url);
+    for _ in 0..5 {
+        let error = client.cluster.resolve("novelties").await.unwrap_err();
+        assert!(matches!(error, ClusterError::Name(ResolveError::Unknown { .. })), "{error:?}");
+    }
+    let asked: Vec<_> =
+        server.heads().iter().map(|head| (path(head).to_owned(), head.contains("if-none-match"))).collect();
+    // The recorded server has a tag for /api too; this script answers it in full all the same.
+    let first = [("/api".to_owned(), false), ("/apis".to_owned(), false)];
+    assert_eq!(asked[..2], first);
+    assert!(asked.len() <= 4, "{asked:?}");
+    full_name(&client.cluster.discovery().await.unwrap(), "deploy");
+}
+
+#[tokio::test]
+async fn a_type_that_appears_is_found() {
+    const NEW: &str = r#"{"kind":"APIGroupDiscoveryList","items":[{"metadata":{"name":"example.com"},"versions":[{"version":"v1",
+        "resources":[{"resource":"widgets","responseKind":{"kind":"Widget"},"scope":"Namespaced","shortNames":["wd"]}]}]}]}"#;
+    let there = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&there);
+    let script = move |_: usize, head: &str| match path(head) {
+        "/apis" if seen.load(Ordering::SeqCst) => ok(NEW),
+        _ => aggregated(&head.to_lowercase()),
+    };
+    let server = Scripted::plain(script).await;
+    let client = Client::plain(&server.url);
+    assert_eq!(client.cluster.resolve("deploy").await.unwrap().plural, "deployments");
+    there.store(true, Ordering::SeqCst);
+    assert_eq!(client.cluster.resolve("wd").await.unwrap().full_name(), "widgets.v1.example.com");
+    assert!(client.cluster.resolve("deploy").await.is_err());
+}
+
+#[tokio::test]
+async fn plain_discovery_is_enough_and_a_broken_group_hides_no_other() {
+    let server = Scripted::plain(|_, head| plain(head)).await;
+    let client = Client::plain(&server.url);
+    let discovery = client.cluster.discovery().await.unwrap();
+    for (name, expected) in [("po", "pods.v1."), ("deploy", "deployments.v1.apps"), ("cj", "cronjobs.v1.batch")] {
+        assert_eq!(full_name(&discovery, name), expected);
+    }
+    assert!(discovery.resolve("hpa").is_err());
+}
+
+#[tokio::test]
+async fn both_forms_say_the_same_of_the_same_types() {
+    let whole = Scripted::plain(|_, head| aggregated(head)).await;
+    let parts = Scripted::plain(|_, head| plain(head)).await;
+    let whole = Client::plain(&whole.url).cluster.discovery().await.unwrap();
+    let parts = Client::plain(&parts.url).cluster.discovery().await.unwrap();
+    assert!(parts.types().len() > 20);
+    for of in parts.types() {
+        let mut other = whole.find(&of.group, &of.version, &of.plural).unwrap().clone();
+        let mut of = of.clone();
+        of.subresources.sort_unstable();
+        other.subresources.sort_unstable();
+        assert_eq!(of, other);
+    }
+}
+
+#[tokio::test]
+async fn documents_that_make_no_sense_are_an_error_that_names_them() {
+    for body in ["", "[]", "{}", r#"{"kind":"Pod"}"#, r#"{"kind":"APIGroupDiscoveryList","items":[7]}"#] {
+        let server = Scripted::plain(move |_, _| ok(body)).await;
+        let error = Client::plain(&server.url).cluster.discovery().await.unwrap_err();
+        assert!(super::chain(&error).starts_with("the discovery document /api cannot be read: "), "{error:?}");
+        assert_eq!(error.guest_text(), "the API server's discovery cannot be read");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_discovery_is_handed_on_and_forgotten() {
+    let server = Scripted::plain(|n, head| match n {
+        0 => answer("403 Forbidden", "", "no"),
+        _ => aggregated(head),
+    })
+    .await;
+    let client = Client::plain(&server.url);
+    assert!(matches!(client.cluster.discovery().await, Err(ClusterError::Refused(status)) if status.code == 403));
+    client.cluster.discovery().await.unwrap();
+}

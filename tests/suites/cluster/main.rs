@@ -1,0 +1,120 @@
+//! The client of the API server: against servers that say exactly what a test wants, and against the devcluster.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+
+mod answering;
+mod connecting;
+mod devcluster;
+mod discovering;
+mod hostile;
+mod scripted;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use attache::cluster::{Cluster, ClusterSettings, Endpoint, Payload};
+use attache::credentials::ServiceAccount;
+use attache::gate::{Gate, Permit, Way};
+use attache::policy::{ApiRequest, Grant};
+use attache::telemetry::{Audit, AuditRecord};
+use http::Method;
+use tempfile::TempDir;
+
+/// What a record said: the path, the status, the bytes.
+type Line = (String, Option<u16>, u64);
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Records(Mutex<Vec<Line>>);
+
+impl Records {
+    fn lines(&self) -> Vec<Line> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Audit for Records {
+    fn record(&self, line: &AuditRecord<'_>) {
+        self.0.lock().unwrap().push((line.path.to_string(), line.status, line.bytes));
+    }
+}
+
+/// A client, a gate that lets it do all with pods and config maps, and the records of both.
+struct Client {
+    cluster: Cluster,
+    gate: Gate,
+    records: Arc<Records>,
+}
+
+/// The most bytes that an answer to [`Client`] may have.
+const LIMIT: usize = 1000;
+
+impl Client {
+    fn of(settings: impl FnOnce(Arc<dyn Audit>) -> ClusterSettings) -> Self {
+        let records = Arc::new(Records::default());
+        let cluster = Cluster::connect(settings(records.clone())).unwrap();
+        Self { cluster, gate: gate(records.clone(), LIMIT), records }
+    }
+
+    /// Without TLS and so without a token.
+    fn plain(url: &str) -> Self {
+        Self::of(|audit| ClusterSettings::new(Endpoint::given(url).unwrap(), audit))
+    }
+
+    /// With token and CA from this directory.
+    fn pod(url: &str, dir: &Path) -> Self {
+        Self::of(|audit| pod_settings(url, dir, audit))
+    }
+
+    fn permit(&self, method: &Method, target: &str) -> Permit {
+        self.gate.admit(Way::Api, ApiRequest::parse(method, target).unwrap()).unwrap()
+    }
+
+    fn get(&self) -> Permit {
+        self.permit(&Method::GET, POD)
+    }
+}
+
+/// The path of a pod.
+const POD: &str = "/api/v1/namespaces/demo/pods/p";
+/// The path of the pods.
+const PODS: &str = "/api/v1/namespaces/demo/pods";
+
+fn gate(audit: Arc<dyn Audit>, limit: usize) -> Gate {
+    let grant = format!(
+        r#"{{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {{name: test}}, spec: {{
+            api: [{{apiGroups: [""], resources: [pods, configmaps], verbs: ["*"], namespaces: ["*"]}}],
+            limits: {{responseBytes: "{limit}"}}}}}}"#
+    );
+    Gate::new("test", Arc::new(Grant::parse(&grant).unwrap()), audit)
+}
+
+fn pod_settings(url: &str, dir: &Path, audit: Arc<dyn Audit>) -> ClusterSettings {
+    let server = Endpoint::given(url).unwrap();
+    ClusterSettings { service_account: Some(ServiceAccount::at(dir)), ..ClusterSettings::new(server, audit) }
+}
+
+/// A directory as the service-account volume has it.
+fn service_account(token: &str, ca: &str) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("token"), token).unwrap();
+    std::fs::write(dir.path().join("ca.crt"), ca).unwrap();
+    std::fs::write(dir.path().join("namespace"), "demo").unwrap();
+    dir
+}
+
+/// A request that is given up soon.
+fn soon() -> Payload {
+    Payload::none().within(Duration::from_millis(400))
+}
+
+/// An error and its causes, as the binary prints them.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

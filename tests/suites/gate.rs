@@ -1,0 +1,206 @@
+//! The gate: nothing passes it unjudged, unmetered or unrecorded.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use attache::gate::{Gate, Permit, Refusal, Way};
+use attache::policy::{ApiRequest, Grant};
+use attache::telemetry::{Audit, AuditRecord};
+use http::Method;
+use serde_json::{Value, json};
+
+/// Keeps every record, as the JSON that a log would get.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Value>>);
+
+impl Audit for Kept {
+    fn record(&self, line: &AuditRecord<'_>) {
+        self.0.lock().unwrap().push(serde_json::to_value(line).unwrap());
+    }
+}
+
+impl Kept {
+    fn take(&self) -> Vec<Value> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// A gate that allows pods in `demo` to be read, under these limits, and its records.
+fn gate(limits: &str) -> (Gate, Arc<Kept>) {
+    let grant = format!(
+        "apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: test}}\nspec:\n  api:\n  \
+         - {{apiGroups: [''], resources: [pods], verbs: [get, list], namespaces: [demo]}}\n  limits: {{{limits}}}\n"
+    );
+    let kept = Arc::new(Kept::default());
+    (Gate::new("test", Arc::new(Grant::parse(&grant).unwrap()), kept.clone()), kept)
+}
+
+fn get(target: &str) -> ApiRequest {
+    ApiRequest::parse(&Method::GET, target).unwrap()
+}
+
+const POD: &str = "/api/v1/namespaces/demo/pods/a";
+
+/// Takes the fields that differ from run to run out of a record.
+fn without_times(mut record: Value) -> Value {
+    let fields = record.as_object_mut().unwrap();
+    assert!(fields.remove("time").unwrap().as_str().unwrap().ends_with('Z'));
+    assert!(fields.remove("durationMicros").unwrap().is_u64());
+    record
+}
+
+#[test]
+fn a_permit_is_recorded_once_when_it_is_dropped() {
+    let (gate, kept) = gate("burst: 100");
+    let mut permit = gate.admit(Way::WasiHttp, get("/api/v1/namespaces/demo/pods/a?pretty=true")).unwrap();
+    assert_eq!(permit.request().target(), "/api/v1/namespaces/demo/pods/a?pretty=true");
+    assert_eq!(permit.response_limit(), 8 << 20);
+    permit.answered(200);
+    permit.read(1000);
+    permit.read(24);
+    assert!(kept.take().is_empty());
+    drop(permit);
+    let records = kept.take();
+    assert_eq!(records.len(), 1);
+    assert_eq!(
+        without_times(records[0].clone()),
+        json!({
+            "extension": "test", "way": "wasi-http", "verb": "get", "group": "", "version": "v1", "resource": "pods",
+            "namespace": "demo", "name": "a", "path": POD, "verdict": "allowed", "rule": 0, "status": 200, "bytes": 1024,
+        })
+    );
+}
+
+#[test]
+fn a_request_that_got_no_answer_is_recorded_without_a_status() {
+    let (gate, kept) = gate("burst: 100");
+    drop(gate.admit(Way::Api, get(POD)).unwrap());
+    let record = without_times(kept.take().remove(0));
+    assert_eq!((record.get("status"), &record["bytes"]), (None, &json!(0)));
+}
+
+#[test]
+fn a_permit_is_recorded_and_released_also_when_its_holder_panics() {
+    let (gate, kept) = gate("burst: 100");
+    let holder = gate.clone();
+    let outcome = thread::spawn(move || {
+        let _permit = holder.admit(Way::Api, get(POD)).unwrap();
+        panic!("on purpose");
+    })
+    .join();
+    assert!(outcome.is_err());
+    assert_eq!((kept.take().len(), gate.in_flight()), (1, 0));
+}
+
+#[test]
+fn a_denial_is_recorded_at_once_and_names_the_rule_that_is_needed() {
+    let (gate, kept) = gate("burst: 100");
+    let refusal = gate.admit(Way::Api, get("/api/v1/namespaces/demo/secrets/s")).unwrap_err();
+    let said = "get secrets s in namespace demo is not granted; it needs the rule {apiGroups: [\"\"], resources: [secrets], \
+                verbs: [get], namespaces: [demo], resourceNames: [s]}";
+    assert_eq!(refusal, Refusal::Denied(said.into()));
+    let record = without_times(kept.take().remove(0));
+    assert_eq!((&record["verdict"], &record["reason"], record.get("rule")), (&json!("denied"), &json!(said), None));
+    assert_eq!(gate.in_flight(), 0);
+}
+
+#[test]
+fn what_cannot_be_understood_is_recorded_without_its_query() {
+    let (gate, kept) = gate("burst: 100");
+    let target = "/api/v1/namespaces/demo/pods/%2e%2e/secrets\r\n{\"verdict\":\"allowed\"}?token=secret";
+    let error = ApiRequest::parse(&Method::GET, target).unwrap_err();
+    gate.refuse_invalid(Way::WasiHttp, &Method::GET, target, &error);
+    let record = without_times(kept.take().remove(0));
+    assert_eq!((&record["verdict"], &record["verb"]), (&json!("invalid"), &json!("GET")));
+    assert_eq!(
+        record["path"],
+        json!("/api/v1/namespaces/demo/pods/%2e%2e/secrets\\r\\n{\\\"verdict\\\":\\\"allowed\\\"}")
+    );
+}
+
+#[test]
+fn no_more_requests_are_under_way_than_the_limit() {
+    let (gate, kept) = gate("burst: 100, inFlight: 2");
+    let first = gate.admit(Way::Api, get(POD)).unwrap();
+    let _second = gate.clone().admit(Way::Proxy, get(POD)).unwrap();
+    assert_eq!(gate.admit(Way::Api, get(POD)).unwrap_err(), Refusal::TooMany { limit: 2 });
+    assert_eq!(kept.take()[0]["verdict"], json!("too-many"));
+    drop(first);
+    assert_eq!(gate.in_flight(), 1);
+    drop(gate.admit(Way::Api, get(POD)).unwrap());
+}
+
+#[test]
+fn the_limit_holds_when_many_threads_ask_at_once() {
+    let (gate, kept) = gate("requestsPerSecond: 100000, burst: 100000, inFlight: 3");
+    let worker = |gate: Gate| {
+        move || {
+            for _ in 0..500 {
+                if let Ok(permit) = gate.admit(Way::Api, get(POD)) {
+                    assert!(gate.in_flight() <= 3);
+                    drop(permit);
+                }
+            }
+        }
+    };
+    let threads: Vec<_> = (0..8).map(|_| thread::spawn(worker(gate.clone()))).collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!((gate.in_flight(), kept.take().len()), (0, 8 * 500));
+}
+
+#[test]
+fn beyond_the_burst_a_request_is_told_how_long_to_wait() {
+    let (gate, kept) = gate("requestsPerSecond: 1, burst: 3");
+    for _ in 0..3 {
+        drop(gate.admit(Way::Api, get(POD)).unwrap());
+    }
+    let Err(Refusal::Throttled(wait)) = gate.admit(Way::Api, get(POD)) else { panic!("not throttled") };
+    assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+    assert_eq!(kept.take()[3]["verdict"], json!("throttled"));
+}
+
+#[test]
+fn the_rate_comes_back() {
+    let (gate, _) = gate("requestsPerSecond: 100, burst: 1");
+    drop(gate.admit(Way::Api, get(POD)).unwrap());
+    let end = Instant::now() + Duration::from_secs(10);
+    let mut admitted = gate.admit(Way::Api, get(POD)).is_ok();
+    while !admitted && Instant::now() < end {
+        thread::yield_now();
+        admitted = gate.admit(Way::Api, get(POD)).is_ok();
+    }
+    assert!(admitted);
+}
+
+#[test]
+fn denied_requests_spend_the_rate_too() {
+    let (gate, _) = gate("requestsPerSecond: 1, burst: 2");
+    for _ in 0..2 {
+        assert!(matches!(gate.admit(Way::Api, get("/api/v1/secrets")), Err(Refusal::Denied(_))));
+    }
+    assert!(matches!(gate.admit(Way::Api, get(POD)), Err(Refusal::Throttled(_))));
+}
+
+#[test]
+fn the_hosts_gate_opens_discovery_and_nothing_else() {
+    let gate = Gate::for_host(Arc::new(Kept::default()));
+    let admitted = |request: ApiRequest| gate.admit(Way::Host, request).is_ok();
+    for target in ["/version", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"] {
+        assert!(admitted(get(target)), "{target}");
+    }
+    for target in ["/", "/openapi/v2", "/metrics", "/versions", "/api/v1/pods", "/apis/apps/v1/deployments", POD] {
+        assert!(!admitted(get(target)), "{target}");
+    }
+    assert!(!admitted(ApiRequest::parse(&Method::POST, "/api").unwrap()));
+}
+
+#[test]
+fn a_permit_goes_from_thread_to_thread() {
+    fn sendable<T: Send + Sync + 'static>() {}
+    sendable::<Gate>();
+    sendable::<Permit>();
+}
