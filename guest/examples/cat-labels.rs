@@ -15,14 +15,7 @@ use std::time::Duration;
 use std::{env, fs, thread};
 
 /// What the example pod prints, in its order; all other files follow by name.
-const FIRST: [&str; 6] = [
-    "labels",
-    "annotations",
-    "cpu_limit",
-    "cpu_request",
-    "mem_limit",
-    "mem_request",
-];
+const FIRST: [&str; 6] = ["labels", "annotations", "cpu_limit", "cpu_request", "mem_limit", "mem_request"];
 
 /// How deep a projected path may be nested; a link that leads back up ends here.
 const DEEPEST: usize = 8;
@@ -49,12 +42,7 @@ struct Options {
 
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self {
-            directories: Vec::new(),
-            env: false,
-            follow: false,
-            interval: Duration::from_secs(5),
-        };
+        let mut options = Self { directories: Vec::new(), env: false, follow: false, interval: Duration::from_secs(5) };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--env" => options.env = true,
@@ -91,8 +79,7 @@ impl Options {
     fn text(&self) -> Result<Vec<u8>, String> {
         let mut text = Vec::new();
         for directory in &self.directories {
-            append_directory(directory, &mut text)
-                .map_err(|error| format!("{}: {error}", directory.display()))?;
+            append_directory(directory, &mut text).map_err(|error| format!("{}: {error}", directory.display()))?;
         }
         if self.env {
             append_environment(&mut text);
@@ -104,9 +91,7 @@ impl Options {
 
 fn seconds(argument: Option<String>) -> Result<Duration, String> {
     let number = argument.and_then(|text| text.parse().ok());
-    number
-        .map(Duration::from_secs)
-        .ok_or_else(|| format!("--interval needs a number of seconds\n{USAGE}"))
+    number.map(Duration::from_secs).ok_or_else(|| format!("--interval needs a number of seconds\n{USAGE}"))
 }
 
 fn print(text: &[u8]) -> io::Result<()> {

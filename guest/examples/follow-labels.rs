@@ -1,4 +1,4 @@
-//! Prints the pod's labels and annotations, and again whenever they change.
+//! Prints the pod's labels and annotations, and again whenever they change; a blank line ends each snapshot.
 //!
 //! ```text
 //! follow-labels [--count N]     ends after N snapshots; without it, runs until it is stopped
@@ -34,9 +34,7 @@ fn count(mut arguments: impl Iterator<Item = String>) -> Result<usize, String> {
         return Ok(usize::MAX);
     };
     match (flag.as_str(), arguments.next(), arguments.next()) {
-        ("--count", Some(number), None) => number
-            .parse()
-            .map_err(|_| format!("`{number}` is not a number")),
+        ("--count", Some(number), None) => number.parse().map_err(|_| format!("`{number}` is not a number")),
         ("--count", None, _) => Err("--count needs a number".into()),
         _ => Err(format!("unexpected argument `{flag}`")),
     }
@@ -57,6 +55,7 @@ fn print(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
     for (key, value) in &snapshot.annotations {
         writeln!(out, "  annotation {key}={}", value.escape_debug())?;
     }
+    writeln!(out)?;
     // A reader at the other end of a pipe is to see each snapshot as it comes.
     out.flush()
 }

@@ -32,3 +32,8 @@ mod bindings;
 pub mod pod;
 
 pub use serde_json;
+
+/// The program that the README walks through, compiled by `cargo test`.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

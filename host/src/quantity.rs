@@ -73,7 +73,7 @@ pub struct Quantity {
 impl Quantity {
     /// How often the divisor goes into this quantity, rounded up: the rule for a resource field of the Downward API.
     /// Zero or less is 0; what is larger than `i64::MAX` is `i64::MAX`. A divisor that is zero or less counts as 1
-    /// [`pkg/api/v1/resource/helpers.go`].
+    /// (`pkg/api/v1/resource/helpers.go`).
     pub fn divide_rounding_up(&self, divisor: &Self) -> i64 {
         if !self.is_positive() {
             return 0;

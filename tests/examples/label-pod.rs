@@ -21,8 +21,7 @@ async fn main() -> Result<()> {
     let mut change = Pod::default();
     change.metadata.labels = Some([(key.to_owned(), value.to_owned())].into());
     let patch = Patch::Merge(&change);
-    pods.patch_metadata(pod, &PatchParams::default(), &patch)
-        .await?;
+    pods.patch_metadata(pod, &PatchParams::default(), &patch).await?;
     Ok(())
 }
 

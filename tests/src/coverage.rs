@@ -40,10 +40,7 @@ fn names_in(source: &str) -> impl Iterator<Item = &str> {
 /// As [`names_in_suites`].
 pub fn without_a_suite(guests: Vec<String>, folder: &Path) -> Result<Vec<String>> {
     let named = names_in_suites(folder)?;
-    Ok(guests
-        .into_iter()
-        .filter(|guest| !named.contains(guest))
-        .collect())
+    Ok(guests.into_iter().filter(|guest| !named.contains(guest)).collect())
 }
 
 #[cfg(test)]
@@ -56,10 +53,7 @@ mod tests {
         let source = "// spin, trap\nrun(guest(\"empty\")); let path = guest(\"pod-card\");";
         fs::create_dir(folder.path().join("hostile"))?;
         fs::write(folder.path().join("run.rs"), source)?;
-        fs::write(
-            folder.path().join("hostile/memory.rs"),
-            "guest(\"memory-hog\")",
-        )?;
+        fs::write(folder.path().join("hostile/memory.rs"), "guest(\"memory-hog\")")?;
         let guests = ["empty", "memory-hog", "pod-card", "spin", "trap"].map(String::from);
         let missing = without_a_suite(guests.to_vec(), folder.path())?;
         assert_eq!(missing, ["spin", "trap"]);

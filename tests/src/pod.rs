@@ -58,17 +58,8 @@ impl PodTree {
     /// # Errors
     ///
     /// The files cannot be written.
-    pub fn service_account(
-        &self,
-        token: &str,
-        ca_crt: &str,
-        namespace: &str,
-    ) -> io::Result<Volume> {
-        let files = [
-            ("token", token),
-            ("ca.crt", ca_crt),
-            ("namespace", namespace),
-        ];
+    pub fn service_account(&self, token: &str, ca_crt: &str, namespace: &str) -> io::Result<Volume> {
+        let files = [("token", token), ("ca.crt", ca_crt), ("namespace", namespace)];
         self.volume("/var/run/secrets/kubernetes.io/serviceaccount", &files)
     }
 }
@@ -126,10 +117,7 @@ impl Volume {
     ///
     /// There is no such file.
     pub fn set_mode(&self, path: &str, mode: u32) -> io::Result<()> {
-        fs::set_permissions(
-            self.path.join(DATA).join(path),
-            Permissions::from_mode(mode),
-        )
+        fs::set_permissions(self.path.join(DATA).join(path), Permissions::from_mode(mode))
     }
 
     fn link(&self, files: &[(&str, &str)]) -> io::Result<()> {
@@ -171,9 +159,8 @@ mod tests {
 
     fn names(volume: &Volume) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(volume.path())?;
-        let names: io::Result<Vec<_>> = entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect();
+        let names: io::Result<Vec<_>> =
+            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect();
         names.map(|mut names| {
             names.sort();
             names
@@ -184,29 +171,12 @@ mod tests {
     fn a_swap_replaces_files_and_leaves_nothing_of_the_old_ones() -> io::Result<()> {
         let pod = PodTree::new()?;
         let mut podinfo = pod.podinfo(&[("labels", "a=\"1\""), ("nested/name", "web")])?;
-        assert_eq!(
-            names(&podinfo)?,
-            [
-                "..2026_01_01_00_00_00.000000001",
-                "..data",
-                "labels",
-                "nested"
-            ]
-        );
-        assert_eq!(
-            fs::read_to_string(podinfo.path().join("nested/name"))?,
-            "web"
-        );
+        assert_eq!(names(&podinfo)?, ["..2026_01_01_00_00_00.000000001", "..data", "labels", "nested"]);
+        assert_eq!(fs::read_to_string(podinfo.path().join("nested/name"))?, "web");
 
         podinfo.swap(&[("labels", "a=\"2\"")])?;
-        assert_eq!(
-            names(&podinfo)?,
-            ["..2026_01_01_00_00_00.000000002", "..data", "labels"]
-        );
-        assert_eq!(
-            fs::read_to_string(pod.root().join("etc/podinfo/labels"))?,
-            "a=\"2\""
-        );
+        assert_eq!(names(&podinfo)?, ["..2026_01_01_00_00_00.000000002", "..data", "labels"]);
+        assert_eq!(fs::read_to_string(pod.root().join("etc/podinfo/labels"))?, "a=\"2\"");
         Ok(())
     }
 }

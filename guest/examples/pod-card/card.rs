@@ -18,10 +18,7 @@ pub(crate) struct Section {
 impl Card {
     /// Adds a section and hands it out to be filled.
     pub(crate) fn section(&mut self, heading: impl Into<String>) -> &mut Section {
-        let section = Section {
-            heading: heading.into(),
-            rows: Vec::new(),
-        };
+        let section = Section { heading: heading.into(), rows: Vec::new() };
         let at = self.sections.len();
         self.sections.push(section);
         &mut self.sections[at]
@@ -99,8 +96,5 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &[String], widths: &[usize]) -> fm
 /// Makes a value safe for a terminal: annotations may hold escape sequences. Line ends and tabs stay.
 fn printable(value: &str) -> String {
     let is_shown = |c: &char| matches!(c, '\n' | '\t') || !c.is_control();
-    value
-        .chars()
-        .map(|c| if is_shown(&c) { c } else { '\u{fffd}' })
-        .collect()
+    value.chars().map(|c| if is_shown(&c) { c } else { '\u{fffd}' }).collect()
 }

@@ -40,10 +40,7 @@ struct Options {
 
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self {
-            podinfo: PODINFO.into(),
-            containers: Vec::new(),
-        };
+        let mut options = Self { podinfo: PODINFO.into(), containers: Vec::new() };
         while let Some(flag) = arguments.next() {
             let value = arguments.next();
             match (flag.as_str(), value) {

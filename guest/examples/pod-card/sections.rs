@@ -139,11 +139,7 @@ pub(crate) fn jobs(card: &mut Card, namespace: &str) {
         let status = &job["status"];
         [
             text(&job["metadata"]["name"]),
-            format!(
-                "{}/{}",
-                count(&status["succeeded"], 0),
-                count(&job["spec"]["completions"], 1)
-            ),
+            format!("{}/{}", count(&status["succeeded"], 0), count(&job["spec"]["completions"], 1)),
             count(&status["active"], 0),
             count(&status["failed"], 0),
         ]
@@ -154,25 +150,15 @@ pub(crate) fn jobs(card: &mut Card, namespace: &str) {
 pub(crate) fn deployments(card: &mut Card, namespace: &str) {
     let of = ResourceType::new("apps", "v1", "deployments");
     let columns = ["NAME", "READY", "UPDATED", "AVAILABLE"];
-    table(
-        card,
-        "DEPLOYMENTS",
-        (&of, namespace),
-        columns,
-        |deployment| {
-            let status = &deployment["status"];
-            [
-                text(&deployment["metadata"]["name"]),
-                format!(
-                    "{}/{}",
-                    count(&status["readyReplicas"], 0),
-                    count(&deployment["spec"]["replicas"], 1)
-                ),
-                count(&status["updatedReplicas"], 0),
-                count(&status["availableReplicas"], 0),
-            ]
-        },
-    );
+    table(card, "DEPLOYMENTS", (&of, namespace), columns, |deployment| {
+        let status = &deployment["status"];
+        [
+            text(&deployment["metadata"]["name"]),
+            format!("{}/{}", count(&status["readyReplicas"], 0), count(&deployment["spec"]["replicas"], 1)),
+            count(&status["updatedReplicas"], 0),
+            count(&status["availableReplicas"], 0),
+        ]
+    });
 }
 
 /// The pods of the namespace.

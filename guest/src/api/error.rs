@@ -66,9 +66,7 @@ impl From<wit::Error> for Error {
     fn from(error: wit::Error) -> Self {
         match error {
             wit::Error::Denied(text) => Self::Denied(text),
-            wit::Error::Throttled(nanoseconds) => Self::Throttled {
-                retry_after: Duration::from_nanos(nanoseconds),
-            },
+            wit::Error::Throttled(nanoseconds) => Self::Throttled { retry_after: Duration::from_nanos(nanoseconds) },
             wit::Error::TooLarge(limit) => Self::TooLarge { limit },
             wit::Error::Invalid(text) => Self::Invalid(text),
             wit::Error::Refused(status) => Self::Refused(status.into()),
@@ -100,12 +98,7 @@ impl Status {
 
 impl From<wit::Status> for Status {
     fn from(status: wit::Status) -> Self {
-        Self {
-            code: status.code,
-            reason: status.reason,
-            message: status.message,
-            body: status.body,
-        }
+        Self { code: status.code, reason: status.reason, message: status.message, body: status.body }
     }
 }
 
@@ -139,10 +132,7 @@ mod tests {
             Error::Refused(status) => status.body(),
             other => panic!("not a refusal: {other}"),
         };
-        assert_eq!(
-            body(Some(r#"{"details":{"name":"x"}}"#)).map(|b| b["details"]["name"] == "x"),
-            Some(true)
-        );
+        assert_eq!(body(Some(r#"{"details":{"name":"x"}}"#)).map(|b| b["details"]["name"] == "x"), Some(true));
         assert_eq!(body(Some("no json")), None);
         assert_eq!(body(None), None);
     }

@@ -23,15 +23,8 @@ pub struct List<'a> {
 
 impl<'a> List<'a> {
     pub(super) fn of(from: &'a wit::Collection) -> Self {
-        let selector = wit::Selector {
-            labels: String::new(),
-            fields: String::new(),
-        };
-        Self {
-            from,
-            selector,
-            page_size: DEFAULT_PAGE_SIZE,
-        }
+        let selector = wit::Selector { labels: String::new(), fields: String::new() };
+        Self { from, selector, page_size: DEFAULT_PAGE_SIZE }
     }
 
     /// Selects by labels, in the syntax of `kubectl --selector`, such as `app=web,tier in (a, b)`.
@@ -58,11 +51,7 @@ impl<'a> List<'a> {
     /// cannot be had, that error is the last item.
     pub fn items<T: DeserializeOwned>(self) -> Items<'a, T> {
         let source = Source::Start(self);
-        Items {
-            source,
-            page: Vec::new().into_iter(),
-            of: PhantomData,
-        }
+        Items { source, page: Vec::new().into_iter(), of: PhantomData }
     }
 
     /// Reads the list page by page. When a page cannot be had or read as `T`s, that error is the last item.
@@ -80,10 +69,7 @@ impl<'a> List<'a> {
     /// # }
     /// ```
     pub fn pages<T: DeserializeOwned>(self) -> Pages<'a, T> {
-        Pages {
-            source: Source::Start(self),
-            of: PhantomData,
-        }
+        Pages { source: Source::Start(self), of: PhantomData }
     }
 
     fn read(&self, cursor: Option<&str>) -> Result<wit::Page, Error> {

@@ -29,16 +29,8 @@ pub struct ResourceType {
 
 impl ResourceType {
     /// Names a type of any group.
-    pub fn new(
-        group: impl Into<String>,
-        version: impl Into<String>,
-        plural: impl Into<String>,
-    ) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-            plural: plural.into(),
-        }
+    pub fn new(group: impl Into<String>, version: impl Into<String>, plural: impl Into<String>) -> Self {
+        Self { group: group.into(), version: version.into(), plural: plural.into() }
     }
 
     /// Names a type of the core group: pods, config maps, namespaces and the like.
@@ -77,11 +69,7 @@ impl FromStr for ResourceType {
 
 impl From<&ResourceType> for wit::ResourceType {
     fn from(of: &ResourceType) -> Self {
-        Self {
-            group: of.group.clone(),
-            version: of.version.clone(),
-            plural: of.plural.clone(),
-        }
+        Self { group: of.group.clone(), version: of.version.clone(), plural: of.plural.clone() }
     }
 }
 
@@ -130,33 +118,15 @@ mod tests {
 
     #[test]
     fn a_type_is_written_as_it_is_read() {
-        for text in [
-            "v1/pods",
-            "apps/v1/deployments",
-            "example.com/v1beta1/widgets",
-        ] {
-            assert_eq!(
-                text.parse::<ResourceType>().map(|t| t.to_string()),
-                Ok(text.to_owned())
-            );
+        for text in ["v1/pods", "apps/v1/deployments", "example.com/v1beta1/widgets"] {
+            assert_eq!(text.parse::<ResourceType>().map(|t| t.to_string()), Ok(text.to_owned()));
         }
     }
 
     #[test]
     fn a_text_of_another_shape_is_refused() {
-        for text in [
-            "",
-            "pods",
-            "/v1/pods",
-            "v1/",
-            "apps//deployments",
-            "apps/v1/deployments/scale",
-        ] {
-            assert_eq!(
-                text.parse::<ResourceType>(),
-                Err(InvalidResourceType(text.into())),
-                "{text}"
-            );
+        for text in ["", "pods", "/v1/pods", "v1/", "apps//deployments", "apps/v1/deployments/scale"] {
+            assert_eq!(text.parse::<ResourceType>(), Err(InvalidResourceType(text.into())), "{text}");
         }
     }
 }

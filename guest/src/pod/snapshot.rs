@@ -28,11 +28,7 @@ impl Snapshot {
 
 impl From<wit::Snapshot> for Snapshot {
     fn from(snapshot: wit::Snapshot) -> Self {
-        Self {
-            revision: snapshot.revision,
-            labels: snapshot.labels,
-            annotations: snapshot.annotations,
-        }
+        Self { revision: snapshot.revision, labels: snapshot.labels, annotations: snapshot.annotations }
     }
 }
 
@@ -49,10 +45,7 @@ mod tests {
     #[test]
     fn a_key_is_found_among_its_neighbours_and_a_missing_one_is_none() {
         let pairs = [("a", "1"), ("b/c", ""), ("z", "3")];
-        let snapshot = Snapshot {
-            labels: pairs.map(|(k, v)| (k.into(), v.into())).to_vec(),
-            ..Snapshot::default()
-        };
+        let snapshot = Snapshot { labels: pairs.map(|(k, v)| (k.into(), v.into())).to_vec(), ..Snapshot::default() };
         assert_eq!(snapshot.label("a"), Some("1"));
         assert_eq!(snapshot.label("b/c"), Some(""));
         assert_eq!(snapshot.label("b"), None);

@@ -1,1 +1,56 @@
-//! The host side of the WIT interfaces.
+//! The host side of the package `attache:pod`, for any wasmtime `Linker`.
+//!
+//! It follows wasmtime's own conventions: state ([`PodCtx`]), a view on it ([`PodView`]), and [`add_to_linker`].
+//!
+//! ```
+//! use attache::capability::{PodCtx, PodCtxView, PodView};
+//! use wasmtime::component::{Linker, ResourceTable};
+//!
+//! struct State {
+//!     table: ResourceTable,
+//!     pod: PodCtx,
+//! }
+//!
+//! impl PodView for State {
+//!     fn pod(&mut self) -> PodCtxView<'_> {
+//!         PodCtxView { ctx: &mut self.pod, table: &mut self.table }
+//!     }
+//! }
+//!
+//! # fn main() -> wasmtime::Result<()> {
+//! let engine = attache::engine::Engine::new(&Default::default())?;
+//! let mut linker = Linker::<State>::new(engine.wasmtime());
+//! attache::capability::add_to_linker(&mut linker)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod api;
+pub mod bindings;
+mod ctx;
+mod error;
+mod metadata;
+mod page;
+
+pub use api::Collection;
+pub use ctx::{PodCtx, PodCtxView, PodView};
+pub use error::{ApiError, MetadataError};
+
+use wasmtime::component::{HasData, Linker};
+
+struct HasPod;
+
+impl HasData for HasPod {
+    type Data<'a> = PodCtxView<'a>;
+}
+
+/// Adds all interfaces of `attache:pod` to a linker whose store is run asynchronously.
+///
+/// What a guest may do with them is decided call by call, by the gate in its [`PodCtx`].
+///
+/// # Errors
+/// Fails when the linker has one of the names already.
+pub fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    bindings::metadata::add_to_linker::<T, HasPod>(linker, T::pod)?;
+    bindings::api::add_to_linker::<T, HasPod>(linker, T::pod)
+}

@@ -6,14 +6,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::api::Api;
+use super::body::FieldValidation;
 use super::crd;
 use super::defaults;
 use super::managed::Writer;
 use super::names;
 use super::object;
 use super::resources::Type;
+use super::schema;
 use super::status::{ApiError, Cause};
 use super::store::Part;
+use super::validation;
 use super::write::Origin;
 
 /// The letters of generated names: no vowels, so that no words come out.
@@ -110,10 +113,21 @@ fn judge(of: &Type, value: &Value) -> Result<(), ApiError> {
         ("apiextensions.k8s.io", _) => causes.extend(crd::problems(value)),
         _ => {}
     }
+    causes.extend(pods(of, value));
     if let Some(custom) = &of.custom {
         causes.extend(super::custom_schema::problems(&custom.schema, value));
     }
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(of, name_of(value), &causes)) }
+}
+
+/// What is wrong with a pod's spec, or with that of a template.
+fn pods(of: &Type, value: &Value) -> Vec<Cause> {
+    let built_in = matches!(of.group.as_str(), "" | "apps" | "batch");
+    let Some(path) = validation::pod_spec_path(&of.kind).filter(|_| built_in) else { return Vec::new() };
+    let spec = value.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(&Value::Null);
+    let told =
+        |cause: validation::Cause| Cause { reason: cause.reason.as_str(), message: cause.message, field: cause.field };
+    validation::pod_spec(spec, path).into_iter().map(told).collect()
 }
 
 fn keys(value: &Value) -> Vec<Cause> {
@@ -139,7 +153,7 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
         let found = new.pointer(path).cloned().unwrap_or(Value::Null);
         Cause::invalid(path.trim_start_matches('/').replace('/', "."), &found, rule)
     };
-    let mut causes: Vec<Cause> = changed.map(|path| told(path)).collect();
+    let mut causes: Vec<Cause> = changed.map(told).collect();
     let sealed = matches!(of.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
     if sealed && (old.get("data") != new.get("data") || old.get("binaryData") != new.get("binaryData")) {
         causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));
@@ -169,18 +183,20 @@ impl Api {
     }
 
     /// Makes an object on the server's own behalf.
-    pub(crate) fn install(self: &Arc<Self>, namespace: &str, value: Value) -> Result<Arc<object::Object>, ApiError> {
+    pub(crate) fn install(
+        self: &Arc<Self>,
+        namespace: &str,
+        mut value: Value,
+    ) -> Result<Arc<object::Object>, ApiError> {
         let text = |name: &str| value[name].as_str().unwrap_or_default();
         let of = self.catalogue.of_kind(text("apiVersion"), text("kind")).filter(|of| of.stored());
         let Some(of) = of else {
             let message = format!("no matches for kind {:?} in version {:?}", text("kind"), text("apiVersion"));
             return Err(ApiError::bad_request(message));
         };
-        let writer = Writer {
-            manager: "devcluster".to_owned(),
-            subresource: String::new(),
-            api_version: of.api_version(),
-        };
+        schema::check(&of, &mut value, FieldValidation::Strict)?;
+        let writer =
+            Writer { manager: "devcluster".to_owned(), subresource: String::new(), api_version: of.api_version() };
         let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
         let namespace = match value["metadata"]["namespace"].as_str() {
             _ if !of.namespaced => "",
@@ -196,6 +212,7 @@ impl Api {
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let of = self.catalogue.of_kind(&text(&value, "apiVersion"), &text(&value, "kind"));
         let of = of.ok_or_else(ApiError::no_such_resource)?;
+        schema::check(&of, &mut value, FieldValidation::Strict)?;
         let namespace = if of.namespaced { namespace } else { "" };
         let key = object::key(namespace, &text(&value["metadata"], "name"));
         for subresource in ["", "status"] {

@@ -145,7 +145,10 @@ impl Answer {
     }
 
     /// Lines that are written as they come.
-    pub(crate) fn stream(content_type: &'static str, lines: impl Stream<Item = Result<Bytes, BrokenOff>> + Send + 'static) -> Self {
+    pub(crate) fn stream(
+        content_type: &'static str,
+        lines: impl Stream<Item = Result<Bytes, BrokenOff>> + Send + 'static,
+    ) -> Self {
         let body = StreamBody::new(lines.map(|line| line.map(Frame::data))).boxed_unsync();
         Self { status: 200, content_type, headers: Vec::new(), content: Content::Stream(body) }
     }

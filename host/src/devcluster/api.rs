@@ -133,7 +133,11 @@ impl Api {
         Ok(response)
     }
 
-    async fn handle(self: &Arc<Self>, shown: Option<Arc<Identity>>, request: Request<Incoming>) -> Result<Answer, ApiError> {
+    async fn handle(
+        self: &Arc<Self>,
+        shown: Option<Arc<Identity>>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, ApiError> {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
@@ -162,8 +166,7 @@ impl Api {
         } else {
             read_body(body).await?
         };
-        let call =
-            Call { who: &who, verb: info.verb, of, at, query: &query, headers: &head.headers, accept, body };
+        let call = Call { who: &who, verb: info.verb, of, at, query: &query, headers: &head.headers, accept, body };
         self.dispatch(call)
     }
 
@@ -176,7 +179,9 @@ impl Api {
             ("", "list") => self.list(&call),
             ("", "watch") => self.watch(&call),
             ("", "create") => self.create(&call),
-            ("" | "status" | "finalize" | "resize" | "ephemeralcontainers" | "approval", "update") => self.update(&call),
+            ("" | "status" | "finalize" | "resize" | "ephemeralcontainers" | "approval", "update") => {
+                self.update(&call)
+            }
             ("" | "status" | "resize" | "ephemeralcontainers" | "approval", "patch") => self.patch(&call),
             ("", "delete") => self.delete(&call),
             ("", "deletecollection") => self.delete_collection(&call),

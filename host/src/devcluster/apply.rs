@@ -24,7 +24,8 @@ pub(crate) struct Applied {
 impl Api {
     pub(crate) fn apply(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         if call.query.get("fieldManager").is_empty() {
-            let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+            let message =
+                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
             return Err(ApiError::new(422, "Invalid", message));
         }
         let mut config = body::yaml(&call.body, &call.of.kind)?;
@@ -32,7 +33,8 @@ impl Api {
         check_namespace(call.namespace(), &config)?;
         let named = config["metadata"]["name"].as_str().unwrap_or(&call.at.name);
         if named != call.at.name {
-            let message = format!("the name of the object ({named}) does not match the name on the URL ({})", call.at.name);
+            let message =
+                format!("the name of the object ({named}) does not match the name on the URL ({})", call.at.name);
             return Err(ApiError::bad_request(message));
         }
         if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
@@ -52,13 +54,20 @@ impl Api {
                 created => return Ok(body::with_warnings(show(201, call.accept, &call.of, &*created?), &warnings)),
             }
         }
-        let object = self.change_object(&origin, &call.of, &call.key(), |live| merged(place, live, &config, &applied, &writer))?;
+        let object =
+            self.change_object(&origin, &call.of, &call.key(), |live| merged(place, live, &config, &applied, &writer))?;
         Ok(body::with_warnings(show(200, call.accept, &call.of, &object), &warnings))
     }
 }
 
 /// The live object with the configuration merged in, and without what this manager applied before and no longer does.
-fn merged(place: Place<'_>, live: &Value, config: &Value, applied: &Applied, writer: &Writer) -> Result<Value, ApiError> {
+fn merged(
+    place: Place<'_>,
+    live: &Value,
+    config: &Value,
+    applied: &Applied,
+    writer: &Writer,
+) -> Result<Value, ApiError> {
     let mut new = merge(place, Some(live), config);
     let all = managed::entries(live);
     let is_mine = |entry: &&Entry| entry.apply && entry.writer == *writer;

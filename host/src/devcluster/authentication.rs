@@ -151,10 +151,11 @@ impl Api {
     }
 
     fn may_impersonate(&self, who: &Identity, plural: &str, name: &str) -> Result<(), ApiError> {
-        let (plural, namespace, name) = match name.strip_prefix("system:serviceaccount:").and_then(|s| s.split_once(':')) {
-            Some((namespace, account)) if plural == "users" => ("serviceaccounts", namespace, account),
-            _ => (plural, "", name),
-        };
+        let (plural, namespace, name) =
+            match name.strip_prefix("system:serviceaccount:").and_then(|s| s.split_once(':')) {
+                Some((namespace, account)) if plural == "users" => ("serviceaccounts", namespace, account),
+                _ => (plural, "", name),
+            };
         let at = ResourcePath {
             plural: plural.to_owned(),
             namespace: namespace.to_owned(),

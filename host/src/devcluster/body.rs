@@ -100,18 +100,21 @@ pub(crate) fn check_type(of: &Type, value: &Value) -> Result<(), ApiError> {
         );
         return Err(ApiError::bad_request(message));
     }
-    let (kind, version) = (value["kind"].as_str().unwrap_or_default(), value["apiVersion"].as_str().unwrap_or_default());
+    let (kind, version) =
+        (value["kind"].as_str().unwrap_or_default(), value["apiVersion"].as_str().unwrap_or_default());
     let expected = of.api_version();
     if (kind.is_empty() || kind == of.kind) && (version.is_empty() || version == expected) {
         return Ok(());
     }
     if of.custom.is_some() || version != expected {
-        let message = format!(
-            "the API version in the data ({version}) does not match the expected API version ({expected})"
-        );
+        let message =
+            format!("the API version in the data ({version}) does not match the expected API version ({expected})");
         return Err(ApiError::bad_request(message));
     }
-    let (package, internal) = (of.version.as_str(), if of.group.is_empty() { "core" } else { of.group.split('.').next().unwrap_or_default() });
+    let (package, internal) = (
+        of.version.as_str(),
+        if of.group.is_empty() { "core" } else { of.group.split('.').next().unwrap_or_default() },
+    );
     let message = format!(
         "{kind} in version {package:?} cannot be handled as a {}: converting ({package}.{kind}) to ({internal}.{}): \
          unknown conversion",

@@ -104,7 +104,8 @@ const EDITED: &[(&str, &[&str])] = &[
 ];
 
 fn rules(table: &[(&str, &[&str])], verbs: &[&str]) -> Vec<Value> {
-    let rule = |(group, resources): &(&str, &[&str])| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+    let rule =
+        |(group, resources): &(&str, &[&str])| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
     table.iter().map(rule).collect()
 }
 
@@ -124,8 +125,7 @@ fn role(name: &str, aggregate: Option<&str>, rules: Vec<Value>) -> Value {
         "rules": rules,
     });
     if let Some(label) = aggregate {
-        role["aggregationRule"] =
-            json!({"clusterRoleSelectors": [{"matchLabels": {format!("rbac.authorization.k8s.io/aggregate-to-{label}"): "true"}}]});
+        role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {format!("rbac.authorization.k8s.io/aggregate-to-{label}"): "true"}}]});
     }
     role
 }
@@ -163,7 +163,16 @@ pub(crate) fn roles() -> Vec<Value> {
         json!({"apiGroups": ["authentication.k8s.io"], "verbs": ["create"], "resources": ["selfsubjectreviews"]}),
     ];
     let discovery = urls(&[
-        "/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version",
+        "/api",
+        "/api/*",
+        "/apis",
+        "/apis/*",
+        "/healthz",
+        "/livez",
+        "/openapi",
+        "/openapi/*",
+        "/readyz",
+        "/version",
         "/version/",
     ]);
     let public = urls(&["/healthz", "/livez", "/readyz", "/version", "/version/"]);

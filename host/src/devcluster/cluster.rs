@@ -53,7 +53,7 @@ impl Default for DevClusterSettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             storage_bytes: 512 << 20,
             history: 10_000,
-            bookmarks: Duration::from_secs(60),
+            bookmarks: Duration::from_mins(1),
             pod_stop: Duration::from_secs(1),
             threads: 2,
         }
@@ -149,9 +149,8 @@ impl DevCluster {
         let listener = runtime
             .block_on_listen(settings.listen)
             .map_err(|source| DevClusterError::Listen { address: settings.listen, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| DevClusterError::Listen { address: settings.listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| DevClusterError::Listen { address: settings.listen, source })?;
         let admin_token = super::admission::new_secret().map_err(|_| DevClusterError::Randomness)?;
         let fixed = HashMap::from([(admin_token.clone(), Arc::new(Identity::admin()))]);
         let (stop, stopped) = watch::channel(false);
@@ -222,7 +221,12 @@ impl DevCluster {
     ///
     /// # Errors
     /// [`DevClusterError::Refused`] when there is no such service account.
-    pub fn token_for(&self, namespace: &str, service_account: &str, lifetime: Duration) -> Result<String, DevClusterError> {
+    pub fn token_for(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        lifetime: Duration,
+    ) -> Result<String, DevClusterError> {
         self.token(namespace, service_account, lifetime, None)
     }
 
@@ -445,7 +449,10 @@ fn furnish(api: &Arc<Api>) -> Result<(), DevClusterError> {
     let namespace = |name: &&str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let objects = bootstrap::NAMESPACES.iter().map(namespace).chain(bootstrap::roles());
     for value in objects {
-        let (kind, name) = (value["kind"].as_str().unwrap_or_default().to_owned(), value["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+        let (kind, name) = (
+            value["kind"].as_str().unwrap_or_default().to_owned(),
+            value["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+        );
         api.install("", value).map_err(|error| refused(&kind, &name, error))?;
     }
     Ok(())

@@ -167,9 +167,7 @@ pub(crate) fn accepted_status(definition: &Value, now: &str) -> Value {
     if text(names, "listKind").is_empty() {
         accepted["listKind"] = format!("{kind}List").into();
     }
-    let condition = |kind: &str, reason: &str, message: &str| {
-        json!({"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message})
-    };
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message});
     let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
     let stored: Vec<&str> = versions.filter(|one| one["storage"] == true).map(|one| text(one, "name")).collect();
     json!({

@@ -169,7 +169,11 @@ fn job_spec(spec: &mut Value) {
     or(spec, "backoffLimit", 6);
     or(spec, "completionMode", "NonIndexed");
     or(spec, "suspend", false);
-    or(spec, "podReplacementPolicy", if spec.get("podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" });
+    or(
+        spec,
+        "podReplacementPolicy",
+        if spec.get("podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" },
+    );
     template(spec);
 }
 
@@ -238,7 +242,8 @@ fn quality_of_service(spec: &Value) -> &'static str {
     let amount = |container: &Value, kind: &str, name: &str| container["resources"][kind].get(name).cloned();
     let named = ["cpu", "memory"];
     let any = containers.iter().any(|container| {
-        let asks = |name: &&str| amount(container, "requests", name).is_some() || amount(container, "limits", name).is_some();
+        let asks =
+            |name: &&str| amount(container, "requests", name).is_some() || amount(container, "limits", name).is_some();
         named.iter().any(asks)
     });
     let guaranteed = containers.iter().all(|container| {
@@ -298,7 +303,9 @@ fn container(value: &mut Value) {
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if value[probe].is_object() {
             let probe = &mut value[probe];
-            for (field, number) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+            for (field, number) in
+                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+            {
                 or(probe, field, number);
             }
             if probe["httpGet"].is_object() {

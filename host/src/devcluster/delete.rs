@@ -28,7 +28,12 @@ pub(crate) struct Options {
 
 impl Api {
     /// Deletes an object, or marks it where something still holds it.
-    pub(crate) fn delete_object(self: &Arc<Self>, of: &Arc<Type>, key: &str, options: &Options) -> Result<Written, ApiError> {
+    pub(crate) fn delete_object(
+        self: &Arc<Self>,
+        of: &Arc<Type>,
+        key: &str,
+        options: &Options,
+    ) -> Result<Written, ApiError> {
         let name = key.rsplit('/').next().unwrap_or(key);
         let is_namespace = of.group.is_empty() && of.kind == "Namespace";
         if is_namespace && super::bootstrap::NAMESPACES.contains(&name) && name != "kube-node-lease" {

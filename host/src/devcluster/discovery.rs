@@ -65,7 +65,7 @@ impl Discovery {
         }
         let (core, named): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.name.is_empty());
         let (api_aggregated, apis_aggregated) = (aggregated(&core), aggregated(&named));
-        Self { generation, api_aggregated, apis_aggregated, groups }
+        Self { generation, groups, api_aggregated, apis_aggregated }
     }
 
     fn group(&self, name: &str) -> Option<&Group> {
@@ -108,8 +108,7 @@ fn aggregated_group(group: &Group) -> Value {
 fn aggregated_type(of: &Type) -> Value {
     let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     // A real server leaves group and version out of built-in types, and names them for custom ones.
-    let (group, version) =
-        if of.custom.is_some() { (of.group.as_str(), of.version.as_str()) } else { ("", "") };
+    let (group, version) = if of.custom.is_some() { (of.group.as_str(), of.version.as_str()) } else { ("", "") };
     let part = |sub: &Subresource| {
         let (group, version) = match (sub.group.as_str(), sub.version.as_str()) {
             ("", "") => (group, version),
@@ -272,7 +271,8 @@ impl Api {
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
         });
-        Answer::json(200, body.to_string()).with(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"))
+        Answer::json(200, body.to_string())
+            .with(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"))
     }
 
     fn key_set(&self, headers: &HeaderMap) -> Result<Answer, ApiError> {
@@ -313,11 +313,7 @@ fn wants_aggregated(headers: &HeaderMap) -> bool {
 fn tagged((body, tag): &(Bytes, HeaderValue), headers: &HeaderMap) -> Answer {
     let known = headers.get(header::IF_NONE_MATCH) == Some(tag);
     let answer = if known { Answer::empty(304) } else { Answer::json(200, body.clone()) };
-    let answer = if known {
-        answer
-    } else {
-        answer.with(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED))
-    };
+    let answer = if known { answer } else { answer.with(header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED)) };
     answer
         .with(header::ETAG, tag.clone())
         .with(header::VARY, HeaderValue::from_static("Accept"))
@@ -372,7 +368,8 @@ fn openapi_types(discovery: &Discovery, group: &str, version: &str) -> Option<An
     let found = discovery.group(group)?;
     let (_, types) = found.versions.iter().find(|(name, _)| name == version)?;
     let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
-    let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
+    let parameter =
+        |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
     let parameters: Vec<Value> =
         ["dryRun", "fieldManager", "fieldValidation", "force"].iter().map(|name| parameter(name)).collect();
     let mut paths = Map::new();

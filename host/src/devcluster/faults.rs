@@ -99,11 +99,8 @@ impl Fault {
             }
             Self::Internal => Some(ApiError::internal("a fault was asked for")),
             Self::Unavailable(seconds) => {
-                let mut error = ApiError::new(
-                    503,
-                    "ServiceUnavailable",
-                    "the server is currently unable to handle the request",
-                );
+                let mut error =
+                    ApiError::new(503, "ServiceUnavailable", "the server is currently unable to handle the request");
                 error.retry_after = *seconds;
                 if let Some(seconds) = seconds {
                     error = error.with_details(json!({"retryAfterSeconds": seconds}));

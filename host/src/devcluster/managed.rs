@@ -51,7 +51,10 @@ impl Fields {
     pub(crate) fn parse(value: &Value) -> Self {
         let Some(map) = value.as_object().filter(|map| !map.is_empty()) else { return Self::leaf() };
         let below = map.iter().filter(|(name, _)| *name != ".");
-        Self { own: map.contains_key("."), below: below.map(|(name, value)| (name.clone(), Self::parse(value))).collect() }
+        Self {
+            own: map.contains_key("."),
+            below: below.map(|(name, value)| (name.clone(), Self::parse(value))).collect(),
+        }
     }
 
     /// Writes `fieldsV1`.
@@ -281,8 +284,14 @@ pub(crate) struct Entry {
 impl Entry {
     fn parse(value: &Value) -> Self {
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        let writer = Writer { manager: text("manager"), subresource: text("subresource"), api_version: text("apiVersion") };
-        Self { writer, apply: value["operation"] == "Apply", time: text("time"), fields: Fields::parse(&value["fieldsV1"]) }
+        let writer =
+            Writer { manager: text("manager"), subresource: text("subresource"), api_version: text("apiVersion") };
+        Self {
+            writer,
+            apply: value["operation"] == "Apply",
+            time: text("time"),
+            fields: Fields::parse(&value["fieldsV1"]),
+        }
     }
 
     fn json(&self) -> Value {
@@ -416,7 +425,8 @@ mod tests {
 
     #[test]
     fn a_creation_is_noted_as_a_real_server_notes_it() {
-        let mut value = json!({"kind": "ConfigMap", "metadata": {"name": "rec-a", "labels": {"set": "rec"}}, "data": {"a": "1"}});
+        let mut value =
+            json!({"kind": "ConfigMap", "metadata": {"name": "rec-a", "labels": {"set": "rec"}}, "data": {"a": "1"}});
         track(&writer("recorder"), &of("ConfigMap"), None, &mut value);
         let expected = json!({"f:data": {".": {}, "f:a": {}}, "f:metadata": {"f:labels": {".": {}, "f:set": {}}}});
         assert_eq!(fields_of(&value, "recorder"), expected);

@@ -25,7 +25,9 @@ mod delete;
 mod discovery;
 mod faults;
 mod identity;
+pub mod kubelet;
 mod managed;
+pub mod manifest;
 mod names;
 mod object;
 mod paging;
@@ -48,6 +50,7 @@ mod subresources;
 mod table;
 mod token;
 mod types;
+pub mod validation;
 mod watch;
 mod write;
 

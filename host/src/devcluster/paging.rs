@@ -86,7 +86,10 @@ mod tests {
         assert_eq!(token("demo/", "demo/cm-10", 662), recorded);
         let read = resume("demo/", recorded).unwrap();
         assert_eq!(read, Resume { revision: Some(662), after: "demo/cm-10".into() });
-        assert_eq!(inconsistent("demo/", "demo/cm-10"), "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6LTEsInN0YXJ0IjoiY20tMTBcdTAwMDAifQ");
+        assert_eq!(
+            inconsistent("demo/", "demo/cm-10"),
+            "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6LTEsInN0YXJ0IjoiY20tMTBcdTAwMDAifQ"
+        );
     }
 
     #[test]

@@ -19,12 +19,15 @@ const APPLY: &str = "application/apply-patch+yaml";
 /// The operations that one JSON patch may have, as a real server limits them.
 const OPERATIONS: usize = 10_000;
 
+/// What a patch makes of the object as it is stored.
+type Change<'a> = Box<dyn FnOnce(&Value) -> Result<Value, ApiError> + 'a>;
+
 impl Api {
     pub(crate) fn patch(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let origin = Origin::of(call);
         let validation = FieldValidation::of(call.query);
         let of = &call.of;
-        let change: Box<dyn FnOnce(&Value) -> Result<Value, ApiError>> = match media_type(call.headers).as_str() {
+        let change: Change<'_> = match media_type(call.headers).as_str() {
             APPLY => return self.apply(call),
             JSON_PATCH => {
                 let patch = operations(&call.body)?;

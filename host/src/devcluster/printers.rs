@@ -102,8 +102,7 @@ const REPLICA_SET: &[Heading] = &[
     IMAGES,
     wide("Selector", "Selector is a label query over pods that should match the replica count."),
 ];
-const STATEFUL_SET: &[Heading] =
-    &[shown("Ready", "string", "Number of the pod with ready state"), CONTAINERS, IMAGES];
+const STATEFUL_SET: &[Heading] = &[shown("Ready", "string", "Number of the pod with ready state"), CONTAINERS, IMAGES];
 const JOB: &[Heading] = &[
     shown("Status", "string", "Status of the job."),
     shown("Completions", "string", "Number of the pod that reached completion."),
@@ -125,7 +124,11 @@ const CRON_JOB: &[Heading] = &[
 const SERVICE: &[Heading] = &[
     shown("Type", "string", "type determines how the Service is exposed."),
     shown("Cluster-IP", "string", "clusterIP is the IP address of the service."),
-    shown("External-IP", "string", "externalIPs is a list of IP addresses for which nodes in the cluster accept traffic."),
+    shown(
+        "External-IP",
+        "string",
+        "externalIPs is a list of IP addresses for which nodes in the cluster accept traffic.",
+    ),
     shown("Port(s)", "string", "The list of ports that are exposed by this service."),
     wide("Selector", "Route service traffic to pods with label keys and values matching this selector."),
 ];
@@ -135,21 +138,28 @@ const NODE: &[Heading] = &[
     shown("Roles", "string", "The roles of the node"),
     shown("Version", "string", "Kubelet Version reported by the node."),
 ];
-const SERVICE_ACCOUNT: &[Heading] = &[shown("Secrets", "string", "Secrets is a list of the secrets in the same namespace.")];
+const SERVICE_ACCOUNT: &[Heading] =
+    &[shown("Secrets", "string", "Secrets is a list of the secrets in the same namespace.")];
 const BINDING: &[Heading] = &[
-    shown("Role", "string", "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace."),
+    shown(
+        "Role",
+        "string",
+        "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace.",
+    ),
     wide("Users", "Users in the roleBinding"),
     wide("Groups", "Groups in the roleBinding"),
     wide("ServiceAccounts", "ServiceAccounts in the roleBinding"),
 ];
-const CREATED: &[Heading] = &[shown("Created At", "date", "CreationTimestamp is a timestamp representing the server time.")];
+const CREATED: &[Heading] =
+    &[shown("Created At", "date", "CreationTimestamp is a timestamp representing the server time.")];
 const EVENT: &[Heading] = &[
     shown("Type", "string", "Type of this event (Normal, Warning)."),
     shown("Reason", "string", "This should be a short, machine understandable string."),
     shown("Object", "string", "The object that this event is about."),
     shown("Message", "string", "A human-readable description of the status of this operation."),
 ];
-const LEASE: &[Heading] = &[shown("Holder", "string", "holderIdentity contains the identity of the holder of a current lease.")];
+const LEASE: &[Heading] =
+    &[shown("Holder", "string", "holderIdentity contains the identity of the holder of a current lease.")];
 
 /// The headings between the name and the age, and those that only `-o wide` shows.
 pub(crate) fn columns(of: &Type) -> &'static [Heading] {
@@ -192,20 +202,28 @@ pub(crate) fn cells(of: &Type, value: &Value) -> Vec<Value> {
         ("", "Node") => vec!["Ready".into(), "<none>".into(), at("/status/nodeInfo/kubeletVersion")],
         ("", "ServiceAccount") => vec![count(value, "/secrets").into()],
         ("", "Event") => {
-            let object = format!("{}/{}", text(value, "/involvedObject/kind").to_lowercase(), text(value, "/involvedObject/name"));
+            let object = format!(
+                "{}/{}",
+                text(value, "/involvedObject/kind").to_lowercase(),
+                text(value, "/involvedObject/name")
+            );
             vec![at("/type"), at("/reason"), object.into(), at("/message")]
         }
         ("apps", "Deployment") => {
             let ready = format!("{}/{}", number("/status/readyReplicas"), number("/spec/replicas"));
-            let mut cells =
-                vec![ready.into(), number("/status/updatedReplicas").into(), number("/status/availableReplicas").into()];
+            let mut cells = vec![
+                ready.into(),
+                number("/status/updatedReplicas").into(),
+                number("/status/availableReplicas").into(),
+            ];
             cells.extend(template(value));
             cells.push(selector(value.pointer("/spec/selector")));
             cells
         }
         ("apps", "ReplicaSet") => {
-            let mut cells: Vec<Value> =
-                ["/spec/replicas", "/status/replicas", "/status/readyReplicas"].map(|path| number(path).into()).to_vec();
+            let mut cells: Vec<Value> = ["/spec/replicas", "/status/replicas", "/status/readyReplicas"]
+                .map(|path| number(path).into())
+                .to_vec();
             cells.extend(template(value));
             cells.push(selector(value.pointer("/spec/selector")));
             cells
@@ -322,9 +340,8 @@ fn service(value: &Value) -> Vec<Value> {
 }
 
 fn job(value: &Value) -> Vec<Value> {
-    let holds = |kind: &str| {
-        list(value, "/status/conditions").iter().any(|one| one["type"] == kind && one["status"] == "True")
-    };
+    let holds =
+        |kind: &str| list(value, "/status/conditions").iter().any(|one| one["type"] == kind && one["status"] == "True");
     let status = if holds("Complete") {
         "Complete"
     } else if holds("Failed") {

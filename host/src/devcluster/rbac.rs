@@ -134,11 +134,7 @@ impl<'a> Act<'a> {
 impl ResourcePath {
     /// `PLURAL/SUBRESOURCE`, or the plural alone, as rules name it.
     pub(crate) fn with_subresource(&self) -> String {
-        if self.subresource.is_empty() {
-            self.plural.clone()
-        } else {
-            format!("{}/{}", self.plural, self.subresource)
-        }
+        if self.subresource.is_empty() { self.plural.clone() } else { format!("{}/{}", self.plural, self.subresource) }
     }
 }
 
@@ -162,7 +158,9 @@ impl Rule {
     fn covers_resource(&self, at: &ResourcePath) -> bool {
         let whole = at.with_subresource();
         self.resources.iter().any(|one| {
-            one == "*" || *one == whole || (!at.subresource.is_empty() && one.strip_prefix("*/") == Some(&at.subresource))
+            one == "*"
+                || *one == whole
+                || (!at.subresource.is_empty() && one.strip_prefix("*/") == Some(&at.subresource))
         })
     }
 

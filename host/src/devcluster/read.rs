@@ -20,7 +20,8 @@ pub(crate) fn revision(text: &str) -> Result<Option<u64>, ApiError> {
         return Ok(None);
     }
     let unfit = || {
-        let message = format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+        let message =
+            format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
         ApiError::bad_request(message)
     };
     text.parse().map(Some).map_err(|_| unfit())
@@ -30,8 +31,8 @@ pub(crate) fn revision(text: &str) -> Result<Option<u64>, ApiError> {
 pub(crate) fn too_large(wanted: u64, current: u64) -> ApiError {
     let message = format!("Too large resource version: {wanted}, current: {current}");
     let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
-    let mut error = ApiError::new(504, "Timeout", message)
-        .with_details(json!({"causes": [cause], "retryAfterSeconds": 1}));
+    let mut error =
+        ApiError::new(504, "Timeout", message).with_details(json!({"causes": [cause], "retryAfterSeconds": 1}));
     error.retry_after = Some(1);
     error
 }
@@ -72,10 +73,11 @@ impl Api {
         };
         let part = Part { prefix: &prefix, after: resume.as_ref().map(|resume| resume.after.as_str()), at, limit };
         let table = self.store.table(&call.of);
-        let listing = self.store.list(&table, &part, |object| selection.matches(object)).map_err(|_| match &resume {
-            Some(resume) => paging::expired(&prefix, &resume.after),
-            None => ApiError::expired("The resourceVersion for the provided list is too old."),
-        })?;
+        let listing =
+            self.store.list(&table, &part, |object| selection.matches(object)).map_err(|_| match &resume {
+                Some(resume) => paging::expired(&prefix, &resume.after),
+                None => ApiError::expired("The resourceVersion for the provided list is too old."),
+            })?;
         let mut metadata = json!({"resourceVersion": listing.revision.to_string()});
         if let Some(last) = &listing.more_after {
             metadata["continue"] = paging::token(&prefix, last, listing.revision).into();
@@ -181,7 +183,8 @@ fn head(kind: &str, api_version: &str, metadata: &Value, field: &str) -> Vec<u8>
 }
 
 fn list_tree(accept: Accept, of: &Type, listing: &Listing, metadata: &Value) -> Value {
-    let each = |show: &dyn Fn(&Object) -> Value| -> Vec<Value> { listing.items.iter().map(|item| show(item)).collect() };
+    let each =
+        |show: &dyn Fn(&Object) -> Value| -> Vec<Value> { listing.items.iter().map(|item| show(item)).collect() };
     match accept.shape {
         Shape::Object => {
             let plain = |object: &Object| {

@@ -67,13 +67,13 @@ impl RequestInfo {
         let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let resource = resource_of(&segments);
-        let legacy = segments.iter().skip(if segments.first() == Some(&"apis") { 3 } else { 2 }).next();
+        let legacy = segments.get(if segments.first() == Some(&"apis") { 3 } else { 2 });
         let legacy_watch = legacy == Some(&"watch");
         let verb = match &resource {
             Some(resource) => resource_verb(method, resource, query, legacy_watch),
             None => plain_verb(method),
         };
-        Self { verb, resource, path }
+        Self { verb, path, resource }
     }
 }
 

@@ -77,11 +77,7 @@ impl Type {
 
     /// `PLURAL.GROUP`, or the plural alone in the core group: the name that errors use.
     pub(crate) fn qualified(&self) -> String {
-        if self.group.is_empty() {
-            self.plural.clone()
-        } else {
-            format!("{}.{}", self.plural, self.group)
-        }
+        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
 
     /// The details of an error about the object `name`, or about the type where the name is empty.

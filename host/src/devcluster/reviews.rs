@@ -140,11 +140,17 @@ impl Api {
         let account = account.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?;
         let asked = value["spec"]["expirationSeconds"].as_u64().unwrap_or(USUAL);
         check_life(asked)?;
-        let audiences: Vec<String> =
-            value["spec"]["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        let audiences: Vec<String> = value["spec"]["audiences"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
         let audiences = if audiences.is_empty() { vec![AUDIENCE.to_owned()] } else { audiences };
         let bound = self.bound_object(call, &value["spec"]["boundObjectRef"])?;
-        let node = bound.iter().find(|(kind, _)| kind == "Pod").and_then(|(_, pod)| self.node_of(call.namespace(), pod));
+        let node =
+            bound.iter().find(|(kind, _)| kind == "Pod").and_then(|(_, pod)| self.node_of(call.namespace(), pod));
         let order = Order { audiences: audiences.clone(), lifetime: Duration::from_secs(asked), bound, node };
         let (token, until) = self.authentication.issue(&account, order)?;
         value["kind"] = "TokenRequest".into();
@@ -185,7 +191,9 @@ impl Api {
         let found = self.store.table(&of).get(&object::key(namespace, name));
         let found: Arc<Object> = found.ok_or_else(|| ApiError::not_found(&of, name))?;
         if !uid.is_empty() && *found.uid != *uid {
-            let why = format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated");
+            let why = format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            );
             return Err(ApiError::conflict(&of, name, &why));
         }
         Ok(Some((kind.to_owned(), Reference { name: name.to_owned(), uid: found.uid.to_string() })))

@@ -32,7 +32,9 @@ pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -
     }
     let told: Vec<String> = walk.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     match validation {
-        FieldValidation::Strict if !told.is_empty() => Err(refused(&format!("strict decoding error: {}", told.join(", ")))),
+        FieldValidation::Strict if !told.is_empty() => {
+            Err(refused(&format!("strict decoding error: {}", told.join(", "))))
+        }
         FieldValidation::Ignore => Ok(Vec::new()),
         _ => Ok(told),
     }
@@ -53,7 +55,8 @@ impl Walk<'_> {
 
     fn whole(&mut self, of: &Struct, value: &mut Value) -> Result<(), String> {
         let Some(map) = value.as_object_mut() else { return Ok(()) };
-        let own: Vec<(String, Value)> = ["kind", "apiVersion"].iter().filter_map(|name| map.remove_entry(*name)).collect();
+        let own: Vec<(String, Value)> =
+            ["kind", "apiVersion"].iter().filter_map(|name| map.remove_entry(*name)).collect();
         self.object(of, value, "")?;
         if let Some(map) = value.as_object_mut() {
             map.extend(own);
@@ -137,9 +140,11 @@ impl Walk<'_> {
             Value::Array(_) => "array",
             Value::Object(_) => "object",
         };
-        let field: String = path.split('[').enumerate().map(|(at, part)| {
-            if at == 0 { part } else { part.split_once(']').map_or("", |(_, rest)| rest) }
-        }).collect();
+        let field: String = path
+            .split('[')
+            .enumerate()
+            .map(|(at, part)| if at == 0 { part } else { part.split_once(']').map_or("", |(_, rest)| rest) })
+            .collect();
         format!("json: cannot unmarshal {found} into Go struct field {}.{field} of type {wanted}", self.kind)
     }
 }

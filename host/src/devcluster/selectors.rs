@@ -172,7 +172,8 @@ impl<'a> Parser<'a> {
 
     fn number(&mut self) -> Result<i64, String> {
         let text = self.exact()?;
-        let unfit = || format!("values[0]: Invalid value: {text:?}: for 'Gt', 'Lt' operators, the value must be an integer");
+        let unfit =
+            || format!("values[0]: Invalid value: {text:?}: for 'Gt', 'Lt' operators, the value must be an integer");
         text.parse().map_err(|_| unfit())
     }
 

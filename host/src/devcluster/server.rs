@@ -69,10 +69,7 @@ async fn connection(api: Arc<Api>, stream: TcpStream, peer: SocketAddr) {
             .serve_connection(io, service)
             .await
     } else {
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .serve_connection(io, service)
-            .await
+        hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).await
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended early");

@@ -19,7 +19,8 @@ pub(crate) fn admit(api: &Api, pod: &mut Value) -> Result<(), ApiError> {
     let given = ["serviceAccountName", "serviceAccount"].iter().find_map(|name| pod["spec"][*name].as_str());
     let name = given.filter(|name| !name.is_empty()).unwrap_or("default").to_owned();
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-    let (Some(accounts), Some(pods)) = (api.catalogue.find("", "v1", "serviceaccounts"), api.catalogue.find("", "v1", "pods"))
+    let (Some(accounts), Some(pods)) =
+        (api.catalogue.find("", "v1", "serviceaccounts"), api.catalogue.find("", "v1", "pods"))
     else {
         return Ok(());
     };

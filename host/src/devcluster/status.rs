@@ -44,34 +44,18 @@ pub(crate) struct Cause {
 impl Cause {
     /// A value that breaks a rule.
     pub(crate) fn invalid(field: impl Into<String>, value: &Value, rule: &str) -> Self {
-        Self {
-            reason: "FieldValueInvalid",
-            message: format!("Invalid value: {value}: {rule}"),
-            field: field.into(),
-        }
+        Self { reason: "FieldValueInvalid", message: format!("Invalid value: {value}: {rule}"), field: field.into() }
     }
 
     /// A field that has to be there.
     pub(crate) fn required(field: impl Into<String>, rule: &str) -> Self {
-        let message = if rule.is_empty() {
-            "Required value".to_owned()
-        } else {
-            format!("Required value: {rule}")
-        };
-        Self {
-            reason: "FieldValueRequired",
-            message,
-            field: field.into(),
-        }
+        let message = if rule.is_empty() { "Required value".to_owned() } else { format!("Required value: {rule}") };
+        Self { reason: "FieldValueRequired", message, field: field.into() }
     }
 
     /// A value that must not be there.
     pub(crate) fn forbidden(field: impl Into<String>, rule: &str) -> Self {
-        Self {
-            reason: "FieldValueForbidden",
-            message: format!("Forbidden: {rule}"),
-            field: field.into(),
-        }
+        Self { reason: "FieldValueForbidden", message: format!("Forbidden: {rule}"), field: field.into() }
     }
 
     fn json(&self) -> Value {

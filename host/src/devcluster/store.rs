@@ -340,7 +340,7 @@ impl Table {
     /// The keys of the objects that the object of this identity owns.
     pub(crate) fn owned_by(&self, uid: &str) -> Vec<String> {
         let rows = read(&self.rows);
-        rows.owned.get(uid).into_iter().flatten().map(|key| key.to_string()).collect()
+        rows.owned.get(uid).into_iter().flatten().map(std::string::ToString::to_string).collect()
     }
 
     /// Tells of changes as they come.

@@ -61,7 +61,9 @@ fn object(
     }
     for (name, order) in patch.iter().filter_map(|(name, order)| Some((name.strip_prefix(ORDER)?, order))) {
         let key = place.field(name).patch_key();
-        if let (Some(list), Some(order), Some(key)) = (new.get_mut(name).and_then(Value::as_array_mut), order.as_array(), key) {
+        if let (Some(list), Some(order), Some(key)) =
+            (new.get_mut(name).and_then(Value::as_array_mut), order.as_array(), key)
+        {
             put_in_order(list, order, key);
         }
     }
@@ -126,7 +128,8 @@ mod tests {
     #[test]
     fn lists_are_merged_by_the_keys_of_their_types() {
         let old = json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}], "tolerations": [{"key": "x"}]}});
-        let patch = json!({"spec": {"containers": [{"name": "a", "tty": true}, {"name": "c"}], "tolerations": [{"key": "y"}]}});
+        let patch =
+            json!({"spec": {"containers": [{"name": "a", "tty": true}, {"name": "c"}], "tolerations": [{"key": "y"}]}});
         let expected = json!({"spec": {
             "containers": [{"name": "a", "image": "1", "tty": true}, {"name": "b"}, {"name": "c"}],
             "tolerations": [{"key": "y"}],
@@ -136,13 +139,15 @@ mod tests {
 
     #[test]
     fn directives_delete_replace_and_order() {
-        let old = json!({"metadata": {"finalizers": ["x", "y"]}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+        let old =
+            json!({"metadata": {"finalizers": ["x", "y"]}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
         let patch = json!({
             "metadata": {"$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]},
             "spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}],
                      "containers": [{"name": "b", "$patch": "delete"}, {"name": "c"}]},
         });
-        let expected = json!({"metadata": {"finalizers": ["y", "z"]}, "spec": {"containers": [{"name": "c"}, {"name": "a"}]}});
+        let expected =
+            json!({"metadata": {"finalizers": ["y", "z"]}, "spec": {"containers": [{"name": "c"}, {"name": "a"}]}});
         assert_eq!(patched(&old, &patch), expected);
         let replaced = patched(&old, &json!({"spec": {"$patch": "replace", "nodeName": "n"}}));
         assert_eq!(replaced["spec"], json!({"nodeName": "n"}));

@@ -37,9 +37,7 @@ impl Api {
                 let list = json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": []});
                 Ok(Answer::tree(200, call.accept, &list))
             }
-            ("Pod", "exec" | "attach" | "portforward", _) => {
-                Err(ApiError::bad_request("Upgrade request required"))
-            }
+            ("Pod", "exec" | "attach" | "portforward", _) => Err(ApiError::bad_request("Upgrade request required")),
             (_, "", "get") => Err(ApiError::not_found(&call.of, &call.at.name)),
             _ => Err(ApiError::method_not_allowed()),
         }
@@ -88,14 +86,22 @@ impl Api {
 
     fn evict(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let value = body::tree(call, "Eviction")?;
-        let options = Options { grace_seconds: value["deleteOptions"]["gracePeriodSeconds"].as_i64(), dry_run: call.dry_run(), ..Options::default() };
+        let options = Options {
+            grace_seconds: value["deleteOptions"]["gracePeriodSeconds"].as_i64(),
+            dry_run: call.dry_run(),
+            ..Options::default()
+        };
         self.delete_object(&call.of, &call.key(), &options)?;
         Ok(Answer::json(201, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}"#))
     }
 
     /// Binds a pod to a node, as a scheduler does.
     pub(crate) fn bind(self: &Arc<Self>, call: &Call<'_>, binding: &Value) -> Result<Answer, ApiError> {
-        let named = if call.at.name.is_empty() { binding["metadata"]["name"].as_str().unwrap_or_default() } else { &call.at.name };
+        let named = if call.at.name.is_empty() {
+            binding["metadata"]["name"].as_str().unwrap_or_default()
+        } else {
+            &call.at.name
+        };
         let pods = self.catalogue.find("", "v1", "pods").ok_or_else(ApiError::no_such_resource)?;
         let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
         let key = object::key(&call.at.namespace, named);
@@ -156,7 +162,8 @@ fn log_lines(text: &str, call: &Call<'_>) -> String {
     let shown = lines.get(lines.len().saturating_sub(tail)..).unwrap_or_default();
     let mut out: String = shown.iter().flat_map(|line| [*line, "\n"]).collect();
     if let Some(limit) = call.query.number("limitBytes").and_then(|limit| usize::try_from(limit).ok()) {
-        let end = out.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= limit).last().unwrap_or(0);
+        let end =
+            out.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= limit).last().unwrap_or(0);
         out.truncate(end);
     }
     out
@@ -167,7 +174,8 @@ fn patched(current: &Value, patch: &Value) -> Result<Value, ApiError> {
     if patch.is_array() {
         let operations: json_patch::Patch = serde_json::from_value(patch.clone())
             .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-        json_patch::patch(&mut wanted, &operations).map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
+        json_patch::patch(&mut wanted, &operations)
+            .map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
     } else {
         json_patch::merge(&mut wanted, patch);
     }

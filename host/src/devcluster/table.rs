@@ -54,20 +54,17 @@ pub(crate) fn row(of: &Type, object: &Object) -> Value {
     let value = object.value();
     let age = age(value.pointer("/metadata/creationTimestamp"));
     let mut cells = vec![Value::from(&*object.name)];
-    match &of.custom {
-        Some(custom) => {
-            cells.extend(custom.columns.iter().map(|column| custom_cell(column, &value)));
-            cells.extend(custom.columns.is_empty().then_some(age));
-        }
-        None => {
-            let headings = printers::columns(of);
-            let mut rest = printers::cells(of, &value);
-            let shown = headings.iter().filter(|heading| heading.priority == 0).count().min(rest.len());
-            let wide = rest.split_off(shown);
-            cells.extend(rest);
-            cells.extend(printers::has_age(of).then_some(age));
-            cells.extend(wide);
-        }
+    if let Some(custom) = &of.custom {
+        cells.extend(custom.columns.iter().map(|column| custom_cell(column, &value)));
+        cells.extend(custom.columns.is_empty().then_some(age));
+    } else {
+        let headings = printers::columns(of);
+        let mut rest = printers::cells(of, &value);
+        let shown = headings.iter().filter(|heading| heading.priority == 0).count().min(rest.len());
+        let wide = rest.split_off(shown);
+        cells.extend(rest);
+        cells.extend(printers::has_age(of).then_some(age));
+        cells.extend(wide);
     }
     json!({"cells": cells, "object": super::read::partial(object)})
 }
@@ -156,8 +153,18 @@ mod tests {
     #[test]
     fn ages_are_written_as_kubectl_writes_them() {
         let cases = [
-            (-5, "<invalid>"), (0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (780, "13m"), (7199, "119m"),
-            (10_800, "3h"), (10_860, "3h1m"), (90_000, "25h"), (180_000, "2d2h"), (864_000, "10d"),
+            (-5, "<invalid>"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (780, "13m"),
+            (7199, "119m"),
+            (10_800, "3h"),
+            (10_860, "3h1m"),
+            (90_000, "25h"),
+            (180_000, "2d2h"),
+            (864_000, "10d"),
         ];
         for (seconds, expected) in cases {
             assert_eq!(duration(seconds), expected);
@@ -167,11 +174,8 @@ mod tests {
     #[test]
     fn the_json_paths_of_definitions_are_followed() {
         let value = json!({"a": {"b": [{"type": "Ready", "status": "True"}, {"c": 1}]}});
-        let cases = [
-            (".a.b[1].c", Some(json!(1))),
-            (".a.b[?(@.type==\"Ready\")].status", Some(json!("True"))),
-            (".a.x", None),
-        ];
+        let cases =
+            [(".a.b[1].c", Some(json!(1))), (".a.b[?(@.type==\"Ready\")].status", Some(json!("True"))), (".a.x", None)];
         for (path, expected) in cases {
             assert_eq!(json_path(&value, path).cloned(), expected, "{path}");
         }

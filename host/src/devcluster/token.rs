@@ -158,8 +158,7 @@ mod tests {
 
     fn claims() -> Claims {
         let account = Reference { name: "ext".into(), uid: "1".into() };
-        let bound =
-            Bound { namespace: "demo".into(), node: None, pod: None, secret: None, serviceaccount: account };
+        let bound = Bound { namespace: "demo".into(), node: None, pod: None, secret: None, serviceaccount: account };
         Claims {
             aud: vec![AUDIENCE.into()],
             exp: 10,

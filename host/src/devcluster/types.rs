@@ -24,8 +24,15 @@ pub(crate) enum Shape {
     /// A letter of the table.
     Scalar(char),
     Struct(&'static str),
-    List { item: Box<Shape>, merged: Merged, patch_key: Option<&'static str> },
-    Map { item: Box<Shape>, atomic: bool },
+    List {
+        item: Box<Shape>,
+        merged: Merged,
+        patch_key: Option<&'static str>,
+    },
+    Map {
+        item: Box<Shape>,
+        atomic: bool,
+    },
 }
 
 /// How the items of a list find each other.
@@ -177,7 +184,9 @@ impl<'a> Place<'a> {
     /// How `value`, which is here, is merged.
     pub(crate) fn merging(self, value: &Value) -> Merging {
         match (self, value) {
-            (Self::Known(Shape::Struct(name)), Value::Object(_)) if named(name).is_some_and(|of| of.atomic) => Merging::Whole,
+            (Self::Known(Shape::Struct(name)), Value::Object(_)) if named(name).is_some_and(|of| of.atomic) => {
+                Merging::Whole
+            }
             (Self::Known(Shape::Map { atomic: true, .. } | Shape::Scalar('j')), Value::Object(_)) => Merging::Whole,
             (Self::Custom(schema), Value::Object(_)) if schema["x-kubernetes-map-type"] == "atomic" => Merging::Whole,
             (_, Value::Object(_)) => Merging::Fields,
@@ -202,7 +211,9 @@ impl<'a> Place<'a> {
     pub(crate) fn always_there(self, name: &str) -> bool {
         let structs = ["metadata", "spec", "status", "strategy", "updateStrategy", "template", "jobTemplate"];
         match self {
-            Self::CustomRoot(_) | Self::Custom(_) | Self::Open => name == "metadata" && matches!(self, Self::CustomRoot(_)),
+            Self::CustomRoot(_) | Self::Custom(_) | Self::Open => {
+                name == "metadata" && matches!(self, Self::CustomRoot(_))
+            }
             Self::Root(_) | Self::Known(_) => structs.contains(&name),
         }
     }

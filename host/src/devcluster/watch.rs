@@ -31,7 +31,7 @@ const BATCH: usize = 256;
 const CHUNK: usize = 64 * 1024;
 
 /// How long a watch lives whose client names no time: the middle of a real server's half an hour to an hour.
-const LIFE: Duration = Duration::from_secs(2700);
+const LIFE: Duration = Duration::from_mins(45);
 
 /// A bookmark comes this long before the end of a watch that asks for them.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
@@ -50,6 +50,8 @@ struct Watcher {
     prefix: String,
     selection: Selection,
     shape: Shape,
+    /// The revision at which the stream began; a bookmark that is no newer tells nothing.
+    began: u64,
     /// The newest revision that the client knows of.
     seen: u64,
     ready: VecDeque<Bytes>,
@@ -82,6 +84,7 @@ impl Api {
             prefix: if call.namespace().is_empty() { String::new() } else { format!("{}/", call.namespace()) },
             selection,
             shape: call.accept.shape,
+            began: start,
             seen: start,
             ready: VecDeque::new(),
             changed: table.subscribe(),
@@ -116,11 +119,17 @@ fn initial_events(call: &Call<'_>, start: u64) -> Result<bool, ApiError> {
     if !query.has("sendInitialEvents") {
         return match rule {
             "" => Ok(start == 0),
-            _ => forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
+            _ => forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
         };
     }
     if rule != "NotOlderThan" {
-        return forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        return forbidden(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
     }
     Ok(query.flag("sendInitialEvents"))
 }
@@ -232,7 +241,7 @@ impl Watcher {
         let Ok(listing) = self.api.store.list(&self.table, &part, |object| self.selection.matches(object)) else {
             return;
         };
-        self.seen = listing.revision;
+        (self.began, self.seen) = (listing.revision, listing.revision);
         for object in &listing.items {
             let frame = self.frame(Told::Added, object);
             self.ready.push_back(frame);
@@ -246,6 +255,9 @@ impl Watcher {
         // Nothing between `seen` and the newest change of this type is left to be told; other types' numbers do no harm.
         if !initial_end && self.table.newest() <= self.seen {
             self.seen = self.seen.max(self.settled());
+        }
+        if !initial_end && self.seen <= self.began {
+            return;
         }
         let mut metadata = json!({"resourceVersion": self.seen.to_string()});
         if initial_end {

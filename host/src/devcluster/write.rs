@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::admission::{self, new_uid, now};
 use super::answer::Answer;
-use super::apply::{self, Applied};
 use super::api::{Api, Call};
+use super::apply::{self, Applied};
 use super::body::{self, FieldValidation};
 use super::managed::{self, Writer};
 use super::object::{self, Object};
@@ -64,7 +64,8 @@ impl Api {
         let (value, warnings) = body::object(call, FieldValidation::of(call.query))?;
         let named = value["metadata"]["name"].as_str().unwrap_or_default();
         if named != call.at.name {
-            let message = format!("the name of the object ({named}) does not match the name on the URL ({})", call.at.name);
+            let message =
+                format!("the name of the object ({named}) does not match the name on the URL ({})", call.at.name);
             return Err(ApiError::bad_request(message));
         }
         check_namespace(call.namespace(), &value)?;
@@ -77,7 +78,13 @@ impl Api {
         let written = self.delete_object(&call.of, &call.key(), &options)?;
         let shows_object = matches!(
             call.of.kind.as_str(),
-            "Pod" | "Service" | "ServiceAccount" | "PersistentVolume" | "PersistentVolumeClaim" | "PodTemplate" | "ResourceQuota"
+            "Pod"
+                | "Service"
+                | "ServiceAccount"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "PodTemplate"
+                | "ResourceQuota"
         ) && call.of.group.is_empty();
         match written {
             Written::Removed(object) if !shows_object && call.of.kind != "Namespace" => {
@@ -182,7 +189,11 @@ impl Api {
     pub(crate) fn follow_up(self: &Arc<Self>, of: &Arc<Type>, written: &Written) {
         match (of.group.as_str(), of.kind.as_str(), written) {
             ("", "Namespace", Written::Created(object)) => self.furnish(&object.name),
-            ("apiextensions.k8s.io", "CustomResourceDefinition", Written::Created(object) | Written::Updated(object)) => {
+            (
+                "apiextensions.k8s.io",
+                "CustomResourceDefinition",
+                Written::Created(object) | Written::Updated(object),
+            ) => {
                 self.catalogue.define(&object.value());
             }
             ("apiextensions.k8s.io", "CustomResourceDefinition", Written::Removed(object)) => {
@@ -255,7 +266,14 @@ fn begin(of: &Type, namespace: &str, value: &mut Value, keep_status: bool) {
         value["metadata"]["name"] = format!("{stem}{}", admission::suffix()).into();
     }
     if let Some(metadata) = value["metadata"].as_object_mut() {
-        for own in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "managedFields"] {
+        for own in [
+            "resourceVersion",
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+            "managedFields",
+        ] {
             metadata.remove(own);
         }
         drop_empty(metadata);
@@ -272,7 +290,8 @@ fn begin(of: &Type, namespace: &str, value: &mut Value, keep_status: bool) {
     }
     value["kind"] = of.kind.as_str().into();
     value["apiVersion"] = of.api_version().into();
-    if of.has_status() && !keep_status
+    if of.has_status()
+        && !keep_status
         && let Some(map) = value.as_object_mut()
     {
         map.remove("status");
@@ -295,7 +314,10 @@ fn has_generation(of: &Type) -> bool {
     match (of.group.as_str(), of.kind.as_str()) {
         ("", kind) => matches!(kind, "Pod" | "ReplicationController"),
         ("apps", kind) => kind != "ControllerRevision",
-        ("rbac.authorization.k8s.io" | "coordination.k8s.io" | "events.k8s.io" | "autoscaling" | "discovery.k8s.io", _) => false,
+        (
+            "rbac.authorization.k8s.io" | "coordination.k8s.io" | "events.k8s.io" | "autoscaling" | "discovery.k8s.io",
+            _,
+        ) => false,
         ("storage.k8s.io" | "node.k8s.io", _) => false,
         _ => true,
     }
@@ -323,7 +345,8 @@ fn settle(of: &Type, subresource: &str, old: &Value, new: &mut Value) {
         if status {
             let told = new.get("status").cloned();
             let metadata = new["metadata"]["managedFields"].take();
-            let labels = (of.custom.is_none()).then(|| (new["metadata"]["labels"].take(), new["metadata"]["annotations"].take()));
+            let labels = (of.custom.is_none())
+                .then(|| (new["metadata"]["labels"].take(), new["metadata"]["annotations"].take()));
             *new = old.clone();
             set_or_remove(new, "status", told);
             if !metadata.is_null() {
@@ -345,7 +368,17 @@ fn settle(of: &Type, subresource: &str, old: &Value, new: &mut Value) {
     let numbered = has_generation(of) && !same_intent(of, old, new);
     let Some(metadata) = new["metadata"].as_object_mut() else { return };
     drop_empty(metadata);
-    for own in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion", "generateName"] {
+    for own in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+        "generateName",
+    ] {
         match old["metadata"].get(own) {
             Some(value) => metadata.insert(own.to_owned(), value.clone()),
             None => metadata.remove(own),
@@ -397,5 +430,5 @@ fn is_finished(value: &Value) -> bool {
 /// `seconds` from now.
 pub(crate) fn later(seconds: i64) -> String {
     let at = Timestamp::now().as_second().saturating_add(seconds);
-    Timestamp::from_second(at).map(|time| time.to_string()).unwrap_or_else(|_| now())
+    Timestamp::from_second(at).map_or_else(|_| now(), |time| time.to_string())
 }

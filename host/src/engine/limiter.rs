@@ -46,7 +46,7 @@ impl Limiter {
     }
 
     /// Returns the linear memory that the instance holds, in bytes.
-    pub fn memory(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.held
     }
 

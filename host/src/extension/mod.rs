@@ -1,1 +1,20 @@
 //! Components, loaded with the grant that they run under.
+//!
+//! A [`Runtime`] holds what all extensions of a process share: the engine, the pod that it runs in, the connection to
+//! the API server. [`Runtime::load`] judges a component against its grant before anything of it runs, and compiles it
+//! once. An [`Extension`] is then called as often as wanted, each call in an instance of its own that nothing outlives.
+
+mod imports;
+mod inspect;
+mod load;
+mod mounts;
+mod run;
+mod runtime;
+mod state;
+
+pub use imports::{Import, Standing};
+pub use inspect::{Export, Inspection};
+pub use load::{Extension, LoadError, MAX_COMPONENT};
+pub use mounts::MountError;
+pub use run::{Invocation, Outcome, RunError};
+pub use runtime::{Runtime, RuntimeBuilder, RuntimeError};

@@ -13,6 +13,9 @@ use super::item::{self, EnvField, Item, ItemError};
 use super::record::{Record, Sources, Variable};
 use super::view::Sight;
 
+/// What a period is raised to: without a pause the thread would do nothing else.
+const SHORTEST_POLL_PERIOD: Duration = Duration::from_millis(1);
+
 /// What is projected, and how to follow it. Without a volume and variables a pod knows nothing of itself.
 #[derive(Debug, Default)]
 pub struct PodInfoBuilder {
@@ -66,10 +69,10 @@ impl PodInfoBuilder {
         self
     }
 
-    /// How often to look where inotify tells nothing; [`POLL_PERIOD`](super::POLL_PERIOD) if not called.
+    /// How often to look where inotify tells nothing; [`POLL_PERIOD`](super::POLL_PERIOD) if not called, at least 1 ms.
     #[must_use]
     pub fn poll_period(mut self, period: Duration) -> Self {
-        self.following.poll_period = period;
+        self.following.poll_period = period.max(SHORTEST_POLL_PERIOD);
         self
     }
 

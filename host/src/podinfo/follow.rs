@@ -12,10 +12,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -59,7 +58,20 @@ pub(super) fn start(record: Weak<Record>, dir: &Path, following: Following) -> i
     Ok(waker)
 }
 
+/// Tells the record when the thread ends, however it does: notify panics where the system gives it no thread, and a
+/// record that believed itself followed would never read again.
+struct Ending(Weak<Record>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(record) = self.0.upgrade() {
+            record.unfollowed();
+        }
+    }
+}
+
 fn run(record: &Weak<Record>, mut watch: Watch, calls: &Receiver<()>, poll_period: Duration) {
+    let _ending = Ending(Weak::clone(record));
     loop {
         // Armed before the reading: a change after the one is seen by the other.
         let another = watch.arm();

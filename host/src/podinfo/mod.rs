@@ -10,6 +10,20 @@
 //! - [`PodInfo::narrowed`] gives the view that one grant opens. What a view does not show is as if it were not
 //!   projected, and its changes are no changes: they make no revision and wake no follower.
 //!
+//! ```
+//! use attache::podinfo::PodInfo;
+//!
+//! let podinfo = PodInfo::builder().volume("/etc/podinfo").variables(std::env::vars()).build()?;
+//! let grant = podinfo.narrowed(Some(&["labels"]), &["POD_NAME"]);
+//! let mut changes = grant.follow();
+//! match changes.next() {
+//!     Ok(Some(snapshot)) => println!("{} labels", snapshot.labels.len()),
+//!     Ok(None) => println!("nothing new"),
+//!     Err(error) => println!("not in a pod, perhaps: {error}"),
+//! }
+//! # Ok::<(), attache::podinfo::ItemError>(())
+//! ```
+//!
 //! # What it means where nobody gives the spec
 //!
 //! | file | means |
@@ -160,7 +174,7 @@ impl PodInfo {
     fn look<T>(&self, look: impl FnOnce(&State) -> Result<T, PodInfoError>) -> Result<T, PodInfoError> {
         self.record.follow();
         if self.view.state().is_unreadable() {
-            self.record.refresh(false);
+            self.record.retry();
         }
         look(&self.view.state())
     }

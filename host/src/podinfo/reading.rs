@@ -1,6 +1,7 @@
 //! One consistent reading of the volume: every file that tells something, all of the same update.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::error::{Fault, PodInfoError};
 use super::field::{Field, Meaning};
@@ -8,7 +9,7 @@ use super::item::FileSource;
 use super::syntax::{self, Pairs};
 use crate::volume::{DATA_LINK, RelativePath, Version, VolumeError, read_consistently};
 
-/// All annotations together, keys and values, in bytes [`apimachinery/pkg/api/validation/objectmeta.go`].
+/// All annotations together, keys and values, in bytes (`apimachinery/pkg/api/validation/objectmeta.go`).
 pub const MAX_ANNOTATIONS: usize = 256 << 10;
 
 /// Bytes of a file of all labels or annotations that are understood. Quoting makes at most four bytes of one; what
@@ -18,6 +19,10 @@ pub const MAX_PAIRS_FILE: usize = 8 * MAX_ANNOTATIONS;
 
 /// Bytes of any other file that are understood: one annotation may be as long as all of them.
 pub const MAX_VALUE_FILE: usize = MAX_ANNOTATIONS;
+
+/// How long a reading with an unreadable file is good for. A missing volume is looked for on each use, which costs one
+/// failed open; to read all files again for each question of a guest would let it keep the host busy.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a file held.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,12 +41,13 @@ pub(super) struct Reading {
     version: Option<String>,
     /// In the order of the sources; or why there is no volume to read.
     files: Result<Vec<Outcome>, PodInfoError>,
+    made: Instant,
 }
 
 impl Reading {
     /// The reading of no volume.
     pub(super) fn nothing() -> Self {
-        Self { version: None, files: Ok(Vec::new()) }
+        Self { version: None, files: Ok(Vec::new()), made: Instant::now() }
     }
 
     /// Reads all files of `sources` from the volume's newest version. A file that fails leaves the others good.
@@ -51,8 +57,8 @@ impl Reading {
             Ok((version.name().filter(|name| *name != DATA_LINK).map(str::to_owned), files?))
         });
         match read {
-            Ok((version, files)) => Self { version, files: Ok(files) },
-            Err(error) => Self { version: None, files: Err(error.into()) },
+            Ok((version, files)) => Self { version, files: Ok(files), made: Instant::now() },
+            Err(error) => Self { version: None, files: Err(error.into()), made: Instant::now() },
         }
     }
 
@@ -76,6 +82,11 @@ impl Reading {
     pub(super) fn is_unreadable(&self) -> bool {
         let unreadable = |outcome: &Outcome| outcome.as_ref().is_err_and(PodInfoError::is_unreadable);
         self.files.as_ref().map_or(true, |files| files.iter().any(unreadable))
+    }
+
+    /// Whether to try again what could not be read.
+    pub(super) fn is_due_for_retry(&self) -> bool {
+        self.files.is_err() || self.made.elapsed() >= RETRY_PAUSE
     }
 
     /// Whether the volume has any file that tells something. A directory without one may be the place of a mount to come.

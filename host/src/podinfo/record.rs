@@ -1,5 +1,6 @@
 //! The one record of a pod that all its views share: what is projected, the newest reading of it, and who looks.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -86,12 +87,10 @@ impl Record {
     /// Shows the newest reading through a view, after reading once more if it is not known to be good.
     pub(super) fn see<T>(self: &Arc<Self>, view: &View, look: impl FnOnce(Seen<'_>) -> T) -> T {
         self.follow();
-        let mut reading = self.reading();
-        if reading.is_unreadable() {
-            self.refresh(false);
-            reading = self.reading();
+        if self.reading().is_unreadable() {
+            self.retry();
         }
-        look(Seen { sources: &self.sources, sight: &view.sight, reading: &reading })
+        look(Seen { sources: &self.sources, sight: &view.sight, reading: &self.reading() })
     }
 
     fn reading(&self) -> Arc<Reading> {
@@ -108,19 +107,31 @@ impl Record {
         self.start_following(dir);
         // What happened between the first reading and the watch.
         self.refresh(false);
+        // Under the lock, since the thread may have ended already.
+        let waker = lock(&self.waker);
+        self.followed.store(waker.is_some(), Ordering::Release);
     }
 
     fn start_following(self: &Arc<Self>, dir: &Path) {
         let mut waker = lock(&self.waker);
-        if waker.is_some() {
-            return;
+        if waker.is_none() {
+            let started = follow::start(Arc::downgrade(self), dir, self.following);
+            let failed = |error: &io::Error| tracing::debug!(%error, "no thread: podinfo is read on each use");
+            *waker = started.inspect_err(failed).ok();
         }
-        match follow::start(Arc::downgrade(self), dir, self.following) {
-            Ok(started) => {
-                *waker = Some(started);
-                self.followed.store(true, Ordering::Release);
-            }
-            Err(error) => tracing::debug!(%error, "no thread to follow podinfo with: it is read on each use"),
+    }
+
+    /// The follower's thread has ended, and this record has not: the next use starts another.
+    pub(super) fn unfollowed(&self) {
+        let mut waker = lock(&self.waker);
+        *waker = None;
+        self.followed.store(false, Ordering::Release);
+    }
+
+    /// Reads again after a failure, since that may have passed.
+    pub(super) fn retry(&self) {
+        if self.reading().is_due_for_retry() {
+            self.refresh(false);
         }
     }
 
@@ -151,3 +162,7 @@ impl Drop for Record {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

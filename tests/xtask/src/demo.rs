@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,7 @@ use crate::progress;
 
 /// The pod that the extension runs in, and what else the cluster has, below the workspace.
 const POD: &str = "tests/manifests/demo/pod.yaml";
-const MANIFESTS: [&str; 2] = [
-    "tests/manifests/demo/access.yaml",
-    "tests/manifests/demo/workloads.yaml",
-];
+const MANIFESTS: [&str; 2] = ["tests/manifests/demo/access.yaml", "tests/manifests/demo/workloads.yaml"];
 const POD_NAME: &str = "kubernetes-downwardapi-volume-example";
 
 /// The label that is changed: the pod has `rack-22`.
@@ -56,14 +53,7 @@ impl Stage {
     fn set(guests: &Guests) -> Result<Self> {
         let mut build = guests::cargo();
         // The whole workspace's features, so that `cargo xtask test` need not compile anything anew.
-        build.args([
-            "build",
-            "--workspace",
-            "--bin",
-            "attache",
-            "--example",
-            "label-pod",
-        ]);
+        build.args(["build", "--workspace", "--bin", "attache", "--example", "label-pod"]);
         progress::during("building attache", |line| guests::watch(&mut build, line))?;
 
         let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
@@ -97,9 +87,7 @@ impl Stage {
     fn label(&self, change: &str) -> Result<()> {
         println!("$ kubectl label --overwrite pod {POD_NAME} {change}");
         let mut command = Command::new(&self.label_pod);
-        command
-            .arg(&self.kubeconfig)
-            .args(["default", POD_NAME, change]);
+        command.arg(&self.kubeconfig).args(["default", POD_NAME, change]);
         guests::watch(&mut command, |_| ())
     }
 
@@ -108,10 +96,7 @@ impl Stage {
     fn follow(&self) -> Result<()> {
         let mut command = self.attache_dev(&self.follower, &["--count", "2"]);
         say(&command);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start attache")?;
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start attache")?;
         let outcome = self.tell(&lines(&mut child));
         if outcome.is_err() {
             child.kill().context("cannot stop attache")?;
@@ -125,19 +110,12 @@ impl Stage {
     fn tell(&self, lines: &Receiver<String>) -> Result<()> {
         let end = Instant::now() + PATIENCE;
         let mut snapshots = 0;
-        loop {
-            match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    println!("{line}");
-                    snapshots += usize::from(line.starts_with("revision "));
-                    if snapshots == 1 && line.starts_with("revision ") {
-                        self.label(CHANGE)?;
-                    }
-                }
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    bail!("no change was printed within {} s", PATIENCE.as_secs())
-                }
+        while let Some(line) = next(lines, end)? {
+            println!("{line}");
+            // The follower ends each snapshot with a blank line.
+            snapshots += usize::from(line.is_empty());
+            if line.is_empty() && snapshots == 1 {
+                self.label(CHANGE)?;
             }
         }
         ensure!(snapshots == 2, "{snapshots} snapshots were printed, not 2");
@@ -148,11 +126,12 @@ impl Stage {
         let attache = relative(&self.attache);
         let guest = relative(&self.follower);
         let kubeconfig = relative(&self.kubeconfig);
+        let [access, _] = MANIFESTS;
         println!(
             "\n── Try next ──
 
 Leave the follower running, and change the pod from a second terminal:
-  {attache} dev --pod {POD} --kubeconfig {kubeconfig} {guest}
+  {attache} dev --pod {POD} --manifests {access} --kubeconfig {kubeconfig} {guest}
   kubectl --kubeconfig {kubeconfig} label --overwrite pod {POD_NAME} rack=rack-24
 
 See what an extension asks for, and what a grant would have to say:
@@ -169,20 +148,29 @@ fn lines(child: &mut Child) -> Receiver<String> {
     if let Some(stdout) = child.stdout.take() {
         thread::spawn(move || {
             let all = BufReader::new(stdout).lines().map_while(Result::ok);
-            all.take_while(|line| sender.send(line.clone()).is_ok())
-                .for_each(drop);
+            all.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
         });
     }
     receiver
 }
 
-/// Prints a command as a person would type it.
+/// The next line, or `None` at the end of the output.
+fn next(lines: &Receiver<String>, end: Instant) -> Result<Option<String>> {
+    match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        Ok(line) => Ok(Some(line)),
+        Err(RecvTimeoutError::Disconnected) => Ok(None),
+        Err(RecvTimeoutError::Timeout) => bail!("no change was printed within {} s", PATIENCE.as_secs()),
+    }
+}
+
+/// Prints a command as a person would type it, over several lines.
 fn say(command: &Command) {
-    let arguments = command
-        .get_args()
-        .map(|argument| relative(Path::new(argument)));
-    let words: Vec<String> = arguments.collect();
-    println!("$ attache {}\n", words.join(" "));
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<String> = words.map(|word| relative(Path::new(word))).collect();
+    let text = words.join(" ");
+    let text = text.replace(" --manifests", " \\\n    --manifests");
+    let text = text.replace(" --kubeconfig", " \\\n    --kubeconfig");
+    println!("$ {text}\n");
 }
 
 /// A path as seen from the workspace.

@@ -33,9 +33,7 @@ impl Guests {
     /// The target is not installed, cargo cannot be started, or a guest does not compile.
     pub fn ready() -> Result<Self> {
         match std::env::var_os(PREBUILT) {
-            Some(folder) => Ok(Self {
-                folder: folder.into(),
-            }),
+            Some(folder) => Ok(Self { folder: folder.into() }),
             None => Self::build(|_| ()),
         }
     }
@@ -67,10 +65,7 @@ impl Guests {
     /// There is no such guest; the message names those that there are.
     pub fn path(&self, name: &str) -> Result<PathBuf> {
         let file = format!("{name}.wasm");
-        let places = [
-            self.folder.join(&file),
-            self.folder.join("examples").join(&file),
-        ];
+        let places = [self.folder.join(&file), self.folder.join("examples").join(&file)];
         let found = places.into_iter().find(|path| path.is_file());
         found.with_context(|| {
             let known = names().unwrap_or_default().join(", ");
@@ -141,21 +136,8 @@ fn build_folder() -> PathBuf {
 
 fn build_command() -> Command {
     let mut command = cargo();
-    command.args([
-        "build",
-        "--package",
-        "attache-guest",
-        "--package",
-        "attache-test-guests",
-    ]);
-    command.args([
-        "--examples",
-        "--bins",
-        "--profile",
-        "guest",
-        "--target",
-        TARGET,
-    ]);
+    command.args(["build", "--package", "attache-guest", "--package", "attache-test-guests"]);
+    command.args(["--examples", "--bins", "--profile", "guest", "--target", TARGET]);
     command.arg("--target-dir").arg(build_folder());
     // Flags meant for the host, such as those of a coverage run, do not fit a guest.
     for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
@@ -174,17 +156,10 @@ pub fn watch(command: &mut Command, mut progress: impl FnMut(&str)) -> Result<()
     let program = command.get_program().to_owned();
     let starting = || format!("cannot start {}", program.display());
     let mut child = command.spawn().with_context(starting)?;
-    let said = child
-        .stderr
-        .take()
-        .map(|stderr| collect(stderr, &mut progress));
+    let said = child.stderr.take().map(|stderr| collect(stderr, &mut progress));
     let status = child.wait()?;
     if !status.success() {
-        bail!(
-            "{} ended with {status}:\n{}",
-            program.display(),
-            said.unwrap_or_default()
-        );
+        bail!("{} ended with {status}:\n{}", program.display(), said.unwrap_or_default());
     }
     Ok(())
 }
@@ -207,10 +182,7 @@ mod tests {
     fn a_file_and_a_folder_with_a_main_are_guests_and_nothing_else_is() -> Result<()> {
         let names = names()?;
         for guest in ["pod-card", "cat-labels", "empty", "api-calls"] {
-            assert!(
-                names.iter().any(|name| name == guest),
-                "{guest} in {names:?}"
-            );
+            assert!(names.iter().any(|name| name == guest), "{guest} in {names:?}");
         }
         assert_eq!(name_of(Path::new("README.md")), None);
         assert_eq!(name_of(Path::new("no-such-folder")), None);
@@ -222,8 +194,7 @@ mod tests {
         let mut lines = Vec::new();
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo one >&2; echo two >&2; exit 3"]);
-        let error =
-            watch(&mut shell, |line| lines.push(line.to_owned())).map_err(|e| e.to_string());
+        let error = watch(&mut shell, |line| lines.push(line.to_owned())).map_err(|e| e.to_string());
         assert_eq!(lines, ["one", "two"]);
         assert!(error.is_err_and(|text| text.contains("exit status: 3") && text.contains("two")));
     }

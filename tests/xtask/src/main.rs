@@ -54,9 +54,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { arguments } => cargo_with(&guests, &["test", "--workspace"], &arguments),
         Task::Guests => list(&guests),
         Task::Demo => demo::run(&guests),
-        Task::Bench { arguments } => {
-            cargo_with(&guests, &["bench", "--package", "attache"], &arguments)
-        }
+        Task::Bench { arguments } => cargo_with(&guests, &["bench", "--package", "attache"], &arguments),
     }
 }
 
@@ -64,9 +62,7 @@ fn run(task: Task) -> Result<()> {
 fn built_guests() -> Result<Guests> {
     if !guests::target_is_installed()? {
         let mut rustup = Command::new("rustup");
-        rustup
-            .args(["target", "add", guests::TARGET])
-            .current_dir(guests::workspace());
+        rustup.args(["target", "add", guests::TARGET]).current_dir(guests::workspace());
         let task = format!("adding the target {}", guests::TARGET);
         progress::during(&task, |line| guests::watch(&mut rustup, line))
             .context("guests need it; install it as you installed Rust")?;
@@ -89,10 +85,6 @@ fn cargo_with(guests: &Guests, task: &[&str], arguments: &[OsString]) -> Result<
     command.args(task).args(arguments);
     command.env(guests::PREBUILT, guests.folder());
     let status = command.status().context("cannot start cargo")?;
-    ensure!(
-        status.success(),
-        "cargo {} ended with {status}",
-        task.join(" ")
-    );
+    ensure!(status.success(), "cargo {} ended with {status}", task.join(" "));
     Ok(())
 }

@@ -10,13 +10,8 @@ const TURN: Duration = Duration::from_millis(100);
 
 /// Does the work with a spinner beside its name and its newest line. Where stderr is no terminal the name alone is
 /// printed, once.
-pub(crate) fn during<T>(
-    name: &str,
-    work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T>,
-) -> Result<T> {
-    let spinner = ProgressBar::new_spinner()
-        .with_style(style())
-        .with_prefix(name.to_owned());
+pub(crate) fn during<T>(name: &str, work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T>) -> Result<T> {
+    let spinner = ProgressBar::new_spinner().with_style(style()).with_prefix(name.to_owned());
     if spinner.is_hidden() {
         eprintln!("{name} …");
     }

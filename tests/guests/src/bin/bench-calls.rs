@@ -84,10 +84,7 @@ fn run(words: &[&str]) -> Outcome {
 }
 
 fn open(of: &str, namespace: &str) -> Result<Collection, Box<dyn std::error::Error>> {
-    Ok(Collection::namespaced(
-        &of.parse::<ResourceType>()?,
-        namespace,
-    )?)
+    Ok(Collection::namespaced(&of.parse::<ResourceType>()?, namespace)?)
 }
 
 fn measure(rounds: u32, calls: u32, call: impl Fn() -> Outcome) -> Outcome {
@@ -96,10 +93,7 @@ fn measure(rounds: u32, calls: u32, call: impl Fn() -> Outcome) -> Outcome {
         for _ in 0..calls {
             call()?;
         }
-        println!(
-            "{:.1}",
-            start.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
-        );
+        println!("{:.1}", start.elapsed().as_secs_f64() * 1e9 / f64::from(calls));
     }
     Ok(())
 }

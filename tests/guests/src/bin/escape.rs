@@ -45,18 +45,12 @@ fn main() {
 
 /// Tries to read a path as a file and as a directory.
 fn read(path: &str) {
-    report(
-        "read",
-        path,
-        fs::read(path).map(|text| format!("{} bytes", text.len())),
-    );
+    report("read", path, fs::read(path).map(|text| format!("{} bytes", text.len())));
     report("list", path, list(path));
 }
 
 fn list(path: &str) -> io::Result<String> {
-    let names: io::Result<Vec<_>> = fs::read_dir(path)?
-        .map(|entry| Ok(entry?.file_name()))
-        .collect();
+    let names: io::Result<Vec<_>> = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect();
     Ok(format!("{:?}", names?))
 }
 
@@ -71,17 +65,9 @@ fn change(mount: &str) {
     report("symlink", &new, symlink("/etc/passwd", &new));
     for name in existing(mount) {
         let path = below(&name);
-        report(
-            "open-to-write",
-            &path,
-            OpenOptions::new().write(true).open(&path),
-        );
+        report("open-to-write", &path, OpenOptions::new().write(true).open(&path));
         report("append", &path, OpenOptions::new().append(true).open(&path));
-        report(
-            "truncate",
-            &path,
-            OpenOptions::new().write(true).truncate(true).open(&path),
-        );
+        report("truncate", &path, OpenOptions::new().write(true).truncate(true).open(&path));
         report("set-times", &path, set_times(&path));
         report("rename", &path, fs::rename(&path, &new));
         report("rename-out", &path, fs::rename(&path, below("../new")));
@@ -93,9 +79,7 @@ fn change(mount: &str) {
 /// The names in a mount as they stand before the attempts, and `..data` at least.
 fn existing(mount: &str) -> Vec<String> {
     let entries = fs::read_dir(mount).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     if !names.iter().any(|name| name == "..data") {
         names.push("..data".into());
     }
@@ -108,10 +92,7 @@ fn set_times(path: &str) -> io::Result<()> {
     File::open(path)?.set_times(times)
 }
 
-#[expect(
-    deprecated,
-    reason = "the only stable name for it that every target has"
-)]
+#[expect(deprecated, reason = "the only stable name for it that every target has")]
 fn symlink(target: &str, link: impl AsRef<Path>) -> io::Result<()> {
     fs::soft_link(target, link)
 }

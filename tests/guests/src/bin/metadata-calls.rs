@@ -48,18 +48,13 @@ fn call(words: &[&str]) -> Result<(), String> {
         }
         ["newest", count] => {
             let changes = pod::follow();
-            (0..number(count)?)
-                .for_each(|_| print(changes.newest().map(|found| optional(found.as_ref()))));
+            (0..number(count)?).for_each(|_| print(changes.newest().map(|found| optional(found.as_ref()))));
         }
         ["within", milliseconds, count] => {
             let patience = Duration::from_millis(number(milliseconds)? as u64);
             let changes = pod::follow();
             for _ in 0..number(count)? {
-                print(
-                    changes
-                        .newest_within(patience)
-                        .map(|found| optional(found.as_ref())),
-                );
+                print(changes.newest_within(patience).map(|found| optional(found.as_ref())));
             }
         }
         _ => return Err(format!("no such call: {words:?}")),
@@ -68,8 +63,7 @@ fn call(words: &[&str]) -> Result<(), String> {
 }
 
 fn number(text: &str) -> Result<usize, String> {
-    text.parse()
-        .map_err(|_| format!("`{text}` is not a number"))
+    text.parse().map_err(|_| format!("`{text}` is not a number"))
 }
 
 fn field(name: &str) -> Result<ResourceField, String> {

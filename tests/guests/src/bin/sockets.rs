@@ -20,11 +20,7 @@ fn main() {
         report("tcp-connect", target, TcpStream::connect(target));
         report("udp-send", target, send(target));
     }
-    report(
-        "tcp-listen",
-        "127.0.0.1:0",
-        TcpListener::bind("127.0.0.1:0"),
-    );
+    report("tcp-listen", "127.0.0.1:0", TcpListener::bind("127.0.0.1:0"));
     report("udp-bind", "0.0.0.0:0", UdpSocket::bind("0.0.0.0:0"));
 }
 

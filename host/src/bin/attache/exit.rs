@@ -1,0 +1,68 @@
+//! How the process ends, and how a failure is told.
+
+use attache::extension::{Outcome, RunError};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+/// How the process ends. The numbers are those of `timeout` and of shells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The guest's own exit code.
+    Guest(i32),
+    /// A deadline or the CPU budget passed.
+    Deadline,
+    /// The host refused to begin.
+    Refused,
+    /// The guest trapped.
+    Trapped,
+    /// A signal stopped the host.
+    Signal(u8),
+    /// All is done.
+    Done,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            // Like a kernel: of a code that does not fit, the low eight bits.
+            Exit::Guest(code) => code.to_le_bytes()[0],
+            Exit::Deadline => 124,
+            Exit::Refused => 125,
+            Exit::Trapped => 126,
+            Exit::Signal(number) => number.saturating_add(128),
+            Exit::Done => 0,
+        })
+    }
+}
+
+impl Exit {
+    /// Tells how a call ended where the guest has not said it itself, and gives the exit code.
+    pub(crate) fn of(called: Result<Outcome, RunError>) -> Self {
+        let error = match called {
+            Ok(outcome) => return Self::Guest(outcome.code),
+            Err(error) => error,
+        };
+        let exit = match &error {
+            RunError::Deadline { .. } | RunError::Cpu { .. } => Self::Deadline,
+            RunError::Ceiling { .. } | RunError::Trap(_) => Self::Trapped,
+            RunError::Instantiate(_) | RunError::Mount { .. } => Self::Refused,
+        };
+        report(&error.into());
+        exit
+    }
+}
+
+/// Prints what was tried and, line by line, why it failed.
+pub(crate) fn report(error: &anyhow::Error) {
+    let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    eprintln!("{bold}error:{plain} {error}");
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // An outer error that has said the inner one's words already needs no echo.
+        if !said.contains(&cause) {
+            eprintln!("  because: {}", cause.replace('\n', "\n           "));
+        }
+        said = cause;
+    }
+}

@@ -1,0 +1,25 @@
+//! `attache run`: a command component, once, in the pod that this is.
+
+use crate::args;
+use crate::exit::Exit;
+use crate::settings;
+use crate::signals::Signals;
+use attache::extension::Invocation;
+
+pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let variables = settings::variables();
+    let grant = settings::grant(arguments.grant.as_deref(), &arguments.component)?;
+    let audit = settings::audit(&arguments.audit.place)?;
+    let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone()).variables(variables.clone());
+    let (runtime, grant) = settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit).await?;
+    let extension = runtime.build()?.load_file(&arguments.component, grant).await?;
+    let mut call = Invocation::new().args(arguments.arguments).inherit_output();
+    if arguments.stdin {
+        call = call.stdin(wasmtime_wasi::cli::stdin());
+    }
+    tokio::select! {
+        called = extension.run(call) => Ok(Exit::of(called)),
+        exit = signals.arrive() => Ok(exit),
+    }
+}

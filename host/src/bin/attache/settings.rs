@@ -1,0 +1,196 @@
+//! From arguments to what the library is made with.
+//!
+//! Everything is resolved here, before any work starts: a wrong value is told before a guest is compiled.
+
+use crate::args;
+use anyhow::{Context, bail};
+use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint};
+use attache::credentials::ServiceAccount;
+use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
+use attache::extension::{Runtime, RuntimeBuilder};
+use attache::podinfo::{Item, PodInfo};
+use attache::policy::{CredentialsMode, Grant};
+use attache::telemetry::{Audit, JsonLines, NoAudit};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tracing_subscriber::EnvFilter;
+
+/// The process's environment, or what a kubelet gave a container.
+pub(crate) type Variables = BTreeMap<String, String>;
+
+/// The variable that names the pod's namespace, by the convention of the Kubernetes documentation.
+const POD_NAMESPACE: &str = "POD_NAMESPACE";
+
+/// The largest grant or list of items that is read, in bytes: a thousand rules fit many times over.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// One process runs one extension: a few instances at once suffice.
+const INSTANCES: u32 = 8;
+
+pub(crate) fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(filter).with_context(|| format!("--log {filter:?} is not a filter"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
+    Ok(())
+}
+
+/// The process's environment. A variable that is not UTF-8 cannot reach a guest, so it is left out.
+pub(crate) fn variables() -> Variables {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Reads the grant in a file, or gives the one that opens nothing, named after the component.
+pub(crate) fn grant(file: Option<&Path>, component: &Path) -> anyhow::Result<Grant> {
+    let Some(file) = file else {
+        let name = component.file_stem().map_or("guest".into(), |stem| stem.to_string_lossy().into_owned());
+        return Ok(Grant::nothing(name));
+    };
+    let text = read(file).with_context(|| format!("cannot read the grant {}", file.display()))?;
+    Grant::parse(&text).with_context(|| format!("the grant {} is not valid", file.display()))
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(MAX_TEXT + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_TEXT {
+        bail!("it is larger than {MAX_TEXT} bytes");
+    }
+    Ok(text)
+}
+
+/// Begins a runtime: the engine and the folder of compiled components.
+pub(crate) fn runtime(arguments: &args::Artefacts) -> anyhow::Result<RuntimeBuilder> {
+    let engine = Engine::new(&EngineSettings::default().instances(INSTANCES))?;
+    let runtime = Runtime::builder().engine(engine);
+    if arguments.no_cache {
+        return Ok(runtime);
+    }
+    match &arguments.cache {
+        Some(folder) => Ok(runtime.artefacts(Artefacts::open(folder, DEFAULT_CAPACITY)?)),
+        None => Ok(in_user_cache(runtime)),
+    }
+}
+
+/// Nobody has asked for a folder, so that there is none is no failure: a sidecar's file system is often read-only.
+fn in_user_cache(runtime: RuntimeBuilder) -> RuntimeBuilder {
+    let Some(folder) = user_cache() else { return runtime };
+    match Artefacts::open(&folder, DEFAULT_CAPACITY) {
+        Ok(artefacts) => runtime.artefacts(artefacts),
+        Err(error) => {
+            tracing::info!(error = %attache::telemetry::chain(&error), "compiled components will not be kept");
+            runtime
+        }
+    }
+}
+
+/// The user's cache folder, by the XDG base directory specification.
+fn user_cache() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("attache"))
+}
+
+/// Where decisions are recorded: a file, `stderr` or `none`.
+pub(crate) fn audit(place: &str) -> anyhow::Result<Arc<dyn Audit>> {
+    let out: Box<dyn Write + Send> = match place {
+        "none" => return Ok(Arc::new(NoAudit)),
+        "stderr" => Box::new(std::io::stderr()),
+        file => {
+            let mut options = OpenOptions::new();
+            let opened = options.append(true).create(true).mode(0o600).open(file);
+            Box::new(opened.with_context(|| format!("cannot append to the audit file {file}"))?)
+        }
+    };
+    Ok(Arc::new(JsonLines::new(out).context("cannot start the thread that writes the audit")?))
+}
+
+/// Gives the runtime as much of this pod as the grant asks for, and resolves the grant's `$(…)`.
+pub(crate) async fn in_pod(
+    runtime: RuntimeBuilder,
+    pod: &args::Pod,
+    grant: Grant,
+    variables: &Variables,
+    audit: &Arc<dyn Audit>,
+) -> anyhow::Result<(RuntimeBuilder, Grant)> {
+    let account = ServiceAccount::at(&pod.service_account);
+    let grant = grant.resolve(|name| match variables.get(name) {
+        None if name == POD_NAMESPACE => account.namespace().ok().map(|namespace| namespace.to_string()),
+        found => found.cloned(),
+    });
+    let grant = grant.with_context(|| {
+        format!(
+            "the grant's `$(…)` cannot be resolved; looked in the environment, and for POD_NAMESPACE in {} too. {OUTSIDE}",
+            pod.service_account.display()
+        )
+    })?;
+    let mut runtime = runtime.pod_info(podinfo(pod, &grant, variables)?);
+    if let Some(directory) = podinfo_directory(pod, &grant)? {
+        runtime = runtime.podinfo_volume(directory);
+    }
+    if grant.credentials.mode == CredentialsMode::Real {
+        runtime = runtime.service_account(&pod.service_account);
+    }
+    if !grant.api.is_empty() {
+        runtime = runtime.cluster(connect(pod, account, variables, audit).await?);
+    }
+    Ok((runtime, grant))
+}
+
+const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT.wasm` plays one";
+
+fn podinfo(pod: &args::Pod, grant: &Grant, variables: &Variables) -> anyhow::Result<PodInfo> {
+    let mut builder = PodInfo::builder().variables(variables.clone());
+    if let Some(directory) = podinfo_directory(pod, grant)? {
+        builder = builder.volume(directory);
+    }
+    if let Some(file) = &pod.podinfo_items {
+        let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let items: Vec<Item> = serde_saphyr::from_str(&text)
+            .with_context(|| format!("{} is not a list of `downwardAPI.items`", file.display()))?;
+        builder = builder.items(items);
+    }
+    builder.build().context("the Downward API items are not valid")
+}
+
+/// The host's directory of the volume; `None` when the grant mounts none.
+fn podinfo_directory(pod: &args::Pod, grant: &Grant) -> anyhow::Result<Option<PathBuf>> {
+    let Some(mount) = &grant.podinfo else { return Ok(None) };
+    let directory = pod.podinfo.clone().unwrap_or_else(|| PathBuf::from(mount.mount_path.as_str()));
+    if !directory.is_dir() {
+        bail!(
+            "the grant mounts the pod's Downward API volume, and there is none at {}: mount it there in the pod spec, or \
+             say --podinfo DIR. {OUTSIDE}",
+            directory.display()
+        );
+    }
+    Ok(Some(directory))
+}
+
+async fn connect(
+    pod: &args::Pod,
+    account: ServiceAccount,
+    variables: &Variables,
+    audit: &Arc<dyn Audit>,
+) -> anyhow::Result<Cluster> {
+    let settings = match &pod.api_server {
+        Some(url) => ClusterSettings {
+            service_account: Some(account),
+            ..ClusterSettings::new(Endpoint::given(url)?, Arc::clone(audit))
+        },
+        None => ClusterSettings::in_cluster(|name| variables.get(name).cloned(), account, Arc::clone(audit))?,
+    };
+    let server = settings.server.to_string();
+    let cluster = Cluster::connect(settings)?;
+    // What the API server is asked for first is what every client asks: a wrong address, CA or token shows here, and
+    // not at the guest's first call. An account without the right to ask for it may have others.
+    match cluster.discovery().await {
+        Err(ClusterError::Refused(status)) if status.code != 401 => Ok(cluster),
+        asked => asked.map(|_| cluster).with_context(|| format!("cannot use the API server at {server}")),
+    }
+}

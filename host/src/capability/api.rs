@@ -1,0 +1,160 @@
+//! `attache:pod/api`: the Kubernetes API, as far as the gate opens it.
+//!
+//! Threat: everything here comes from the guest. Parts of a path go through the one builder of requests, each request
+//! through the gate, and only the permit that comes back is sent.
+
+use super::bindings::api::{self as wit, Host, HostCollection};
+use super::ctx::{PodCtx, PodCtxView};
+use super::error::ApiError;
+use super::page::page;
+use crate::cluster::{Answer, Cluster, Payload, ResourceInfo};
+use crate::gate::Way;
+use crate::policy::{ApiRequest, PathBuilder};
+use http::Method;
+use wasmtime::component::Resource;
+
+/// Objects in a page where the guest asks for none in particular, and at most: what `kubectl` and kube-rs ask for.
+const PAGE: u32 = 500;
+
+/// The objects of one type in one namespace or in all, or one of their subresources.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    of: wit::ResourceType,
+    namespace: Option<String>,
+    subresource: Option<String>,
+}
+
+impl Collection {
+    fn path(&self) -> PathBuilder {
+        ApiRequest::builder()
+            .resource(&self.of.group, &self.of.version, &self.of.plural)
+            .namespace(self.namespace.as_deref())
+    }
+
+    fn named(&self, name: &str) -> PathBuilder {
+        match &self.subresource {
+            Some(subresource) => self.path().name(name).subresource(subresource),
+            None => self.path().name(name),
+        }
+    }
+
+    fn listed(&self, select: &wit::Selector, limit: u32, cursor: Option<&str>) -> Result<PathBuilder, ApiError> {
+        if let Some(subresource) = &self.subresource {
+            return Err(ApiError::invalid(format!("subresource {subresource:?} cannot be listed: get it by name")));
+        }
+        let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
+        let query = [
+            ("limit", limit.to_string()),
+            ("continue", cursor.unwrap_or_default().to_owned()),
+            ("labelSelector", select.labels.clone()),
+            ("fieldSelector", select.fields.clone()),
+        ];
+        let given = query.iter().filter(|(_, value)| !value.is_empty());
+        Ok(given.fold(self.path(), |path, (key, value)| path.query(key, value)))
+    }
+}
+
+impl PodCtx {
+    fn cluster(&self) -> Result<&Cluster, ApiError> {
+        self.cluster.as_ref().ok_or_else(|| ApiError::unavailable("this host is not connected to an API server"))
+    }
+
+    async fn read(&self, path: PathBuilder) -> Result<Answer, ApiError> {
+        let cluster = self.cluster()?;
+        let request = path.build(&Method::GET)?;
+        let permit = self.gate.admit(Way::Api, request)?;
+        Ok(cluster.fetch(permit, Payload::none()).await?)
+    }
+
+    fn opens_somewhere(&self, info: &ResourceInfo) -> bool {
+        self.gate.grant().opens(&info.group, &info.plural)
+    }
+}
+
+impl From<&ResourceInfo> for wit::ResourceInfo {
+    fn from(info: &ResourceInfo) -> Self {
+        Self {
+            of: wit::ResourceType {
+                group: info.group.clone(),
+                version: info.version.clone(),
+                plural: info.plural.clone(),
+            },
+            kind: info.kind.clone(),
+            singular: info.singular.clone(),
+            short_names: info.short_names.clone(),
+            categories: info.categories.clone(),
+            namespaced: info.namespaced,
+            verbs: info.verbs.clone(),
+            subresources: info.subresources.clone(),
+            preferred: info.preferred,
+        }
+    }
+}
+
+impl Host for PodCtxView<'_> {
+    fn convert_error(&mut self, error: ApiError) -> wasmtime::Result<wit::Error> {
+        match error {
+            ApiError::Typed(error) => Ok(error),
+            ApiError::Trap(trap) => Err(trap),
+        }
+    }
+
+    async fn discover(&mut self) -> Result<Vec<wit::ResourceInfo>, ApiError> {
+        let discovery = self.ctx.cluster()?.discovery().await?;
+        Ok(discovery.types().iter().filter(|info| self.ctx.opens_somewhere(info)).map(Into::into).collect())
+    }
+
+    async fn resolve(&mut self, name: String) -> Result<wit::ResourceInfo, ApiError> {
+        let info = self.ctx.cluster()?.resolve(&name).await?;
+        if self.ctx.opens_somewhere(&info) {
+            return Ok((&info).into());
+        }
+        Err(ApiError::denied(format!("the grant opens no verb on {:?} in group {:?}", info.plural, info.group)))
+    }
+
+    fn open(&mut self, of: wit::ResourceType, namespace: Option<String>) -> Result<Resource<Collection>, ApiError> {
+        let collection = Collection { of, namespace, subresource: None };
+        let request = collection.path().build(&Method::GET)?;
+        let (of, namespace) = (&collection.of, collection.namespace.as_deref());
+        if !self.ctx.gate.grant().opens_in(&of.group, &of.plural, namespace) {
+            // Nothing is sent: the gate is asked for the reason, and for its record.
+            drop(self.ctx.gate.admit(Way::Api, request)?);
+        }
+        Ok(self.table.push(collection)?)
+    }
+}
+
+impl HostCollection for PodCtxView<'_> {
+    async fn get(&mut self, collection: Resource<Collection>, name: String) -> Result<Vec<u8>, ApiError> {
+        let path = self.table.get(&collection)?.named(&name);
+        Ok(self.ctx.read(path).await?.bytes.into())
+    }
+
+    async fn list(
+        &mut self,
+        collection: Resource<Collection>,
+        select: wit::Selector,
+        limit: u32,
+        cursor: Option<String>,
+    ) -> Result<wit::Page, ApiError> {
+        let path = self.table.get(&collection)?.listed(&select, limit, cursor.as_deref())?;
+        let answer = self.ctx.read(path).await?;
+        page(&answer.bytes).map_err(|error| ApiError::unavailable(format!("the API server sent no list: {error}")))
+    }
+
+    fn subresource(
+        &mut self,
+        collection: Resource<Collection>,
+        name: String,
+    ) -> Result<Resource<Collection>, ApiError> {
+        let narrowed = Collection { subresource: Some(name), ..self.table.get(&collection)?.clone() };
+        // As in `open`: the object's name is not known yet, any valid one shows whether the rest is.
+        narrowed.named("x").build(&Method::GET)?;
+        Ok(self.table.push(narrowed)?)
+    }
+
+    fn drop(&mut self, collection: Resource<Collection>) -> wasmtime::Result<()> {
+        self.table.delete(collection)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! The generated bindings of the package `attache:pod`: the only place where `bindgen!` is run.
+
+#[expect(missing_docs, reason = "bindgen-generated code")]
+#[allow(clippy::pedantic, reason = "bindgen-generated code")]
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "attache:pod/imports",
+        imports: {
+            "attache:pod/api.discover": async | trappable,
+            "attache:pod/api.resolve": async | trappable,
+            "attache:pod/api.[method]collection.get": async | trappable,
+            "attache:pod/api.[method]collection.list": async | trappable,
+            default: trappable,
+        },
+        require_store_data_send: true,
+        with: {
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+            "attache:pod/api.collection": crate::capability::Collection,
+            "attache:pod/metadata.changes": crate::podinfo::Changes,
+        },
+        trappable_error_type: {
+            "attache:pod/api.error" => crate::capability::ApiError,
+            "attache:pod/metadata.error" => crate::capability::MetadataError,
+        },
+    });
+}
+
+pub use self::generated::attache::pod::{api, metadata};

@@ -1,0 +1,98 @@
+//! What becomes of a failure: a typed error where the guest can cause and mend it, a trap where it holds a broken
+//! handle or this host has a bug.
+
+use super::bindings::{api, metadata};
+use crate::cluster::{ClusterError, ServerStatus};
+use crate::gate::Refusal;
+use crate::policy::InvalidRequest;
+use std::time::Duration;
+use wasmtime::component::ResourceTableError;
+
+/// Why a call of `attache:pod/api` failed.
+#[derive(Debug)]
+pub enum ApiError {
+    /// The guest is told.
+    Typed(api::Error),
+    /// The guest is ended.
+    Trap(wasmtime::Error),
+}
+
+/// Why a call of `attache:pod/metadata` failed.
+#[derive(Debug)]
+pub enum MetadataError {
+    /// The guest is told.
+    Typed(metadata::Error),
+    /// The guest is ended.
+    Trap(wasmtime::Error),
+}
+
+impl ApiError {
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::Typed(api::Error::Invalid(message.into()))
+    }
+
+    pub(super) fn denied(message: impl Into<String>) -> Self {
+        Self::Typed(api::Error::Denied(message.into()))
+    }
+
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::Typed(api::Error::Unavailable(message.into()))
+    }
+}
+
+impl From<ResourceTableError> for ApiError {
+    fn from(error: ResourceTableError) -> Self {
+        Self::Trap(error.into())
+    }
+}
+
+impl From<ResourceTableError> for MetadataError {
+    fn from(error: ResourceTableError) -> Self {
+        Self::Trap(error.into())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Typed(match refusal {
+            Refusal::Denied(rule) => api::Error::Denied(rule),
+            Refusal::Throttled(wait) => api::Error::Throttled(nanoseconds(wait)),
+            Refusal::TooMany { .. } => api::Error::Throttled(nanoseconds(IN_FLIGHT_WAIT)),
+        })
+    }
+}
+
+/// When to try again where too many requests are under way: about the time that one takes.
+const IN_FLIGHT_WAIT: Duration = Duration::from_millis(10);
+
+fn nanoseconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl From<ClusterError> for ApiError {
+    fn from(error: ClusterError) -> Self {
+        let text = error.guest_text();
+        Self::Typed(match error {
+            ClusterError::Refused(status) => api::Error::Refused((*status).into()),
+            ClusterError::TooLarge(limit) => api::Error::TooLarge(limit),
+            ClusterError::Invalid(_) | ClusterError::Name(_) => api::Error::Invalid(text),
+            ClusterError::Unavailable(_) | ClusterError::Discovery { .. } => {
+                // The guest hears only that; why is for the operator.
+                tracing::warn!(error = %crate::telemetry::chain(&error), "the API server could not be asked");
+                api::Error::Unavailable(text)
+            }
+        })
+    }
+}
+
+impl From<ServerStatus> for api::Status {
+    fn from(status: ServerStatus) -> Self {
+        Self { code: status.code, reason: status.reason, message: status.message, body: status.body.map(Into::into) }
+    }
+}
+
+impl From<InvalidRequest> for ApiError {
+    fn from(error: InvalidRequest) -> Self {
+        Self::invalid(error.to_string())
+    }
+}

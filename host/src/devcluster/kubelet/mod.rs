@@ -1,0 +1,2 @@
+//! The kubelet.
+pub(crate) mod quote;

@@ -1,0 +1,64 @@
+//! Which of a component's imports its grant opens.
+//!
+//! Question: may this component be linked at all? A component that imports what its grant does not open is refused
+//! before it runs, so that its operator hears of it then and not at the first call.
+
+use crate::policy::Grant;
+use serde::Serialize;
+
+/// The packages of WASI that every guest is given. They hold no power by themselves: no directory, no variable and no
+/// address is open unless the grant names it, and sockets and name look-ups stay refused whatever it names.
+const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+
+const METADATA: &str = "attache:pod/metadata";
+const API: &str = "attache:pod/api";
+
+/// How an import stands against the host and the grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "standing", content = "needs")]
+pub enum Standing {
+    /// The host offers it and the grant opens it.
+    Granted,
+    /// The host offers it, but the grant would need this.
+    Lacks(String),
+    /// This host has no such interface.
+    Unknown,
+}
+
+/// One import of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Import {
+    /// Such as `attache:pod/api@0.1.0`.
+    pub name: String,
+    /// Whether it is granted.
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+impl Import {
+    /// Judges the import called `name`.
+    pub fn judge(name: &str, grant: &Grant) -> Self {
+        Self { name: name.to_owned(), standing: standing(name, grant) }
+    }
+
+    /// Says what stands in the way, for an operator; `None` when nothing does.
+    pub fn lack(&self) -> Option<String> {
+        match &self.standing {
+            Standing::Granted => None,
+            Standing::Lacks(needs) => Some(format!("imports {}, which its grant does not open: {needs}", self.name)),
+            Standing::Unknown => Some(format!("imports {}, which this host does not have", self.name)),
+        }
+    }
+}
+
+fn standing(name: &str, grant: &Grant) -> Standing {
+    let interface = name.split_once('@').map_or(name, |(interface, _version)| interface);
+    match interface {
+        METADATA if grant.podinfo.is_some() || !grant.env.is_empty() => Standing::Granted,
+        METADATA => Standing::Lacks("add `podinfo: {}` or names under `env:` to its spec".to_owned()),
+        API if !grant.api.is_empty() => Standing::Granted,
+        API => Standing::Lacks("add a rule under `api:` to its spec".to_owned()),
+        _ if WASI.iter().any(|package| name.starts_with(package)) => Standing::Granted,
+        _ => Standing::Unknown,
+    }
+}

@@ -1,0 +1,71 @@
+//! What a component imports and exports, and how its grant stands to that.
+
+use super::imports::Import;
+use super::load::{LoadError, blocking, read};
+use super::runtime::Runtime;
+use crate::policy::Grant;
+use serde::Serialize;
+use std::path::Path;
+
+/// What a component wants and offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inspection {
+    /// Its SHA-256 in hex, as a grant's `component.sha256` pins it.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it imports, and whether the grant opens that.
+    pub imports: Vec<Import>,
+    /// What it exports.
+    pub exports: Vec<Export>,
+    /// What stands in the way of running it under the grant; empty when nothing does.
+    pub lacks: Vec<String>,
+}
+
+/// One export of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Export {
+    /// Such as `wasi:cli/run@0.2.12`.
+    pub name: String,
+    /// The command that calls it, if one does.
+    pub called_by: Option<String>,
+}
+
+impl Export {
+    fn of(name: &str) -> Self {
+        let called_by = name.starts_with("wasi:cli/run@0.2").then(|| "attache run".to_owned());
+        Self { name: name.to_owned(), called_by }
+    }
+}
+
+impl Runtime {
+    /// Reads the component in a file and holds it against `grant`, without running anything of it.
+    ///
+    /// # Errors
+    /// Fails when it is no component that can be compiled. That the grant does not fit is no error here.
+    pub async fn inspect_file(&self, path: &Path, grant: &Grant) -> Result<Inspection, LoadError> {
+        let (runtime, path, grant) = (self.clone(), path.to_owned(), grant.clone());
+        blocking(move || runtime.inspect(&path, &grant)).await
+    }
+
+    fn inspect(&self, path: &Path, grant: &Grant) -> Result<Inspection, LoadError> {
+        let bytes = read(path)?;
+        let pinned = match bytes.check(grant) {
+            Err(pinned @ LoadError::Pinned { .. }) => Some(pinned.to_string()),
+            other => other.map(|()| None)?,
+        };
+        let component = self.component(&bytes)?;
+        let imports = self.imports(&component, grant);
+        let lacks = pinned.into_iter().chain(imports.iter().filter_map(Import::lack)).collect();
+        let ty = component.component_type();
+        Ok(Inspection {
+            sha256: hex::encode(bytes.sha256),
+            size: bytes.content.len() as u64,
+            exports: ty.exports(self.engine().wasmtime()).map(|(name, _)| Export::of(name)).collect(),
+            imports,
+            lacks,
+        })
+    }
+}

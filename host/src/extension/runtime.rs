@@ -1,0 +1,180 @@
+//! What all extensions of a process share.
+
+use super::state::State;
+use crate::capability;
+use crate::cluster::Cluster;
+use crate::engine::{Artefacts, Engine, EngineError, EngineSettings};
+use crate::podinfo::{ItemError, PodInfo};
+use crate::policy::Limits;
+use crate::telemetry::{Audit, ToTracing};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use wasmtime::component::Linker;
+
+/// Why a runtime could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The variables do not say what a pod's say.
+    #[error(transparent)]
+    Variables(#[from] ItemError),
+    /// The host's own interfaces could not be put together.
+    #[error("cannot link the host's interfaces")]
+    Link(#[source] wasmtime::Error),
+}
+
+/// Runs extensions in one pod. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<State>,
+    pub(super) artefacts: Option<Artefacts>,
+    pub(super) pod: PodInfo,
+    pub(super) podinfo: Option<PathBuf>,
+    pub(super) service_account: Option<PathBuf>,
+    pub(super) variables: BTreeMap<String, String>,
+    pub(super) cluster: Option<Cluster>,
+    pub(super) audit: Arc<dyn Audit>,
+    pub(super) ceiling: Option<Limits>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("engine", &self.inner.engine).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Starts to make a runtime. Without more it has no pod, no API server and no artefacts on disk.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    /// Returns the engine.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+}
+
+/// Makes a [`Runtime`].
+#[derive(Default)]
+pub struct RuntimeBuilder {
+    engine: Option<Engine>,
+    artefacts: Option<Artefacts>,
+    pod: Option<PodInfo>,
+    podinfo: Option<PathBuf>,
+    service_account: Option<PathBuf>,
+    variables: BTreeMap<String, String>,
+    cluster: Option<Cluster>,
+    audit: Option<Arc<dyn Audit>>,
+    ceiling: Option<Limits>,
+}
+
+impl RuntimeBuilder {
+    /// Uses this engine; the default is one of its own with [`EngineSettings::default`].
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
+    /// Keeps compiled components here; without it each load compiles.
+    #[must_use]
+    pub fn artefacts(mut self, artefacts: Artefacts) -> Self {
+        self.artefacts = Some(artefacts);
+        self
+    }
+
+    /// Answers `metadata` from this pod.
+    #[must_use]
+    pub fn pod_info(mut self, pod: PodInfo) -> Self {
+        self.pod = Some(pod);
+        self
+    }
+
+    /// The host's directory of the Downward API volume, for guests whose grant mounts it.
+    #[must_use]
+    pub fn podinfo_volume(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.podinfo = Some(directory.into());
+        self
+    }
+
+    /// The host's directory of the service-account volume, for guests that are granted `credentials: real`.
+    #[must_use]
+    pub fn service_account(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.service_account = Some(directory.into());
+        self
+    }
+
+    /// The variables that a grant's `env` picks from, by name.
+    #[must_use]
+    pub fn variables(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.variables.extend(variables);
+        self
+    }
+
+    /// Answers `api` from this API server.
+    #[must_use]
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// Records every decision here; the default is `tracing`, target `attache::audit`.
+    #[must_use]
+    pub fn audit(mut self, audit: Arc<dyn Audit>) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
+    /// No grant reaches beyond these limits, whatever it says.
+    #[must_use]
+    pub fn ceiling(mut self, limits: Limits) -> Self {
+        self.ceiling = Some(limits);
+        self
+    }
+
+    /// Makes the runtime.
+    ///
+    /// # Errors
+    /// Fails when an engine has to be started and cannot be.
+    pub fn build(self) -> Result<Runtime, RuntimeError> {
+        let engine = match self.engine {
+            Some(engine) => engine,
+            None => Engine::new(&EngineSettings::default())?,
+        };
+        let linker = linker(&engine).map_err(RuntimeError::Link)?;
+        let pod = match self.pod {
+            Some(pod) => pod,
+            None => PodInfo::builder().variables(self.variables.clone()).build()?,
+        };
+        Ok(Runtime {
+            inner: Arc::new(Inner {
+                engine,
+                linker,
+                pod,
+                artefacts: self.artefacts,
+                podinfo: self.podinfo,
+                service_account: self.service_account,
+                variables: self.variables,
+                cluster: self.cluster,
+                audit: self.audit.unwrap_or_else(|| Arc::new(ToTracing)),
+                ceiling: self.ceiling,
+            }),
+        })
+    }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    capability::add_to_linker(&mut linker)?;
+    Ok(linker)
+}

@@ -1,0 +1,25 @@
+//! What the store of one instance holds.
+
+use crate::capability::{PodCtx, PodCtxView, PodView};
+use crate::engine::Limiter;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+pub(super) struct State {
+    pub(super) table: ResourceTable,
+    pub(super) wasi: WasiCtx,
+    pub(super) pod: PodCtx,
+    pub(super) limiter: Limiter,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl PodView for State {
+    fn pod(&mut self) -> PodCtxView<'_> {
+        PodCtxView { ctx: &mut self.pod, table: &mut self.table }
+    }
+}
