@@ -89,7 +89,11 @@ impl Address {
     }
 
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -105,9 +109,12 @@ pub(super) enum Send<'a> {
 #[derive(Clone)]
 pub(super) struct Client {
     address: Address,
-    tls: TlsConnector,
+    authority: Authority,
     token: Arc<str>,
 }
+
+/// Gives the CA certificates to trust, as PEM; asked for each connection, since a cluster may change its CA.
+pub(super) type Authority = Arc<dyn Fn() -> String + std::marker::Send + Sync>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -117,20 +124,9 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, ca_pem: &[u8], token: &str) -> Result<Self, ClientError> {
+    pub(super) fn new(url: &str, authority: Authority, token: &str) -> Result<Self, ClientError> {
         let address = Address::parse(url).ok_or_else(|| ClientError::Url(url.into()))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(ca_pem) {
-            let certificate = certificate.map_err(|error| ClientError::Authority(error.into()))?;
-            roots.add(certificate).map_err(|error| ClientError::Authority(error.into()))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| ClientError::Authority(error.into()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { address, tls: TlsConnector::from(Arc::new(config)), token: token.into() })
+        Ok(Self { address, authority, token: token.into() })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -178,7 +174,8 @@ impl Client {
             return exchange_over(tcp, request).await;
         }
         let name = ServerName::try_from(self.address.host.clone()).map_err(ClientError::exchange)?;
-        exchange_over(self.tls.connect(name, tcp).await.map_err(failed)?, request).await
+        let tls = connector(&(self.authority)())?.connect(name, tcp).await.map_err(failed)?;
+        exchange_over(tls, request).await
     }
 
     fn request(&self, path: &str, send: Send<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
@@ -201,6 +198,21 @@ impl Client {
         }
         request.body(Full::new(body)).map_err(ClientError::exchange)
     }
+}
+
+fn connector(ca_pem: &str) -> Result<TlsConnector, ClientError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| ClientError::Authority(error.into()))?;
+        roots.add(certificate).map_err(|error| ClientError::Authority(error.into()))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ClientError::Authority(error.into()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 async fn exchange_over<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError>
@@ -252,9 +264,12 @@ mod tests {
     #[test]
     fn a_refusal_says_what_the_server_said() {
         let said = |body: &str| refusal(http::StatusCode::NOT_FOUND, body.as_bytes()).to_string();
-        assert_eq!(said(r#"{"message": "pods \"x\" not found"}"#), "the API server answered 404 Not Found: pods \"x\" not found");
+        assert_eq!(
+            said(r#"{"message": "pods \"x\" not found"}"#),
+            "the API server answered 404 Not Found: pods \"x\" not found"
+        );
         assert_eq!(said("404 page not found\n"), "the API server answered 404 Not Found: 404 page not found");
         assert!(refusal(http::StatusCode::NOT_FOUND, b"").is_not_found());
-        assert!(matches!(super::Client::new("x", b"", ""), Err(ClientError::Url(_))));
+        assert!(matches!(super::Client::new("x", std::sync::Arc::new(String::new), ""), Err(ClientError::Url(_))));
     }
 }

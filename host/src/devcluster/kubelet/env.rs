@@ -128,7 +128,9 @@ pub(super) fn services(server: &Address) -> Environment {
 pub(super) fn downward_entries(container: &Value) -> Vec<Value> {
     let entries = container.get("env").and_then(Value::as_array).into_iter().flatten();
     let from_pod = |entry: &&Value| {
-        ["/valueFrom/fieldRef", "/valueFrom/resourceFieldRef"].iter().any(|at| entry.pointer(at).is_some_and(Value::is_object))
+        ["/valueFrom/fieldRef", "/valueFrom/resourceFieldRef"]
+            .iter()
+            .any(|at| entry.pointer(at).is_some_and(Value::is_object))
     };
     entries.filter(from_pod).cloned().collect()
 }
@@ -163,20 +165,20 @@ mod tests {
     #[test]
     fn variables_come_from_everywhere_in_order() {
         let container = json!({"name": "main", "resources": {"limits": {"memory": "64Mi"}},
-            "envFrom": [{"prefix": "C_", "configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}, {"configMapRef": {"name": "none", "optional": true}}],
-            "env": [
-                {"name": "EMPTY"},
-                {"name": "PLAIN", "value": "v"},
-                {"name": "C_one", "value": "over $(C_one)"},
-                {"name": "CHAIN", "value": "$(PLAIN)-$(C_one)-$(LATER)-$(KUBERNETES_SERVICE_HOST)"},
-                {"name": "LATER", "value": "l"},
-                {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-                {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
-                {"name": "ONE", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "one"}}},
-                {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
-                {"name": "UNSET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "none", "optional": true}}},
-            ]});
+        "envFrom": [{"prefix": "C_", "configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}, {"configMapRef": {"name": "none", "optional": true}}],
+        "env": [
+            {"name": "EMPTY"},
+            {"name": "PLAIN", "value": "v"},
+            {"name": "C_one", "value": "over $(C_one)"},
+            {"name": "CHAIN", "value": "$(PLAIN)-$(C_one)-$(LATER)-$(KUBERNETES_SERVICE_HOST)"},
+            {"name": "LATER", "value": "l"},
+            {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+            {"name": "ONE", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "one"}}},
+            {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            {"name": "UNSET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "none", "optional": true}}},
+        ]});
         let expected = [
             ("CHAIN", "v-over 1-$(LATER)-h"),
             ("C_one", "over 1"),
@@ -205,18 +207,28 @@ mod tests {
     #[test]
     fn what_is_not_there_is_an_error() {
         let told = |variable: Value| built(&json!({"name": "main", "env": [variable]})).unwrap_err().to_string();
-        assert_eq!(told(json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "x"}}})), "configmap \"c\" has no key \"x\"");
-        assert_eq!(told(json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "x", "key": "x"}}})), "secret \"x\" not found");
+        assert_eq!(
+            told(json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "x"}}})),
+            "configmap \"c\" has no key \"x\""
+        );
+        assert_eq!(
+            told(json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "x", "key": "x"}}})),
+            "secret \"x\" not found"
+        );
         assert_eq!(
             told(json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "bin"}}})),
             "the data of configmap \"c\" under \"bin\" is not UTF-8"
         );
-        assert_eq!(told(json!({"name": "A", "valueFrom": {"fileKeyRef": {}}})), "field \"valueFrom of A\" is not supported");
+        assert_eq!(
+            told(json!({"name": "A", "valueFrom": {"fileKeyRef": {}}})),
+            "field \"valueFrom of A\" is not supported"
+        );
     }
 
     #[test]
     fn references_expand_as_in_a_real_kubelet() {
-        let scope = Environment::from([("A".into(), "a".into()), ("E".into(), String::new()), ("R".into(), "$(A)".into())]);
+        let scope =
+            Environment::from([("A".into(), "a".into()), ("E".into(), String::new()), ("R".into(), "$(A)".into())]);
         let table = [
             ("$(A)", "a"),
             ("x$(A)y$(A)", "xaya"),
@@ -242,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_api_server_is_a_service() {
-        let client = Client::new("https://[::1]:6443", b"", "").unwrap();
+        let client = Client::new("https://[::1]:6443", std::sync::Arc::new(String::new), "").unwrap();
         let services = services(client.address());
         assert_eq!(services["KUBERNETES_SERVICE_HOST"], "::1");
         assert_eq!(services["KUBERNETES_SERVICE_PORT"], "6443");

@@ -36,7 +36,8 @@ pub(super) async fn follow(client: Client, paths: Paths, latest: watch::Sender<O
     // After a failure of any kind the pod is read once: the server may be another one, with another history.
     let mut anew = false;
     while !latest.is_closed() {
-        let round = if anew { refresh(&client, &paths, &latest).await } else { watch_once(&client, &paths, &latest).await };
+        let round =
+            if anew { refresh(&client, &paths, &latest).await } else { watch_once(&client, &paths, &latest).await };
         match round {
             Ok(End::Deleted) => {
                 latest.send_replace(None);

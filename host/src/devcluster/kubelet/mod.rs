@@ -1,2 +1,437 @@
-//! The kubelet.
+//! The kubelet's part for one pod: its volumes on disk, its containers' env and mounts, its status.
+//!
+//! No container is started. Whoever takes a container's place asks the [`RunningPod`] for what the container would
+//! have seen, and says how it ended. The API server is spoken to by HTTPS alone, so that any will do, not only a
+//! [`DevCluster`](super::DevCluster).
+//!
+//! ```no_run
+//! use attache::devcluster::kubelet::{Kubelet, Outcome};
+//!
+//! # async fn example(url: &str, ca_pem: String, token: &str) -> Result<(), attache::devcluster::kubelet::KubeletError> {
+//! let pod = Kubelet::builder(url, token).authority(ca_pem).root("/tmp/attache").start("default", "web").await?;
+//! let main = pod.container("main");
+//! println!("{:?}", main.map(|main| &main.env));
+//! pod.stop(&Outcome::exit(0)).await
+//! # }
+//! ```
+
+mod client;
+mod env;
+mod follow;
+mod mounts;
+mod objects;
+mod pod;
 pub(crate) mod quote;
+mod status;
+mod sync;
+mod token;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+pub use self::client::ClientError;
+use self::client::{Authority, Client, Send};
+pub use self::env::Environment;
+use self::follow::{Paths, uid};
+use self::mounts::Disk;
+pub use self::mounts::MountPoint;
+use self::pod::Pod;
+pub use self::pod::{Allocatable, ContentError};
+pub use self::status::Outcome;
+use self::sync::{Synced, Volumes, make};
+use self::token::Tokens;
+use crate::volume::VolumeError;
+
+/// How often volumes are brought up to date when nothing else calls for it; the real kubelet's period.
+const SYNC_PERIOD: Duration = Duration::from_mins(1);
+
+/// The mode of a pod's directory: its volumes hold tokens, whose files the API server has everybody read.
+const POD_MODE: u32 = 0o700;
+
+/// Why a pod could not be set up or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeletError {
+    /// The namespace or the name is none.
+    #[error("{0:?} is not a name")]
+    Name(String),
+    /// There is no such pod.
+    #[error("pod {namespace}/{name} not found")]
+    NoPod {
+        /// The namespace.
+        namespace: String,
+        /// The name.
+        name: String,
+    },
+    /// The pod has run already.
+    #[error("pod {name} has ended: its phase is {phase}")]
+    Ended {
+        /// The name.
+        name: String,
+        /// `Succeeded` or `Failed`.
+        phase: String,
+    },
+    /// The API server refused, or could not be reached.
+    #[error("cannot {step}")]
+    Api {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        #[source]
+        source: ClientError,
+    },
+    /// A volume has no content.
+    #[error("volume {volume:?} cannot be set up")]
+    Volume {
+        /// The volume.
+        volume: String,
+        /// What lacks.
+        #[source]
+        source: ContentError,
+    },
+    /// A volume could not be written.
+    #[error("volume {volume:?} cannot be written")]
+    Write {
+        /// The volume.
+        volume: String,
+        /// Why.
+        #[source]
+        source: VolumeError,
+    },
+    /// A mount names a volume that the pod has not.
+    #[error("the pod has no volume {0:?}")]
+    NoVolume(String),
+    /// The env of a container has no value.
+    #[error("the env of container {container:?} cannot be made")]
+    Env {
+        /// The container.
+        container: String,
+        /// What lacks.
+        #[source]
+        source: ContentError,
+    },
+    /// A directory or a file of the pod could not be made or removed.
+    #[error("cannot {step} {}", path.display())]
+    Files {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl KubeletError {
+    fn api(step: &'static str) -> impl FnOnce(ClientError) -> Self {
+        move |source| Self::Api { step, source }
+    }
+
+    fn files(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Files { step, path, source }
+    }
+}
+
+/// An error and its causes, in one line for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Plays the kubelet; made by [`Kubelet::builder`].
+pub struct Kubelet {
+    url: String,
+    token: String,
+    authority: Authority,
+    root: PathBuf,
+    node_name: String,
+    node: Allocatable,
+    pod_ips: Vec<IpAddr>,
+    host_ips: Vec<IpAddr>,
+    token_period: Option<Duration>,
+    sync_period: Duration,
+}
+
+impl std::fmt::Debug for Kubelet {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Kubelet").field("url", &self.url).field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Kubelet {
+    /// A kubelet for the API server at the URL, asking with a token that may read and bind pods, patch their status,
+    /// read their config maps and secrets, and make tokens of their service accounts.
+    pub fn builder(url: impl Into<String>, token: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            token: token.into(),
+            authority: Arc::new(String::new),
+            root: std::env::temp_dir().join("attache-kubelet"),
+            node_name: "attache".into(),
+            node: Allocatable::default(),
+            pod_ips: vec![Ipv4Addr::new(10, 244, 0, 2).into()],
+            host_ips: vec![Ipv4Addr::LOCALHOST.into()],
+            token_period: None,
+            sync_period: SYNC_PERIOD,
+        }
+    }
+
+    /// The CA certificate of the API server, as PEM.
+    #[must_use]
+    pub fn authority(self, ca_pem: impl Into<String>) -> Self {
+        let ca_pem = ca_pem.into();
+        self.authority_from(move || ca_pem.clone())
+    }
+
+    /// Where to ask for the CA certificate, for a server that changes it: called for each connection.
+    #[must_use]
+    pub fn authority_from(mut self, ca_pem: impl Fn() -> String + std::marker::Send + Sync + 'static) -> Self {
+        self.authority = Arc::new(ca_pem);
+        self
+    }
+
+    /// The directory below which pods are laid out: `pods/UID/volumes/PLUGIN/NAME`. If not set, a directory of the
+    /// system's temporary one.
+    #[must_use]
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = root.into();
+        self
+    }
+
+    /// The name of the node, `attache` if not set. A pod that is bound to a node already stays there.
+    #[must_use]
+    pub fn node_name(mut self, name: impl Into<String>) -> Self {
+        self.node_name = name.into();
+        self
+    }
+
+    /// What the node has to give: the limits of containers that set none.
+    #[must_use]
+    pub fn allocatable(mut self, node: Allocatable) -> Self {
+        self.node = node;
+        self
+    }
+
+    /// The addresses of the pod and of its host, the first of each being the one; `10.244.0.2` and `127.0.0.1` if not
+    /// set. Those that the pod's status has already stay.
+    #[must_use]
+    pub fn addresses(mut self, pod: impl Into<Vec<IpAddr>>, host: impl Into<Vec<IpAddr>>) -> Self {
+        (self.pod_ips, self.host_ips) = (pod.into(), host.into());
+        self
+    }
+
+    /// How soon tokens are replaced. If not set, within the last fifth of their life and after a day at most.
+    #[must_use]
+    pub fn token_period(mut self, period: Duration) -> Self {
+        self.token_period = Some(period);
+        self
+    }
+
+    /// How often config maps and secrets are read again; a minute if not set. The pod itself is watched.
+    #[must_use]
+    pub fn sync_period(mut self, period: Duration) -> Self {
+        self.sync_period = period;
+        self
+    }
+
+    /// Takes the pod: binds it to the node, writes its volumes, makes the env of its containers, says that it runs,
+    /// and from then on keeps its volumes up to date. Needs a tokio runtime with time and I/O.
+    ///
+    /// # Errors
+    /// [`KubeletError`] names the step; the pod's directory is removed again.
+    pub async fn start(self, namespace: &str, name: &str) -> Result<RunningPod, KubeletError> {
+        let failed = KubeletError::api("reach the API server");
+        let client = Client::new(&self.url, Arc::clone(&self.authority), &self.token).map_err(failed)?;
+        let path = pod_path(namespace, name)?;
+        let mut object = self.claim(&client, &path, namespace, name).await?;
+        status::address(&mut object, &self.pod_ips, &self.host_ips);
+        let directory = Directory(self.root.join("pods").join(uid(&object)));
+        make(&directory.0, POD_MODE)?;
+        let mut volumes = Volumes {
+            client: client.clone(),
+            directory: directory.0.clone(),
+            node: self.node.clone(),
+            tokens: Tokens::default(),
+            token_period: self.token_period,
+            sync_period: self.sync_period,
+        };
+        let synced = volumes.sync(&object).await?;
+        let containers = containers(&object, &volumes, &synced)?;
+        let started = Timestamp::now();
+        let object = tell(&client, &path, &status::running(&object, started)).await?;
+        let paths = Paths {
+            watch: format!("/api/v1/namespaces/{namespace}/pods?fieldSelector=metadata.name%3D{name}"),
+            pod: path.clone(),
+            uid: uid(&object).into(),
+        };
+        let (latest, pod) = watch::channel(Some(object));
+        let (written, versions) = watch::channel(0);
+        let follow = tokio::spawn(follow::follow(client.clone(), paths, latest));
+        let keep = tokio::spawn(volumes.keep(pod.clone(), written));
+        let tasks = [follow.abort_handle(), keep.abort_handle()];
+        Ok(RunningPod { client, path, started, containers, pod, versions, tasks: Tasks(tasks), directory })
+    }
+
+    /// Reads the pod, and binds it if it is on no node.
+    async fn claim(&self, client: &Client, path: &str, namespace: &str, name: &str) -> Result<Value, KubeletError> {
+        let found = client.find(path).await.map_err(KubeletError::api("read the pod"))?;
+        let pod = found.ok_or_else(|| KubeletError::NoPod { namespace: namespace.into(), name: name.into() })?;
+        let text = |pointer| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let phase = text("/status/phase");
+        if matches!(phase, "Succeeded" | "Failed") {
+            return Err(KubeletError::Ended { name: name.into(), phase: phase.into() });
+        }
+        if !text("/spec/nodeName").is_empty() {
+            return Ok(pod);
+        }
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name, "namespace": namespace},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": self.node_name},
+        });
+        let bound = client.object(&format!("{path}/binding"), Send::Post(&binding)).await;
+        bound.map_err(KubeletError::api("bind the pod to its node"))?;
+        client.object(path, Send::Get).await.map_err(KubeletError::api("read the pod"))
+    }
+}
+
+fn pod_path(namespace: &str, name: &str) -> Result<String, KubeletError> {
+    for part in [namespace, name] {
+        let sound =
+            part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte));
+        if !sound || part.is_empty() || part.starts_with('.') {
+            return Err(KubeletError::Name(part.into()));
+        }
+    }
+    Ok(format!("/api/v1/namespaces/{namespace}/pods/{name}"))
+}
+
+async fn tell(client: &Client, path: &str, patch: &Value) -> Result<Value, KubeletError> {
+    let answer = client.object(&format!("{path}/status"), Send::MergePatch(patch)).await;
+    answer.map_err(KubeletError::api("tell the pod's status"))
+}
+
+/// What each container of the pod sees.
+fn containers(object: &Value, volumes: &Volumes, synced: &Synced) -> Result<BTreeMap<String, Container>, KubeletError> {
+    let pod = Pod { object, node: &volumes.node };
+    let services = env::services(volumes.client.address());
+    let disk = Disk { pod: &volumes.directory, volumes: pod.list("/spec/volumes"), files: &synced.files };
+    let mut containers = BTreeMap::new();
+    for spec in pod.containers() {
+        let name = pod::text(spec, "name").to_owned();
+        let env = env::variables(spec, &pod, &synced.objects, &services);
+        let env = env.map_err(|source| KubeletError::Env { container: name.clone(), source })?;
+        let mounts = disk.mounts(spec, &env)?;
+        containers.insert(name, Container { env, mounts, downward_env: env::downward_entries(spec) });
+    }
+    Ok(containers)
+}
+
+/// What a container of a running pod sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its environment. It never updates.
+    pub env: Environment,
+    /// Its mounts, in the order of its spec.
+    pub mounts: Vec<MountPoint>,
+    /// Those entries of its spec's `env` that are filled from the pod's fields, as they stand there.
+    pub downward_env: Vec<Value>,
+}
+
+/// A pod whose volumes are on disk and kept up to date. Dropping it lets go of the pod and removes the files, but
+/// tells the API nothing; [`RunningPod::stop`] does.
+#[derive(Debug)]
+pub struct RunningPod {
+    client: Client,
+    path: String,
+    started: Timestamp,
+    containers: BTreeMap<String, Container>,
+    pod: watch::Receiver<Option<Value>>,
+    versions: watch::Receiver<u64>,
+    tasks: Tasks,
+    // After the tasks: nothing may write below it once it is removed.
+    directory: Directory,
+}
+
+impl RunningPod {
+    /// The containers and init containers, by name.
+    pub fn containers(&self) -> &BTreeMap<String, Container> {
+        &self.containers
+    }
+
+    /// One container.
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.containers.get(name)
+    }
+
+    /// The pod's newest state; nothing once it is gone from the API.
+    pub fn object(&self) -> Option<Value> {
+        self.pod.borrow().clone()
+    }
+
+    /// The directory of the pod's volumes.
+    pub fn directory(&self) -> &Path {
+        &self.directory.0
+    }
+
+    /// Counts the volumes written since the start: a change means that some file has.
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.versions.clone()
+    }
+
+    /// Waits until the pod is gone from the API, or is being deleted.
+    pub async fn deleted(&self) {
+        let mut pod = self.pod.clone();
+        let going = |pod: &Option<Value>| {
+            pod.as_ref().is_none_or(|pod| pod.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string))
+        };
+        // An error says that the pod is no longer followed, which only happens after it is gone.
+        let _ = pod.wait_for(going).await;
+    }
+
+    /// Says how the containers ended, lets go of the pod and removes its files. A pod that is gone is let go all the
+    /// same.
+    ///
+    /// # Errors
+    /// [`KubeletError::Api`] if the status could not be told; the files are removed all the same.
+    pub async fn stop(self, outcome: &Outcome) -> Result<(), KubeletError> {
+        let Some(object) = self.object() else { return Ok(()) };
+        let patch = status::ended(&object, outcome, self.started, Timestamp::now());
+        match tell(&self.client, &self.path, &patch).await {
+            Err(KubeletError::Api { source, .. }) if source.is_not_found() => Ok(()),
+            told => told.map(drop),
+        }
+    }
+}
+
+/// Tasks that end with what they serve.
+#[derive(Debug)]
+struct Tasks([AbortHandle; 2]);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// A directory that is removed with what it serves.
+#[derive(Debug)]
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, directory = %self.0.display(), "the pod's directory could not be removed");
+        }
+    }
+}

@@ -88,7 +88,8 @@ fn named<'a>(pod: &Pod<'a>) -> BTreeSet<(Kind, &'a str)> {
     let volumes = pod.list("/spec/volumes").iter().flat_map(|volume| {
         let projected = volume.pointer("/projected/sources").and_then(Value::as_array).into_iter().flatten();
         let direct = [name_at(volume, "/configMap/name"), name_at(volume, "/secret/secretName")];
-        let sources = projected.flat_map(|source| [name_at(source, "/configMap/name"), name_at(source, "/secret/name")]);
+        let sources =
+            projected.flat_map(|source| [name_at(source, "/configMap/name"), name_at(source, "/secret/name")]);
         direct.into_iter().chain(sources)
     });
     let containers = pod.containers().flat_map(|container| {
@@ -96,7 +97,9 @@ fn named<'a>(pod: &Pod<'a>) -> BTreeSet<(Kind, &'a str)> {
         let keys = each("env").flat_map(|variable| {
             [name_at(variable, "/valueFrom/configMapKeyRef/name"), name_at(variable, "/valueFrom/secretKeyRef/name")]
         });
-        keys.chain(each("envFrom").flat_map(|from| [name_at(from, "/configMapRef/name"), name_at(from, "/secretRef/name")]))
+        keys.chain(
+            each("envFrom").flat_map(|from| [name_at(from, "/configMapRef/name"), name_at(from, "/secretRef/name")]),
+        )
     });
     volumes.chain(containers).flatten().collect()
 }

@@ -51,7 +51,9 @@ pub enum ContentError {
     #[error("{0}: {1}")]
     Quantity(String, #[source] crate::quantity::QuantityError),
     /// A volume of a kind that needs more than files.
-    #[error("volume {volume:?} is of kind {kind}, which this kubelet has not: it has downwardAPI, projected, configMap, secret and emptyDir")]
+    #[error(
+        "volume {volume:?} is of kind {kind}, which this kubelet has not: it has downwardAPI, projected, configMap, secret and emptyDir"
+    )]
     Kind {
         /// The volume.
         volume: String,

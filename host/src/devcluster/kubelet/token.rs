@@ -35,7 +35,8 @@ impl Ask {
 
 /// All that a pod's volumes ask for.
 fn asks(pod: &Pod<'_>) -> Vec<Ask> {
-    let sources = pod.list("/spec/volumes").iter().filter_map(|volume| volume.pointer("/projected/sources")?.as_array());
+    let sources =
+        pod.list("/spec/volumes").iter().filter_map(|volume| volume.pointer("/projected/sources")?.as_array());
     let tokens = sources.flatten().filter_map(|source| source.get("serviceAccountToken").filter(|ask| !ask.is_null()));
     tokens.map(Ask::from_source).collect()
 }
@@ -64,6 +65,11 @@ impl Tokens {
     #[cfg(test)]
     pub(super) fn put(&mut self, ask: Ask, token: &str) {
         self.0.insert(ask, Held { token: token.into(), replace_at: Timestamp::MAX });
+    }
+
+    /// Whether every token that the pod asks for is held, however old.
+    pub(super) fn cover(&self, pod: &Pod<'_>) -> bool {
+        asks(pod).iter().all(|ask| self.0.contains_key(ask))
     }
 
     /// How long from now the first token has to be replaced; nothing if there is none.
@@ -152,11 +158,17 @@ mod tests {
         let (object, node) = (object(), Allocatable::default());
         let pod = Pod { object: &object, node: &node };
         let asks = asks(&pod);
-        assert_eq!(asks, [Ask { audience: String::new(), seconds: 3607 }, Ask { audience: "vault".into(), seconds: 3600 }]);
+        assert_eq!(
+            asks,
+            [Ask { audience: String::new(), seconds: 3607 }, Ask { audience: "vault".into(), seconds: 3600 }]
+        );
         assert_eq!(path(&pod), "/api/v1/namespaces/n/serviceaccounts/sa/token");
         let spec = request(&asks[1], &pod)["spec"].clone();
-        assert_eq!(spec, json!({"audiences": ["vault"], "expirationSeconds": 3600,
-            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}}));
+        assert_eq!(
+            spec,
+            json!({"audiences": ["vault"], "expirationSeconds": 3600,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}})
+        );
         assert_eq!(request(&asks[0], &pod)["spec"]["audiences"], json!([]));
     }
 

@@ -216,9 +216,17 @@ mod tests {
             told(json!({"configMap": {"name": "c", "items": [{"key": "gone", "path": "g"}]}})),
             "configmap \"c\" has no key \"gone\""
         );
-        assert_eq!(told(json!({"secret": {"secretName": "s"}})), "the data of secret \"s\" under \"bad\" is not base64");
+        assert_eq!(
+            told(json!({"secret": {"secretName": "s"}})),
+            "the data of secret \"s\" under \"bad\" is not base64"
+        );
         assert!(told(json!({"configMap": {"name": "c", "items": [{"key": "one", "path": "../x"}]}})).contains("'..'"));
-        assert!(plugin(&json!({"name": "v", "hostPath": {"path": "/"}})).unwrap_err().to_string().contains("is of kind hostPath"));
+        assert!(
+            plugin(&json!({"name": "v", "hostPath": {"path": "/"}}))
+                .unwrap_err()
+                .to_string()
+                .contains("is of kind hostPath")
+        );
     }
 
     #[test]
@@ -226,7 +234,9 @@ mod tests {
         let items = |volume: Value| downward_items(&volume).iter().map(|item| item["path"].clone()).collect::<Vec<_>>();
         assert_eq!(items(json!({"downwardAPI": {"items": [{"path": "a"}]}})), ["a"]);
         assert_eq!(
-            items(json!({"projected": {"sources": [{"downwardAPI": {"items": [{"path": "a"}]}}, {"secret": {}}, {"downwardAPI": {"items": [{"path": "b"}]}}]}})),
+            items(
+                json!({"projected": {"sources": [{"downwardAPI": {"items": [{"path": "a"}]}}, {"secret": {}}, {"downwardAPI": {"items": [{"path": "b"}]}}]}})
+            ),
             ["a", "b"]
         );
         assert!(items(json!({"emptyDir": {}})).is_empty());
