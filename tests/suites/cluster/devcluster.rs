@@ -160,7 +160,8 @@ async fn a_server_that_restarts_is_found_again() {
     });
     let server = server.await.unwrap();
     get().await.unwrap();
-    tokio::task::spawn_blocking(move || server.shutdown()).await.unwrap();
+    // From a thread of no runtime: only there does it wait until nothing is served any more.
+    std::thread::spawn(move || server.shutdown()).join().unwrap();
     let error = get().await.unwrap_err();
     assert!(matches!(error, ClusterError::Unavailable(Unavailable::ConnectionRefused { .. })), "{error:?}");
 }
