@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 /// How long one command may take; it takes some hundred milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const OBJECTS: &str = r#"
 apiVersion: v1
