@@ -216,7 +216,7 @@ fn changes_are_watched() -> Result<()> {
 #[test]
 fn a_definition_is_served_at_once_and_its_objects_are_checked() -> Result<()> {
     let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
-    let definition = r#"
+    let definition = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: ships.harbour.example}
@@ -237,7 +237,7 @@ spec:
           spec:
             type: object
             properties: {masts: {type: integer, minimum: 1}, flag: {type: string, default: white}}
-"#;
+";
     kubectl.run(&["apply", "-f", "-"], definition)?;
     kubectl.run(&["wait", "--for=condition=Established", "crd/ships.harbour.example", "--timeout=10s"], "")?;
     let ship = |masts: &str| {
