@@ -191,7 +191,7 @@ pub(super) struct Bound {
     pub(super) unit: u64,
 }
 
-/// Divisors that the API server takes, in canonical form [`pkg/apis/core/validation/validation.go`].
+/// Divisors that the API server takes, in canonical form (`pkg/apis/core/validation/validation.go`).
 const CPU_DIVISORS: [&str; 2] = ["1m", "1"];
 const BYTE_DIVISORS: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::devcluster::kubelet::quote::quoted;
 
 /// What kind of fault a field has, by the name that `Status.details.causes[].reason` has for it
-/// [`apimachinery/pkg/util/validation/field/errors.go`].
+/// (`apimachinery/pkg/util/validation/field/errors.go`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The field has to be there.
