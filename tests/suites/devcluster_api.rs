@@ -241,7 +241,7 @@ async fn roles_open_what_they_say_and_no_more() -> Result<()> {
             "selector": {"matchLabels": {"a": "b"}},
             "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "m", "image": "x"}]}}}}),
     ])?;
-    let token = stage.cluster.token_for("default", "ext", Duration::from_secs(60))?;
+    let token = stage.cluster.token_for("default", "ext", Duration::from_mins(1))?;
     let cases = [
         ("GET", format!("{MAPS}/mine"), 200),
         ("GET", format!("{MAPS}/other"), 403),
@@ -272,16 +272,16 @@ async fn tokens_die_with_their_time_their_pod_and_their_key() -> Result<()> {
     let status = async |token: &str| anyhow::Ok(stage.client.ask(token, "GET", "/api", &Value::Null).await?.status);
     let dead = stage.cluster.token_for("default", "default", Duration::ZERO)?;
     ensure!(status(&dead).await? == 401);
-    let bound = stage.cluster.token_for_pod("default", "default", "p", Duration::from_secs(60))?;
+    let bound = stage.cluster.token_for_pod("default", "default", "p", Duration::from_mins(1))?;
     ensure!(status(&bound).await? == 200);
     stage.done("DELETE", "/api/v1/namespaces/default/pods/p", Value::Null).await?;
     ensure!(status(&bound).await? == 401);
-    let signed = stage.cluster.token_for("default", "default", Duration::from_secs(60))?;
+    let signed = stage.cluster.token_for("default", "default", Duration::from_mins(1))?;
     ensure!(status(&signed).await? == 200);
     stage.cluster.faults().rotate_tokens()?;
     ensure!(status(&signed).await? == 401);
     ensure!(status(stage.cluster.admin_token()).await? == 200);
-    let missing = stage.cluster.token_for("default", "nobody", Duration::from_secs(60));
+    let missing = stage.cluster.token_for("default", "nobody", Duration::from_mins(1));
     ensure!(matches!(missing, Err(DevClusterError::Refused { code: 404, .. })), "{missing:?}");
     Ok(())
 }
@@ -351,7 +351,7 @@ async fn what_a_manifest_gets_wrong_is_refused_when_it_is_loaded() -> Result<()>
     let pod = |spec: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
     let container = |more: Value| {
         let mut container = json!({"name": "main", "image": "x"});
-        container.as_object_mut().map(|map| map.extend(more.as_object().cloned().unwrap_or_default()));
+        container.as_object_mut().into_iter().for_each(|map| map.extend(more.as_object().cloned().unwrap_or_default()));
         json!({"containers": [container]})
     };
     let cases = [

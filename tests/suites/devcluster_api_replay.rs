@@ -97,7 +97,7 @@ impl Stage {
                    "roleRef": {"kind": "ClusterRole", "name": "system:recorded"},
                    "subjects": [{"kind": "Group", "name": "system:authenticated"}]}),
         ])?;
-        let ext = cluster.token_for("demo", "ext", Duration::from_secs(600))?;
+        let ext = cluster.token_for("demo", "ext", Duration::from_mins(10))?;
         let client = Client::new(&cluster);
         Ok(Self { cluster, client, ext, identities: BTreeMap::new() })
     }

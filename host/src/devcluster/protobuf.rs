@@ -151,7 +151,7 @@ fn message(name: &str, mut rest: &[u8], depth: usize) -> Option<Map<String, Valu
         let (number, wire) = take(&mut rest)?;
         let (_, field, shape) = known.iter().find(|(known, ..)| *known == number)?;
         if let Some(item) = shape.strip_prefix('[') {
-            let value = single(item, wire, depth)?.unwrap_or_else(|| "".into());
+            let value = or_empty(single(item, wire, depth)?);
             match map.get_mut(*field).and_then(Value::as_array_mut) {
                 Some(list) => list.push(value),
                 None => _ = map.insert((*field).to_owned(), json!([value])),
@@ -161,11 +161,19 @@ fn message(name: &str, mut rest: &[u8], depth: usize) -> Option<Map<String, Valu
             let (key, value) = entry(item, bytes, depth)?;
             let entries = map.entry(*field).or_insert_with(|| json!({}));
             entries[key] = value;
-        } else if let Some(value) = single(shape, wire, depth)? {
-            map.insert((*field).to_owned(), value);
+        } else {
+            let value = single(shape, wire, depth)?;
+            if !value.is_null() {
+                map.insert((*field).to_owned(), value);
+            }
         }
     }
     Some(map)
+}
+
+/// In a list or a map an empty text stays.
+fn or_empty(value: Value) -> Value {
+    if value.is_null() { "".into() } else { value }
 }
 
 /// One entry of a map.
@@ -174,28 +182,29 @@ fn entry(shape: &str, mut rest: &[u8], depth: usize) -> Option<(String, Value)> 
     while !rest.is_empty() {
         match take(&mut rest)? {
             (1, Wire::Bytes(text)) => key = text_of(text)?,
-            (2, wire) => value = single(shape, wire, depth)?.unwrap_or_else(|| "".into()),
+            (2, wire) => value = or_empty(single(shape, wire, depth)?),
             _ => return None,
         }
     }
     Some((key, value))
 }
 
-/// One value; the inner `None` is a value that counts as none.
-fn single(shape: &str, wire: Wire<'_>, depth: usize) -> Option<Option<Value>> {
+/// One value; null is one that counts as none.
+fn single(shape: &str, wire: Wire<'_>, depth: usize) -> Option<Value> {
     use base64::Engine as _;
-    Some(match (shape, wire) {
-        ("s", Wire::Bytes(text)) => Some(text_of(text)?).filter(|text| !text.is_empty()).map(Value::from),
+    let unless = |none: bool, value: Value| if none { Value::Null } else { value };
+    match (shape, wire) {
+        ("s", Wire::Bytes(text)) => Some(unless(text.is_empty(), text_of(text)?.into())),
         ("y", Wire::Bytes(bytes)) => Some(base64::engine::general_purpose::STANDARD.encode(bytes).into()),
         ("i", Wire::Number(number)) => Some(signed(number).into()),
-        ("z", Wire::Number(number)) => (number != 0).then(|| signed(number).into()),
+        ("z", Wire::Number(number)) => Some(unless(number == 0, signed(number).into())),
         ("b", Wire::Number(number)) => Some((number != 0).into()),
-        ("f", Wire::Number(number)) => (number != 0).then(|| true.into()),
-        ("t", Wire::Bytes(bytes)) => time(bytes)?,
-        ("x", Wire::Bytes(bytes)) => Some(int_or_text(bytes)?),
-        (name, Wire::Bytes(bytes)) => Some(Value::Object(message(name, bytes, depth)?)),
-        _ => return None,
-    })
+        ("f", Wire::Number(number)) => Some(unless(number == 0, true.into())),
+        ("t", Wire::Bytes(bytes)) => time(bytes),
+        ("x", Wire::Bytes(bytes)) => int_or_text(bytes),
+        (name, Wire::Bytes(bytes)) => message(name, bytes, depth).map(Value::Object),
+        _ => None,
+    }
 }
 
 /// Negative numbers are sent as the two's complement.
@@ -203,7 +212,8 @@ fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
 
-fn time(mut rest: &[u8]) -> Option<Option<Value>> {
+/// The text of a time; null for the time that is none.
+fn time(mut rest: &[u8]) -> Option<Value> {
     let mut seconds = 0;
     while !rest.is_empty() {
         match take(&mut rest)? {
@@ -213,7 +223,7 @@ fn time(mut rest: &[u8]) -> Option<Option<Value>> {
         }
     }
     let time = jiff::Timestamp::from_second(seconds).ok().filter(|_| seconds > 0);
-    Some(time.map(|time| time.to_string().into()))
+    Some(time.map_or(Value::Null, |time| time.to_string().into()))
 }
 
 fn int_or_text(mut rest: &[u8]) -> Option<Value> {
