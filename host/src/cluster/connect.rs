@@ -72,15 +72,12 @@ pub enum ConnectError {
         #[source]
         source: TlsError,
     },
-    /// Connections need a tokio runtime, and there is none here.
-    #[error("not called in a tokio runtime")]
-    NoRuntime,
 }
 
 /// A client of the API server. It sends what a gate has let through and nothing else; see [`Cluster::send`].
 ///
-/// Cheap to clone: all clones share connections, token and discovery. It lives as long as the tokio runtime in which it
-/// was made.
+/// Cheap to clone: all clones share connections, token and discovery. It is used in a tokio runtime, and may be made
+/// outside of one.
 #[derive(Clone)]
 pub struct Cluster(Arc<Inner>);
 
@@ -127,11 +124,8 @@ impl Cluster {
     /// spoken to by the first request.
     ///
     /// # Errors
-    /// When the token or the certificates are missing or of no use, and outside a tokio runtime.
+    /// When the token or the certificates are missing or of no use.
     pub fn connect(settings: ClusterSettings) -> Result<Self, ConnectError> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(ConnectError::NoRuntime);
-        }
         let ClusterSettings { server: endpoint, service_account, ca, deadline, audit } = settings;
         // Plain HTTP is for an ambassador on this machine, which has credentials of its own.
         let account = service_account.filter(|_| endpoint.is_encrypted());

@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
-use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -26,6 +25,9 @@ use super::store::Store;
 
 /// The largest body that a real server reads.
 const BODY_LIMIT: u64 = 3 * 1024 * 1024;
+
+/// How much of a larger body is read and thrown away before the answer.
+const BODY_DRAINED: u64 = 4 * BODY_LIMIT;
 
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -219,22 +221,30 @@ fn offers(of: &Type, at: &ResourcePath, method: &Method, verb: &str) -> Result<(
 }
 
 /// The whole body, if it is not too large and comes in time.
-async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        let message = format!("Request entity too large: limit is {BODY_LIMIT}");
-        let mut error = ApiError::new(413, "RequestEntityTooLarge", message);
-        error.close = true;
-        error
+async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
+    let read = async {
+        let mut whole = BytesMut::new();
+        let mut total: u64 = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| ApiError::bad_request("the body of the request broke off"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            total = total.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+            // What is too large is read on a while, so that a client that is still sending sees the answer.
+            if total <= BODY_LIMIT {
+                whole.extend_from_slice(&data);
+            } else if total > BODY_DRAINED {
+                break;
+            }
+        }
+        if total > BODY_LIMIT { Err(too_large()) } else { Ok(whole.freeze()) }
     };
-    if body.size_hint().lower() > BODY_LIMIT {
-        return Err(too_large());
-    }
-    let limit = usize::try_from(BODY_LIMIT).unwrap_or(usize::MAX);
-    let collected = tokio::time::timeout(BODY_TIME, http_body_util::Limited::new(body, limit).collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::bad_request("the body of the request broke off")),
-        Err(_) => Err(ApiError::new(408, "Timeout", "the body of the request did not come in time")),
-    }
+    let late = ApiError::new(408, "Timeout", "the body of the request did not come in time");
+    tokio::time::timeout(BODY_TIME, read).await.unwrap_or(Err(late))
+}
+
+fn too_large() -> ApiError {
+    let message = format!("Request entity too large: limit is {BODY_LIMIT}");
+    let mut error = ApiError::new(413, "RequestEntityTooLarge", message);
+    error.close = true;
+    error
 }

@@ -46,6 +46,9 @@ pub(crate) fn tree(call: &Call<'_>, kind: &str) -> Result<Value, ApiError> {
     match media_type(call.headers).as_str() {
         "" | "application/json" => json(&call.body, kind),
         "application/yaml" => yaml(&call.body, kind),
+        "application/vnd.kubernetes.protobuf" => {
+            super::protobuf::decode(&call.body).ok_or_else(|| ApiError::unsupported_media(NOTATIONS))
+        }
         _ => Err(ApiError::unsupported_media(NOTATIONS)),
     }
 }

@@ -3,7 +3,7 @@
 //! The notation is that of structured-merge-diff: `f:NAME` a field, `k:{…}` the item of a list with these keys, `v:…`
 //! the item of a set, `.` the place itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -207,62 +207,52 @@ pub(crate) fn compare(place: Place<'_>, old: Option<&Value>, new: Option<&Value>
 }
 
 fn walk(place: Place<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
-    let present = |value: Option<&'_ Value>| value.filter(|value| !value.is_null()).cloned();
-    let (old, new) = (present(old), present(new));
+    let (old, new) = (old.filter(|value| !value.is_null()), new.filter(|value| !value.is_null()));
     if old == new {
         return;
     }
-    let shape = new.as_ref().or(old.as_ref()).map_or(Merging::Whole, |value| place.merging(value));
-    let same_sort = match (&old, &new) {
+    let shape = new.or(old).map_or(Merging::Whole, |value| place.merging(value));
+    let same_sort = match (old, new) {
         (Some(old), Some(new)) => old.is_object() == new.is_object() && old.is_array() == new.is_array(),
         _ => true,
     };
+    if new.is_none() {
+        out.removed.own = true;
+    } else if old.is_none() || shape == Merging::Whole || !same_sort {
+        out.written.own = true;
+    }
     if shape == Merging::Whole || !same_sort {
-        if new.is_some() {
-            out.written.own = true;
-        } else {
-            out.removed.own = true;
-        }
         return;
     }
-    if old.is_none() {
-        out.written.own = true;
-    } else if new.is_none() {
-        out.removed.own = true;
-    }
-    let empty = Value::Null;
-    let (before, after) = (old.as_ref().unwrap_or(&empty), new.as_ref().unwrap_or(&empty));
     match shape {
-        Merging::Fields => walk_fields(place, before, after, out),
-        merging => walk_items(place, &merging, before, after, out),
+        Merging::Fields => walk_fields(place, old, new, out),
+        merging => walk_items(place, &merging, old, new, out),
     }
 }
 
-fn walk_fields(place: Place<'_>, before: &Value, after: &Value, out: &mut Difference) {
-    let empty = Map::new();
-    let map = |value: &'_ Value| value.as_object().cloned().unwrap_or_else(|| empty.clone());
-    let (before_map, after_map) = (map(before), map(after));
-    let names: std::collections::BTreeSet<&String> = before_map.keys().chain(after_map.keys()).collect();
-    for name in names {
-        let (mut old, new) = (before_map.get(name), after_map.get(name));
-        let there = Value::Object(Map::new());
-        // An empty struct that Go always has counts as there before, so that nobody comes to own it.
-        if old.is_none() && place.always_there(name) && new.is_some_and(Value::is_object) {
-            old = Some(&there);
-        }
-        descend(place.field(name), &format!("f:{name}"), old, new, out);
-    }
-}
-
-fn walk_items(place: Place<'_>, merging: &Merging, before: &Value, after: &Value, out: &mut Difference) {
-    let items = |value: &'_ Value| -> BTreeMap<String, Value> {
-        let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        named_items(merging, list).into_iter().map(|(name, item)| (name, item.clone())).collect()
+fn walk_fields(place: Place<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
+    let keys = |value: Option<&'_ Value>| -> BTreeSet<String> {
+        value.and_then(Value::as_object).into_iter().flat_map(|map| map.keys().cloned()).collect()
     };
-    let (old, new) = (items(before), items(after));
-    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let there = Value::Object(Map::new());
+    for name in keys(old).union(&keys(new)) {
+        let (before, after) = (old.and_then(|old| old.get(name)), new.and_then(|new| new.get(name)));
+        // An empty struct that Go always has counts as there before, so that nobody comes to own it.
+        let implied = before.is_none() && place.always_there(name) && after.is_some_and(Value::is_object);
+        let before = if implied { Some(&there) } else { before };
+        descend(place.field(name), &format!("f:{name}"), before, after, out);
+    }
+}
+
+fn walk_items(place: Place<'_>, merging: &Merging, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
+    fn items<'a>(merging: &Merging, value: Option<&'a Value>) -> BTreeMap<String, &'a Value> {
+        let list = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        named_items(merging, list).into_iter().collect()
+    }
+    let (old, new) = (items(merging, old), items(merging, new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
-        descend(place.item(), name, old.get(name), new.get(name), out);
+        descend(place.item(), name, old.get(name).copied(), new.get(name).copied(), out);
     }
 }
 
@@ -382,7 +372,6 @@ pub(crate) fn track(writer: &Writer, of: &Type, old: Option<&Value>, new: &mut V
     let difference = compare(place, Some(old.unwrap_or(&nothing)), Some(new));
     let (written, removed) = (owned(difference.written), owned(difference.removed));
     let mut all = old.map(entries).unwrap_or_default();
-    // An explicitly emptied list clears what is known of the managers; a real server takes it for that too.
     let mine = all.iter().position(|entry| !entry.apply && entry.writer == *writer);
     for (at, entry) in all.iter_mut().enumerate() {
         if Some(at) != mine {

@@ -34,6 +34,7 @@ mod paging;
 mod patch;
 mod pki;
 mod printers;
+mod protobuf;
 mod rbac;
 mod read;
 mod request;

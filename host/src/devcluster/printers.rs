@@ -241,6 +241,19 @@ pub(crate) fn cells(of: &Type, value: &Value) -> Vec<Value> {
     }
 }
 
+/// What a row says of an object beside its cells: that a pod is done.
+pub(crate) fn conditions(of: &Type, value: &Value) -> Option<Value> {
+    if !of.group.is_empty() || of.kind != "Pod" {
+        return None;
+    }
+    let (reason, message) = match text(value, "/status/phase") {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]))
+}
+
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
     value.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }

@@ -205,7 +205,7 @@ struct Policies {
 /// Judges by what is in the store.
 #[derive(Debug, Default)]
 pub(crate) struct Authorizer {
-    policies: RwLock<(u64, Arc<Policies>)>,
+    policies: RwLock<(Option<u64>, Arc<Policies>)>,
 }
 
 impl Authorizer {
@@ -252,18 +252,17 @@ impl Authorizer {
         let newest = ["clusterroles", "roles", "clusterrolebindings", "rolebindings"]
             .iter()
             .filter_map(|plural| catalogue.find(GROUP, "v1", plural))
-            .map(|of| store.table(&of).newest())
-            .max()
-            .unwrap_or(0);
+            .map(|of| store.table(&of).generation())
+            .sum::<u64>();
         {
             let cached = self.policies.read().unwrap_or_else(PoisonError::into_inner);
-            if cached.0 == newest && newest != 0 {
+            if cached.0 == Some(newest) {
                 return Arc::clone(&cached.1);
             }
         }
         let compiled = Arc::new(Policies::compile(store, catalogue));
         let mut cached = self.policies.write().unwrap_or_else(PoisonError::into_inner);
-        *cached = (newest, Arc::clone(&compiled));
+        *cached = (Some(newest), Arc::clone(&compiled));
         compiled
     }
 }

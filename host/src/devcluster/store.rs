@@ -36,6 +36,8 @@ pub(crate) struct Store {
 pub(crate) struct Table {
     rows: RwLock<Rows>,
     changed: watch::Sender<u64>,
+    /// Counts what was written or restored, so that what is made from the table can be kept until it changes.
+    generation: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -243,6 +245,7 @@ impl Store {
         let object = Arc::new(Object::build(of, value, revision));
         self.bytes.fetch_add(object.size(), Ordering::Relaxed);
         write(&table.rows).insert(key, &object);
+        table.generation.fetch_add(1, Ordering::AcqRel);
         self.revision.fetch_max(revision, Ordering::AcqRel);
     }
 
@@ -278,6 +281,7 @@ impl Store {
     /// Readers see the new number only once the change is in its table and its watchers know, so that neither a list
     /// nor a bookmark ever claims a revision whose changes it lacks.
     fn publish(&self, table: &Table, revision: u64) {
+        table.generation.fetch_add(1, Ordering::AcqRel);
         table.changed.send_replace(revision);
         self.revision.store(revision, Ordering::Release);
     }
@@ -329,7 +333,7 @@ fn collect<'a>(
 
 impl Table {
     fn new() -> Self {
-        Self { rows: RwLock::default(), changed: watch::Sender::new(0) }
+        Self { rows: RwLock::default(), changed: watch::Sender::new(0), generation: AtomicU64::new(0) }
     }
 
     /// The object at `key`.
@@ -346,6 +350,11 @@ impl Table {
     /// Tells of changes as they come.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// How often the table was written or restored.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The number of the newest change of this type.

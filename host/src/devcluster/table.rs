@@ -66,7 +66,11 @@ pub(crate) fn row(of: &Type, object: &Object) -> Value {
         cells.extend(printers::has_age(of).then_some(age));
         cells.extend(wide);
     }
-    json!({"cells": cells, "object": super::read::partial(object)})
+    let mut row = json!({"cells": cells, "object": super::read::partial(object)});
+    if let Some(conditions) = printers::conditions(of, &value) {
+        row["conditions"] = conditions;
+    }
+    row
 }
 
 /// A table of one row.

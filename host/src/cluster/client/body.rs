@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::cluster::error::ClusterError;
@@ -21,7 +22,7 @@ const MAX_AHEAD: u64 = 256 * 1024;
 /// freed, when the body ends, fails or is dropped. Dropping it also ends the request at the server.
 pub struct AnswerBody {
     /// `None` when the body has ended.
-    inner: Option<kube::client::Body>,
+    inner: Option<Incoming>,
     /// `None` when the body has ended.
     permit: Option<Permit>,
     left: u64,
@@ -40,13 +41,7 @@ struct Clock {
 
 impl AnswerBody {
     /// Passes on `inner` up to the permit's limit until `deadline`, which is `after` the start of the request.
-    pub(super) fn new(
-        inner: kube::client::Body,
-        permit: Permit,
-        deadline: Instant,
-        after: Duration,
-        address: String,
-    ) -> Self {
+    pub(super) fn new(inner: Incoming, permit: Permit, deadline: Instant, after: Duration, address: String) -> Self {
         let limit = permit.response_limit();
         let clock = Clock { deadline, after, alarm: None };
         Self { inner: Some(inner), permit: Some(permit), left: limit, limit, clock, address }

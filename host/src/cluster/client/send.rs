@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
 use kube::client::Body;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -102,7 +103,7 @@ impl Cluster {
     }
 
     /// Tries until there is an answer to hand on.
-    async fn answered(&self, outgoing: &Outgoing<'_>, mut tries: Tries) -> Result<Response<Body>, ClusterError> {
+    async fn answered(&self, outgoing: &Outgoing<'_>, mut tries: Tries) -> Result<Response<Incoming>, ClusterError> {
         loop {
             let transport = self.transport();
             let token = self.token()?;
@@ -133,8 +134,8 @@ impl Cluster {
         outgoing: &Outgoing<'_>,
         transport: &Arc<Transport>,
         token: Option<&Token>,
-    ) -> Result<Response<Body>, Unavailable> {
-        let sent = transport.client.send(outgoing.request(token)).await;
+    ) -> Result<Response<Incoming>, Unavailable> {
+        let sent = transport.send(outgoing.request(token)).await;
         sent.map_err(|error| Unavailable::from_chain(&error, self.address(), self.roots_origin()))
     }
 

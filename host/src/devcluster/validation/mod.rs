@@ -16,6 +16,7 @@ use serde_json::Value;
 
 pub use self::cause::{Cause, Reason};
 use self::cause::{Causes, Field};
+pub(crate) use self::downward::subscript;
 pub use self::quantities::{Undecodable, decodable};
 use super::manifest::{Document, Place};
 

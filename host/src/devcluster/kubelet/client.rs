@@ -1,0 +1,260 @@
+//! A small client of the API server: one request a connection, with a deadline and a bound on each answer.
+//!
+//! The kubelet asks for a dozen things in its life, so that a pool would be idle; what it keeps open is its one watch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How long the server may take to answer, connecting included.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// The largest answer that is read, in bytes: an object has at most some 1.5 MiB, and so has an event of a watch.
+pub(super) const MAX_ANSWER: usize = 8 << 20;
+
+/// Why a request got no object.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server's address is not one.
+    #[error("{0} is not the URL of an API server")]
+    Url(String),
+    /// The server's CA cannot be used.
+    #[error("the API server's CA certificate cannot be used")]
+    Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No connection.
+    #[error("cannot connect to the API server at {0}")]
+    Connect(String, #[source] std::io::Error),
+    /// The exchange broke off.
+    #[error("the exchange with the API server broke off")]
+    Exchange(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No answer in time.
+    #[error("the API server did not answer within {} s", ANSWER.as_secs())]
+    Deadline,
+    /// The answer is no JSON.
+    #[error("the API server's answer is not JSON")]
+    Json(#[from] serde_json::Error),
+    /// The server refused.
+    #[error("the API server answered {code}: {message}")]
+    Refused {
+        /// The HTTP status.
+        code: StatusCode,
+        /// The server's message.
+        message: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the server says that there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code == StatusCode::NOT_FOUND)
+    }
+
+    fn exchange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Exchange(error.into())
+    }
+}
+
+/// Where the server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    tls: bool,
+}
+
+impl Address {
+    /// `https://host:port`, or `http://…` for a proxy on the same machine.
+    fn parse(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let tls = match uri.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        // An IPv6 address stands in brackets in a URL and nowhere else.
+        let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some(Self { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls })
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+/// What is asked of an object.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Send<'a> {
+    Get,
+    Post(&'a Value),
+    MergePatch(&'a Value),
+}
+
+/// The client; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Client {
+    address: Address,
+    tls: TlsConnector,
+    token: Arc<str>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token must not get into a log.
+        out.debug_struct("Client").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    pub(super) fn new(url: &str, ca_pem: &[u8], token: &str) -> Result<Self, ClientError> {
+        let address = Address::parse(url).ok_or_else(|| ClientError::Url(url.into()))?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca_pem) {
+            let certificate = certificate.map_err(|error| ClientError::Authority(error.into()))?;
+            roots.add(certificate).map_err(|error| ClientError::Authority(error.into()))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ClientError::Authority(error.into()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { address, tls: TlsConnector::from(Arc::new(config)), token: token.into() })
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Asks for an object and reads it whole.
+    pub(super) async fn object(&self, path: &str, send: Send<'_>) -> Result<Value, ClientError> {
+        let whole = async {
+            let response = self.exchange(path, send).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(ClientError::Exchange)?;
+            answer(status, &body.to_bytes())
+        };
+        tokio::time::timeout(ANSWER, whole).await.map_err(|_| ClientError::Deadline)?
+    }
+
+    /// The object, or nothing if the server has none.
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, ClientError> {
+        match self.object(path, Send::Get).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for a stream; the answer's head is in time, its body goes on.
+    pub(super) async fn stream(&self, path: &str) -> Result<Incoming, ClientError> {
+        let response = tokio::time::timeout(ANSWER, self.exchange(path, Send::Get)).await;
+        let response = response.map_err(|_| ClientError::Deadline)??;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
+        let body = tokio::time::timeout(ANSWER, body).await.map_err(|_| ClientError::Deadline)?;
+        Err(refusal(status, &body.map_err(ClientError::Exchange)?.to_bytes()))
+    }
+
+    async fn exchange(&self, path: &str, send: Send<'_>) -> Result<Response<Incoming>, ClientError> {
+        let failed = |error| ClientError::Connect(self.address.authority(), error);
+        let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await.map_err(failed)?;
+        let request = self.request(path, send)?;
+        if !self.address.tls {
+            return exchange_over(tcp, request).await;
+        }
+        let name = ServerName::try_from(self.address.host.clone()).map_err(ClientError::exchange)?;
+        exchange_over(self.tls.connect(name, tcp).await.map_err(failed)?, request).await
+    }
+
+    fn request(&self, path: &str, send: Send<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
+        let (method, kind, body) = match send {
+            Send::Get => (Method::GET, None, Bytes::new()),
+            Send::Post(object) => (Method::POST, Some("application/json"), object.to_string().into()),
+            Send::MergePatch(patch) => (Method::PATCH, Some("application/merge-patch+json"), patch.to_string().into()),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.address.authority())
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, "attache-kubelet");
+        if !self.token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        }
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        request.body(Full::new(body)).map_err(ClientError::exchange)
+    }
+}
+
+async fn exchange_over<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + std::marker::Send + 'static,
+{
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(ClientError::exchange)?;
+    // The connection lives as long as the answer's body is read, and ends by itself after that.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(ClientError::exchange)
+}
+
+fn answer(status: StatusCode, body: &[u8]) -> Result<Value, ClientError> {
+    if status.is_success() { Ok(serde_json::from_slice(body)?) } else { Err(refusal(status, body)) }
+}
+
+fn refusal(code: StatusCode, body: &[u8]) -> ClientError {
+    let status: Option<Value> = serde_json::from_slice(body).ok();
+    let message = status.as_ref().and_then(|status| status.get("message")).and_then(Value::as_str);
+    let message = message.map_or_else(|| String::from_utf8_lossy(body).trim().to_owned(), str::to_owned);
+    ClientError::Refused { code, message }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Address, ClientError, refusal};
+
+    #[test]
+    fn an_address_is_a_scheme_a_host_and_a_port() {
+        let table = [
+            ("https://127.0.0.1:6443", Some(("127.0.0.1", 6443))),
+            ("https://[::1]:6443/", Some(("::1", 6443))),
+            ("https://kubernetes.default.svc", Some(("kubernetes.default.svc", 443))),
+            ("http://localhost", Some(("localhost", 80))),
+            ("ftp://localhost", None),
+            ("localhost:80", None),
+            ("", None),
+        ];
+        for (url, expected) in table {
+            let address = Address::parse(url);
+            assert_eq!(address.as_ref().map(|address| (address.host.as_str(), address.port)), expected, "{url}");
+        }
+        assert_eq!(Address::parse("https://[::1]:1").unwrap().authority(), "[::1]:1");
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_server_said() {
+        let said = |body: &str| refusal(http::StatusCode::NOT_FOUND, body.as_bytes()).to_string();
+        assert_eq!(said(r#"{"message": "pods \"x\" not found"}"#), "the API server answered 404 Not Found: pods \"x\" not found");
+        assert_eq!(said("404 page not found\n"), "the API server answered 404 Not Found: 404 page not found");
+        assert!(refusal(http::StatusCode::NOT_FOUND, b"").is_not_found());
+        assert!(matches!(super::Client::new("x", b"", ""), Err(ClientError::Url(_))));
+    }
+}

@@ -1,0 +1,164 @@
+//! Following one pod: a watch that is taken up again whenever it ends.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::client::{Client, ClientError, MAX_ANSWER};
+
+/// How long the server is asked to keep a watch open, in seconds; client-go asks for 5 to 10 minutes.
+const WATCH_SECONDS: u64 = 290;
+
+/// How long a watch may say nothing: longer than it may last, so that this only ends one whose server is gone.
+const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 30);
+
+/// The first and the longest pause before a watch is taken up again after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How the watch that has just ended fared.
+enum End {
+    /// It ran its time: go on from where it was.
+    Over,
+    /// The server says that it cannot go on from there: read the pod anew.
+    Expired,
+    /// The pod is gone.
+    Deleted,
+}
+
+/// Keeps `latest` at the pod's newest state until the pod is gone; then it becomes nothing, for good. Ends early only
+/// when nobody looks any more.
+pub(super) async fn follow(client: Client, paths: Paths, latest: watch::Sender<Option<Value>>) {
+    let mut pause = FIRST_PAUSE;
+    // After a failure of any kind the pod is read once: the server may be another one, with another history.
+    let mut anew = false;
+    while !latest.is_closed() {
+        let round = if anew { refresh(&client, &paths, &latest).await } else { watch_once(&client, &paths, &latest).await };
+        match round {
+            Ok(End::Deleted) => {
+                latest.send_replace(None);
+                return;
+            }
+            Ok(end) => {
+                anew = matches!(end, End::Expired);
+                pause = FIRST_PAUSE;
+            }
+            Err(error) => {
+                anew = true;
+                tracing::debug!(%error, "the watch of the pod ended");
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Where the pod is in the API.
+#[derive(Debug, Clone)]
+pub(super) struct Paths {
+    /// The pod itself.
+    pub(super) pod: String,
+    /// The pods of its namespace, with the selector of its name.
+    pub(super) watch: String,
+    /// The UID: another pod of the same name is another pod.
+    pub(super) uid: String,
+}
+
+async fn refresh(client: &Client, paths: &Paths, latest: &watch::Sender<Option<Value>>) -> Result<End, ClientError> {
+    let pod = client.find(&paths.pod).await?.filter(|pod| uid(pod) == paths.uid);
+    let Some(pod) = pod else { return Ok(End::Deleted) };
+    latest.send_replace(Some(pod));
+    Ok(End::Over)
+}
+
+async fn watch_once(client: &Client, paths: &Paths, latest: &watch::Sender<Option<Value>>) -> Result<End, ClientError> {
+    let version = latest.borrow().as_ref().map(|pod| version(pod).to_owned()).unwrap_or_default();
+    let target = format!(
+        "{}&watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}",
+        paths.watch
+    );
+    let mut lines = Lines::new(client.stream(&target).await?);
+    loop {
+        let line = tokio::select! {
+            line = lines.next() => line?,
+            () = latest.closed() => return Ok(End::Over),
+        };
+        let Some(line) = line else { return Ok(End::Over) };
+        if let Some(end) = take(&line, paths, latest)? {
+            return Ok(end);
+        }
+    }
+}
+
+/// Takes one event; says so if it ends the watch.
+fn take(line: &[u8], paths: &Paths, latest: &watch::Sender<Option<Value>>) -> Result<Option<End>, ClientError> {
+    let mut event: Value = serde_json::from_slice(line)?;
+    let object = event.get_mut("object").map(Value::take).unwrap_or_default();
+    match event.get("type").and_then(Value::as_str) {
+        // An expired version is told with HTTP status 200 and this event.
+        Some("ERROR") => return Ok(Some(End::Expired)),
+        Some("BOOKMARK") => {
+            let version = version(&object).to_owned();
+            latest.send_if_modified(|pod| {
+                set_version(pod, &version);
+                false
+            });
+        }
+        Some("DELETED") if uid(&object) == paths.uid => return Ok(Some(End::Deleted)),
+        Some("ADDED" | "MODIFIED") if uid(&object) == paths.uid => {
+            latest.send_replace(Some(object));
+        }
+        Some("ADDED" | "MODIFIED") => return Ok(Some(End::Deleted)),
+        _ => {}
+    }
+    Ok(None)
+}
+
+fn set_version(pod: &mut Option<Value>, version: &str) {
+    let held = pod.as_mut().and_then(|pod| pod.pointer_mut("/metadata/resourceVersion"));
+    if let Some(held) = held.filter(|_| !version.is_empty()) {
+        *held = version.into();
+    }
+}
+
+pub(super) fn uid(object: &Value) -> &str {
+    object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn version(object: &Value) -> &str {
+    object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The lines of a watch's body.
+struct Lines {
+    body: Incoming,
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    fn new(body: Incoming) -> Self {
+        Self { body, pending: Vec::new() }
+    }
+
+    /// The next line, or nothing at the end. What is pending survives a caller that stops waiting.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        loop {
+            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+                let rest = self.pending.split_off(end.saturating_add(1));
+                return Ok(Some(std::mem::replace(&mut self.pending, rest)));
+            }
+            if self.pending.len() > MAX_ANSWER {
+                return Err(ClientError::Exchange("an event of the watch is too large".into()));
+            }
+            let frame = tokio::time::timeout(SILENCE, self.body.frame()).await.map_err(|_| ClientError::Deadline)?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(ClientError::Exchange(error.into())),
+                Some(Ok(frame)) => self.pending.extend(frame.into_data().unwrap_or_default()),
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The real `kubectl` against the devcluster. Where there is none, the tests say so and pass.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use attache::devcluster::{DevCluster, DevClusterSettings};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// How long one command may take; it takes some hundred milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const OBJECTS: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: colours, labels: {app: web}}
+data: {sky: blue}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: main, image: "registry.invalid/web:1"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: talker
+  annotations: {devcluster.attache.dev/log: "first\nsecond\n"}
+spec: {containers: [{name: main, image: "registry.invalid/talker:1"}]}
+"#;
+
+struct Kubectl {
+    /// Dropped last, after the commands are done.
+    _cluster: DevCluster,
+    home: TempDir,
+    config: PathBuf,
+}
+
+impl Kubectl {
+    /// A cluster and a `kubectl` for it; `None`, with a line that says so, where none is installed.
+    fn new() -> Result<Option<Self>> {
+        if Command::new("kubectl").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            println!("skipped: kubectl is not installed");
+            return Ok(None);
+        }
+        let mut settings = DevClusterSettings::default();
+        settings.pod_stop = Duration::ZERO;
+        let cluster = DevCluster::start(settings)?;
+        let home = tempfile::tempdir()?;
+        let config = home.path().join("config");
+        std::fs::write(&config, cluster.kubeconfig())?;
+        Ok(Some(Self { _cluster: cluster, home, config }))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command.args(arguments).env("KUBECONFIG", &self.config).env("HOME", self.home.path());
+        command
+    }
+
+    fn output(&self, arguments: &[&str], input: &str) -> Result<Output> {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().context("no stdin")?.write_all(input.as_bytes())?;
+        within_patience(&mut child)?;
+        Ok(child.wait_with_output()?)
+    }
+
+    /// What the command prints; it has to succeed.
+    fn run(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let output = self.output(arguments, input)?;
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "kubectl {arguments:?}: {out}{error}");
+        Ok(out.into_owned())
+    }
+
+    /// What the command complains of; it has to fail.
+    fn refused(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let output = self.output(arguments, input)?;
+        ensure!(!output.status.success(), "kubectl {arguments:?} succeeded");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn within_patience(child: &mut Child) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > end {
+            child.kill()?;
+            bail!("kubectl took longer than {PATIENCE:?}");
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+#[test]
+fn objects_are_applied_looked_at_changed_and_deleted() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    let applied = kubectl.run(&["apply", "-f", "-"], OBJECTS)?;
+    ensure!(applied.contains("deployment.apps/web created"), "{applied}");
+    let again = kubectl.run(&["apply", "-f", "-"], OBJECTS)?;
+    ensure!(again.lines().all(|line| line.ends_with("unchanged")), "{again}");
+    let changed = kubectl.run(&["apply", "-f", "-"], &OBJECTS.replace("web:1", "web:2"))?;
+    ensure!(changed.contains("deployment.apps/web configured"), "{changed}");
+    let wide = kubectl.run(&["get", "deployments", "-o", "wide"], "")?;
+    ensure!(wide.contains("registry.invalid/web:2") && wide.contains("app=web"), "{wide}");
+    let all = kubectl.run(&["get", "all,cm,sa", "-o", "name"], "")?;
+    ensure!(all.contains("pod/talker") && all.contains("serviceaccount/default"), "{all}");
+    let described = kubectl.run(&["describe", "pod", "talker"], "")?;
+    ensure!(described.contains("kube-api-access-") && described.contains("QoS Class"), "{described}");
+    ensure!(kubectl.run(&["describe", "deploy", "web"], "")?.contains("RollingUpdate"));
+    ensure!(kubectl.run(&["logs", "talker"], "")? == "first\nsecond\n");
+    ensure!(kubectl.run(&["logs", "talker", "--tail=1"], "")? == "second\n");
+    kubectl.run(&["label", "cm", "colours", "mood=good"], "")?;
+    kubectl.run(&["annotate", "cm", "colours", "note=x"], "")?;
+    kubectl.run(&["scale", "deploy", "web", "--replicas=3"], "")?;
+    kubectl.run(&["set", "image", "deploy/web", "main=registry.invalid/web:3"], "")?;
+    let replicas = kubectl.run(&["get", "deploy", "web", "-o", "jsonpath={.spec.replicas}"], "")?;
+    ensure!(replicas == "3", "{replicas}");
+    let deleted = kubectl.run(&["delete", "-f", "-"], OBJECTS)?;
+    ensure!(deleted.lines().count() == 3, "{deleted}");
+    ensure!(kubectl.refused(&["get", "cm", "colours"], "")?.contains("(NotFound)"));
+    Ok(())
+}
+
+#[test]
+fn an_object_is_edited() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    kubectl.run(&["apply", "-f", "-"], OBJECTS)?;
+    let mut command = kubectl.command(&["edit", "cm", "colours"]);
+    let mut child = command.env("EDITOR", "sed -i s/blue/red/").stdout(Stdio::null()).spawn()?;
+    within_patience(&mut child)?;
+    let sky = kubectl.run(&["get", "cm", "colours", "-o", "jsonpath={.data.sky}"], "")?;
+    ensure!(sky == "red", "{sky}");
+    Ok(())
+}
+
+#[test]
+fn server_side_apply_tells_conflicts_and_takes_over_by_force() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    let map = |colour: &str| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"sky": colour}}).to_string()
+    };
+    let apply = |manager: &str, rest: &[&str], colour: &str| {
+        let manager = format!("--field-manager={manager}");
+        let arguments = [&["apply", "--server-side", manager.as_str(), "-f", "-"], rest].concat();
+        kubectl.output(&arguments, &map(colour))
+    };
+    ensure!(apply("one", &[], "blue")?.status.success());
+    ensure!(apply("one", &[], "grey")?.status.success());
+    let refused = apply("two", &[], "red")?;
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(told.contains("conflict with \"one\": .data.sky"), "{told}");
+    ensure!(apply("two", &["--force-conflicts"], "red")?.status.success());
+    let managers = kubectl
+        .run(&["get", "cm", "c", "--show-managed-fields", "-o", "jsonpath={.metadata.managedFields[*].manager}"], "")?;
+    ensure!(managers == "two", "{managers}");
+    Ok(())
+}
+
+#[test]
+fn rights_are_asked_for() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    ensure!(kubectl.run(&["auth", "can-i", "list", "pods"], "")?.trim() == "yes");
+    let account = "--as=system:serviceaccount:default:default";
+    let no = kubectl.output(&["auth", "can-i", "list", "pods", account], "")?;
+    ensure!(!no.status.success() && String::from_utf8_lossy(&no.stdout).trim() == "no");
+    kubectl.run(&["create", "rolebinding", "see", "--clusterrole=view", "--serviceaccount=default:default"], "")?;
+    ensure!(kubectl.run(&["auth", "can-i", "list", "pods", account], "")?.trim() == "yes");
+    ensure!(kubectl.run(&["auth", "can-i", "--list", account], "")?.contains("configmaps"));
+    ensure!(kubectl.run(&["auth", "whoami"], "")?.contains("kubernetes-admin"));
+    let token = kubectl.run(&["create", "token", "default"], "")?;
+    ensure!(token.split('.').count() == 3, "{token}");
+    Ok(())
+}
+
+#[test]
+fn objects_are_created_from_flags() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    kubectl.run(&["create", "namespace", "team"], "")?;
+    kubectl.run(&["create", "configmap", "c", "--from-literal=a=1", "-n", "team"], "")?;
+    kubectl.run(&["create", "secret", "generic", "s", "--from-literal=a=1", "-n", "team"], "")?;
+    kubectl.run(&["create", "deployment", "d", "--image=registry.invalid/d:1", "--replicas=0", "-n", "team"], "")?;
+    kubectl.run(&["create", "job", "j", "--image=registry.invalid/j:1", "-n", "team"], "")?;
+    kubectl.run(&["create", "role", "r", "--verb=get", "--resource=pods", "-n", "team"], "")?;
+    let secret = kubectl.run(&["get", "secret", "s", "-n", "team", "-o", "jsonpath={.data.a}"], "")?;
+    ensure!(secret == "MQ==", "{secret}");
+    kubectl.run(&["delete", "namespace", "team"], "")?;
+    ensure!(kubectl.refused(&["get", "cm", "c", "-n", "team"], "")?.contains("(NotFound)"));
+    Ok(())
+}
+
+#[test]
+fn changes_are_watched() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    let mut watching = kubectl
+        .command(&["get", "configmaps", "--watch", "-o", "name", "--request-timeout=5s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    kubectl.run(&["create", "configmap", "news", "--from-literal=a=1"], "")?;
+    within_patience(&mut watching)?;
+    let seen = String::from_utf8_lossy(&watching.wait_with_output()?.stdout).into_owned();
+    ensure!(seen.contains("configmap/news"), "{seen}");
+    Ok(())
+}
+
+#[test]
+fn a_definition_is_served_at_once_and_its_objects_are_checked() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    let definition = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: ships.harbour.example}
+spec:
+  group: harbour.example
+  scope: Namespaced
+  names: {plural: ships, kind: Ship, shortNames: [sh]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    additionalPrinterColumns: [{name: Masts, type: integer, jsonPath: .spec.masts}]
+    schema:
+      openAPIV3Schema:
+        type: object
+        required: [spec]
+        properties:
+          spec:
+            type: object
+            properties: {masts: {type: integer, minimum: 1}, flag: {type: string, default: white}}
+"#;
+    kubectl.run(&["apply", "-f", "-"], definition)?;
+    kubectl.run(&["wait", "--for=condition=Established", "crd/ships.harbour.example", "--timeout=10s"], "")?;
+    let ship = |masts: &str| {
+        format!("apiVersion: harbour.example/v1\nkind: Ship\nmetadata: {{name: anna}}\nspec: {{masts: {masts}}}\n")
+    };
+    let refused = kubectl.refused(&["apply", "-f", "-"], &ship("0"))?;
+    ensure!(refused.contains("spec.masts in body should be greater than or equal to 1"), "{refused}");
+    kubectl.run(&["apply", "-f", "-"], &ship("3"))?;
+    let seen = kubectl.run(&["get", "sh"], "")?;
+    ensure!(seen.contains("MASTS") && seen.contains('3'), "{seen}");
+    ensure!(kubectl.run(&["get", "ship", "anna", "-o", "jsonpath={.spec.flag}"], "")? == "white");
+    kubectl.run(&["delete", "crd", "ships.harbour.example"], "")?;
+    kubectl.refused(&["get", "ships.harbour.example"], "")?;
+    Ok(())
+}
