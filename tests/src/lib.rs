@@ -5,5 +5,5 @@ mod coverage;
 mod guests;
 pub mod pod;
 
-pub use coverage::{names_in_suites, without_a_suite};
+pub use coverage::without_a_suite;
 pub use guests::guest;
