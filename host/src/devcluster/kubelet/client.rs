@@ -99,7 +99,7 @@ impl Address {
 
 /// What is asked of an object.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Send<'a> {
+pub(super) enum Call<'a> {
     Get,
     Post(&'a Value),
     MergePatch(&'a Value),
@@ -114,7 +114,7 @@ pub(super) struct Client {
 }
 
 /// Gives the CA certificates to trust, as PEM; asked for each connection, since a cluster may change its CA.
-pub(super) type Authority = Arc<dyn Fn() -> String + std::marker::Send + Sync>;
+pub(super) type Authority = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -134,9 +134,9 @@ impl Client {
     }
 
     /// Asks for an object and reads it whole.
-    pub(super) async fn object(&self, path: &str, send: Send<'_>) -> Result<Value, ClientError> {
+    pub(super) async fn object(&self, path: &str, call: Call<'_>) -> Result<Value, ClientError> {
         let whole = async {
-            let response = self.exchange(path, send).await?;
+            let response = self.exchange(path, call).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(ClientError::Exchange)?;
             answer(status, &body.to_bytes())
@@ -146,7 +146,7 @@ impl Client {
 
     /// The object, or nothing if the server has none.
     pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, ClientError> {
-        match self.object(path, Send::Get).await {
+        match self.object(path, Call::Get).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -155,7 +155,7 @@ impl Client {
 
     /// Asks for a stream; the answer's head is in time, its body goes on.
     pub(super) async fn stream(&self, path: &str) -> Result<Incoming, ClientError> {
-        let response = tokio::time::timeout(ANSWER, self.exchange(path, Send::Get)).await;
+        let response = tokio::time::timeout(ANSWER, self.exchange(path, Call::Get)).await;
         let response = response.map_err(|_| ClientError::Deadline)??;
         let status = response.status();
         if status.is_success() {
@@ -166,10 +166,10 @@ impl Client {
         Err(refusal(status, &body.map_err(ClientError::Exchange)?.to_bytes()))
     }
 
-    async fn exchange(&self, path: &str, send: Send<'_>) -> Result<Response<Incoming>, ClientError> {
+    async fn exchange(&self, path: &str, call: Call<'_>) -> Result<Response<Incoming>, ClientError> {
         let failed = |error| ClientError::Connect(self.address.authority(), error);
         let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await.map_err(failed)?;
-        let request = self.request(path, send)?;
+        let request = self.request(path, call)?;
         if !self.address.tls {
             return exchange_over(tcp, request).await;
         }
@@ -178,11 +178,11 @@ impl Client {
         exchange_over(tls, request).await
     }
 
-    fn request(&self, path: &str, send: Send<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
-        let (method, kind, body) = match send {
-            Send::Get => (Method::GET, None, Bytes::new()),
-            Send::Post(object) => (Method::POST, Some("application/json"), object.to_string().into()),
-            Send::MergePatch(patch) => (Method::PATCH, Some("application/merge-patch+json"), patch.to_string().into()),
+    fn request(&self, path: &str, call: Call<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
+        let (method, kind, body) = match call {
+            Call::Get => (Method::GET, None, Bytes::new()),
+            Call::Post(object) => (Method::POST, Some("application/json"), object.to_string().into()),
+            Call::MergePatch(patch) => (Method::PATCH, Some("application/merge-patch+json"), patch.to_string().into()),
         };
         let mut request = Request::builder()
             .method(method)
@@ -217,7 +217,7 @@ fn connector(ca_pem: &str) -> Result<TlsConnector, ClientError> {
 
 async fn exchange_over<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError>
 where
-    S: AsyncRead + AsyncWrite + Unpin + std::marker::Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(ClientError::exchange)?;

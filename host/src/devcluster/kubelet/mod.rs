@@ -40,7 +40,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 pub use self::client::ClientError;
-use self::client::{Authority, Client, Send};
+use self::client::{Authority, Call, Client};
 pub use self::env::Environment;
 use self::follow::{Paths, uid};
 use self::mounts::Disk;
@@ -196,7 +196,7 @@ impl Kubelet {
 
     /// Where to ask for the CA certificate, for a server that changes it: called for each connection.
     #[must_use]
-    pub fn authority_from(mut self, ca_pem: impl Fn() -> String + std::marker::Send + Sync + 'static) -> Self {
+    pub fn authority_from(mut self, ca_pem: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.authority = Arc::new(ca_pem);
         self
     }
@@ -280,7 +280,7 @@ impl Kubelet {
         let follow = tokio::spawn(follow::follow(client.clone(), paths, latest));
         let keep = tokio::spawn(volumes.keep(pod.clone(), written));
         let tasks = [follow.abort_handle(), keep.abort_handle()];
-        Ok(RunningPod { client, path, started, containers, pod, versions, tasks: Tasks(tasks), directory })
+        Ok(RunningPod { client, path, started, containers, pod, versions, _tasks: Tasks(tasks), directory })
     }
 
     /// Reads the pod, and binds it if it is on no node.
@@ -299,9 +299,9 @@ impl Kubelet {
             "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name, "namespace": namespace},
             "target": {"apiVersion": "v1", "kind": "Node", "name": self.node_name},
         });
-        let bound = client.object(&format!("{path}/binding"), Send::Post(&binding)).await;
+        let bound = client.object(&format!("{path}/binding"), Call::Post(&binding)).await;
         bound.map_err(KubeletError::api("bind the pod to its node"))?;
-        client.object(path, Send::Get).await.map_err(KubeletError::api("read the pod"))
+        client.object(path, Call::Get).await.map_err(KubeletError::api("read the pod"))
     }
 }
 
@@ -317,7 +317,7 @@ fn pod_path(namespace: &str, name: &str) -> Result<String, KubeletError> {
 }
 
 async fn tell(client: &Client, path: &str, patch: &Value) -> Result<Value, KubeletError> {
-    let answer = client.object(&format!("{path}/status"), Send::MergePatch(patch)).await;
+    let answer = client.object(&format!("{path}/status"), Call::MergePatch(patch)).await;
     answer.map_err(KubeletError::api("tell the pod's status"))
 }
 
@@ -358,7 +358,7 @@ pub struct RunningPod {
     containers: BTreeMap<String, Container>,
     pod: watch::Receiver<Option<Value>>,
     versions: watch::Receiver<u64>,
-    tasks: Tasks,
+    _tasks: Tasks,
     // After the tasks: nothing may write below it once it is removed.
     directory: Directory,
 }

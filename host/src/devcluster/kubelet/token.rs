@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::client::{Client, ClientError, Send};
+use super::client::{Call, Client, ClientError};
 use super::pod::{ContentError, Pod, text};
 
 /// The life of a token when the source asks for none, in seconds: what the API server fills in.
@@ -91,7 +91,7 @@ impl Tokens {
             if self.0.get(&ask).is_some_and(|held| held.replace_at > now) {
                 continue;
             }
-            let answer = client.object(&path(pod), Send::Post(&request(&ask, pod))).await?;
+            let answer = client.object(&path(pod), Call::Post(&request(&ask, pod))).await?;
             let token = answer.pointer("/status/token").and_then(Value::as_str).unwrap_or_default().to_owned();
             let replace_at = replace_at(now, &answer, &ask, period);
             self.0.insert(ask, Held { token, replace_at });

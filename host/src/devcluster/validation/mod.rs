@@ -19,6 +19,7 @@ use self::cause::{Causes, Field};
 pub use self::quantities::{Undecodable, decodable};
 use super::manifest::{Document, Place};
 
+pub(crate) use self::downward::subscript;
 /// The Downward API fields that an env variable may take, and a file.
 pub use self::downward::{ENV_FIELDS, VOLUME_FIELDS};
 
