@@ -12,8 +12,8 @@ use super::scripted::{Scripted, Step, answer, ok};
 fn recorded(name: &str) -> Vec<Step> {
     let path = format!("{}/recordings/{name}.http", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    let (status, headers) = head.split_once("\r\n").unwrap();
+    let (head, body) = text.split_once("\n\n").unwrap();
+    let (status, headers) = head.split_once('\n').unwrap();
     let framing = |line: &&str| !line.starts_with("Transfer-Encoding") && !line.starts_with("Content-Length");
     let kept: Vec<_> = headers.lines().filter(framing).chain([""]).collect();
     let headers = kept.join("\r\n");
