@@ -164,7 +164,7 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
 impl Api {
     /// Gives a new namespace its default service account and the CA's certificate.
     pub(crate) fn furnish(self: &Arc<Self>, namespace: &str) {
-        let ca = self.pki.read().unwrap_or_else(PoisonError::into_inner).ca_pem().to_owned();
+        let ca = self.pki.read().unwrap_or_else(PoisonError::into_inner).published();
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let root = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": {"ca.crt": ca},
