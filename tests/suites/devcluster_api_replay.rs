@@ -4,7 +4,7 @@
 //! made in between) is made up for, and the resource version is driven to where it was, so that even its numbers are
 //! compared. What differs by its nature is masked: times, identities, tokens, random suffixes, the server's address.
 
-#[path = "devcluster_api_client.rs"]
+#[path = "devcluster_api/client.rs"]
 mod client;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! The kubelet's part for one pod, with a real API server and real files.
 
-#[path = "devcluster_api_client.rs"]
+#[path = "devcluster_api/client.rs"]
 #[expect(dead_code, reason = "the other suites look at more of an answer")]
 mod client;
 

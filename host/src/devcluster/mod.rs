@@ -56,6 +56,7 @@ mod token;
 mod types;
 pub mod validation;
 mod watch;
+mod workloads;
 mod write;
 
 pub use cluster::{DevCluster, DevClusterError, DevClusterSettings};
