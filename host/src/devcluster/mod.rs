@@ -32,6 +32,7 @@ mod managed;
 pub mod manifest;
 mod names;
 mod object;
+mod openapi;
 mod paging;
 mod patch;
 mod pki;
