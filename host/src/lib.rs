@@ -1,5 +1,6 @@
 //! Runs untrusted WebAssembly extensions inside Kubernetes pods.
 
+pub mod ambassador;
 pub mod capability;
 pub mod cluster;
 pub mod credentials;

@@ -56,6 +56,8 @@ pub enum Decision {
     TooMany,
     /// It could not be understood.
     Invalid,
+    /// It came with credentials that are not the asker's.
+    Unauthorized,
 }
 
 impl Decision {
@@ -67,6 +69,7 @@ impl Decision {
             Self::Throttled => "throttled",
             Self::TooMany => "too-many",
             Self::Invalid => "invalid",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }
