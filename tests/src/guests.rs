@@ -1,9 +1,10 @@
-//! Guests by name.
+//! Guests by name, and the binary.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use xtask::guests::Guests;
+use xtask::programs::Programs;
 
 /// Built at most once a process; with `cargo xtask test`, before it.
 static GUESTS: LazyLock<Result<Guests, String>> =
@@ -20,6 +21,22 @@ pub fn guest(name: &str) -> PathBuf {
     match found {
         Ok(Ok(path)) => path,
         Ok(Err(error)) => panic!("{error:#}"),
+        Err(text) => panic!("{text}"),
+    }
+}
+
+static PROGRAMS: LazyLock<Result<Programs, String>> =
+    LazyLock::new(|| Programs::ready().map_err(|error| format!("{error:#}")));
+
+/// Finds the `attache` binary, and builds it if need be.
+///
+/// # Panics
+///
+/// It does not build: no test of the command line can go on.
+#[track_caller]
+pub fn attache() -> PathBuf {
+    match PROGRAMS.as_ref() {
+        Ok(programs) => programs.attache(),
         Err(text) => panic!("{text}"),
     }
 }

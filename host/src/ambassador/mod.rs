@@ -9,7 +9,7 @@
 //!
 //! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written anew
 //! from what was judged, the guest's bytes are never sent); headers that change who asks (refused, see [`headers`]; of all
-//! others only a few are passed on, see [`PassedOn`](crate::cluster::PassedOn)); a token that is not the asker's (401, and
+//! others only a few are passed on, see [`PassedOn`]); a token that is not the asker's (401, and
 //! recorded); bodies without an end (cut at [`MAX_REQUEST_BODY`] and at the permit's limit, never kept whole); a redirect
 //! that carries a token away (handed to the asker as it is, never followed).
 //!

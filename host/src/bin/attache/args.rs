@@ -17,6 +17,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Run),
+    Dev(Dev),
     Inspect(Inspect),
 }
 
@@ -83,6 +84,41 @@ pub(crate) struct Audit {
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
     #[arg(long = "audit", value_name = "WHERE", default_value = "stderr")]
     pub(crate) place: String,
+}
+
+/// Starts an API server, plays the kubelet for a pod, and runs the extension as one of its containers
+///
+/// The extension takes the place of a container of the pod: that container's env and volumeMounts become the sandbox's,
+/// its image and command are ignored. Without an extension the API server and the volumes stay up until Ctrl-C.
+///
+/// Exit codes are those of `attache run`; a manifest that the API server refuses is 125.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// The component
+    pub(crate) component: Option<PathBuf>,
+    /// The manifest of the pod to play; other objects in it are loaded before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pod: Option<PathBuf>,
+    /// More manifests to load first: service accounts, roles, config maps, custom resource definitions; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifests: Vec<PathBuf>,
+    /// The container to take the place of [default: the first]
+    #[arg(long, value_name = "NAME", requires = "pod")]
+    pub(crate) container: Option<String>,
+    /// What the component may do [default: a development grant, which is printed]
+    #[arg(long, value_name = "FILE", requires = "component")]
+    pub(crate) grant: Option<PathBuf>,
+    /// Writes a kubeconfig for the API server's administrator here [default: in a folder of this run]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) artefacts: Artefacts,
+    /// Appends one JSON line for each decision to a file, `stderr` or `none`
+    #[arg(long, value_name = "WHERE", default_value = "none", help_heading = "Audit")]
+    pub(crate) audit: String,
+    /// Arguments for the guest
+    #[arg(last = true, value_name = "ARGS", requires = "component")]
+    pub(crate) arguments: Vec<String>,
 }
 
 /// Says what a component imports and exports, and what its grant lacks

@@ -23,19 +23,24 @@ pub(crate) enum Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            // Like a kernel: of a code that does not fit, the low eight bits.
-            Exit::Guest(code) => code.to_le_bytes()[0],
-            Exit::Deadline => 124,
-            Exit::Refused => 125,
-            Exit::Trapped => 126,
-            Exit::Signal(number) => number.saturating_add(128),
-            Exit::Done => 0,
-        })
+        Self::from(exit.code())
     }
 }
 
 impl Exit {
+    /// The process's exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            // Like a kernel: of a code that does not fit, the low eight bits.
+            Self::Guest(code) => code.to_le_bytes()[0],
+            Self::Deadline => 124,
+            Self::Refused => 125,
+            Self::Trapped => 126,
+            Self::Signal(number) => number.saturating_add(128),
+            Self::Done => 0,
+        }
+    }
+
     /// Tells how a call ended where the guest has not said it itself, and gives the exit code.
     pub(crate) fn of(called: Result<Outcome, RunError>) -> Self {
         let error = match called {

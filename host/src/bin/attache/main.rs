@@ -1,6 +1,7 @@
 //! The `attache` binary: parses, resolves, runs, exits.
 
 mod args;
+mod dev;
 mod exit;
 mod inspect;
 mod run;
@@ -29,6 +30,7 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     let exit = runtime.block_on(async {
         match arguments.command {
             Command::Run(arguments) => run::run(arguments).await,
+            Command::Dev(arguments) => dev::dev(arguments).await,
             Command::Inspect(arguments) => inspect::inspect(arguments).await,
         }
     });

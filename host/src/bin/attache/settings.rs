@@ -3,7 +3,7 @@
 //! Everything is resolved here, before any work starts: a wrong value is told before a guest is compiled.
 
 use crate::args;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
@@ -119,15 +119,8 @@ pub(crate) async fn in_pod(
     audit: &Arc<dyn Audit>,
 ) -> anyhow::Result<(RuntimeBuilder, Grant)> {
     let account = ServiceAccount::at(&pod.service_account);
-    let grant = grant.resolve(|name| match variables.get(name) {
-        None if name == POD_NAMESPACE => account.namespace().ok().map(|namespace| namespace.to_string()),
-        found => found.cloned(),
-    });
-    let grant = grant.with_context(|| {
-        format!(
-            "the grant's `$(…)` cannot be resolved; looked in the environment, and for POD_NAMESPACE in {} too. {OUTSIDE}",
-            pod.service_account.display()
-        )
+    let grant = resolved(grant, variables, &account).with_context(|| {
+        format!("looked in the environment, and for POD_NAMESPACE in {} too. {OUTSIDE}", pod.service_account.display())
     })?;
     let mut runtime = runtime.pod_info(podinfo(pod, &grant, variables)?);
     if let Some(directory) = podinfo_directory(pod, &grant)? {
@@ -140,6 +133,16 @@ pub(crate) async fn in_pod(
         runtime = runtime.cluster(connect(pod, account, variables, audit).await?);
     }
     Ok((runtime, grant))
+}
+
+/// The grant with its `$(…)` resolved as a container's env would be: from the variables, the pod's namespace from its
+/// service account if no variable has it.
+pub(crate) fn resolved(grant: Grant, variables: &Variables, account: &ServiceAccount) -> anyhow::Result<Grant> {
+    let resolved = grant.resolve(|name| match variables.get(name) {
+        None if name == POD_NAMESPACE => account.namespace().ok().map(|namespace| namespace.to_string()),
+        found => found.cloned(),
+    });
+    resolved.context("the grant's `$(…)` cannot be resolved")
 }
 
 const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT.wasm` plays one";
@@ -183,12 +186,17 @@ async fn connect(
             service_account: Some(account),
             ..ClusterSettings::new(Endpoint::given(url)?, Arc::clone(audit))
         },
-        None => ClusterSettings::in_cluster(|name| variables.get(name).cloned(), account, Arc::clone(audit))?,
+        None => ClusterSettings::in_cluster(|name| variables.get(name).cloned(), account, Arc::clone(audit))
+            .map_err(|error| anyhow!("{error} (--api-server URL, --service-account DIR). {OUTSIDE}"))?,
     };
+    reach(settings).await
+}
+
+/// Connects, and asks the API server for what every client asks first: a wrong address, CA or token shows here, and not
+/// at the guest's first call. An account without the right to ask for it may have others.
+pub(crate) async fn reach(settings: ClusterSettings) -> anyhow::Result<Cluster> {
     let server = settings.server.to_string();
     let cluster = Cluster::connect(settings)?;
-    // What the API server is asked for first is what every client asks: a wrong address, CA or token shows here, and
-    // not at the guest's first call. An account without the right to ask for it may have others.
     match cluster.discovery().await {
         Err(ClusterError::Refused(status)) if status.code != 401 => Ok(cluster),
         asked => asked.map(|_| cluster).with_context(|| format!("cannot use the API server at {server}")),

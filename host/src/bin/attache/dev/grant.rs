@@ -1,0 +1,60 @@
+//! The development grant: what an extension gets when nobody has written it a grant yet.
+
+use super::sandbox;
+use crate::settings;
+use anyhow::Context;
+use attache::devcluster::kubelet::Container;
+use attache::policy::{Grant, PodInfoMount, Rule};
+use std::path::Path;
+use std::time::Duration;
+
+/// An extension under development may wait for a person, and its author looks on.
+const DEADLINE: Duration = Duration::from_hours(1);
+
+/// A minute of CPU time: a guest that runs away is still stopped before lunch.
+const CPU: Duration = Duration::from_mins(1);
+
+/// Makes and prints it: the container's Downward API volume and env, and reading in the pod's namespace. RBAC judges the
+/// pod's service account all the same.
+pub(super) fn development(component: &Path, namespace: &str, container: &Container) -> anyhow::Result<Grant> {
+    let mut grant = settings::grant(None, component)?;
+    if let Some(mount) = sandbox::podinfo_mounts(container).next() {
+        let path = mount.mount_path.parse();
+        let mount_path = path.with_context(|| format!("the mount path {:?}", mount.mount_path))?;
+        grant.podinfo = Some(PodInfoMount { mount_path, items: None });
+    }
+    grant.env = container.env.keys().filter(|name| is_wanted(name)).cloned().collect();
+    if sandbox::service_account_mount(container).is_some() {
+        grant.api.push(reading(namespace));
+    }
+    grant.limits.deadline = DEADLINE;
+    grant.limits.cpu = CPU;
+    print(&grant);
+    Ok(grant)
+}
+
+/// All that the manifest sets, and of what a kubelet adds the two that clients look for: the rest is links of the days of
+/// Docker, whose very names hold the port.
+fn is_wanted(variable: &str) -> bool {
+    matches!(variable, "KUBERNETES_SERVICE_HOST" | "KUBERNETES_SERVICE_PORT")
+        || !(variable.starts_with("KUBERNETES_PORT") || variable.starts_with("KUBERNETES_SERVICE_PORT_"))
+}
+
+fn reading(namespace: &str) -> Rule {
+    let all = || vec!["*".to_owned()];
+    Rule {
+        api_groups: all(),
+        resources: all(),
+        verbs: ["get", "list", "watch"].map(str::to_owned).into(),
+        namespaces: vec![namespace.to_owned()],
+        ..Rule::default()
+    }
+}
+
+fn print(grant: &Grant) {
+    eprintln!("No --grant is given; this development grant holds, and is a start for one of your own:\n");
+    for line in grant.to_yaml().lines() {
+        eprintln!("  {line}");
+    }
+    eprintln!();
+}

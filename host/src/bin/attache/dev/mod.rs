@@ -1,0 +1,135 @@
+//! `attache dev`: an API server, a kubelet's part for one pod, and the extension as one of its containers.
+
+mod grant;
+mod manifests;
+mod sandbox;
+
+use crate::args;
+use crate::exit::{self, Exit};
+use crate::settings;
+use crate::signals::Signals;
+use anyhow::{Context, bail};
+use attache::devcluster::kubelet::{Container, Kubelet, Outcome, RunningPod};
+use attache::devcluster::{DevCluster, DevClusterSettings};
+use attache::extension::Invocation;
+use attache::policy::Grant;
+use manifests::{Manifests, PodName};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// What a shell makes of a process that SIGTERM ended: what a kubelet sends to the containers of a deleted pod.
+const TERMINATED: Exit = Exit::Signal(15);
+
+pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    // All that is read is read before anything starts: a slip in the last file is told at once.
+    let manifests = Manifests::read(&arguments.manifests, arguments.pod.as_deref())?;
+    let grant = match (&arguments.grant, &arguments.component) {
+        (Some(file), Some(component)) => Some(settings::grant(Some(file), component)?),
+        _ => None,
+    };
+    if let Some(component) = &arguments.component
+        && !component.is_file()
+    {
+        bail!("there is no component {}", component.display());
+    }
+    let folder = tempfile::Builder::new().prefix("attache-dev-").tempdir().context("cannot make a folder")?;
+    let cluster = DevCluster::start(DevClusterSettings::default())?;
+    manifests.load(&cluster)?;
+    let kubeconfig = write_kubeconfig(&cluster, arguments.kubeconfig.as_deref(), &folder)?;
+    eprintln!("The API server listens at {}; for kubectl: export KUBECONFIG={}", cluster.url(), kubeconfig.display());
+    let pod = match &manifests.pod {
+        Some(name) => Some(play(&cluster, name, &folder).await?),
+        None => None,
+    };
+    let played = tokio::select! {
+        played = stay(&arguments, grant, manifests.pod.as_ref(), pod.as_ref()) => played,
+        exit = signals.arrive() => Ok(exit),
+    };
+    if let Some(pod) = pod {
+        let end = pod.stop(&outcome(played.as_ref())).await;
+        end.unwrap_or_else(|error| tracing::warn!(error = %attache::telemetry::chain(&error), "the pod's end"));
+    }
+    played
+}
+
+/// The kubelet's part for the pod.
+async fn play(cluster: &DevCluster, name: &PodName, folder: &TempDir) -> anyhow::Result<RunningPod> {
+    let kubelet = Kubelet::builder(cluster.url(), cluster.admin_token()).authority(cluster.ca_pem());
+    let started = kubelet.root(folder.path()).start(&name.namespace, &name.name).await;
+    started.with_context(|| format!("cannot set up pod {}/{}", name.namespace, name.name))
+}
+
+/// Runs the extension to its end, or waits until the pod is deleted; for ever if there is no pod.
+async fn stay(
+    arguments: &args::Dev,
+    grant: Option<Grant>,
+    name: Option<&PodName>,
+    pod: Option<&RunningPod>,
+) -> anyhow::Result<Exit> {
+    let (Some(name), Some(pod)) = (name, pod) else {
+        if arguments.component.is_some() {
+            bail!("an extension runs in a pod: say --pod FILE");
+        }
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        ended = run(arguments, grant, name, pod) => ended,
+        () = pod.deleted() => {
+            eprintln!("Pod {}/{} is deleted.", name.namespace, name.name);
+            Ok(TERMINATED)
+        }
+    }
+}
+
+async fn run(arguments: &args::Dev, grant: Option<Grant>, name: &PodName, pod: &RunningPod) -> anyhow::Result<Exit> {
+    let (container_name, container) = choose(pod, name, arguments.container.as_deref())?;
+    let Some(component) = &arguments.component else {
+        sandbox::tell(&container_name, container);
+        return std::future::pending().await;
+    };
+    let grant = match grant {
+        Some(grant) => grant,
+        None => grant::development(component, &name.namespace, container)?,
+    };
+    let audit = settings::audit(&arguments.audit)?;
+    let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
+    let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, &audit).await?;
+    let extension = runtime.build()?.load_file(component, grant).await?;
+    let call = Invocation::new().args(&arguments.arguments).inherit_output();
+    Ok(Exit::of(extension.run(call).await))
+}
+
+/// The container that was asked for, or the first of the pod's spec.
+fn choose<'a>(pod: &'a RunningPod, name: &PodName, asked: Option<&str>) -> anyhow::Result<(String, &'a Container)> {
+    let chosen = asked.unwrap_or(&name.first_container);
+    let names = || pod.containers().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let found = pod.container(chosen);
+    let container =
+        found.with_context(|| format!("pod {} has no container {chosen:?}; it has: {}", name.name, names()))?;
+    Ok((chosen.to_owned(), container))
+}
+
+/// Writes it for the user alone: it holds the administrator's token.
+fn write_kubeconfig(cluster: &DevCluster, asked: Option<&Path>, folder: &TempDir) -> anyhow::Result<PathBuf> {
+    let file = asked.map_or_else(|| folder.path().join("kubeconfig"), Path::to_owned);
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&file);
+    let written = opened.and_then(|mut opened| opened.write_all(cluster.kubeconfig().as_bytes()));
+    written.with_context(|| format!("cannot write the kubeconfig {}", file.display()))?;
+    Ok(file)
+}
+
+/// What the pod's status says of the end.
+fn outcome(played: Result<&Exit, &anyhow::Error>) -> Outcome {
+    match played {
+        Ok(exit) => Outcome::exit(i32::from(exit.code())),
+        Err(error) => {
+            let code = i32::from(exit::Exit::Refused.code());
+            Outcome { message: Some(format!("{error:#}")), ..Outcome::exit(code) }
+        }
+    }
+}

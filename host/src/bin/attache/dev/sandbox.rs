@@ -1,0 +1,107 @@
+//! From what a container would have seen to what the runtime is made with.
+
+use crate::settings::{self, Variables};
+use anyhow::{Context, bail};
+use attache::cluster::ClusterSettings;
+use attache::credentials::{DEFAULT_DIR, ServiceAccount};
+use attache::devcluster::kubelet::{Container, MountPoint};
+use attache::extension::RuntimeBuilder;
+use attache::podinfo::{EnvField, Item, PodInfo};
+use attache::policy::{CredentialsMode, Grant};
+use attache::telemetry::Audit;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The mounts of Downward API volumes, in the container's order.
+pub(super) fn podinfo_mounts(container: &Container) -> impl Iterator<Item = &MountPoint> {
+    container.mounts.iter().filter(|mount| !mount.downward_items.is_empty())
+}
+
+/// The mount of the service account's volume, if the pod has one.
+pub(super) fn service_account_mount(container: &Container) -> Option<&MountPoint> {
+    container.mounts.iter().find(|mount| mount.mount_path.trim_end_matches('/') == DEFAULT_DIR)
+}
+
+/// Gives the runtime as much of the container as the grant asks for, and resolves the grant's `$(…)`.
+pub(super) async fn furnish(
+    runtime: RuntimeBuilder,
+    grant: Grant,
+    name: &str,
+    container: &Container,
+    audit: &Arc<dyn Audit>,
+) -> anyhow::Result<(RuntimeBuilder, Grant)> {
+    let account = service_account_mount(container).map(|mount| mount.host_path.clone());
+    let account = ServiceAccount::at(account.unwrap_or_else(|| DEFAULT_DIR.into()));
+    let grant = settings::resolved(grant, &container.env, &account)?;
+    let volume = podinfo_volume(&grant, name, container)?;
+    let mut runtime = runtime.variables(container.env.clone()).pod_info(podinfo(volume, name, container)?);
+    if let Some(mount) = volume {
+        runtime = runtime.podinfo_volume(&mount.host_path);
+    }
+    if let Some(mount) = service_account_mount(container)
+        && grant.credentials.mode != CredentialsMode::None
+    {
+        runtime = runtime.service_account(&mount.host_path);
+    }
+    if !grant.api.is_empty() {
+        let variable = |name: &str| container.env.get(name).cloned();
+        let settings = ClusterSettings::in_cluster(variable, account, Arc::clone(audit))?;
+        runtime = runtime.cluster(settings::reach(settings).await?);
+    }
+    warn_of_the_rest(&grant, container);
+    Ok((runtime, grant))
+}
+
+/// The Downward API volume that the grant mounts.
+fn podinfo_volume<'a>(grant: &Grant, name: &str, container: &'a Container) -> anyhow::Result<Option<&'a MountPoint>> {
+    let Some(asked) = &grant.podinfo else { return Ok(None) };
+    let asked = asked.mount_path.as_str();
+    let found = podinfo_mounts(container).find(|mount| mount.mount_path.trim_end_matches('/') == asked);
+    if found.is_some() {
+        return Ok(found);
+    }
+    let there: Vec<_> = podinfo_mounts(container).map(|mount| mount.mount_path.as_str()).collect();
+    let there = if there.is_empty() { "none at all".to_owned() } else { format!("one at {}", there.join(" and ")) };
+    bail!("the grant mounts the Downward API volume at {asked}, but container {name:?} of the manifest has {there}")
+}
+
+fn podinfo(volume: Option<&MountPoint>, name: &str, container: &Container) -> anyhow::Result<PodInfo> {
+    let env: Vec<EnvField> = read_all(&container.downward_env)?;
+    let mut builder = PodInfo::builder().container(name).env(env).variables(container.env.clone());
+    if let Some(mount) = volume {
+        let items: Vec<Item> = read_all(&mount.downward_items)?;
+        builder = builder.volume(&mount.host_path).items(items);
+    }
+    builder.build().context("the Downward API items of the pod")
+}
+
+fn read_all<T: DeserializeOwned>(entries: &[Value]) -> anyhow::Result<Vec<T>> {
+    let read = entries.iter().map(|entry| serde_json::from_value(entry.clone()));
+    read.collect::<Result<_, _>>().context("an entry of the pod's spec for the Downward API")
+}
+
+/// Says which of the container's mounts the guest does not get.
+fn warn_of_the_rest(grant: &Grant, container: &Container) {
+    let podinfo = grant.podinfo.as_ref().map(|mount| mount.mount_path.as_str());
+    for mount in &container.mounts {
+        let path = mount.mount_path.trim_end_matches('/');
+        if Some(path) != podinfo && path != DEFAULT_DIR {
+            eprintln!("Volume {:?} at {path} is not mounted: a grant has no place for it.", mount.volume);
+        }
+    }
+}
+
+/// Says what the container has, for a person who looks at it without an extension.
+pub(super) fn tell(name: &str, container: &Container) {
+    eprintln!("\nContainer {name:?} has these mounts:");
+    for mount in &container.mounts {
+        eprintln!("  {} is {}", mount.mount_path, mount.host_path.display());
+    }
+    eprintln!("and this env:");
+    let variables: &Variables = &container.env;
+    for (name, value) in variables {
+        eprintln!("  {name}={value}");
+    }
+    eprintln!("All stays up until Ctrl-C.");
+}
