@@ -1,11 +1,15 @@
 //! Guests that call the API server by plain HTTP.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use attache::engine::{Engine, EngineSettings};
+use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
 use attache_tests::guest;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 use crate::world::{World, grant};
@@ -20,11 +24,19 @@ pub(crate) const API: &str =
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
 const COLOURS: &str = "/api/v1/namespaces/demo/configmaps/colours";
 
+/// One engine, and one compilation of each guest, for all tests.
+static ENGINE: LazyLock<(Engine, TempDir)> = LazyLock::new(|| {
+    let settings = EngineSettings::default().instances(64).memory_ceiling(128 << 20).optimise(false);
+    let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir();
+    (Engine::new(&settings).unwrap(), folder.unwrap())
+});
+
 /// A host in the pod of this world.
 pub(crate) fn host(world: &World) -> RuntimeBuilder {
-    let engine = Engine::new(&EngineSettings::default().instances(4).memory_ceiling(128 << 20).optimise(false));
+    let (engine, folder) = &*ENGINE;
     Runtime::builder()
-        .engine(engine.unwrap())
+        .engine(engine.clone())
+        .artefacts(Artefacts::open(folder.path(), DEFAULT_CAPACITY).unwrap())
         .cluster(world.cluster())
         .service_account(world.dir.path())
         .audit(world.records.audit())
