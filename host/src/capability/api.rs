@@ -53,7 +53,8 @@ impl Collection {
     fn listed(&self, select: &wit::Selector, limit: u32, cursor: Option<&str>) -> Result<PathBuilder, ApiError> {
         let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
         let path = self.selected(select)?.query("limit", &limit.to_string());
-        Ok(cursor.into_iter().fold(path, |path, cursor| path.query("continue", cursor)))
+        let begun = cursor.filter(|cursor| !cursor.is_empty());
+        Ok(begun.into_iter().fold(path, |path, cursor| path.query("continue", cursor)))
     }
 
     /// The path of those that a selector selects.
