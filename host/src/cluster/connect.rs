@@ -141,8 +141,18 @@ impl Cluster {
         let (address, catalogue) = (endpoint.address(), Catalogue::default());
         let (host, reviews) = (Gate::for_host(Arc::clone(&audit)), Gate::for_reviews(audit));
         let roots_origin = roots.origin;
-        let inner =
-            Inner { endpoint, address, account, roots_rotate, roots_origin, transports, deadline, host, reviews, catalogue };
+        let inner = Inner {
+            endpoint,
+            address,
+            account,
+            roots_rotate,
+            roots_origin,
+            transports,
+            deadline,
+            host,
+            reviews,
+            catalogue,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
