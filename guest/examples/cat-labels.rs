@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It does what the shell loop of Kubernetes' own example pod does: a blank line and the file, for `labels`,
-//! `annotations`, the resource fields, and then whatever else there is. `--env` adds the environment. `--follow`
+//! `annotations`, the resource fields, and then whatever else there is; nothing for what is not there. `--env` adds the environment. `--follow`
 //! reads again every 5 seconds and prints when something changed.
 
 use std::io::{self, Write};
@@ -101,6 +101,10 @@ fn print(text: &[u8]) -> io::Result<()> {
 }
 
 fn append_directory(directory: &Path, text: &mut Vec<u8>) -> io::Result<()> {
+    // As the loop does with a file that is not there: a pod need not project anything.
+    if fs::metadata(directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
     for path in projected(directory)? {
         let blank: &[u8] = if is_map(&path) { b"\n\n" } else { b"\n" };
         text.extend(blank);

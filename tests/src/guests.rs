@@ -1,9 +1,10 @@
-//! Guests by name.
+//! Guests by name, and the programs.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use xtask::guests::Guests;
+use xtask::programs::Programs;
 
 /// Built at most once a process; with `cargo xtask test`, before it.
 static GUESTS: LazyLock<Result<Guests, String>> =
@@ -22,4 +23,30 @@ pub fn guest(name: &str) -> PathBuf {
         Ok(Err(error)) => panic!("{error:#}"),
         Err(text) => panic!("{text}"),
     }
+}
+
+static PROGRAMS: LazyLock<Result<Programs, String>> =
+    LazyLock::new(|| Programs::ready().map_err(|error| format!("{error:#}")));
+
+/// Finds the workspace's programs, and builds them if need be.
+///
+/// # Panics
+///
+/// They do not build: no test of the command line can go on.
+#[track_caller]
+pub fn programs() -> &'static Programs {
+    match PROGRAMS.as_ref() {
+        Ok(programs) => programs,
+        Err(text) => panic!("{text}"),
+    }
+}
+
+/// Finds the `attache` binary, and builds it if need be.
+///
+/// # Panics
+///
+/// As [`programs`].
+#[track_caller]
+pub fn attache() -> PathBuf {
+    programs().attache()
 }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use xtask::guests::{self, Guests};
-
-use crate::progress;
+use xtask::programs::Programs;
 
 /// The pod that the extension runs in, and what else the cluster has, below the workspace.
 const POD: &str = "tests/manifests/demo/pod.yaml";
@@ -24,8 +23,8 @@ const CHANGE: &str = "rack=rack-23";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Plays the demo.
-pub(crate) fn run(guests: &Guests) -> Result<()> {
-    let stage = Stage::set(guests)?;
+pub(crate) fn run(guests: &Guests, programs: &Programs) -> Result<()> {
+    let stage = Stage::set(guests, programs)?;
 
     println!("── 1. An extension sees its pod and its namespace ──\n");
     let mut card = stage.attache_dev(&stage.card, &[]);
@@ -50,20 +49,13 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(guests: &Guests) -> Result<Self> {
-        let mut build = guests::cargo();
-        // The whole workspace's features, so that `cargo xtask test` need not compile anything anew.
-        build.args(["build", "--workspace", "--bin", "attache", "--example", "label-pod"]);
-        progress::during("building attache", |line| guests::watch(&mut build, line))?;
-
-        let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let target = guests::workspace().join(chosen.unwrap_or_else(|| "target".into()));
+    fn set(guests: &Guests, programs: &Programs) -> Result<Self> {
         Ok(Self {
-            attache: target.join("debug/attache"),
-            label_pod: target.join("debug/examples/label-pod"),
+            attache: programs.attache(),
+            label_pod: programs.label_pod(),
             card: guests.path("pod-card")?,
             follower: guests.path("follow-labels")?,
-            kubeconfig: target.join("demo.kubeconfig"),
+            kubeconfig: programs.folder().join("demo.kubeconfig"),
         })
     }
 

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use xtask::guests::{self, Guests};
+use xtask::programs::{self, Programs};
 
 /// The tasks of the workspace.
 #[derive(Parser)]
@@ -51,10 +52,15 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     let guests = built_guests()?;
     match task {
-        Task::Test { arguments } => cargo_with(&guests, &["test", "--workspace"], &arguments),
+        Task::Test { arguments } => {
+            let mut test = cargo_with(&guests, &["test", "--workspace"], &arguments);
+            run_to_end(test.env(programs::PREBUILT, built_programs()?.folder()))
+        }
         Task::Guests => list(&guests),
-        Task::Demo => demo::run(&guests),
-        Task::Bench { arguments } => cargo_with(&guests, &["bench", "--package", "attache"], &arguments),
+        Task::Demo => demo::run(&guests, &built_programs()?),
+        Task::Bench { arguments } => {
+            run_to_end(&mut cargo_with(&guests, &["bench", "--package", "attache"], &arguments))
+        }
     }
 }
 
@@ -79,12 +85,20 @@ fn list(guests: &Guests) -> Result<()> {
     Ok(())
 }
 
-/// Runs cargo, which finds the guests where they are.
-fn cargo_with(guests: &Guests, task: &[&str], arguments: &[OsString]) -> Result<()> {
+fn built_programs() -> Result<Programs> {
+    progress::during("building attache", |line| Programs::build(line))
+}
+
+/// Cargo, which finds the guests where they are.
+fn cargo_with(guests: &Guests, task: &[&str], arguments: &[OsString]) -> Command {
     let mut command = guests::cargo();
     command.args(task).args(arguments);
     command.env(guests::PREBUILT, guests.folder());
+    command
+}
+
+fn run_to_end(command: &mut Command) -> Result<()> {
     let status = command.status().context("cannot start cargo")?;
-    ensure!(status.success(), "cargo {} ended with {status}", task.join(" "));
+    ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }

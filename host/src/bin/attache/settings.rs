@@ -3,7 +3,7 @@
 //! Everything is resolved here, before any work starts: a wrong value is told before a guest is compiled.
 
 use crate::args;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
@@ -186,7 +186,8 @@ async fn connect(
             service_account: Some(account),
             ..ClusterSettings::new(Endpoint::given(url)?, Arc::clone(audit))
         },
-        None => ClusterSettings::in_cluster(|name| variables.get(name).cloned(), account, Arc::clone(audit))?,
+        None => ClusterSettings::in_cluster(|name| variables.get(name).cloned(), account, Arc::clone(audit))
+            .map_err(|error| anyhow!("{error} (--api-server URL, --service-account DIR). {OUTSIDE}"))?,
     };
     reach(settings).await
 }

@@ -1,0 +1,98 @@
+//! What is told when something is wrong: one message that says what was tried, on what, and what to do.
+
+use super::run::ByHand;
+use super::{command, end, folder, grant};
+use attache_tests::guest;
+use std::ffi::OsStr;
+
+const API: &str = "{api: [{apiGroups: [''], resources: [pods], verbs: [list], namespaces: [default]}]}";
+
+#[test]
+fn outside_a_pod_it_says_what_it_looked_for_and_names_dev() {
+    let folder = folder();
+    let nowhere = folder.path().join("nothing");
+    let mut run = command([OsStr::new("run"), guest("api-calls").as_os_str()]);
+    let run = run.arg("--grant").arg(grant(&folder, API)).arg("--service-account").arg(&nowhere);
+    end(run).refused(&["KUBERNETES_SERVICE_HOST", nowhere.to_str().unwrap(), "attache dev"]);
+}
+
+#[test]
+fn a_missing_podinfo_volume_is_named() {
+    let folder = folder();
+    let mut run = command([OsStr::new("run"), guest("cat-labels").as_os_str()]);
+    let run = run.arg("--grant").arg(grant(&folder, "{podinfo: {mountPath: /etc/no-such-volume}}"));
+    end(run).refused(&["/etc/no-such-volume", "--podinfo DIR", "attache dev"]);
+}
+
+#[test]
+fn a_missing_token_names_the_file_and_the_setting() {
+    let (pod, folder) = (ByHand::new(), folder());
+    let account = pod.tree.root().join("var/run/secrets/kubernetes.io/serviceaccount");
+    std::fs::remove_file(account.join("token")).unwrap();
+    let ended = end(pod.run("api-calls").arg("--grant").arg(grant(&folder, API)));
+    ended.refused(&["no token at", account.to_str().unwrap(), "automountServiceAccountToken"]);
+}
+
+#[test]
+fn a_wrong_ca_says_which_file_did_not_vouch_for_the_server() {
+    let (mut pod, other, folder) = (ByHand::new(), ByHand::new(), folder());
+    let token = pod.cluster.token_for("default", "pod-card", std::time::Duration::from_secs(600)).unwrap();
+    pod.give(&token, &other.cluster.ca_pem());
+    let ended = end(pod.run("api-calls").arg("--grant").arg(grant(&folder, API)));
+    ended.refused(&[&pod.cluster.url(), "certificate", "ca.crt"]);
+}
+
+#[test]
+fn a_token_that_the_server_does_not_take_is_told_without_being_shown() {
+    let (mut pod, folder) = (ByHand::new(), folder());
+    let ca = pod.cluster.ca_pem();
+    pod.give("stale-and-secret", &ca);
+    let ended = end(pod.run("api-calls").arg("--grant").arg(grant(&folder, API)));
+    ended.refused(&["Unauthorized"]);
+    assert!(!ended.err.contains("stale-and-secret"), "{}", ended.err);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_with_its_address() {
+    let (pod, folder) = (ByHand::new(), folder());
+    let url = pod.cluster.url();
+    let mut run = pod.run("api-calls");
+    let ByHand { cluster, tree: _tree, .. } = pod;
+    std::thread::spawn(move || cluster.shutdown()).join().unwrap();
+    end(run.arg("--grant").arg(grant(&folder, API))).refused(&[&url, "refused"]);
+}
+
+#[test]
+fn a_grant_with_a_slip_names_line_and_field() {
+    let folder = folder();
+    for (spec, words) in [
+        ("\n  podinfos: {}", ["podinfos", "5:3", "podinfo"]),
+        ("\n  limits: {memory: 64Mo}", ["memory", "5:20", "64Mo"]),
+        ("\n  api:\n  - {apiGroups: [''], resources: [pods], verbs: []}", ["verbs", "6:", "verb"]),
+    ] {
+        let file = grant(&folder, spec);
+        let mut run = command([OsStr::new("run"), guest("empty").as_os_str()]);
+        let ended = end(run.arg("--grant").arg(&file));
+        ended.refused(&words);
+        ended.refused(&[file.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn what_is_no_component_is_told_apart() {
+    let folder = folder();
+    let core = folder.path().join("core.wasm");
+    std::fs::write(&core, b"\0asm\x01\0\0\0").unwrap();
+    end(&mut command([OsStr::new("run"), core.as_os_str()])).refused(&["core module", "wasm32-wasip2"]);
+    let text = folder.path().join("text.wasm");
+    std::fs::write(&text, "hello").unwrap();
+    end(&mut command([OsStr::new("run"), text.as_os_str()])).refused(&["not a WebAssembly component"]);
+    let missing = folder.path().join("missing.wasm");
+    end(&mut command([OsStr::new("run"), missing.as_os_str()])).refused(&["missing.wasm", "No such file"]);
+}
+
+#[test]
+fn an_import_that_is_not_granted_is_named_with_what_would_grant_it() {
+    let ended = end(&mut command([OsStr::new("run"), guest("pod-card").as_os_str()]));
+    ended.refused(&["attache:pod/api", "attache:pod/metadata", "add a rule under `api:`"]);
+}

@@ -1,0 +1,162 @@
+//! `attache run`: exit codes, and a pod laid out by hand.
+
+use super::{Going, cache, command, end, folder, grant, manifest};
+use attache::devcluster::{DevCluster, DevClusterSettings, manifest as manifests};
+use attache_tests::guest;
+use attache_tests::pod::{PodTree, Volume};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::time::Duration;
+
+#[test]
+fn without_a_grant_a_guest_has_arguments_and_output_and_nothing_else() {
+    let mut run = command([OsStr::new("run"), guest("env-args-stdio").as_os_str(), OsStr::new("--")]);
+    let ended = end(run.args(["one", "two"]).env("SECRET", "hidden"));
+    assert_eq!(ended.printed(), "argument one\nargument two\n");
+    assert_eq!(ended.err, "done\n");
+}
+
+#[test]
+fn the_exit_code_says_who_ended_the_guest() {
+    let folder = folder();
+    let short = grant(&folder, "{limits: {deadline: 1s}}");
+    let run = |name: &str| command([OsStr::new("run"), guest(name).as_os_str()]);
+    assert_eq!(end(run("exit-code").args(["--", "3"])).code, Some(1), "what WASI 0.2 makes of it");
+    let late = end(run("sleep-long").arg("--grant").arg(&short));
+    assert_eq!(late.code, Some(124));
+    assert!(late.err.contains("deadline of 1s") && late.err.contains("limits.deadline"), "{}", late.err);
+    let spinning = end(&mut run("spin"));
+    assert_eq!(spinning.code, Some(124));
+    assert!(spinning.err.contains("limits.cpu"), "{}", spinning.err);
+    let trapped = end(run("trap").args(["--", "abort"]));
+    assert_eq!(trapped.code, Some(126));
+    assert!(trapped.err.contains("trapped"), "{}", trapped.err);
+}
+
+#[test]
+fn a_signal_ends_the_guest_and_the_host() {
+    let folder = folder();
+    let long = grant(&folder, "{limits: {deadline: 1h}}");
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut run = command([OsStr::new("run"), guest("sleep-long").as_os_str()]);
+        let run = Going::start(run.arg("--grant").arg(&long));
+        run.line(|line| line == "sleeping");
+        run.signal(signal);
+        assert_eq!(run.code(), Some(code));
+    }
+}
+
+/// An API server with the demo's objects, and a pod's directories as a kubelet would have laid them out for it.
+pub(crate) struct ByHand {
+    pub(crate) cluster: DevCluster,
+    pub(crate) tree: PodTree,
+    pub(crate) account: Volume,
+}
+
+impl ByHand {
+    pub(crate) fn new() -> Self {
+        let cluster = DevCluster::start(DevClusterSettings::default()).unwrap();
+        let files = ["access.yaml", "workloads.yaml", "pod.yaml"].map(|file| manifest("demo").join(file));
+        let objects = manifests::load(files).unwrap();
+        cluster.load(objects.into_iter().map(manifests::Document::into_object)).unwrap();
+        let tree = PodTree::new().unwrap();
+        tree.podinfo(&[("labels", "rack=\"rack-22\"\nzone=\"here\""), ("annotations", "build=\"two\"")]).unwrap();
+        let token = cluster.token_for("default", "pod-card", Duration::from_secs(600)).unwrap();
+        let account = tree.service_account(&token, &cluster.ca_pem(), "default").unwrap();
+        Self { cluster, tree, account }
+    }
+
+    /// Puts other credentials in place of the pod's.
+    pub(crate) fn give(&mut self, token: &str, ca_pem: &str) {
+        self.account.swap(&[("token", token), ("ca.crt", ca_pem), ("namespace", "default")]).unwrap();
+    }
+
+    /// `attache run` in that pod: by variables as a pod has them, by flags for what is at another path here.
+    pub(crate) fn run(&self, name: &str) -> std::process::Command {
+        let root = self.tree.root();
+        let mut run = command([OsStr::new("run"), guest(name).as_os_str()]);
+        run.env("POD_NAME", "kubernetes-downwardapi-volume-example").env("POD_NAMESPACE", "default");
+        let address = self.cluster.address();
+        run.env("KUBERNETES_SERVICE_HOST", address.ip().to_string());
+        run.env("KUBERNETES_SERVICE_PORT", address.port().to_string());
+        run.arg("--podinfo").arg(root.join("etc/podinfo"));
+        run.arg("--service-account").arg(root.join("var/run/secrets/kubernetes.io/serviceaccount"));
+        run
+    }
+}
+
+const CARD: &str = "
+  podinfo: {mountPath: /etc/podinfo}
+  env: [POD_NAME, POD_NAMESPACE]
+  api:
+  - {apiGroups: ['', apps, batch], resources: [pods, deployments, jobs], verbs: [get, list]}
+  limits: {deadline: 1m, cpu: 30s}";
+
+#[test]
+fn an_extension_sees_a_pod_that_was_laid_out_by_hand() {
+    let (pod, folder) = (ByHand::new(), folder());
+    let audit = folder.path().join("audit.jsonl");
+    let mut run = pod.run("pod-card");
+    let ended = end(run.arg("--grant").arg(grant(&folder, CARD)).arg("--audit").arg(&audit));
+    let card = ended.printed();
+    for line in ["kubernetes-downwardapi-volume-example", "rack  rack-22", "migrate-schema  1/1", "worker  1/2"] {
+        assert!(card.contains(line), "{line:?} is not in:\n{card}");
+    }
+    let lines = std::fs::read_to_string(&audit).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let jobs = lines.iter().find(|line| line["resource"] == "jobs").unwrap();
+    assert_eq!((&jobs["extension"], &jobs["way"], &jobs["verb"]), (&"tried".into(), &"api".into(), &"list".into()));
+    assert_eq!(
+        (&jobs["verdict"], &jobs["status"], &jobs["namespace"]),
+        (&"allowed".into(), &200.into(), &"default".into())
+    );
+    assert!(jobs["bytes"].as_u64().unwrap() > 100 && jobs["time"].is_string(), "{jobs}");
+}
+
+#[test]
+fn what_a_grant_does_not_open_is_denied_with_the_rule_that_would_and_recorded() {
+    let (pod, folder) = (ByHand::new(), folder());
+    let audit = folder.path().join("audit.jsonl");
+    let spec = "{podinfo: {}, env: [POD_NAMESPACE], api: [{apiGroups: [''], resources: [pods], verbs: [list]}]}";
+    let ended = end(pod.run("pod-card").arg("--grant").arg(grant(&folder, spec)).arg("--audit").arg(&audit));
+    let card = ended.printed();
+    assert!(card.contains("web-6d4cf56db6-9kqzt") && !card.contains("migrate-schema"), "{card}");
+    assert!(card.contains("jobs") && card.contains("batch"), "the rule:\n{card}");
+    let lines = std::fs::read_to_string(&audit).unwrap();
+    assert!(lines.contains("\"denied\""), "{lines}");
+}
+
+#[test]
+fn the_servers_own_refusal_reaches_the_guest() {
+    let (mut pod, folder) = (ByHand::new(), folder());
+    let token = pod.cluster.token_for("default", "default", Duration::from_secs(600)).unwrap();
+    let ca = pod.cluster.ca_pem();
+    pod.give(&token, &ca);
+    let ended = end(pod.run("pod-card").arg("--grant").arg(grant(&folder, CARD)).args(["--audit", "none"]));
+    let card = ended.printed();
+    assert!(
+        card.contains("cannot list resource \"jobs\" in API group \"batch\" in the namespace \"default\""),
+        "{card}"
+    );
+}
+
+#[test]
+fn a_second_run_takes_the_compiled_guest_from_the_cache() {
+    let folder = folder();
+    let run = || {
+        let mut run = command([OsStr::new("run"), guest("empty").as_os_str()]);
+        run.arg("--cache").arg(folder.path()).env_remove("ATTACHE_CACHE");
+        run
+    };
+    let kept = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    end(&mut run()).printed();
+    let first = kept();
+    assert!(!first.is_empty());
+    end(&mut run()).printed();
+    assert_eq!(first, kept());
+    let none =
+        end(command([OsStr::new("run"), guest("empty").as_os_str(), OsStr::new("--no-cache")])
+            .env_remove("ATTACHE_CACHE"));
+    assert_eq!(none.code, Some(0));
+    assert!(cache().is_dir());
+}

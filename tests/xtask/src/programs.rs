@@ -1,0 +1,65 @@
+//! The programs of the workspace that tasks and tests start.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::guests::{cargo, watch, workspace};
+
+/// Where built programs are looked for, instead of building them: set by `cargo xtask` for what it starts.
+pub const PREBUILT: &str = "ATTACHE_PROGRAMS";
+
+/// Programs that have been built.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// Takes the programs that [`PREBUILT`] names, or builds them.
+    ///
+    /// # Errors
+    ///
+    /// Cargo cannot be started, or a program does not compile.
+    pub fn ready() -> Result<Self> {
+        match std::env::var_os(PREBUILT) {
+            Some(folder) => Ok(Self { folder: folder.into() }),
+            None => Self::build(|_| ()),
+        }
+    }
+
+    /// Builds them in the dev profile; `progress` gets each line that cargo says on the way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Programs::ready`]; the message has all that cargo said.
+    pub fn build(progress: impl FnMut(&str)) -> Result<Self> {
+        let mut build = cargo();
+        // The whole workspace's features, so that tests need not compile anything anew.
+        build.args(["build", "--workspace", "--bin", "attache", "--example", "label-pod", "--example", "embed"]);
+        watch(&mut build, progress).context("attache does not build")?;
+        let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let target = workspace().join(chosen.unwrap_or_else(|| "target".into()));
+        Ok(Self { folder: target.join("debug") })
+    }
+
+    /// The folder that they are in: what [`PREBUILT`] is set to.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The binary.
+    pub fn attache(&self) -> PathBuf {
+        self.folder.join("attache")
+    }
+
+    /// The embedding example.
+    pub fn embed(&self) -> PathBuf {
+        self.folder.join("examples/embed")
+    }
+
+    /// What does `kubectl label`'s work on machines without kubectl.
+    pub fn label_pod(&self) -> PathBuf {
+        self.folder.join("examples/label-pod")
+    }
+}
