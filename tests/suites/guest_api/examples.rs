@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 const SYNC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [
     {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch, patch], namespaces: [demo]}]}"#;
-const JOBS: &str = r#"{env: [POD_NAMESPACE], api: [
-    {apiGroups: [batch], resources: [jobs], verbs: [list], namespaces: [demo]}]}"#;
+const JOBS: &str = "{env: [POD_NAMESPACE], api: [
+    {apiGroups: [batch], resources: [jobs], verbs: [list], namespaces: [demo]}]}";
 
 /// More than one page holds, and more than the guest could keep: together they are some 4 MB of JSON.
 const MANY: usize = 3000;
