@@ -29,11 +29,13 @@
 
 mod api;
 pub mod bindings;
+mod body;
 mod ctx;
 mod error;
 pub mod http;
 mod metadata;
 mod page;
+mod writes;
 
 pub use api::Collection;
 pub use ctx::{PodCtx, PodCtxView, PodView};
