@@ -18,6 +18,8 @@
 //! # }
 //! ```
 
+mod egress;
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::policy::{ApiRequest, Grant, InvalidRequest, Limits, Rule, Verdict};
 use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
+pub use egress::EgressPermit;
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -44,6 +47,9 @@ const DISCOVERY: [&str; 5] = ["/version", "/api", "/api/*", "/apis", "/apis/*"];
 /// The most bytes of one discovery document. The aggregated document of a cluster with some thousand types of its own has
 /// about 10 MiB.
 const DISCOVERY_BYTES: u64 = 32 << 20;
+
+/// What the host asks about its own rights: every account of a cluster may (`system:basic-user`).
+const REVIEWS: [&str; 2] = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
 
 /// Why a request was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -105,6 +111,30 @@ impl Gate {
         Self::new(HOST, Arc::new(grant), audit)
     }
 
+    /// A gate for the host's own questions about what its service account may do. Guests cause them, so they are metered
+    /// apart from discovery.
+    pub fn for_reviews(audit: Arc<dyn Audit>) -> Self {
+        let mut grant = Grant::nothing(HOST);
+        // Of each guest at most one is under way, and each pays for it with its own rate.
+        grant.limits.in_flight = u32::MAX;
+        grant.api.push(Rule {
+            api_groups: vec!["authorization.k8s.io".into()],
+            resources: REVIEWS.map(str::to_owned).into(),
+            verbs: vec!["create".into()],
+            namespaces: vec!["*".into()],
+            ..Rule::default()
+        });
+        Self::new(HOST, Arc::new(grant), audit)
+    }
+
+    /// Takes one request's worth of the rate, for what the host asks in a guest's stead.
+    ///
+    /// # Errors
+    /// [`Refusal::Throttled`]. It is not recorded: there is no request.
+    pub fn spend(&self) -> Result<(), Refusal> {
+        self.meter()
+    }
+
     /// The grant that this gate judges by.
     pub fn grant(&self) -> &Arc<Grant> {
         &self.0.grant
@@ -149,6 +179,21 @@ impl Gate {
         });
     }
 
+    /// Records a request that was refused for what came with it, before it came to be judged: a token that is not the
+    /// asker's, a header that says who asks. It spends the rate like any other.
+    ///
+    /// # Errors
+    /// [`Refusal::Throttled`] when the rate is spent, so that guessing is no quicker than asking.
+    pub fn refuse(&self, way: Way, method: &Method, target: &str, verdict: Decision, why: &str) -> Result<(), Refusal> {
+        let metered = self.meter();
+        self.0.audit.record(&AuditRecord {
+            verdict: metered.as_ref().map_or_else(Refusal::decision, |()| verdict),
+            reason: Some(why.into()),
+            ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
+        });
+        metered
+    }
+
     /// Whether the rate, the rules and the requests under way let it through, and by which rule.
     fn decide(&self, request: &ApiRequest) -> Result<usize, Refusal> {
         self.meter()?;
@@ -173,6 +218,11 @@ impl Gate {
             Ok(_) => Ok(()),
             Err(_) => Err(Refusal::TooMany { limit }),
         }
+    }
+
+    /// Counts one request less under way.
+    fn leave(&self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -213,9 +263,10 @@ impl Permit {
         &self.request
     }
 
-    /// The most bytes of the answer's body that may be passed on.
+    /// The most bytes of the answer's body that may be passed on. An answer without an end has none: it is passed on piece
+    /// by piece, never kept, and ends with whoever reads it.
     pub fn response_limit(&self) -> u64 {
-        self.gate.0.grant.limits.response_bytes
+        if self.request.is_endless() { u64::MAX } else { self.gate.0.grant.limits.response_bytes }
     }
 
     /// Notes the server's HTTP status.
@@ -237,8 +288,8 @@ impl fmt::Debug for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.gate.leave();
         let gate = &self.gate.0;
-        gate.in_flight.fetch_sub(1, Ordering::AcqRel);
         gate.audit.record(&AuditRecord {
             rule: Some(self.rule),
             status: self.status,
