@@ -45,6 +45,9 @@ const DISCOVERY: [&str; 5] = ["/version", "/api", "/api/*", "/apis", "/apis/*"];
 /// about 10 MiB.
 const DISCOVERY_BYTES: u64 = 32 << 20;
 
+/// What the host asks about its own rights: every account of a cluster may (`system:basic-user`).
+const REVIEWS: [&str; 2] = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
+
 /// Why a request was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -103,6 +106,30 @@ impl Gate {
             ..Rule::default()
         });
         Self::new(HOST, Arc::new(grant), audit)
+    }
+
+    /// A gate for the host's own questions about what its service account may do. Guests cause them, so they are metered
+    /// apart from discovery.
+    pub fn for_reviews(audit: Arc<dyn Audit>) -> Self {
+        let mut grant = Grant::nothing(HOST);
+        // Of each guest at most one is under way, and each pays for it with its own rate.
+        grant.limits.in_flight = u32::MAX;
+        grant.api.push(Rule {
+            api_groups: vec!["authorization.k8s.io".into()],
+            resources: REVIEWS.map(str::to_owned).into(),
+            verbs: vec!["create".into()],
+            namespaces: vec!["*".into()],
+            ..Rule::default()
+        });
+        Self::new(HOST, Arc::new(grant), audit)
+    }
+
+    /// Takes one request's worth of the rate, for what the host asks in a guest's stead.
+    ///
+    /// # Errors
+    /// [`Refusal::Throttled`]. It is not recorded: there is no request.
+    pub fn spend(&self) -> Result<(), Refusal> {
+        self.meter()
     }
 
     /// The grant that this gate judges by.

@@ -76,7 +76,7 @@ impl From<ClusterError> for ApiError {
             ClusterError::Refused(status) => api::Error::Refused((*status).into()),
             ClusterError::TooLarge(limit) => api::Error::TooLarge(limit),
             ClusterError::Invalid(_) | ClusterError::Name(_) => api::Error::Invalid(text),
-            ClusterError::Unavailable(_) | ClusterError::Discovery { .. } => {
+            ClusterError::Unavailable(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => {
                 // The guest hears only that; why is for the operator.
                 tracing::warn!(error = %crate::telemetry::chain(&error), "the API server could not be asked");
                 api::Error::Unavailable(text)

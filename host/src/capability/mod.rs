@@ -27,10 +27,12 @@
 
 mod api;
 pub mod bindings;
+mod body;
 mod ctx;
 mod error;
 mod metadata;
 mod page;
+mod writes;
 
 pub use api::Collection;
 pub use ctx::{PodCtx, PodCtxView, PodView};
