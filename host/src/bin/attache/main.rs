@@ -4,6 +4,7 @@ mod args;
 mod dev;
 mod exit;
 mod inspect;
+mod record;
 mod run;
 mod settings;
 mod signals;
