@@ -18,6 +18,8 @@
 //! # }
 //! ```
 
+mod egress;
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::policy::{ApiRequest, Grant, InvalidRequest, Limits, Rule, Verdict};
 use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
+pub use egress::EgressPermit;
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -216,6 +219,11 @@ impl Gate {
             Err(_) => Err(Refusal::TooMany { limit }),
         }
     }
+
+    /// Counts one request less under way.
+    fn leave(&self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl fmt::Debug for Gate {
@@ -280,8 +288,8 @@ impl fmt::Debug for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.gate.leave();
         let gate = &self.gate.0;
-        gate.in_flight.fetch_sub(1, Ordering::AcqRel);
         gate.audit.record(&AuditRecord {
             rule: Some(self.rule),
             status: self.status,

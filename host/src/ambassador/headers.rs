@@ -50,13 +50,7 @@ pub enum HeaderFault {
 /// # Errors
 /// The first fault that is found.
 pub fn check(headers: &HeaderMap) -> Result<(), HeaderFault> {
-    if headers.len() > MAX_HEADERS {
-        return Err(HeaderFault::TooMany);
-    }
-    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len().saturating_add(value.len());
-    if headers.iter().map(bytes).fold(0_usize, usize::saturating_add) > MAX_HEADER_BYTES {
-        return Err(HeaderFault::TooLarge);
-    }
+    check_size(headers)?;
     let identity = |name: &&HeaderName| IDENTITY.iter().any(|start| name.as_str().starts_with(start));
     if let Some(name) = headers.keys().find(identity) {
         return Err(HeaderFault::Identity(name.clone()));
@@ -68,6 +62,21 @@ pub fn check(headers: &HeaderMap) -> Result<(), HeaderFault> {
         Some(name) => Err(HeaderFault::Doubled(name)),
         None => Ok(()),
     }
+}
+
+/// Checks how many headers there are and how large they are.
+///
+/// # Errors
+/// [`HeaderFault::TooMany`] or [`HeaderFault::TooLarge`].
+pub fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
+    if headers.len() > MAX_HEADERS {
+        return Err(HeaderFault::TooMany);
+    }
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len().saturating_add(value.len());
+    if headers.iter().map(bytes).fold(0_usize, usize::saturating_add) > MAX_HEADER_BYTES {
+        return Err(HeaderFault::TooLarge);
+    }
+    Ok(())
 }
 
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {

@@ -40,12 +40,15 @@
 //! larger one is passed on as it comes.
 
 mod body;
+pub mod egress;
 pub mod headers;
+mod names;
 mod refused;
 mod token;
 mod upload;
 
 pub use body::AnswerBody;
+pub use names::ServerNames;
 pub use refused::Refused;
 pub use token::{ScopedTokens, TOKEN_PREFIX};
 pub use upload::MAX_REQUEST_BODY;
@@ -88,6 +91,13 @@ impl Ambassador {
     /// Answers what `gate` lets through from this API server; without one every request that is let through gets a 503.
     pub fn new(way: Way, gate: Gate, cluster: Option<Cluster>) -> Self {
         Self { way, gate, cluster, tokens: None }
+    }
+
+    /// Answers from this API server.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
     }
 
     /// Takes requests with a bearer token of these too. Without this a request with any `Authorization` is refused.

@@ -1,6 +1,6 @@
 //! The smallest grant that a component's imports tell of.
 
-use super::imports::{API, HTTP, METADATA};
+use super::imports::{API, OUTGOING, METADATA};
 use super::inspect::Inspection;
 use crate::policy::{ComponentPin, Draft, Grant, Rule};
 
@@ -24,12 +24,12 @@ impl Inspection {
             let why = format!("It imports {METADATA}: the variables that it reads there, by name.");
             draft.open_fields.push((why, VARIABLES.to_owned()));
         }
-        if imports(API) || imports(HTTP) {
-            let interface = if imports(API) { API } else { HTTP };
+        if imports(API) || imports(OUTGOING) {
+            let interface = if imports(API) { API } else { OUTGOING };
             let why = format!("It imports {interface}: what it may ask of the API server, such as");
             draft.open_rules = Some((why, vec![example()]));
         }
-        if imports(HTTP) {
+        if imports(OUTGOING) {
             let credentials =
                 "For code that reads a token as in a container, and sends it to the API server.".to_owned();
             draft.open_fields.push((credentials, "credentials: scoped".to_owned()));

@@ -11,6 +11,7 @@ mod load;
 mod mounts;
 mod run;
 mod runtime;
+mod scoped;
 mod state;
 
 pub use imports::{Import, Standing};
@@ -19,3 +20,4 @@ pub use load::{Extension, LoadError, MAX_COMPONENT};
 pub use mounts::MountError;
 pub use run::{Invocation, Outcome, RunError};
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeError};
+pub use scoped::TokenRotation;

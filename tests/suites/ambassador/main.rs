@@ -2,8 +2,11 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod core;
+mod guest;
+mod outward;
 mod records;
 #[path = "../cluster/scripted.rs"]
 #[allow(dead_code, reason = "what this suite does not need of it")]
 mod scripted;
+mod tokens;
 mod world;
