@@ -1,6 +1,6 @@
 //! The smallest grant that a component's imports tell of.
 
-use super::imports::{API, OUTGOING, METADATA};
+use super::imports::{API, METADATA, OUTGOING};
 use super::inspect::Inspection;
 use crate::policy::{ComponentPin, Draft, Grant, Rule};
 

@@ -20,6 +20,7 @@ pub(crate) enum Command {
     Run(Run),
     Dev(Dev),
     Inspect(Inspect),
+    Proxy(crate::proxy::args::Proxy),
 }
 
 /// Runs a command component once, in the pod that this is
