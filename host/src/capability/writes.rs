@@ -192,8 +192,8 @@ fn asked(
     // A name makes the path of a subresource whole where every object is meant.
     let named = name.as_deref().or(subresource.map(|_| "x"));
     let path = ApiRequest::builder().resource(&of.group, &of.version, plural).namespace(namespace.as_deref());
-    let path = named.into_iter().fold(path, |path, name| path.name(name));
-    let path = subresource.into_iter().fold(path, |path, subresource| path.subresource(subresource));
+    let path = named.into_iter().fold(path, PathBuilder::name);
+    let path = subresource.into_iter().fold(path, PathBuilder::subresource);
     let request = path.build(&Method::GET)?;
     let mut what = request.resource().cloned().ok_or_else(|| ApiError::invalid("this is no resource"))?;
     if name.is_none() {

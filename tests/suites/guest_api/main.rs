@@ -2,10 +2,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod asking;
+mod examples;
+mod languages;
 mod refusals;
 mod subresources;
 mod writing;
 
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -69,6 +72,11 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::keeping(ARTEFACTS.path())
+    }
+
+    /// Keeps compiled guests in this folder.
+    fn keeping(artefacts: &Path) -> Self {
         let server = DevCluster::start(DevClusterSettings::default()).unwrap();
         server.load(access()).unwrap();
         let token = server.token_for("demo", "ext", LIFETIME).unwrap();
@@ -81,7 +89,7 @@ impl Stage {
         };
         let variables = [("POD_NAME", "web-0"), ("POD_NAMESPACE", "demo")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         let runtime = Runtime::builder()
-            .artefacts(Artefacts::open(ARTEFACTS.path(), DEFAULT_CAPACITY).unwrap())
+            .artefacts(Artefacts::open(artefacts, DEFAULT_CAPACITY).unwrap())
             .cluster(Cluster::connect(settings).unwrap())
             .variables(variables)
             .audit(records.clone())
@@ -98,8 +106,12 @@ impl Stage {
 
     /// Runs a guest under a grant of this `spec`; how it ended and what it printed.
     async fn run(&self, name: &str, spec: &str, arguments: &[&str]) -> (Result<Outcome, RunError>, String) {
+        self.run_file(&guest(name), spec, arguments).await
+    }
+
+    async fn run_file(&self, file: &Path, spec: &str, arguments: &[&str]) -> (Result<Outcome, RunError>, String) {
         let text = format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: tried}}\nspec: {spec}\n");
-        let extension = self.runtime.load_file(&guest(name), Grant::parse(&text).unwrap()).await.unwrap();
+        let extension = self.runtime.load_file(file, Grant::parse(&text).unwrap()).await.unwrap();
         let out = MemoryOutputPipe::new(OUTPUT);
         let call = Invocation::new().args(arguments.iter().copied()).stdout(out.clone()).stderr(out.clone());
         let outcome = extension.run(call).await;
