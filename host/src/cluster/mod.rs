@@ -13,10 +13,11 @@
 //! | `unavailable`, `status`, `error` | what went wrong |
 //! | `discovery`, `resolve` | types, and finding them by name |
 //! | `documents`, `catalogue` | discovery: read, and kept |
-//! | `host` | what the host asks on its own account |
+//! | `host`, `access` | what the host asks on its own account |
 //!
 //! The kube crate is used here and nowhere else.
 
+mod access;
 mod catalogue;
 mod client;
 mod connect;
