@@ -26,7 +26,7 @@ use std::io::{self, BufRead, BufReader, Read};
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
 use ::http::request::Parts;
-use ::http::uri::{Authority, Scheme};
+use ::http::uri::{Authority, PathAndQuery, Scheme};
 
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types as wasi;
@@ -111,7 +111,7 @@ fn outgoing(head: &Parts) -> Result<wasi::OutgoingRequest, Error> {
         None | Some(_) => wasi::Scheme::Https,
     };
     let authority = head.uri.authority().map_or(API_SERVER, Authority::as_str);
-    let path = head.uri.path_and_query().map(|path| path.as_str());
+    let path = head.uri.path_and_query().map(PathAndQuery::as_str);
     let request = wasi::OutgoingRequest::new(fields);
     request.set_method(&method(&head.method)).map_err(|()| refused("the method"))?;
     request.set_scheme(Some(&scheme)).map_err(|()| refused("the scheme"))?;

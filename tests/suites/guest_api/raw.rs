@@ -40,7 +40,7 @@ async fn a_log_is_read_and_a_watch_is_followed_line_by_line() {
     let stage = Stage::new().with([pod, config_map("a", json!({}))]);
     let logs = r#"{api: [{apiGroups: [""], resources: [pods/log, pods], verbs: [get, watch], namespaces: [demo]}]}"#;
     let (head, body) = ask(&stage, logs, &["GET", "/api/v1/namespaces/demo/pods/p/log"]).await;
-    assert_eq!((head.as_str(), body.as_str()), ("200 text/plain", "one\ntwo\nthree\n"));
+    assert!(head.starts_with("200 text/plain") && body == "one\ntwo\nthree\n", "{head} {body}");
     let watch = ["GET", "/api/v1/namespaces/demo/pods?watch=true&resourceVersion=0", "--lines", "1"];
     let (head, body) = ask(&stage, logs, &watch).await;
     assert_eq!(head, "200 application/json");
