@@ -18,6 +18,8 @@
 //! # }
 //! ```
 
+mod egress;
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::policy::{ApiRequest, Grant, InvalidRequest, Limits, Rule, Verdict};
 use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
+pub use egress::EgressPermit;
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -176,6 +179,21 @@ impl Gate {
         });
     }
 
+    /// Records a request that was refused for what came with it, before it came to be judged: a token that is not the
+    /// asker's, a header that says who asks. It spends the rate like any other.
+    ///
+    /// # Errors
+    /// [`Refusal::Throttled`] when the rate is spent, so that guessing is no quicker than asking.
+    pub fn refuse(&self, way: Way, method: &Method, target: &str, verdict: Decision, why: &str) -> Result<(), Refusal> {
+        let metered = self.meter();
+        self.0.audit.record(&AuditRecord {
+            verdict: metered.as_ref().map_or_else(Refusal::decision, |()| verdict),
+            reason: Some(why.into()),
+            ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
+        });
+        metered
+    }
+
     /// Whether the rate, the rules and the requests under way let it through, and by which rule.
     fn decide(&self, request: &ApiRequest) -> Result<usize, Refusal> {
         self.meter()?;
@@ -200,6 +218,11 @@ impl Gate {
             Ok(_) => Ok(()),
             Err(_) => Err(Refusal::TooMany { limit }),
         }
+    }
+
+    /// Counts one request less under way.
+    fn leave(&self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -240,9 +263,10 @@ impl Permit {
         &self.request
     }
 
-    /// The most bytes of the answer's body that may be passed on.
+    /// The most bytes of the answer's body that may be passed on. An answer without an end has none: it is passed on piece
+    /// by piece, never kept, and ends with whoever reads it.
     pub fn response_limit(&self) -> u64 {
-        self.gate.0.grant.limits.response_bytes
+        if self.request.is_endless() { u64::MAX } else { self.gate.0.grant.limits.response_bytes }
     }
 
     /// Notes the server's HTTP status.
@@ -264,8 +288,8 @@ impl fmt::Debug for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.gate.leave();
         let gate = &self.gate.0;
-        gate.in_flight.fetch_sub(1, Ordering::AcqRel);
         gate.audit.record(&AuditRecord {
             rule: Some(self.rule),
             status: self.status,

@@ -109,6 +109,7 @@
 //!
 //! An embedder wants `default-features = false`.
 
+pub mod ambassador;
 pub mod capability;
 pub mod cluster;
 pub mod credentials;

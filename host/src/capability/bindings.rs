@@ -23,6 +23,7 @@ mod generated {
         with: {
             "wasi:io": wasmtime_wasi::p2::bindings::io,
             "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+            "wasi:http": wasmtime_wasi_http::p2::bindings::http,
             "attache:pod/api.collection": crate::capability::Collection,
             "attache:pod/metadata.changes": crate::podinfo::Changes,
         },

@@ -30,7 +30,7 @@ mod status;
 mod transport;
 mod unavailable;
 
-pub use client::{Answer, AnswerBody, Payload};
+pub use client::{Answer, AnswerBody, PassedOn, Payload, Streamed};
 pub use connect::{Cluster, ClusterSettings, ConnectError, DEFAULT_DEADLINE};
 pub use discovery::{Discovery, ObjectKind, ResourceInfo, Subresource};
 pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, Found, HOST_VARIABLE, PORT_VARIABLE};

@@ -157,11 +157,16 @@ impl Runtime {
         };
         let grant = Arc::new(grant);
         let gate = Gate::new(grant.name.as_str(), Arc::clone(&grant), Arc::clone(&inner.audit));
-        let mut pod = PodCtx::new(&inner.pod, gate);
+        let mut pod = PodCtx::new(&inner.pod, gate)
+            .with_egress(inner.egress.clone())
+            .with_server_variables(|name| inner.variables.get(name).cloned());
         if let Some(cluster) = &inner.cluster {
             pod = pod.with_cluster(cluster.clone());
         }
         let mounts = Arc::new(Mounts::of(inner, &grant, pod.pod_info())?);
+        if let Some(tokens) = mounts.tokens() {
+            pod = pod.with_tokens(tokens.clone());
+        }
         Ok(Extension { runtime: Arc::clone(inner), command, grant, limits, mounts, pod })
     }
 

@@ -10,6 +10,7 @@ mod load;
 mod mounts;
 mod run;
 mod runtime;
+mod scoped;
 mod state;
 
 pub use imports::{Import, Standing};
@@ -18,3 +19,4 @@ pub use load::{Extension, LoadError, MAX_COMPONENT};
 pub use mounts::MountError;
 pub use run::{Invocation, Outcome, RunError};
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeError};
+pub use scoped::TokenRotation;
