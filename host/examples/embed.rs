@@ -104,8 +104,7 @@ async fn main() -> anyhow::Result<()> {
     for visits in 0..3 {
         let state = State { table: ResourceTable::new(), wasi: WasiCtx::default(), pod: pod.clone(), visits };
         let mut store = Store::new(engine.wasmtime(), state);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        attache::engine::yield_each_epoch(&mut store);
         let _running = engine.running();
         let instance = extension.instantiate_async(&mut store).await?;
         println!("{}", instance.call_greet(&mut store, "Ada").await?);

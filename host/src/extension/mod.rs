@@ -8,7 +8,9 @@ mod imports;
 mod inspect;
 mod load;
 mod mounts;
+mod output;
 mod run;
+mod run_error;
 mod runtime;
 mod state;
 
@@ -16,5 +18,6 @@ pub use imports::{Import, Standing};
 pub use inspect::{Export, Inspection};
 pub use load::{Extension, LoadError, MAX_COMPONENT};
 pub use mounts::MountError;
-pub use run::{Invocation, Outcome, RunError};
+pub use run::{Invocation, Outcome};
+pub use run_error::RunError;
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeError};

@@ -23,6 +23,7 @@ use crate::cluster::transport::Transport;
 use crate::cluster::unavailable::Unavailable;
 use crate::credentials::Token;
 use crate::gate::Permit;
+use crate::policy::Limit;
 
 /// Who we say we are. API servers pretty-print for the names of curl and kubectl, so it must not begin like those.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
@@ -80,6 +81,10 @@ impl Cluster {
         let began = Instant::now();
         let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
         let after = deadline.saturating_duration_since(began);
+        if payload.body.len() as u64 > permit.request_limit() {
+            permit.reached(Limit::RequestBytes);
+            return Err(ClusterError::BodyTooLarge(permit.request_limit()));
+        }
         let uri = self.endpoint().uri(permit.request().target())?;
         let is_head = permit.request().method() == Method::HEAD;
         let tries = Tries::new(!permit.request().is_mutating(), deadline);
@@ -93,6 +98,7 @@ impl Cluster {
         }
         // The length of an answer to HEAD is that of a body which does not come.
         if !is_head && announced(&head.headers) > permit.response_limit() && head.status.is_success() {
+            permit.reached(Limit::ResponseBytes);
             return Err(ClusterError::TooLarge(permit.response_limit()));
         }
         for name in &NOT_PASSED_ON {
