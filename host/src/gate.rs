@@ -19,6 +19,7 @@
 //! ```
 
 mod egress;
+mod refusals;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -32,11 +33,12 @@ use http::Method;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::policy::{ApiRequest, Grant, InvalidRequest, Limits, Rule, Verdict};
+use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Limits, Reached, Rule, Verdict};
 use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
 pub use egress::EgressPermit;
+use refusals::Refusals;
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -88,14 +90,24 @@ struct Inner {
     audit: Arc<dyn Audit>,
     rate: DefaultDirectRateLimiter,
     in_flight: AtomicU32,
+    refusals: Refusals,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let unrecorded = self.refusals.untold();
+        if unrecorded > 0 {
+            tracing::warn!(extension = &*self.extension, unrecorded, "more requests were refused than were recorded");
+        }
+    }
 }
 
 impl Gate {
     /// A gate for one extension under one grant.
     pub fn new(extension: impl Into<Arc<str>>, grant: Arc<Grant>, audit: Arc<dyn Audit>) -> Self {
         let rate = DefaultDirectRateLimiter::direct(quota(&grant.limits));
-        let in_flight = AtomicU32::new(0);
-        Self(Arc::new(Inner { extension: extension.into(), grant, audit, rate, in_flight }))
+        let (in_flight, refusals) = (AtomicU32::new(0), Refusals::new());
+        Self(Arc::new(Inner { extension: extension.into(), grant, audit, rate, in_flight, refusals }))
     }
 
     /// A gate for the host's own discovery requests: `/version`, `/api`, `/apis` and what is below the two but no resource,
@@ -150,7 +162,8 @@ impl Gate {
         self.0.in_flight.load(Ordering::Acquire)
     }
 
-    /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is dropped.
+    /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is dropped; of
+    /// many that are throttled only some are, with the number of the others.
     ///
     /// The rate is spent first, so that requests that are denied count too: asking is work, and is recorded.
     ///
@@ -159,22 +172,50 @@ impl Gate {
     pub fn admit(&self, way: Way, request: ApiRequest) -> Result<Permit, Refusal> {
         let (time, since) = (Timestamp::now(), Instant::now());
         match self.decide(&request) {
-            Ok(rule) => Ok(Permit { gate: self.clone(), way, request, rule, time, since, status: None, bytes: 0 }),
+            Ok(rule) => Ok(Permit {
+                gate: self.clone(),
+                way,
+                request,
+                rule,
+                time,
+                since,
+                status: None,
+                bytes: 0,
+                reached: None,
+            }),
             Err(refusal) => {
-                self.0.audit.record(&AuditRecord {
-                    verdict: refusal.decision(),
-                    reason: Some(refusal.to_string().into()),
-                    ..AuditRecord::of_request(time, &self.0.extension, way, &request)
-                });
+                self.record_refusal(&refusal, AuditRecord::of_request(time, &self.0.extension, way, &request));
                 Err(refusal)
             }
         }
     }
 
-    /// Records a request that could not be understood, and so never comes to be judged.
+    /// A throttled request has cost its sender nothing; any other refusal has, and is always recorded.
+    fn record_refusal(&self, refusal: &Refusal, request: AuditRecord<'_>) {
+        let (verdict, reason) = (refusal.decision(), self.reason(refusal));
+        let unrecorded = if verdict == Decision::Throttled { self.0.refusals.record() } else { Some(0) };
+        let Some(unrecorded) = unrecorded else { return };
+        self.0.audit.record(&AuditRecord { verdict, reason: Some(reason.into()), unrecorded, ..request });
+    }
+
+    /// The refusal, and which limit it is, for the operator.
+    fn reason(&self, refusal: &Refusal) -> String {
+        let limits = &self.0.grant.limits;
+        let reached = |limit| limits.reached(limit).map(|reached| reached.to_string()).unwrap_or_default();
+        match refusal {
+            Refusal::Denied(reason) => reason.clone(),
+            Refusal::Throttled(_) => format!("{}, {}", reached(Limit::RequestsPerSecond), reached(Limit::Burst)),
+            Refusal::TooMany { .. } => reached(Limit::InFlight),
+        }
+    }
+
+    /// Records a request that could not be understood, and so never comes to be judged. Of many at once only some are
+    /// recorded, with the number of the others.
     pub fn refuse_invalid(&self, way: Way, method: &Method, target: &str, why: &InvalidRequest) {
+        let Some(unrecorded) = self.0.refusals.record() else { return };
         self.0.audit.record(&AuditRecord {
             reason: Some(why.to_string().into()),
+            unrecorded,
             ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
         });
     }
@@ -255,6 +296,7 @@ pub struct Permit {
     since: Instant,
     status: Option<u16>,
     bytes: u64,
+    reached: Option<Reached>,
 }
 
 impl Permit {
@@ -267,6 +309,16 @@ impl Permit {
     /// by piece, never kept, and ends with whoever reads it.
     pub fn response_limit(&self) -> u64 {
         if self.request.is_endless() { u64::MAX } else { self.gate.0.grant.limits.response_bytes }
+    }
+
+    /// The most bytes of the request's body that may be sent.
+    pub fn request_limit(&self) -> u64 {
+        self.gate.0.grant.limits.request_bytes
+    }
+
+    /// Notes that the exchange was cut off at a limit, for the record.
+    pub fn reached(&mut self, limit: Limit) {
+        self.reached = self.gate.0.grant.limits.reached(limit);
     }
 
     /// Notes the server's HTTP status.
@@ -295,6 +347,7 @@ impl Drop for Permit {
             status: self.status,
             duration: self.since.elapsed(),
             bytes: self.bytes,
+            reason: self.reached.map(|reached| reached.to_string().into()),
             ..AuditRecord::of_request(self.time, &gate.extension, self.way, &self.request)
         });
     }

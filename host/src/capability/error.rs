@@ -75,7 +75,9 @@ impl From<ClusterError> for ApiError {
         Self::Typed(match error {
             ClusterError::Refused(status) => api::Error::Refused((*status).into()),
             ClusterError::TooLarge(limit) => api::Error::TooLarge(limit),
-            ClusterError::Invalid(_) | ClusterError::Name(_) => api::Error::Invalid(text),
+            ClusterError::BodyTooLarge(_) | ClusterError::Invalid(_) | ClusterError::Name(_) => {
+                api::Error::Invalid(text)
+            }
             ClusterError::Unavailable(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => {
                 // The guest hears only that; why is for the operator.
                 tracing::warn!(error = %crate::telemetry::chain(&error), "the API server could not be asked");

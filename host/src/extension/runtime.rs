@@ -7,7 +7,7 @@ use crate::capability;
 use crate::cluster::Cluster;
 use crate::engine::{Artefacts, Engine, EngineError, EngineSettings};
 use crate::podinfo::{ItemError, PodInfo};
-use crate::policy::Limits;
+use crate::policy::{Grant, Limits};
 use crate::telemetry::{Audit, ToTracing};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,7 +46,26 @@ pub(super) struct Inner {
     pub(super) cluster: Option<Cluster>,
     pub(super) egress: EgressClient,
     pub(super) audit: Arc<dyn Audit>,
-    pub(super) ceiling: Option<Limits>,
+    pub(super) ceiling: Limits,
+}
+
+impl Inner {
+    /// What this host allows of a grant's limits; what it lowers is told in the log.
+    pub(super) fn capped(&self, grant: &Grant) -> Limits {
+        let engine = Limits {
+            memory: self.engine.memory_ceiling() as u64,
+            instances: self.engine.instances(),
+            ..self.ceiling.clone()
+        };
+        let capped = grant.limits.capped_by(&self.ceiling).capped_by(&engine);
+        // A default that this host's engine cannot give was nobody's wish.
+        let asked = Limits { instances: capped.instances, ..grant.limits.clone() };
+        for reached in capped.lower_than(&asked) {
+            let (limit, allowed) = (reached.limit.name(), reached.allowed);
+            tracing::warn!(extension = grant.name, limit, %allowed, "the grant asks for more than this host allows");
+        }
+        capped
+    }
 }
 
 impl std::fmt::Debug for Runtime {
@@ -155,7 +174,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// No grant reaches beyond these limits, whatever it says.
+    /// No grant reaches beyond these limits, whatever it says. The default is [`Limits::ceiling`].
     #[must_use]
     pub fn ceiling(mut self, limits: Limits) -> Self {
         self.ceiling = Some(limits);
@@ -189,7 +208,7 @@ impl RuntimeBuilder {
                 cluster: self.cluster,
                 egress: self.egress,
                 audit: self.audit.unwrap_or_else(|| Arc::new(ToTracing)),
-                ceiling: self.ceiling,
+                ceiling: self.ceiling.unwrap_or_else(Limits::ceiling),
             }),
         })
     }
