@@ -26,6 +26,7 @@ fn main() -> ExitCode {
 
 fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     settings::start_log(&arguments.log)?;
+    settings::open_as_many_files_as_allowed();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(async {
         match arguments.command {
