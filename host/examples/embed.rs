@@ -119,12 +119,11 @@ async fn greet(
 ) -> anyhow::Result<String> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(usize::try_from(limits.handles)?);
-    let limiter = Limiter::new(usize::try_from(limits.memory)?);
+    let limiter = Limiter::new(usize::try_from(limits.memory)?, usize::try_from(limits.table_elements)?);
     let mut store = Store::new(engine.wasmtime(), State { table, wasi: WasiCtx::default(), pod, limiter, visits });
     store.limiter(|state| &mut state.limiter);
     // A guest that spins lets its neighbours run at every tick, and is stopped when its CPU time is spent.
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_async_yield_and_update(1);
+    attache::engine::yield_each_epoch(&mut store);
     let _running = engine.running();
     let call = Box::pin(async {
         let instance = extension.instantiate_async(&mut store).await?;

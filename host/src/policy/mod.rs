@@ -14,6 +14,7 @@ mod grant;
 mod grant_error;
 mod invalid;
 mod judgement;
+mod limit;
 mod limits;
 mod merging;
 mod mounts;
@@ -38,6 +39,7 @@ pub use grant::{API_VERSION, ComponentPin, Grant, KIND};
 pub use grant_error::{GrantError, Problem};
 pub use invalid::InvalidRequest;
 pub use judgement::Verdict;
+pub use limit::{Allowed, Limit, Reached};
 pub use limits::Limits;
 pub use mounts::{
     CredentialsMode, CredentialsMount, MountPath, MountPathError, PODINFO_PATH, PodInfoMount, SERVICE_ACCOUNT_PATH,

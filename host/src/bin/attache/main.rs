@@ -28,6 +28,7 @@ fn main() -> ExitCode {
 
 fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     settings::start_log(&arguments.log)?;
+    settings::open_as_many_files_as_allowed();
     let mut builder = match &arguments.command {
         // All that a proxy does is to pass on what comes: on one thread no piece of it waits for another thread to wake.
         Command::Proxy(_) => tokio::runtime::Builder::new_current_thread(),

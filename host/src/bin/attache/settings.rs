@@ -11,6 +11,7 @@ use attache::extension::{Runtime, RuntimeBuilder};
 use attache::podinfo::{Item, PodInfo};
 use attache::policy::{CredentialsMode, Grant};
 use attache::telemetry::{Audit, JsonLines, NoAudit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Read, Write};
@@ -36,6 +37,16 @@ pub(crate) fn start_log(filter: &str) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.with_ansi(std::io::stderr().is_terminal()).init();
     Ok(())
+}
+
+/// Raises the number of files that this process may have open to what the system allows, as Go programs do at their start.
+/// Many systems begin with 1024, which one guest's handles would use up for all.
+pub(crate) fn open_as_many_files_as_allowed() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::info!(%error, "the number of open files stays as it is");
+    }
 }
 
 /// The process's environment. A variable that is not UTF-8 cannot reach a guest, so it is left out.

@@ -22,6 +22,7 @@ use crate::cluster::transport::Transport;
 use crate::cluster::unavailable::Unavailable;
 use crate::credentials::Token;
 use crate::gate::Permit;
+use crate::policy::Limit;
 
 /// Who we say we are. API servers pretty-print for the names of curl and kubectl, so it must not begin like those.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
@@ -87,6 +88,10 @@ impl Cluster {
             _ => deadline,
         };
         let after = deadline.saturating_duration_since(began);
+        if payload.body.len() as u64 > permit.request_limit() {
+            permit.reached(Limit::RequestBytes);
+            return Err(ClusterError::BodyTooLarge(permit.request_limit()));
+        }
         let uri = self.endpoint().uri(permit.request().target())?;
         let is_head = permit.request().method() == Method::HEAD;
         let tries = match payload.stream {
@@ -103,6 +108,7 @@ impl Cluster {
         }
         // The length of an answer to HEAD is that of a body which does not come.
         if !is_head && announced(&head.headers) > permit.response_limit() && head.status.is_success() {
+            permit.reached(Limit::ResponseBytes);
             return Err(ClusterError::TooLarge(permit.response_limit()));
         }
         drop_hop_by_hop(&mut head.headers);
