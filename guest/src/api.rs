@@ -21,6 +21,9 @@ mod collection;
 mod error;
 mod list;
 mod resource;
+#[cfg(feature = "typed")]
+mod typed;
+mod write;
 
 use crate::bindings::attache::pod::api as wit;
 
@@ -28,6 +31,9 @@ pub use collection::Collection;
 pub use error::{Error, Status};
 pub use list::{Items, List, Page, Pages};
 pub use resource::{InvalidResourceType, ResourceInfo, ResourceType};
+#[cfg(feature = "typed")]
+pub use typed::{Api, Objects};
+pub use write::{FieldManager, Patch, Propagation, Selector};
 
 /// Returns every type of object that the API server serves and the grant opens a verb on.
 ///
@@ -55,4 +61,27 @@ pub fn discover() -> Result<Vec<ResourceInfo>, Error> {
 /// ```
 pub fn resolve(name: &str) -> Result<ResourceInfo, Error> {
     Ok(wit::resolve(name)?.into())
+}
+
+/// Says whether the grant and the API server would let `verb` pass: on every object of the type in one namespace (`None` is
+/// all of them), or on the one named.
+///
+/// For a subresource, the plural is written as in RBAC: `pods/eviction`.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] when it is no question, and what the API server may fail with. That it may not is no error.
+///
+/// ```no_run
+/// # use attache_guest::api::{self, ResourceType};
+/// # fn main() -> Result<(), api::Error> {
+/// let jobs = ResourceType::new("batch", "v1", "jobs");
+/// if !api::can_i("delete", &jobs, Some("default"), None)? {
+///     println!("old jobs will stay");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn can_i(verb: &str, of: &ResourceType, namespace: Option<&str>, name: Option<&str>) -> Result<bool, Error> {
+    Ok(wit::can_i(verb, &of.into(), namespace, name)?)
 }

@@ -6,7 +6,7 @@
 //! names what was missing.
 //!
 //! - [`pod`]: who the pod is, its labels and annotations (also as they change), its resource bounds.
-//! - [`api`]: discovery, and reading objects of any type.
+//! - [`api`]: discovery, and reading and writing objects of any type.
 //! - Files and environment variables of the pod need nothing from here: `std::fs` and `std::env` read those that
 //!   the grant names, at the paths where a container would find them.
 //!
@@ -31,6 +31,10 @@ pub mod api;
 mod bindings;
 pub mod pod;
 
+#[cfg(feature = "typed")]
+pub use k8s_openapi;
+#[cfg(feature = "typed")]
+pub use kube_core;
 pub use serde_json;
 
 /// The program that the README walks through, compiled by `cargo test`.

@@ -10,10 +10,10 @@ use anyhow::Context;
 // By another name: the generated bindings have a module `attache` of their own, after the package `attache:pod`.
 pub use attache::capability::bindings as pod_interfaces;
 use attache::capability::{PodCtx, PodCtxView, PodView};
-use attache::engine::{Engine, EngineSettings};
+use attache::engine::{CpuMeter, Engine, EngineSettings, Limiter};
 use attache::gate::Gate;
 use attache::podinfo::PodInfo;
-use attache::policy::Grant;
+use attache::policy::{Grant, Limits};
 use attache::telemetry::ToTracing;
 use std::sync::Arc;
 use wasmtime::Store;
@@ -53,6 +53,7 @@ struct State {
     table: ResourceTable,
     wasi: WasiCtx,
     pod: PodCtx,
+    limiter: Limiter,
     visits: u32,
 }
 
@@ -96,18 +97,41 @@ async fn main() -> anyhow::Result<()> {
     let extension = bindings::ExtensionPre::new(linker.instantiate_pre(&component)?)?;
 
     // One of each for the process: what the pod knows of itself, and the gate of this extension.
+    let grant = Arc::new(Grant::parse(GRANT)?);
     let pod = PodInfo::builder().variables(std::env::vars()).build()?;
-    let gate = Gate::new("greeter", Arc::new(Grant::parse(GRANT)?), Arc::new(ToTracing));
+    let gate = Gate::new("greeter", Arc::clone(&grant), Arc::new(ToTracing));
     let pod = PodCtx::new(&pod, gate);
 
     // One of each for every call.
     for visits in 0..3 {
-        let state = State { table: ResourceTable::new(), wasi: WasiCtx::default(), pod: pod.clone(), visits };
-        let mut store = Store::new(engine.wasmtime(), state);
-        attache::engine::yield_each_epoch(&mut store);
-        let _running = engine.running();
-        let instance = extension.instantiate_async(&mut store).await?;
-        println!("{}", instance.call_greet(&mut store, "Ada").await?);
+        println!("{}", greet(&engine, &extension, &grant.limits, pod.clone(), visits).await?);
     }
     Ok(())
+}
+
+/// Calls the extension once, in an instance of its own, within the limits of its grant.
+async fn greet(
+    engine: &Engine,
+    extension: &bindings::ExtensionPre<State>,
+    limits: &Limits,
+    pod: PodCtx,
+    visits: u32,
+) -> anyhow::Result<String> {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(usize::try_from(limits.handles)?);
+    let limiter = Limiter::new(usize::try_from(limits.memory)?, usize::try_from(limits.table_elements)?);
+    let mut store = Store::new(engine.wasmtime(), State { table, wasi: WasiCtx::default(), pod, limiter, visits });
+    store.limiter(|state| &mut state.limiter);
+    // A guest that spins lets its neighbours run at every tick, and is stopped when its CPU time is spent.
+    let turn = engine.take_turns(&mut store);
+    store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes)?);
+    store.set_max_component_handles(usize::try_from(limits.handles)?);
+    let _running = engine.running();
+    let call = Box::pin(async {
+        let instance = extension.instantiate_async(&mut store).await?;
+        instance.call_greet(&mut store, "Ada").await
+    });
+    // The deadline covers host calls too.
+    let greeting = tokio::time::timeout(limits.deadline, CpuMeter::new(call, limits.cpu).in_turn(turn)).await???;
+    Ok(greeting)
 }

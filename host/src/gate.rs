@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod egress;
 mod refusals;
 
 use std::fmt;
@@ -36,6 +37,7 @@ use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Limits, Reached, R
 use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
+pub use egress::EgressPermit;
 use refusals::Refusals;
 
 /// The name of the host itself in records.
@@ -47,6 +49,9 @@ const DISCOVERY: [&str; 5] = ["/version", "/api", "/api/*", "/apis", "/apis/*"];
 /// The most bytes of one discovery document. The aggregated document of a cluster with some thousand types of its own has
 /// about 10 MiB.
 const DISCOVERY_BYTES: u64 = 32 << 20;
+
+/// What the host asks about its own rights: every account of a cluster may (`system:basic-user`).
+const REVIEWS: [&str; 2] = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
 
 /// Why a request was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -118,6 +123,30 @@ impl Gate {
         Self::new(HOST, Arc::new(grant), audit)
     }
 
+    /// A gate for the host's own questions about what its service account may do. Guests cause them, so they are metered
+    /// apart from discovery.
+    pub fn for_reviews(audit: Arc<dyn Audit>) -> Self {
+        let mut grant = Grant::nothing(HOST);
+        // Of each guest at most one is under way, and each pays for it with its own rate.
+        grant.limits.in_flight = u32::MAX;
+        grant.api.push(Rule {
+            api_groups: vec!["authorization.k8s.io".into()],
+            resources: REVIEWS.map(str::to_owned).into(),
+            verbs: vec!["create".into()],
+            namespaces: vec!["*".into()],
+            ..Rule::default()
+        });
+        Self::new(HOST, Arc::new(grant), audit)
+    }
+
+    /// Takes one request's worth of the rate, for what the host asks in a guest's stead.
+    ///
+    /// # Errors
+    /// [`Refusal::Throttled`]. It is not recorded: there is no request.
+    pub fn spend(&self) -> Result<(), Refusal> {
+        self.meter()
+    }
+
     /// The grant that this gate judges by.
     pub fn grant(&self) -> &Arc<Grant> {
         &self.0.grant
@@ -164,9 +193,13 @@ impl Gate {
     /// A throttled request has cost its sender nothing; any other refusal has, and is always recorded.
     fn record_refusal(&self, refusal: &Refusal, request: AuditRecord<'_>) {
         let (verdict, reason) = (refusal.decision(), self.reason(refusal));
-        let unrecorded = if verdict == Decision::Throttled { self.0.refusals.record() } else { Some(0) };
-        let Some(unrecorded) = unrecorded else { return };
+        let Some(unrecorded) = self.records(verdict) else { return };
         self.0.audit.record(&AuditRecord { verdict, reason: Some(reason.into()), unrecorded, ..request });
+    }
+
+    /// Whether one more refusal of this kind is recorded: then how many before it were not.
+    fn records(&self, verdict: Decision) -> Option<u64> {
+        if verdict == Decision::Throttled { self.0.refusals.record() } else { Some(0) }
     }
 
     /// The refusal, and which limit it is, for the operator.
@@ -189,6 +222,25 @@ impl Gate {
             unrecorded,
             ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
         });
+    }
+
+    /// Records a request that was refused for what came with it, before it came to be judged: a token that is not the
+    /// asker's, a header that says who asks. It spends the rate like any other.
+    ///
+    /// # Errors
+    /// [`Refusal::Throttled`] when the rate is spent, so that guessing is no quicker than asking.
+    pub fn refuse(&self, way: Way, method: &Method, target: &str, verdict: Decision, why: &str) -> Result<(), Refusal> {
+        let metered = self.meter();
+        let verdict = metered.as_ref().map_or_else(Refusal::decision, |()| verdict);
+        if let Some(unrecorded) = self.records(verdict) {
+            self.0.audit.record(&AuditRecord {
+                verdict,
+                reason: Some(why.into()),
+                unrecorded,
+                ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
+            });
+        }
+        metered
     }
 
     /// Whether the rate, the rules and the requests under way let it through, and by which rule.
@@ -215,6 +267,11 @@ impl Gate {
             Ok(_) => Ok(()),
             Err(_) => Err(Refusal::TooMany { limit }),
         }
+    }
+
+    /// Counts one request less under way.
+    fn leave(&self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -256,9 +313,10 @@ impl Permit {
         &self.request
     }
 
-    /// The most bytes of the answer's body that may be passed on.
+    /// The most bytes of the answer's body that may be passed on. An answer without an end has none: it is passed on piece
+    /// by piece, never kept, and ends with whoever reads it.
     pub fn response_limit(&self) -> u64 {
-        self.gate.0.grant.limits.response_bytes
+        if self.request.is_endless() { u64::MAX } else { self.gate.0.grant.limits.response_bytes }
     }
 
     /// The most bytes of the request's body that may be sent.
@@ -290,8 +348,8 @@ impl fmt::Debug for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.gate.leave();
         let gate = &self.gate.0;
-        gate.in_flight.fetch_sub(1, Ordering::AcqRel);
         gate.audit.record(&AuditRecord {
             rule: Some(self.rule),
             status: self.status,

@@ -1,5 +1,115 @@
 //! Runs untrusted WebAssembly extensions inside Kubernetes pods.
+//!
+//! A host mounts its pod's Downward API files and, where granted, service-account credentials into a WASI sandbox, and
+//! offers guests the WIT package `attache:pod`: what the pod knows of itself, and the Kubernetes API. What one guest may
+//! see and do is written in its [`Grant`](policy::Grant), and everything else is denied.
+//!
+//! # Running extensions
+//!
+//! [`extension`] is the whole mechanism: a [`Runtime`](extension::Runtime) that extensions share, an
+//! [`Extension`](extension::Extension) for each component with its grant, and calls with limits that hold.
+//!
+//! ```no_run
+//! use attache::extension::{Invocation, Runtime};
+//! use attache::podinfo::PodInfo;
+//! use attache::policy::Grant;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let pod = PodInfo::builder().volume("/etc/podinfo").variables(std::env::vars()).build()?;
+//! let runtime = Runtime::builder().pod_info(pod).podinfo_volume("/etc/podinfo").build()?;
+//! let grant = Grant::parse(&std::fs::read_to_string("grant.yaml")?)?;
+//! let extension = runtime.load_file("extension.wasm".as_ref(), grant).await?;
+//! let outcome = extension.run(Invocation::new().args(["--once"]).inherit_output()).await?;
+//! println!("exit code {}, {:?} of CPU time", outcome.code, outcome.cpu);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # In a service of your own
+//!
+//! A service that has a `Linker` and a WIT world already adds the interfaces to it, as it adds wasmtime-wasi. Its store
+//! holds one [`PodCtx`](capability::PodCtx), and shows where by implementing [`PodView`](capability::PodView):
+//!
+//! ```
+//! use attache::capability::{PodCtx, PodCtxView, PodView};
+//! use attache::engine::{Engine, EngineSettings, Limiter};
+//! use attache::gate::Gate;
+//! use attache::podinfo::PodInfo;
+//! use attache::policy::Grant;
+//! use attache::telemetry::ToTracing;
+//! use std::sync::Arc;
+//! use wasmtime::component::{Linker, ResourceTable};
+//! use wasmtime::Store;
+//! use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+//!
+//! struct State {
+//!     table: ResourceTable,
+//!     wasi: WasiCtx,
+//!     pod: PodCtx,
+//!     limiter: Limiter,
+//!     // …and what the service itself keeps for an instance.
+//! }
+//!
+//! impl WasiView for State {
+//!     fn ctx(&mut self) -> WasiCtxView<'_> {
+//!         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+//!     }
+//! }
+//!
+//! impl PodView for State {
+//!     fn pod(&mut self) -> PodCtxView<'_> {
+//!         PodCtxView { ctx: &mut self.pod, table: &mut self.table }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Once for the process. The engine is configured for pooled instances, epochs and asynchronous host calls.
+//! let engine = Engine::new(&EngineSettings::default())?;
+//! let mut linker = Linker::<State>::new(engine.wasmtime());
+//! wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+//! attache::capability::add_to_linker(&mut linker)?;
+//!
+//! // Once for each extension: what its grant opens of the pod, and the gate that judges, meters and records its requests.
+//! let grant = Arc::new(Grant::parse("
+//! apiVersion: attache.dev/v1alpha1
+//! kind: Grant
+//! metadata: {name: greeter}
+//! spec: {env: [POD_NAME]}
+//! ")?);
+//! let pod = PodInfo::builder().variables(std::env::vars()).build()?;
+//! let pod = PodCtx::new(&pod, Gate::new("greeter", Arc::clone(&grant), Arc::new(ToTracing)));
+//!
+//! // Once for each instance.
+//! let memory = usize::try_from(grant.limits.memory)?;
+//! let mut table = ResourceTable::new();
+//! table.set_max_capacity(usize::try_from(grant.limits.handles)?);
+//! let state = State { table, wasi: WasiCtx::default(), pod, limiter: Limiter::new(memory) };
+//! let mut store = Store::new(engine.wasmtime(), state);
+//! store.limiter(|state| &mut state.limiter);
+//! store.set_epoch_deadline(1);
+//! store.epoch_deadline_async_yield_and_update(1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `host/examples/embed.rs` in the repository goes on from here: a world of its own, a component, calls with a deadline
+//! and a budget of CPU time.
+//!
+//! # The way of a request
+//!
+//! A guest's request is parsed once ([`policy::ApiRequest`]), judged, metered and recorded once ([`gate::Gate`]), and
+//! becomes a [`gate::Permit`] that nothing else can make. [`cluster::Cluster`] sends nothing without one. TLS, token and
+//! certificates ([`credentials`]) stay on this side.
+//!
+//! # Features
+//!
+//! - `cli` (default): the `attache` binary.
+//! - `devcluster`: [an API server and a kubelet's part](https://docs.rs/attache/latest/attache/devcluster) inside the
+//!   process, for laptops and tests.
+//!
+//! An embedder wants `default-features = false`.
 
+pub mod ambassador;
 pub mod capability;
 pub mod cluster;
 pub mod credentials;

@@ -1,4 +1,4 @@
-//! Guests by name, and the binary.
+//! Guests by name, and the programs.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -28,15 +28,25 @@ pub fn guest(name: &str) -> PathBuf {
 static PROGRAMS: LazyLock<Result<Programs, String>> =
     LazyLock::new(|| Programs::ready().map_err(|error| format!("{error:#}")));
 
+/// Finds the workspace's programs, and builds them if need be.
+///
+/// # Panics
+///
+/// They do not build: no test of the command line can go on.
+#[track_caller]
+pub fn programs() -> &'static Programs {
+    match PROGRAMS.as_ref() {
+        Ok(programs) => programs,
+        Err(text) => panic!("{text}"),
+    }
+}
+
 /// Finds the `attache` binary, and builds it if need be.
 ///
 /// # Panics
 ///
-/// It does not build: no test of the command line can go on.
+/// As [`programs`].
 #[track_caller]
 pub fn attache() -> PathBuf {
-    match PROGRAMS.as_ref() {
-        Ok(programs) => programs.attache(),
-        Err(text) => panic!("{text}"),
-    }
+    programs().attache()
 }

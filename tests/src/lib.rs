@@ -1,4 +1,4 @@
-//! What the suites share: guests, the binary, pod directories as the kubelet lays them out, and the rule that no guest goes
+//! What the suites share: guests, programs, pod directories as the kubelet lays them out, and the rule that no guest goes
 //! without a test.
 
 mod coverage;
@@ -6,4 +6,4 @@ mod guests;
 pub mod pod;
 
 pub use coverage::without_a_suite;
-pub use guests::{attache, guest};
+pub use guests::{attache, guest, programs};

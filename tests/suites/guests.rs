@@ -8,9 +8,13 @@ use attache_tests::guest;
 use wasmparser::{Parser, Payload};
 use xtask::guests;
 
-/// A guest is copied and compiled wherever it runs. The largest is `pod-card` with some 160 kB; one that outgrows
-/// this has taken in something that it does not need.
-const LARGEST: usize = 200_000;
+/// A guest is copied and compiled wherever it runs. The largest is `seed-client` with some 310 kB, which brings an
+/// asynchronous HTTP client; one that outgrows this has taken in something that it does not need.
+const LARGEST: usize = 350_000;
+
+/// Those that read whole objects of the types of `k8s-openapi`: code for each field that a pod can have comes along.
+const TYPED: [&str; 2] = ["config-sync", "job-report"];
+const LARGEST_TYPED: usize = 750_000;
 
 /// The interfaces that a component imports.
 fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
@@ -35,7 +39,8 @@ fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
 fn every_guest_is_small_and_asks_for_wasi_the_pod_and_its_own_world_only() -> Result<()> {
     for name in guests::names()? {
         let component = fs::read(guest(&name))?;
-        ensure!(component.len() <= LARGEST, "{name}: {} bytes", component.len());
+        let largest = if TYPED.contains(&name.as_str()) { LARGEST_TYPED } else { LARGEST };
+        ensure!(component.len() <= largest, "{name}: {} bytes", component.len());
         // `example:` is the world of the embedding example, which has an interface of its own.
         let worlds = ["wasi:", "attache:pod/", "example:"];
         let known = |import: &String| worlds.iter().any(|world| import.starts_with(world));
@@ -54,6 +59,7 @@ fn a_guest_asks_only_for_what_it_calls() -> Result<()> {
     assert_eq!(pod("cat-labels")?, [""; 0]);
     assert_eq!(pod("follow-labels")?, ["attache:pod/metadata@0.1.0"]);
     assert_eq!(pod("api-calls")?, ["attache:pod/api@0.1.0"]);
+    assert_eq!(pod("api-writes")?, ["attache:pod/api@0.1.0"]);
     assert_eq!(pod("pod-card")?, ["attache:pod/api@0.1.0", "attache:pod/metadata@0.1.0"]);
     Ok(())
 }

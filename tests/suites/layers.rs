@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use xtask::guests::workspace;
 
 /// Each module and what it may use of ours.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("quantity", &[]),
     ("volume", &[]),
     ("credentials", &[]),
@@ -20,10 +20,22 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("telemetry", &["policy"]),
     ("gate", &["policy", "telemetry"]),
     ("cluster", &["gate", "credentials", "policy", "telemetry"]),
-    ("capability", &["podinfo", "gate", "cluster", "policy", "telemetry"]),
+    ("ambassador", &["gate", "cluster", "policy", "telemetry"]),
+    ("capability", &["podinfo", "gate", "cluster", "ambassador", "policy", "telemetry"]),
     (
         "extension",
-        &["engine", "capability", "policy", "telemetry", "volume", "podinfo", "gate", "cluster", "credentials"],
+        &[
+            "engine",
+            "capability",
+            "ambassador",
+            "policy",
+            "telemetry",
+            "volume",
+            "podinfo",
+            "gate",
+            "cluster",
+            "credentials",
+        ],
     ),
     ("bin", &[]),
 ];

@@ -33,7 +33,8 @@ use crate::bindings::attache::pod::api as wit;
 /// ```
 #[derive(Debug)]
 pub struct Collection {
-    handle: wit::Collection,
+    pub(super) handle: wit::Collection,
+    pub(super) options: wit::WriteOptions,
 }
 
 impl Collection {
@@ -44,7 +45,7 @@ impl Collection {
     /// [`Error::Denied`] when the grant opens no verb at all on them.
     pub fn namespaced(of: &ResourceType, namespace: &str) -> Result<Self, Error> {
         let handle = wit::open(&of.into(), Some(namespace))?;
-        Ok(Self { handle })
+        Ok(Self::of(handle))
     }
 
     /// Opens the objects of one type in all namespaces, or of a type that lives in none.
@@ -54,10 +55,15 @@ impl Collection {
     /// [`Error::Denied`] when the grant opens no verb at all on them.
     pub fn all(of: &ResourceType) -> Result<Self, Error> {
         let handle = wit::open(&of.into(), None)?;
-        Ok(Self { handle })
+        Ok(Self::of(handle))
     }
 
-    /// Narrows to a subresource such as `status` or `scale`: [`get`](Self::get) then reads that of the named object.
+    fn of(handle: wit::Collection) -> Self {
+        Self { handle, options: wit::WriteOptions::empty() }
+    }
+
+    /// Narrows to a subresource such as `status`, `scale` or `eviction`: [`get`](Self::get), [`create`](Self::create) and
+    /// the like then act on that of the named object.
     ///
     /// There is nothing to list in it, and streams such as `log` are not objects.
     ///
@@ -77,7 +83,7 @@ impl Collection {
     /// ```
     pub fn subresource(&self, name: &str) -> Result<Self, Error> {
         let handle = self.handle.subresource(name)?;
-        Ok(Self { handle })
+        Ok(Self { handle, options: self.options })
     }
 
     /// Reads one object.

@@ -18,7 +18,7 @@ use crate::bindings::attache::pod::api as wit;
 ///     Ok(settings) => println!("{}", settings["data"]),
 ///     Err(Error::Denied(rule)) => eprintln!("the grant lacks a rule: {rule}"),
 ///     Err(Error::Throttled { retry_after }) => std::thread::sleep(retry_after),
-///     Err(Error::Refused(status)) if status.code == 404 => println!("no settings yet"),
+///     Err(Error::NotFound(_)) => println!("no settings yet"),
 ///     Err(error) => return Err(error),
 /// }
 /// # Ok(())
@@ -44,7 +44,19 @@ pub enum Error {
     /// A name, selector or body is not valid; the API server was not asked.
     #[error("invalid request: {0}")]
     Invalid(String),
-    /// The API server refused.
+    /// The API server knows no such object, or no such type (404).
+    #[error("refused by the API server: {0}")]
+    NotFound(Status),
+    /// The API server has an object of this name (409 `AlreadyExists`).
+    #[error("refused by the API server: {0}")]
+    AlreadyExists(Status),
+    /// The object was changed since it was read, or a field of it belongs to another manager (409).
+    #[error("refused by the API server: {0}")]
+    Conflict(Status),
+    /// The service account may not, by the API server's own rules (403).
+    #[error("refused by the API server: {0}")]
+    Forbidden(Status),
+    /// The API server refused for another reason.
     #[error("refused by the API server: {0}")]
     Refused(Status),
     /// The API server could not be reached, or broke off.
@@ -58,7 +70,24 @@ pub enum Error {
 impl Error {
     /// Whether the API server says that there is no such object.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused(status) if status.code == 404)
+        matches!(self, Self::NotFound(_))
+    }
+
+    /// Whether the object was changed since it was read, or belongs to another manager.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict(_))
+    }
+
+    /// What the API server said, if it was the one to refuse.
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::NotFound(status)
+            | Self::AlreadyExists(status)
+            | Self::Conflict(status)
+            | Self::Forbidden(status)
+            | Self::Refused(status) => Some(status),
+            _ => None,
+        }
     }
 }
 
@@ -69,7 +98,7 @@ impl From<wit::Error> for Error {
             wit::Error::Throttled(nanoseconds) => Self::Throttled { retry_after: Duration::from_nanos(nanoseconds) },
             wit::Error::TooLarge(limit) => Self::TooLarge { limit },
             wit::Error::Invalid(text) => Self::Invalid(text),
-            wit::Error::Refused(status) => Self::Refused(status.into()),
+            wit::Error::Refused(status) => Status::from(status).into(),
             wit::Error::Unavailable(text) => Self::Unavailable(text),
         }
     }
@@ -102,6 +131,18 @@ impl From<wit::Status> for Status {
     }
 }
 
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        match (status.code, status.reason.as_str()) {
+            (403, _) => Self::Forbidden(status),
+            (404, _) => Self::NotFound(status),
+            (409, "AlreadyExists") => Self::AlreadyExists(status),
+            (409, _) => Self::Conflict(status),
+            _ => Self::Refused(status),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,11 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_guest_acts_on_has_a_case_of_its_own() {
+        assert!(matches!(refusal(403, "Forbidden", None), Error::Forbidden(_)));
+        assert!(matches!(refusal(409, "AlreadyExists", None), Error::AlreadyExists(_)));
+        assert!(matches!(refusal(409, "Conflict", None), Error::Conflict(_)));
+        assert!(matches!(refusal(422, "Invalid", None), Error::Refused(_)));
+        assert_eq!(refusal(422, "Invalid", None).status().map(|status| status.code), Some(422));
+        assert_eq!(Error::Invalid("x".into()).status(), None);
+    }
+
+    #[test]
     fn a_status_gives_its_details_and_nothing_for_a_text_that_is_not_json() {
-        let body = |text| match refusal(409, "Conflict", text) {
-            Error::Refused(status) => status.body(),
-            other => panic!("not a refusal: {other}"),
-        };
+        let body = |text| refusal(409, "Conflict", text).status().and_then(Status::body);
         assert_eq!(body(Some(r#"{"details":{"name":"x"}}"#)).map(|b| b["details"]["name"] == "x"), Some(true));
         assert_eq!(body(Some("no json")), None);
         assert_eq!(body(None), None);

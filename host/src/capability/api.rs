@@ -25,13 +25,25 @@ pub struct Collection {
 }
 
 impl Collection {
-    fn path(&self) -> PathBuilder {
+    pub(super) fn of(&self) -> &wit::ResourceType {
+        &self.of
+    }
+
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    pub(super) fn subresource(&self) -> Option<&str> {
+        self.subresource.as_deref()
+    }
+
+    pub(super) fn path(&self) -> PathBuilder {
         ApiRequest::builder()
             .resource(&self.of.group, &self.of.version, &self.of.plural)
             .namespace(self.namespace.as_deref())
     }
 
-    fn named(&self, name: &str) -> PathBuilder {
+    pub(super) fn named(&self, name: &str) -> PathBuilder {
         match &self.subresource {
             Some(subresource) => self.path().name(name).subresource(subresource),
             None => self.path().name(name),
@@ -39,23 +51,25 @@ impl Collection {
     }
 
     fn listed(&self, select: &wit::Selector, limit: u32, cursor: Option<&str>) -> Result<PathBuilder, ApiError> {
-        if let Some(subresource) = &self.subresource {
-            return Err(ApiError::invalid(format!("subresource {subresource:?} cannot be listed: get it by name")));
-        }
         let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
-        let query = [
-            ("limit", limit.to_string()),
-            ("continue", cursor.unwrap_or_default().to_owned()),
-            ("labelSelector", select.labels.clone()),
-            ("fieldSelector", select.fields.clone()),
-        ];
-        let given = query.iter().filter(|(_, value)| !value.is_empty());
+        let path = self.selected(select)?.query("limit", &limit.to_string());
+        let begun = cursor.filter(|cursor| !cursor.is_empty());
+        Ok(begun.into_iter().fold(path, |path, cursor| path.query("continue", cursor)))
+    }
+
+    /// The path of those that a selector selects.
+    pub(super) fn selected(&self, select: &wit::Selector) -> Result<PathBuilder, ApiError> {
+        if let Some(subresource) = &self.subresource {
+            return Err(ApiError::invalid(format!("subresource {subresource:?} is no collection: name the object")));
+        }
+        let query = [("labelSelector", &select.labels), ("fieldSelector", &select.fields)];
+        let given = query.into_iter().filter(|(_, value)| !value.is_empty());
         Ok(given.fold(self.path(), |path, (key, value)| path.query(key, value)))
     }
 }
 
 impl PodCtx {
-    fn cluster(&self) -> Result<&Cluster, ApiError> {
+    pub(super) fn cluster(&self) -> Result<&Cluster, ApiError> {
         self.cluster.as_ref().ok_or_else(|| ApiError::unavailable("this host is not connected to an API server"))
     }
 
@@ -85,7 +99,7 @@ impl From<&ResourceInfo> for wit::ResourceInfo {
             categories: info.categories.clone(),
             namespaced: info.namespaced,
             verbs: info.verbs.clone(),
-            subresources: info.subresources.clone(),
+            subresources: info.subresources.iter().map(|part| part.name.clone()).collect(),
             preferred: info.preferred,
         }
     }
@@ -110,6 +124,16 @@ impl Host for PodCtxView<'_> {
             return Ok((&info).into());
         }
         Err(ApiError::denied(format!("the grant opens no verb on {:?} in group {:?}", info.plural, info.group)))
+    }
+
+    async fn can_i(
+        &mut self,
+        verb: String,
+        of: wit::ResourceType,
+        namespace: Option<String>,
+        name: Option<String>,
+    ) -> Result<bool, ApiError> {
+        self.ctx.can_i(&verb, &of, namespace, name).await
     }
 
     fn open(&mut self, of: wit::ResourceType, namespace: Option<String>) -> Result<Resource<Collection>, ApiError> {
@@ -140,6 +164,55 @@ impl HostCollection for PodCtxView<'_> {
         let path = self.table.get(&collection)?.listed(&select, limit, cursor.as_deref())?;
         let answer = self.ctx.read(path).await?;
         page(&answer.bytes).map_err(|error| ApiError::unavailable(format!("the API server sent no list: {error}")))
+    }
+
+    async fn create(
+        &mut self,
+        collection: Resource<Collection>,
+        object: Vec<u8>,
+        options: wit::WriteOptions,
+    ) -> Result<Vec<u8>, ApiError> {
+        self.ctx.create(self.table.get(&collection)?, object, options).await
+    }
+
+    async fn replace(
+        &mut self,
+        collection: Resource<Collection>,
+        name: String,
+        object: Vec<u8>,
+        options: wit::WriteOptions,
+    ) -> Result<Vec<u8>, ApiError> {
+        self.ctx.replace(self.table.get(&collection)?, &name, object, options).await
+    }
+
+    async fn patch(
+        &mut self,
+        collection: Resource<Collection>,
+        name: String,
+        patch: wit::Patch,
+        options: wit::WriteOptions,
+    ) -> Result<Vec<u8>, ApiError> {
+        self.ctx.patch(self.table.get(&collection)?, &name, patch, options).await
+    }
+
+    async fn delete(
+        &mut self,
+        collection: Resource<Collection>,
+        name: String,
+        propagation: wit::Propagation,
+        options: wit::WriteOptions,
+    ) -> Result<(), ApiError> {
+        self.ctx.delete(self.table.get(&collection)?, &name, propagation, options).await
+    }
+
+    async fn delete_all(
+        &mut self,
+        collection: Resource<Collection>,
+        select: wit::Selector,
+        propagation: wit::Propagation,
+        options: wit::WriteOptions,
+    ) -> Result<(), ApiError> {
+        self.ctx.delete_all(self.table.get(&collection)?, &select, propagation, options).await
     }
 
     fn subresource(

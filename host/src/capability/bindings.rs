@@ -9,6 +9,12 @@ mod generated {
         imports: {
             "attache:pod/api.discover": async | trappable,
             "attache:pod/api.resolve": async | trappable,
+            "attache:pod/api.can-i": async | trappable,
+            "attache:pod/api.[method]collection.create": async | trappable,
+            "attache:pod/api.[method]collection.delete": async | trappable,
+            "attache:pod/api.[method]collection.delete-all": async | trappable,
+            "attache:pod/api.[method]collection.patch": async | trappable,
+            "attache:pod/api.[method]collection.replace": async | trappable,
             "attache:pod/api.[method]collection.get": async | trappable,
             "attache:pod/api.[method]collection.list": async | trappable,
             default: trappable,
@@ -17,6 +23,7 @@ mod generated {
         with: {
             "wasi:io": wasmtime_wasi::p2::bindings::io,
             "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+            "wasi:http": wasmtime_wasi_http::p2::bindings::http,
             "attache:pod/api.collection": crate::capability::Collection,
             "attache:pod/metadata.changes": crate::podinfo::Changes,
         },

@@ -1,5 +1,8 @@
 //! What one guest's store holds for `attache:pod`.
 
+use super::http::HttpCtx;
+use crate::ambassador::ScopedTokens;
+use crate::ambassador::egress::EgressClient;
 use crate::cluster::Cluster;
 use crate::gate::Gate;
 use crate::podinfo::PodInfo;
@@ -12,6 +15,7 @@ pub struct PodCtx {
     pub(super) pod: PodInfo,
     pub(super) gate: Gate,
     pub(super) cluster: Option<Cluster>,
+    pub(super) http: HttpCtx,
 }
 
 impl PodCtx {
@@ -23,13 +27,39 @@ impl PodCtx {
             None => Some(&[][..]),
         };
         let pod = pod.narrowed(items, &grant.env);
-        Self { pod, gate, cluster: None }
+        let http = HttpCtx::new(gate.clone());
+        Self { pod, gate, cluster: None, http }
     }
 
-    /// Answers calls of `api` from this API server, as far as the gate lets them pass.
+    /// Answers calls of `api`, and plain HTTP to the API server's names, from this API server, as far as the gate lets them pass.
     #[must_use]
     pub fn with_cluster(mut self, cluster: Cluster) -> Self {
+        self.http.set_cluster(cluster.clone());
         self.cluster = Some(cluster);
+        self
+    }
+
+    /// Takes these tokens in the guest's plain HTTP to the API server: those that it was given as files. Without them a
+    /// request that carries any is refused.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: ScopedTokens) -> Self {
+        self.http.set_tokens(tokens);
+        self
+    }
+
+    /// Sends plain HTTP to the destinations of the grant's `egress` with this client; the default trusts the system's
+    /// roots and asks its resolver.
+    #[must_use]
+    pub fn with_egress(mut self, client: EgressClient) -> Self {
+        self.http.set_egress(client);
+        self
+    }
+
+    /// Takes the address that the pod's `KUBERNETES_SERVICE_HOST` and `_PORT` make for the API server's too; `variable`
+    /// looks them up.
+    #[must_use]
+    pub fn with_server_variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
+        self.http.rename(|names| names.with_variables(variable));
         self
     }
 

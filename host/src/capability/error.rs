@@ -78,7 +78,7 @@ impl From<ClusterError> for ApiError {
             ClusterError::BodyTooLarge(_) | ClusterError::Invalid(_) | ClusterError::Name(_) => {
                 api::Error::Invalid(text)
             }
-            ClusterError::Unavailable(_) | ClusterError::Discovery { .. } => {
+            ClusterError::Unavailable(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => {
                 // The guest hears only that; why is for the operator.
                 tracing::warn!(error = %crate::telemetry::chain(&error), "the API server could not be asked");
                 api::Error::Unavailable(text)

@@ -1,5 +1,7 @@
 //! The host side of the package `attache:pod`, for any wasmtime `Linker`.
 //!
+//! Beside it, in [`http`], is `wasi:http/outgoing-handler`, with which a guest calls the API server by plain HTTP.
+//!
 //! It follows wasmtime's own conventions: state ([`PodCtx`]), a view on it ([`PodView`]), and [`add_to_linker`].
 //!
 //! ```
@@ -27,10 +29,13 @@
 
 mod api;
 pub mod bindings;
+mod body;
 mod ctx;
 mod error;
+pub mod http;
 mod metadata;
 mod page;
+mod writes;
 
 pub use api::Collection;
 pub use ctx::{PodCtx, PodCtxView, PodView};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::ETAG;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::client::{AnswerBody, Payload};
 use super::connect::Cluster;
@@ -17,7 +17,7 @@ use super::error::ClusterError;
 use super::resolve::ResolveError;
 use super::status::ServerStatus;
 use super::unavailable::Unavailable;
-use crate::gate::{Permit, Refusal, Way};
+use crate::gate::Permit;
 use crate::policy::ApiRequest;
 
 /// How long discovery is used without asking whether it still holds. A check costs two small answers (304).
@@ -100,6 +100,20 @@ impl Cluster {
         Ok(newer.resolve(name).cloned()?)
     }
 
+    /// What the server says of the type that paths name so. For an unknown one it is asked once more, as in
+    /// [`Cluster::resolve`].
+    ///
+    /// # Errors
+    /// As [`Cluster::discovery`].
+    pub async fn find(&self, group: &str, version: &str, plural: &str) -> Result<Option<ResourceInfo>, ClusterError> {
+        let began = Instant::now();
+        if let Some(known) = self.discovery().await?.find(group, version, plural) {
+            return Ok(Some(known.clone()));
+        }
+        let newer = self.discovery_for_unknown(began).await?;
+        Ok(newer.and_then(|discovery| discovery.find(group, version, plural).cloned()))
+    }
+
     /// Asks the server unless somebody has done so since `began`, or for another unknown name a moment ago.
     async fn discovery_for_unknown(&self, began: Instant) -> Result<Option<Arc<Discovery>>, ClusterError> {
         let mut fetched = self.catalogue().fetched.lock().await;
@@ -173,18 +187,9 @@ impl Cluster {
         Ok(types)
     }
 
-    /// A permit of the host's own gate. Where its rate is spent, it waits: plain discovery takes a request per group.
     async fn permit(&self, path: &str) -> Result<Permit, ClusterError> {
-        let busy = |why: String| ClusterError::from(Unavailable::Busy(why));
-        let request = ApiRequest::parse(&Method::GET, path).map_err(|why| busy(why.to_string()))?;
-        let give_up = Instant::now().checked_add(self.deadline());
-        loop {
-            match self.host().admit(Way::Host, request.clone()) {
-                Ok(permit) => return Ok(permit),
-                Err(Refusal::Throttled(wait)) if give_up.is_none_or(|at| Instant::now() < at) => sleep(wait).await,
-                Err(refusal) => return Err(busy(refusal.to_string())),
-            }
-        }
+        let request = ApiRequest::parse(&Method::GET, path).map_err(|why| Unavailable::Busy(why.to_string()))?;
+        self.admitted(self.host(), request).await
     }
 }
 

@@ -91,6 +91,7 @@ struct Inner {
     transports: Transports,
     deadline: Duration,
     host: Gate,
+    reviews: Gate,
     catalogue: Catalogue,
 }
 
@@ -137,10 +138,21 @@ impl Cluster {
         let roots = Roots::find(&endpoint, ca, account.as_ref())?;
         let transports = Transports::new(&roots.pem, roots.generation)
             .map_err(|source| ConnectError::Roots { origin: roots.origin.clone(), source })?;
-        let (address, host, catalogue) = (endpoint.address(), Gate::for_host(audit), Catalogue::default());
+        let (address, catalogue) = (endpoint.address(), Catalogue::default());
+        let (host, reviews) = (Gate::for_host(Arc::clone(&audit)), Gate::for_reviews(audit));
         let roots_origin = roots.origin;
-        let inner =
-            Inner { endpoint, address, account, roots_rotate, roots_origin, transports, deadline, host, catalogue };
+        let inner = Inner {
+            endpoint,
+            address,
+            account,
+            roots_rotate,
+            roots_origin,
+            transports,
+            deadline,
+            host,
+            reviews,
+            catalogue,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -170,6 +182,11 @@ impl Cluster {
     /// The gate of the host's own requests.
     pub(super) fn host(&self) -> &Gate {
         &self.0.host
+    }
+
+    /// The gate of the host's questions about its own rights.
+    pub(super) fn reviews(&self) -> &Gate {
+        &self.0.reviews
     }
 
     pub(super) fn catalogue(&self) -> &Catalogue {

@@ -25,12 +25,46 @@ pub struct ResourceInfo {
     /// Such as `get`, `list`, `watch`.
     pub verbs: Vec<String>,
     /// Such as `status`, `scale`, `log`.
-    pub subresources: Vec<String>,
+    pub subresources: Vec<Subresource>,
     /// Whether `version` is the one that the server prefers for the group.
     pub preferred: bool,
 }
 
+/// A part of an object, or an act on it, that has a path of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subresource {
+    /// Such as `scale`.
+    pub name: String,
+    /// Of what is read and written there; `None` where the server does not say.
+    pub kind: Option<ObjectKind>,
+}
+
+/// What an object says of its type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectKind {
+    /// Such as `v1` or `apps/v1`.
+    pub api_version: String,
+    /// Such as `ConfigMap`.
+    pub kind: String,
+}
+
+impl ObjectKind {
+    /// Puts group (empty for the core group) and version together.
+    pub fn new(group: &str, version: &str, kind: &str) -> Self {
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        Self { api_version, kind: kind.to_owned() }
+    }
+}
+
 impl ResourceInfo {
+    /// What objects of the type say of it, or what is read and written at one of their subresources.
+    pub fn object_kind(&self, subresource: Option<&str>) -> Option<ObjectKind> {
+        match subresource {
+            None => Some(ObjectKind::new(&self.group, &self.version, &self.kind)),
+            Some(name) => self.subresources.iter().find(|part| part.name == name)?.kind.clone(),
+        }
+    }
+
     /// The type as [`Discovery::resolve`] takes it without a doubt: `deployments.v1.apps`, `pods.v1.`.
     pub fn full_name(&self) -> String {
         format!("{}.{}.{}", self.plural, self.version, self.group)

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::discovery::{MAX_TYPES, ResourceInfo};
+use super::discovery::{MAX_TYPES, ObjectKind, ResourceInfo, Subresource};
 
 /// The form of discovery to ask for: aggregated, stable or beta, else plain.
 pub(super) const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
@@ -50,7 +50,8 @@ impl PlainVersion {
         for part in &parts {
             let Some((plural, subresource)) = part.name.split_once('/') else { continue };
             if let Some(info) = types.iter_mut().find(|info| info.plural == plural) {
-                info.subresources.push(subresource.to_owned());
+                let kind = named_kind((&part.group, &part.version, &part.kind), (&self.group, &self.version));
+                info.subresources.push(Subresource { name: subresource.to_owned(), kind });
             }
         }
         Ok(types)
@@ -103,6 +104,12 @@ impl Root {
 
 fn singular(named: String, kind: &str) -> String {
     if named.is_empty() { kind.to_lowercase() } else { named }
+}
+
+/// A kind with its group and version, which a document leaves out where they are those of the type that it speaks of.
+fn named_kind((group, version, kind): (&str, &str, &str), of: (&str, &str)) -> Option<ObjectKind> {
+    let (group, version) = if version.is_empty() { of } else { (group, version) };
+    Some(ObjectKind::new(group, version, kind)).filter(|of| !of.kind.is_empty())
 }
 
 /// A list that Go may have written as `null`.
@@ -173,6 +180,10 @@ struct ListedResource {
     singular_name: String,
     #[serde(default)]
     namespaced: bool,
+    #[serde(default)]
+    group: String,
+    #[serde(default)]
+    version: String,
     kind: String,
     #[serde(default, deserialize_with = "nullable")]
     verbs: Vec<String>,
@@ -231,12 +242,26 @@ struct AggregatedResource {
 #[derive(Deserialize)]
 struct ResponseKind {
     #[serde(default)]
+    group: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
     kind: String,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct AggregatedSubresource {
     subresource: String,
+    response_kind: Option<ResponseKind>,
+}
+
+impl AggregatedSubresource {
+    fn of(self, group: &str, version: &str) -> Subresource {
+        let said = self.response_kind.as_ref();
+        let kind = said.and_then(|of| named_kind((&of.group, &of.version, &of.kind), (group, version)));
+        Subresource { name: self.subresource, kind }
+    }
 }
 
 impl AggregatedGroup {
@@ -266,7 +291,7 @@ impl AggregatedResource {
             categories: self.categories,
             namespaced: self.scope == "Namespaced",
             verbs: self.verbs,
-            subresources: self.subresources.into_iter().map(|part| part.subresource).collect(),
+            subresources: self.subresources.into_iter().map(|part| part.of(group, version)).collect(),
             preferred,
         })
     }
@@ -336,11 +361,14 @@ mod tests {
             .read(
                 br#"{"kind":"APIResourceList","resources":[
                 {"name":"pods/log","kind":"Pod"},{"name":"pods","kind":"Pod","namespaced":true,"verbs":["get"],"shortNames":["po"]},
-                {"name":"pods/status","kind":"Pod"},{"name":"orphans/scale","kind":"Scale"}]}"#,
+                {"name":"pods/eviction","kind":"Eviction","group":"policy","version":"v1"},{"name":"orphans/scale","kind":"Scale"}]}"#,
             )
             .unwrap();
         assert_eq!(types.len(), 1);
-        assert_eq!(types[0].subresources, ["log", "status"]);
+        let log = Subresource { name: "log".into(), kind: Some(ObjectKind::new("", "v1", "Pod")) };
+        let eviction = Subresource { name: "eviction".into(), kind: Some(ObjectKind::new("policy", "v1", "Eviction")) };
+        assert_eq!(types[0].subresources, [log, eviction]);
+        assert_eq!(types[0].object_kind(Some("eviction")).map(|of| of.api_version), Some("policy/v1".into()));
         assert_eq!(types[0].full_name(), "pods.v1.");
         assert_eq!(of.read(br#"{"resources":null}"#).unwrap(), []);
     }

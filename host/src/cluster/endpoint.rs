@@ -169,8 +169,12 @@ impl Endpoint {
 
     /// Host and port, as an error names them.
     pub fn address(&self) -> String {
-        let port = self.authority.port_u16().unwrap_or(if self.is_encrypted() { 443 } else { 80 });
-        format!("{}:{port}", self.authority.host())
+        format!("{}:{}", self.authority.host(), self.port())
+    }
+
+    /// The port, its scheme's own where the URL names none.
+    pub fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(if self.is_encrypted() { 443 } else { 80 })
     }
 
     /// The host without port; an IPv6 address is in brackets.

@@ -37,6 +37,9 @@ pub enum ClusterError {
         #[source]
         source: serde_json::Error,
     },
+    /// The server's answer to the question what this host may do makes no sense.
+    #[error("the access review cannot be read")]
+    Review(#[source] serde_json::Error),
 }
 
 impl ClusterError {
@@ -47,7 +50,9 @@ impl ClusterError {
             Self::Refused(status) => status.message.clone(),
             Self::Unavailable(why) => why.guest_text().to_owned(),
             Self::Discovery { .. } => "the API server's discovery cannot be read".to_owned(),
-            Self::TooLarge(_) | Self::BodyTooLarge(_) | Self::Invalid(_) | Self::Name(_) => self.to_string(),
+            Self::TooLarge(_) | Self::BodyTooLarge(_) | Self::Invalid(_) | Self::Name(_) | Self::Review(_) => {
+                self.to_string()
+            }
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `unavailable`, `status`, `error` | what went wrong |
 //! | `discovery`, `resolve` | types, and finding them by name |
 //! | `documents`, `catalogue` | discovery: read, and kept |
+//! | `host` | what the host asks on its own account |
 //!
 //! The kube crate is used here and nowhere else.
 
@@ -23,14 +24,15 @@ mod discovery;
 mod documents;
 mod endpoint;
 mod error;
+mod host;
 mod resolve;
 mod status;
 mod transport;
 mod unavailable;
 
-pub use client::{Answer, AnswerBody, Payload};
+pub use client::{Answer, AnswerBody, PassedOn, Payload, Streamed};
 pub use connect::{Cluster, ClusterSettings, ConnectError, DEFAULT_DEADLINE};
-pub use discovery::{Discovery, ResourceInfo};
+pub use discovery::{Discovery, ObjectKind, ResourceInfo, Subresource};
 pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, Found, HOST_VARIABLE, PORT_VARIABLE};
 pub use error::ClusterError;
 pub use resolve::ResolveError;

@@ -22,13 +22,14 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::Config;
-use kube::client::{Body, ConfigExt, RustlsTlsError};
+use kube::client::{ConfigExt, RustlsTlsError};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 use tower::Service;
 
+use super::client::Outbound;
 use super::unavailable::NoAddress;
 
 /// How long one address is tried. A service address whose server is gone drops packets instead of refusing them.
@@ -68,7 +69,7 @@ pub enum TlsError {
 
 /// One set of roots and the connections made with it.
 pub(super) struct Transport {
-    pool: legacy::Client<HttpsConnector<HttpConnector<Names>>, Body>,
+    pool: legacy::Client<HttpsConnector<HttpConnector<Names>>, Outbound>,
     generation: u64,
 }
 
@@ -114,7 +115,7 @@ impl Transport {
     }
 
     /// Sends one request and waits for the head of its answer.
-    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
+    pub(super) async fn send(&self, request: Request<Outbound>) -> Result<Response<Incoming>, legacy::Error> {
         self.pool.request(request).await
     }
 

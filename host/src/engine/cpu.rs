@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The guest used all of its CPU time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the guest has used all of its {budget:?} of CPU time")]
 pub struct OutOfCpu {
     /// The budget that it had.
     pub budget: Duration,

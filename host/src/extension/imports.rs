@@ -12,6 +12,9 @@ const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:
 
 const METADATA: &str = "attache:pod/metadata";
 const API: &str = "attache:pod/api";
+const OUTGOING: &str = "wasi:http/outgoing-handler";
+/// The types of requests and answers, which hold no power by themselves.
+const HTTP_TYPES: &str = "wasi:http/types";
 
 /// How an import stands against the host and the grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,6 +61,11 @@ fn standing(name: &str, grant: &Grant) -> Standing {
         METADATA => Standing::Lacks("add `podinfo: {}` or names under `env:` to its spec".to_owned()),
         API if !grant.api.is_empty() => Standing::Granted,
         API => Standing::Lacks("add a rule under `api:` to its spec".to_owned()),
+        OUTGOING if !grant.api.is_empty() || !grant.egress.is_empty() => Standing::Granted,
+        OUTGOING => {
+            Standing::Lacks("add a rule under `api:`, or a destination under `egress:`, to its spec".to_owned())
+        }
+        HTTP_TYPES => Standing::Granted,
         _ if WASI.iter().any(|package| name.starts_with(package)) => Standing::Granted,
         _ => Standing::Unknown,
     }

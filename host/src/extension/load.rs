@@ -161,11 +161,16 @@ impl Runtime {
         grant.limits.clone_from(&limits);
         let grant = Arc::new(grant);
         let gate = Gate::new(grant.name.as_str(), Arc::clone(&grant), Arc::clone(&inner.audit));
-        let mut pod = PodCtx::new(&inner.pod, gate);
+        let mut pod = PodCtx::new(&inner.pod, gate)
+            .with_egress(inner.egress.clone())
+            .with_server_variables(|name| inner.variables.get(name).cloned());
         if let Some(cluster) = &inner.cluster {
             pod = pod.with_cluster(cluster.clone());
         }
         let mounts = Arc::new(Mounts::of(inner, &grant, pod.pod_info())?);
+        if let Some(tokens) = mounts.tokens() {
+            pod = pod.with_tokens(tokens.clone());
+        }
         // As many as there are instances in the engine, which the ceiling takes into account.
         let places = Arc::new(Semaphore::new(usize::try_from(limits.instances).unwrap_or(Semaphore::MAX_PERMITS)));
         let meter = Arc::new(Meter::new(limits.log_bytes_per_second));

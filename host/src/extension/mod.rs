@@ -12,6 +12,7 @@ mod output;
 mod run;
 mod run_error;
 mod runtime;
+mod scoped;
 mod state;
 
 pub use imports::{Import, Standing};
@@ -21,3 +22,4 @@ pub use mounts::MountError;
 pub use run::{Invocation, Outcome};
 pub use run_error::RunError;
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeError};
+pub use scoped::TokenRotation;

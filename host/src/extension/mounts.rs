@@ -7,10 +7,15 @@
 
 use super::run_error::RunError;
 use super::runtime::Inner;
+use super::scoped::ScopedVolume;
+use crate::ambassador::ScopedTokens;
+use crate::credentials::CredentialsError;
 use crate::podinfo::PodInfo;
 use crate::policy::{CredentialsMode, Grant};
 use crate::volume::{AtomicWriter, FileProjection, InvalidPath, RelativePath, VolumeError, read_consistently};
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::task::AbortHandle;
@@ -27,12 +32,12 @@ pub enum MountError {
         /// Where the guest would see it.
         guest_path: String,
     },
-    /// Scoped credentials.
-    #[error(
-        "this version of the host has no `credentials: scoped`: say `none`, or `real` to hand the guest the pod's own \
-         token"
-    )]
-    Scoped,
+    /// What goes into scoped credentials beside the token cannot be read.
+    #[error("cannot make scoped credentials")]
+    Account(#[from] CredentialsError),
+    /// The system has no randomness for a token.
+    #[error("cannot make a scoped token: {0}")]
+    NoRandomness(String),
     /// The grant narrows the volume to a name that no file of a volume can have.
     #[error("podinfo.items names {name:?}")]
     Item {
@@ -42,8 +47,8 @@ pub enum MountError {
         #[source]
         source: InvalidPath,
     },
-    /// The copy of the granted items could not be made.
-    #[error("cannot copy the granted items of {}", volume.display())]
+    /// A volume of the guest's own could not be written.
+    #[error("cannot write the guest's copy of {}", volume.display())]
     Copy {
         /// The volume.
         volume: PathBuf,
@@ -51,8 +56,8 @@ pub enum MountError {
         #[source]
         source: VolumeError,
     },
-    /// There is no place for the copy.
-    #[error("cannot make a folder for the granted items")]
+    /// There is no place for a volume of the guest's own.
+    #[error("cannot make a folder for the guest's volume")]
     Folder(#[source] std::io::Error),
 }
 
@@ -60,13 +65,14 @@ pub enum MountError {
 pub(super) struct Mounts {
     list: Vec<(PathBuf, String)>,
     _copy: Option<Copy>,
+    scoped: Option<ScopedVolume>,
 }
 
 impl Mounts {
     /// Prepares the grant's mounts. `pod` is what the grant opens of the pod; its changes renew a narrowed copy.
     pub(super) fn of(host: &Inner, grant: &Grant, pod: &PodInfo) -> Result<Self, MountError> {
         let mut list = Vec::new();
-        let mut copy = None;
+        let (mut copy, mut scoped) = (None, None);
         if let Some(mount) = &grant.podinfo {
             let guest_path = mount.mount_path.as_str().to_owned();
             let volume = present(host.podinfo.as_deref(), "the Downward API volume", &guest_path)?;
@@ -78,7 +84,12 @@ impl Mounts {
         }
         match grant.credentials.mode {
             CredentialsMode::None => {}
-            CredentialsMode::Scoped => return Err(MountError::Scoped),
+            CredentialsMode::Scoped => {
+                let guest_path = grant.credentials.mount_path.as_str().to_owned();
+                let account = present(host.service_account.as_deref(), "the service-account volume", &guest_path)?;
+                let volume = scoped.insert(ScopedVolume::of(account, host.rotation)?);
+                list.push((volume.directory(), guest_path));
+            }
             CredentialsMode::Real => {
                 let guest_path = grant.credentials.mount_path.as_str().to_owned();
                 let volume = present(host.service_account.as_deref(), "the service-account volume", &guest_path)?;
@@ -89,7 +100,12 @@ impl Mounts {
                 list.push((volume.to_owned(), guest_path));
             }
         }
-        Ok(Self { list, _copy: copy })
+        Ok(Self { list, _copy: copy, scoped })
+    }
+
+    /// The tokens that the guest is given as files, if it is given scoped ones.
+    pub(super) fn tokens(&self) -> Option<&ScopedTokens> {
+        self.scoped.as_ref().map(ScopedVolume::tokens)
     }
 
     /// Opens the mounts for one instance. They are opened anew each time: a volume may have been remounted.
@@ -106,6 +122,11 @@ fn present<'a>(volume: Option<&'a Path>, what: &'static str, guest_path: &str) -
     volume.ok_or_else(|| MountError::Absent { what, guest_path: guest_path.to_owned() })
 }
 
+/// A new folder for a guest's volume, which no other user of the machine may look into.
+pub(super) fn own_folder() -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix("attache-").permissions(Permissions::from_mode(0o700)).tempdir()
+}
+
 /// A copy of some items of a volume, in the layout of the volume, renewed as the volume is.
 struct Copy {
     folder: TempDir,
@@ -117,7 +138,7 @@ impl Copy {
         let item =
             |name: &String| RelativePath::new(name).map_err(|source| MountError::Item { name: name.clone(), source });
         let items = items.iter().map(item).collect::<Result<Vec<_>, _>>()?;
-        let folder = TempDir::with_prefix("attache-").map_err(MountError::Folder)?;
+        let folder = own_folder().map_err(MountError::Folder)?;
         let failed = |source| MountError::Copy { volume: volume.to_owned(), source };
         let writer = AtomicWriter::open(folder.path()).map_err(failed)?;
         copy(volume, &items, &writer).map_err(failed)?;

@@ -1,6 +1,8 @@
 //! What all extensions of a process share.
 
+use super::scoped::TokenRotation;
 use super::state::State;
+use crate::ambassador::egress::EgressClient;
 use crate::capability;
 use crate::cluster::Cluster;
 use crate::engine::{Artefacts, Engine, EngineError, EngineSettings};
@@ -39,8 +41,10 @@ pub(super) struct Inner {
     pub(super) pod: PodInfo,
     pub(super) podinfo: Option<PathBuf>,
     pub(super) service_account: Option<PathBuf>,
+    pub(super) rotation: TokenRotation,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) cluster: Option<Cluster>,
+    pub(super) egress: EgressClient,
     pub(super) audit: Arc<dyn Audit>,
     pub(super) ceiling: Limits,
 }
@@ -90,8 +94,10 @@ pub struct RuntimeBuilder {
     pod: Option<PodInfo>,
     podinfo: Option<PathBuf>,
     service_account: Option<PathBuf>,
+    rotation: TokenRotation,
     variables: BTreeMap<String, String>,
     cluster: Option<Cluster>,
+    egress: EgressClient,
     audit: Option<Arc<dyn Audit>>,
     ceiling: Option<Limits>,
 }
@@ -125,10 +131,17 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The host's directory of the service-account volume, for guests that are granted `credentials: real`.
+    /// The host's directory of the service-account volume, for guests that are granted `credentials: scoped` or `real`.
     #[must_use]
     pub fn service_account(mut self, directory: impl Into<PathBuf>) -> Self {
         self.service_account = Some(directory.into());
+        self
+    }
+
+    /// When the tokens of `credentials: scoped` change; the default is [`TokenRotation::default`].
+    #[must_use]
+    pub fn token_rotation(mut self, rotation: TokenRotation) -> Self {
+        self.rotation = rotation;
         self
     }
 
@@ -139,10 +152,18 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Answers `api` from this API server.
+    /// Answers `api`, and plain HTTP to the API server's names, from this API server.
     #[must_use]
     pub fn cluster(mut self, cluster: Cluster) -> Self {
         self.cluster = Some(cluster);
+        self
+    }
+
+    /// Sends what grants let out under `egress` with this client; the default trusts the system's roots and asks its
+    /// resolver.
+    #[must_use]
+    pub fn egress(mut self, client: EgressClient) -> Self {
+        self.egress = client;
         self
     }
 
@@ -182,8 +203,10 @@ impl RuntimeBuilder {
                 artefacts: self.artefacts,
                 podinfo: self.podinfo,
                 service_account: self.service_account,
+                rotation: self.rotation,
                 variables: self.variables,
                 cluster: self.cluster,
+                egress: self.egress,
                 audit: self.audit.unwrap_or_else(|| Arc::new(ToTracing)),
                 ceiling: self.ceiling.unwrap_or_else(Limits::ceiling),
             }),
@@ -195,5 +218,6 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine.wasmtime());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     capability::add_to_linker(&mut linker)?;
+    capability::http::add_to_linker(&mut linker)?;
     Ok(linker)
 }

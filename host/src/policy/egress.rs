@@ -52,8 +52,12 @@ pub enum DestinationError {
 impl Egress {
     /// Whether a call to this place is permitted. An IPv6 host may stand in brackets or without.
     pub fn permits(&self, scheme: &str, host: &str, port: u16) -> bool {
-        let (Ok(tls), Ok(host)) = (is_tls(scheme), host.parse::<Host>()) else { return false };
-        self.0.iter().any(|known| known.tls == tls && known.port == port && known.host == host)
+        Destination::of(scheme, host, Some(port)).is_ok_and(|place| self.names(&place))
+    }
+
+    /// Whether this destination is one of them.
+    pub fn names(&self, destination: &Destination) -> bool {
+        self.0.contains(destination)
     }
 
     /// Whether nothing is permitted.
@@ -64,6 +68,48 @@ impl Egress {
     /// The destinations, as the grant orders them.
     pub fn destinations(&self) -> &[Destination] {
         &self.0
+    }
+}
+
+impl Destination {
+    /// The destination of a request: its scheme, its host (an IPv6 address in brackets or without), and its port, or the
+    /// scheme's own.
+    ///
+    /// # Errors
+    /// [`DestinationError`] when it is none.
+    pub fn of(scheme: &str, host: &str, port: Option<u16>) -> Result<Self, DestinationError> {
+        let tls = is_tls(scheme)?;
+        let port = port.unwrap_or(default_port(tls));
+        if port == 0 {
+            return Err(DestinationError::Port);
+        }
+        Ok(Self { tls, host: host.parse()?, port })
+    }
+
+    /// Whether it is `https`.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The host, if it is a name: in lower case.
+    pub fn name(&self) -> Option<&str> {
+        match &self.host {
+            Host::Name(name) => Some(name),
+            Host::Address(_) => None,
+        }
+    }
+
+    /// The host, if it is an address.
+    pub fn address(&self) -> Option<IpAddr> {
+        match &self.host {
+            Host::Name(_) => None,
+            Host::Address(address) => Some(*address),
+        }
     }
 }
 

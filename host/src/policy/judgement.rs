@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ApiRequest, Grant, Rule, rules::ALL};
+use super::{ApiRequest, Grant, ResourcePath, Rule, rules::ALL};
 
 /// What a grant says to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,11 @@ impl Grant {
         }
         let needed = Rule::needed_for(request);
         Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(request)), needed }
+    }
+
+    /// Whether the grant allows a verb on a resource, without a request for it; where `path` has no name, on every object.
+    pub fn allows(&self, verb: &str, path: &ResourcePath) -> bool {
+        self.api.iter().any(|rule| rule.covers_resource(verb, path))
     }
 
     /// Whether the grant opens any verb on a type, or on a subresource of it, in any namespace.

@@ -53,6 +53,7 @@ pub struct ApiRequest {
     resource: Option<ResourcePath>,
     target: String,
     path_length: usize,
+    endless: bool,
 }
 
 impl ApiRequest {
@@ -71,7 +72,7 @@ impl ApiRequest {
         let method_verb = MethodVerb::of(method)?;
         let shape = Shape::of(&segments.list)?;
         let verb = shape.verb(method, method_verb, query)?;
-        let foreign = shape.is_foreign();
+        let (foreign, endless) = (shape.is_foreign(), shape.is_endless(verb, query));
         if !foreign {
             query.refuse_doubled(&LIST_PARAMETERS)?;
         }
@@ -82,7 +83,7 @@ impl ApiRequest {
         if target.len() > MAX_TARGET {
             return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
         }
-        Ok(Self { method: method.clone(), verb, resource, target, path_length })
+        Ok(Self { method: method.clone(), verb, resource, target, path_length, endless })
     }
 
     /// Starts to build a request from typed parts.
@@ -124,6 +125,11 @@ impl ApiRequest {
     /// Whether the answer is a stream of events without an end of its own.
     pub fn is_watch(&self) -> bool {
         self.verb == "watch" && self.resource.is_some()
+    }
+
+    /// Whether the answer is a stream that goes on for as long as something happens: a watch, or a log that is followed.
+    pub fn is_endless(&self) -> bool {
+        self.endless
     }
 }
 
@@ -213,6 +219,13 @@ impl<'a> Shape<'a> {
             Self::Other => true,
             Self::Resource(at) => at.subresource() == Some("proxy") || at.prefix == Some("proxy"),
         }
+    }
+
+    /// Whether the answer has no end of its own. Of `follow` only `0` and `false` are false to the server, as of `watch`.
+    fn is_endless(&self, verb: &str, query: &Query) -> bool {
+        let Self::Resource(at) = self else { return false };
+        let follows = |value: &str| value != "0" && !value.eq_ignore_ascii_case("false");
+        verb == "watch" || (at.subresource() == Some("log") && query.first("follow").is_some_and(follows))
     }
 
     fn verb(&self, method: &Method, by_method: MethodVerb, query: &Query) -> Result<&'static str, InvalidRequest> {

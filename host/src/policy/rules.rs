@@ -6,7 +6,7 @@
 use serde::{Serialize, Serializer};
 use serde_saphyr::FlowSeq;
 
-use super::ApiRequest;
+use super::{ApiRequest, ResourcePath};
 
 /// Stands for everything ordinary in a rule's list.
 pub(super) const ALL: &str = "*";
@@ -70,14 +70,18 @@ pub(super) fn is_power(resource: &str, subresource: Option<&str>, verb: &str) ->
 impl Rule {
     /// Whether this rule allows the request.
     pub fn covers(&self, request: &ApiRequest) -> bool {
-        let Some(path) = request.resource() else {
-            return self.covers_path(request.path(), request.verb());
-        };
-        let namespace = path.namespace.as_deref();
+        match request.resource() {
+            Some(path) => self.covers_resource(request.verb(), path),
+            None => self.covers_path(request.path(), request.verb()),
+        }
+    }
+
+    /// Whether this rule allows a verb on a resource; without a name, on every object of it.
+    pub(super) fn covers_resource(&self, verb: &str, path: &ResourcePath) -> bool {
         self.names_group(&path.group)
             && self.names_resource(&path.resource, path.subresource.as_deref())
-            && self.names_verb(request.verb())
-            && self.names_namespace(namespace)
+            && self.names_verb(verb)
+            && self.names_namespace(path.namespace.as_deref())
             && self.names_object(path.name.as_deref())
     }
 

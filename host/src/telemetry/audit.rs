@@ -57,6 +57,8 @@ pub enum Decision {
     TooMany,
     /// It could not be understood.
     Invalid,
+    /// It came with credentials that are not the asker's.
+    Unauthorized,
 }
 
 impl Decision {
@@ -68,6 +70,7 @@ impl Decision {
             Self::Throttled => "throttled",
             Self::TooMany => "too-many",
             Self::Invalid => "invalid",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }
@@ -85,6 +88,9 @@ pub struct AuditRecord<'a> {
     pub way: Way,
     /// The API's verb; of what could not be understood the method.
     pub verb: Cow<'a, str>,
+    /// Where it went, if not to the API server: scheme, host and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Cow<'a, str>>,
     /// What it is about; absent for a non-resource path.
     #[serde(flatten)]
     pub resource: Option<AuditedResource<'a>>,
@@ -146,12 +152,27 @@ impl<'a> AuditRecord<'a> {
         Self { verdict: Decision::Invalid, ..Self::bare(time, extension, way, escaped(method.as_str()), escaped(path)) }
     }
 
+    /// The record of a request to another place than the API server.
+    pub fn of_egress(
+        time: Timestamp,
+        extension: &'a str,
+        way: Way,
+        method: &'a Method,
+        destination: &'a str,
+        target: &'a str,
+    ) -> Self {
+        let path = target.split('?').next().unwrap_or_default();
+        let bare = Self::bare(time, extension, way, escaped(method.as_str()), escaped(path));
+        Self { destination: Some(escaped(destination)), ..bare }
+    }
+
     fn bare(time: Timestamp, extension: &'a str, way: Way, verb: Cow<'a, str>, path: Cow<'a, str>) -> Self {
         Self {
             time,
             extension,
             way,
             verb,
+            destination: None,
             resource: None,
             path,
             verdict: Decision::Allowed,
@@ -234,6 +255,7 @@ impl Audit for ToTracing {
                     extension = line.extension,
                     way = line.way.as_str(),
                     verb = &*line.verb,
+                    destination = line.destination.as_deref(),
                     path = &*line.path,
                     verdict = line.verdict.as_str(),
                     rule = line.rule,

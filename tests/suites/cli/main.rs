@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod dev;
+mod embed;
 mod inspect;
 mod messages;
 mod run;

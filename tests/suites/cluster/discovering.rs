@@ -95,7 +95,7 @@ async fn a_real_servers_aggregated_discovery_resolves_every_usual_name() {
     }
     let pods = discovery.resolve("pods").unwrap();
     assert!(pods.namespaced && pods.preferred && pods.categories == ["all"], "{pods:?}");
-    assert!(pods.subresources.iter().any(|part| part == "log") && pods.verbs.iter().any(|verb| verb == "watch"));
+    assert!(pods.subresources.iter().any(|part| part.name == "log") && pods.verbs.iter().any(|verb| verb == "watch"));
     assert!(!discovery.resolve("nodes").unwrap().namespaced);
     assert_eq!(discovery.types().len(), 68);
     for of in discovery.types() {

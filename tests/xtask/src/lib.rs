@@ -3,4 +3,5 @@
 //! It is a crate by itself, without the host's dependencies, so that a task starts within seconds on a fresh clone.
 
 pub mod guests;
+pub mod languages;
 pub mod programs;

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use xtask::guests::{self, Guests};
+use xtask::languages::Language;
 use xtask::programs::{self, Programs};
 
 /// The tasks of the workspace.
@@ -29,6 +30,8 @@ enum Task {
     },
     /// Builds the guests and prints where they are and how large.
     Guests,
+    /// Fetches the tools for guests in Python and JavaScript into `target`, and builds those guests.
+    Languages,
     /// Runs an extension in a pod of a devcluster and changes the pod under it.
     Demo,
     /// Builds the guests, then runs the benches of the host.
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn run(task: Task) -> Result<()> {
+    if matches!(task, Task::Languages) {
+        return languages();
+    }
     let guests = built_guests()?;
     match task {
         Task::Test { arguments } => {
@@ -57,6 +63,7 @@ fn run(task: Task) -> Result<()> {
             run_to_end(test.env(programs::PREBUILT, built_programs()?.folder()))
         }
         Task::Guests => list(&guests),
+        Task::Languages => Ok(()),
         Task::Demo => demo::run(&guests, &built_programs()?),
         Task::Bench { arguments } => {
             run_to_end(&mut cargo_with(&guests, &["bench", "--package", "attache"], &arguments))
@@ -81,6 +88,16 @@ fn list(guests: &Guests) -> Result<()> {
         let path = guests.path(&name)?;
         let kilobytes = path.metadata()?.len().div_ceil(1000);
         println!("{name:16} {kilobytes:>4} kB  {}", path.display());
+    }
+    Ok(())
+}
+
+fn languages() -> Result<()> {
+    for language in Language::ALL {
+        let name = language.name();
+        progress::during(&format!("fetching the tool for guests in {name}"), |line| language.fetch(line))?;
+        let built = progress::during(&format!("building the guest in {name}"), |_| language.build())?;
+        println!("{name:16} {:>4} kB  {}", built.metadata()?.len().div_ceil(1000), built.display());
     }
     Ok(())
 }

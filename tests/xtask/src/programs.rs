@@ -36,7 +36,7 @@ impl Programs {
     pub fn build(progress: impl FnMut(&str)) -> Result<Self> {
         let mut build = cargo();
         // The whole workspace's features, so that tests need not compile anything anew.
-        build.args(["build", "--workspace", "--bin", "attache", "--example", "label-pod"]);
+        build.args(["build", "--workspace", "--bin", "attache", "--example", "label-pod", "--example", "embed"]);
         watch(&mut build, progress).context("attache does not build")?;
         let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let target = workspace().join(chosen.unwrap_or_else(|| "target".into()));
@@ -51,6 +51,11 @@ impl Programs {
     /// The binary.
     pub fn attache(&self) -> PathBuf {
         self.folder.join("attache")
+    }
+
+    /// The embedding example.
+    pub fn embed(&self) -> PathBuf {
+        self.folder.join("examples/embed")
     }
 
     /// What does `kubectl label`'s work on machines without kubectl.

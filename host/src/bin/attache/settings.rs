@@ -137,7 +137,7 @@ pub(crate) async fn in_pod(
     if let Some(directory) = podinfo_directory(pod, &grant)? {
         runtime = runtime.podinfo_volume(directory);
     }
-    if grant.credentials.mode == CredentialsMode::Real {
+    if grant.credentials.mode != CredentialsMode::None {
         runtime = runtime.service_account(&pod.service_account);
     }
     if !grant.api.is_empty() {

@@ -6,4 +6,5 @@ mod retry;
 mod send;
 
 pub use body::AnswerBody;
-pub use payload::{Answer, Payload};
+pub(in crate::cluster) use payload::Outbound;
+pub use payload::{Answer, PassedOn, Payload, Streamed};

@@ -1,23 +1,40 @@
 //! What goes with a permit to the server, and what comes back.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT_ENCODING, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body::Body;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Either, Full};
 use tokio::time::Instant;
 
-/// What a request carries besides what was judged. These two headers are all that a caller can set: the host writes
-/// every other, so that none can say who asks.
+/// What a streamed body fails with.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a request on its way to the server.
+pub(in crate::cluster) type Outbound = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BoxError>>;
+
+/// What a request carries besides what was judged. These headers are all that a caller can set: the host writes every
+/// other, so that none can say who asks.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
     /// `Accept`; JSON where it is absent.
     pub accept: Option<HeaderValue>,
     /// `Content-Type`, for a request with a body.
     pub content_type: Option<HeaderValue>,
+    /// Further headers of whoever the request is made for.
+    pub passed_on: PassedOn,
     /// The request's body; empty for none.
     pub body: Bytes,
+    /// A body that is sent as it comes, in place of `body`. A request with one is never made again.
+    pub stream: Option<Streamed>,
     /// When the answer has to be whole, body included. `None` takes
-    /// [`ClusterSettings::deadline`](super::super::ClusterSettings), counted from the call; a watch names a later one.
+    /// [`ClusterSettings::deadline`](super::super::ClusterSettings), counted from the call; of an answer without an end
+    /// ([`ApiRequest::is_endless`](crate::policy::ApiRequest::is_endless)) only the head has to be there by then.
     pub deadline: Option<Instant>,
 }
 
@@ -43,6 +60,78 @@ impl Payload {
     #[must_use]
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
+    }
+}
+
+/// The headers of somebody's request that may go to the server as they are: what form of the answer is wanted, and
+/// nothing that says who asks.
+const PASSED_ON: [HeaderName; 4] = [ACCEPT_ENCODING, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE];
+
+/// Headers that go to the server as they came. Made by [`PassedOn::of`] only, which leaves all out that says who asks.
+#[derive(Clone, Debug, Default)]
+pub struct PassedOn(HeaderMap);
+
+impl PassedOn {
+    /// Takes `Accept-Encoding`, `If-Modified-Since`, `If-None-Match` and `Range`.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut passed = Self::default();
+        PASSED_ON.into_iter().for_each(|name| passed.take(headers, name));
+        passed
+    }
+
+    /// Takes `User-Agent` too, for a program that a person runs: by it the server decides how pretty its JSON is.
+    #[must_use]
+    pub fn with_agent(mut self, headers: &HeaderMap) -> Self {
+        self.take(headers, USER_AGENT);
+        self
+    }
+
+    fn take(&mut self, headers: &HeaderMap, name: HeaderName) {
+        if let Some(value) = headers.get(&name) {
+            self.0.insert(name, value.clone());
+        }
+    }
+
+    /// Puts them in the place of those that are there.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.0 {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// A request's body that is sent as it comes, once. Clones share it: the first to send it has it.
+#[derive(Clone)]
+pub struct Streamed(Arc<Mutex<Option<UnsyncBoxBody<Bytes, BoxError>>>>);
+
+impl Streamed {
+    /// Sends this body. An error of it breaks the request off.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Arc::new(Mutex::new(Some(body.map_err(Into::into).boxed_unsync()))))
+    }
+
+    fn take(&self) -> Option<UnsyncBoxBody<Bytes, BoxError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Streamed")
+    }
+}
+
+impl Payload {
+    /// The body to send; of a streamed one what is left, which is nothing the second time.
+    pub(super) fn outbound(&self) -> Outbound {
+        match self.stream.as_ref().and_then(Streamed::take) {
+            Some(stream) => Either::Right(stream),
+            None => Either::Left(Full::new(self.body.clone())),
+        }
     }
 }
 

@@ -33,6 +33,11 @@ impl Tries {
         Self { safe, deadline, made: 1, token_renewed: false, broken_once: false }
     }
 
+    /// For a request that cannot be made a second time.
+    pub(super) fn once(deadline: Instant) -> Self {
+        Self { made: MAX_TRIES, ..Self::new(false, deadline) }
+    }
+
     /// How long to wait before asking again after this answer; `None` hands the answer to the caller.
     ///
     /// 429 and 503 with `Retry-After` say that nothing was done, so any request is made again; 504 does not say so.

@@ -10,11 +10,10 @@ use std::time::Duration;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use kube::client::Body;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::body::AnswerBody;
-use super::payload::{Answer, Payload};
+use super::payload::{Answer, Outbound, Payload};
 use super::retry::Tries;
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
@@ -28,6 +27,9 @@ use crate::policy::Limit;
 /// Who we say we are. API servers pretty-print for the names of curl and kubectl, so it must not begin like those.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// When an answer without an end has to be whole: not within the life of any pod.
+const NO_END: Duration = Duration::from_hours(24 * 365);
 
 /// Headers that belong to one connection (RFC 9110 section 7.6.1), or that would store something at the receiver.
 const NOT_PASSED_ON: [HeaderName; 7] = [
@@ -50,7 +52,8 @@ struct Outgoing<'a> {
 
 impl Cluster {
     /// Sends what the permit allows and hands back the answer, whatever its status, as soon as its head is there. Its body
-    /// streams and ends with an error at [`Permit::response_limit`] and at the deadline.
+    /// streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is followed
+    /// goes on until it is dropped, unless the payload names a deadline.
     ///
     /// 429 and 503 with `Retry-After` are obeyed within the deadline. A 401 drops the token that was sent, and a request
     /// that changes nothing is made once more if there is another. Dropping the future or the body ends the request.
@@ -80,6 +83,10 @@ impl Cluster {
     ) -> Result<Response<AnswerBody>, ClusterError> {
         let began = Instant::now();
         let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
+        let whole_by = match payload.deadline {
+            None if permit.request().is_endless() => began.checked_add(NO_END).unwrap_or(deadline),
+            _ => deadline,
+        };
         let after = deadline.saturating_duration_since(began);
         if payload.body.len() as u64 > permit.request_limit() {
             permit.reached(Limit::RequestBytes);
@@ -87,7 +94,10 @@ impl Cluster {
         }
         let uri = self.endpoint().uri(permit.request().target())?;
         let is_head = permit.request().method() == Method::HEAD;
-        let tries = Tries::new(!permit.request().is_mutating(), deadline);
+        let tries = match payload.stream {
+            None => Tries::new(!permit.request().is_mutating(), deadline),
+            Some(_) => Tries::once(deadline),
+        };
         let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match };
         let answered = timeout_at(deadline, self.answered(&outgoing, tries)).await;
         let late = |_| Unavailable::Deadline { address: self.address().to_owned(), step: "answer", after };
@@ -101,10 +111,8 @@ impl Cluster {
             permit.reached(Limit::ResponseBytes);
             return Err(ClusterError::TooLarge(permit.response_limit()));
         }
-        for name in &NOT_PASSED_ON {
-            head.headers.remove(name);
-        }
-        let body = AnswerBody::new(inner, permit, deadline, after, self.address().to_owned());
+        drop_hop_by_hop(&mut head.headers);
+        let body = AnswerBody::new(inner, permit, whole_by, after, self.address().to_owned());
         Ok(Response::from_parts(head, body))
     }
 
@@ -154,17 +162,27 @@ impl Cluster {
 }
 
 impl Outgoing<'_> {
-    fn request(&self, token: Option<&Token>) -> Request<Body> {
-        let mut request = Request::new(Body::from(self.payload.body.clone()));
+    fn request(&self, token: Option<&Token>) -> Request<Outbound> {
+        let mut request = Request::new(self.payload.outbound());
         request.method_mut().clone_from(self.method);
         request.uri_mut().clone_from(&self.uri);
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, AGENT);
+        self.payload.passed_on.write(headers);
         headers.insert(ACCEPT, self.payload.accept.clone().unwrap_or(JSON));
         insert_some(headers, CONTENT_TYPE, self.payload.content_type.clone());
         insert_some(headers, IF_NONE_MATCH, self.if_none_match.clone());
         insert_some(headers, AUTHORIZATION, token.and_then(bearer));
         request
+    }
+}
+
+/// Removes what belongs to one connection: the names of [`NOT_PASSED_ON`], and those that `Connection` lists.
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let listed = headers.get_all(http::header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let listed = listed.flat_map(|list| list.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok());
+    for name in listed.collect::<Vec<_>>().into_iter().chain(NOT_PASSED_ON) {
+        headers.remove(&name);
     }
 }
 

@@ -16,6 +16,7 @@
 use std::process::ExitCode;
 
 use attache_guest::api::{self, Collection, Error, List, ResourceInfo, ResourceType};
+use attache_test_guests::print;
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -113,34 +114,5 @@ fn selected<'a>(list: List<'a>, flags: &[&str]) -> Result<List<'a>, String> {
         ["--labels", selector, rest @ ..] => selected(list.labels(*selector), rest),
         ["--fields", selector, rest @ ..] => selected(list.fields(*selector), rest),
         [flag, ..] => Err(format!("unexpected argument `{flag}`")),
-    }
-}
-
-fn print(outcome: Result<Value, Error>) {
-    let line = match outcome {
-        Ok(value) => json!({ "ok": value }),
-        Err(error) => described(&error),
-    };
-    println!("{line}");
-}
-
-/// An error with the name of its case and all that it carries.
-fn described(error: &Error) -> Value {
-    match error {
-        Error::Denied(text) => json!({ "error": "denied", "message": text }),
-        Error::Throttled { retry_after } => {
-            json!({ "error": "throttled", "retryAfterSeconds": retry_after.as_secs_f64() })
-        }
-        Error::TooLarge { limit } => json!({ "error": "too-large", "limit": limit }),
-        Error::Invalid(text) => json!({ "error": "invalid", "message": text }),
-        Error::Refused(status) => json!({
-            "error": "refused",
-            "code": status.code,
-            "reason": status.reason,
-            "message": status.message,
-            "body": status.body(),
-        }),
-        Error::Unavailable(text) => json!({ "error": "unavailable", "message": text }),
-        Error::Decode(error) => json!({ "error": "decode", "message": error.to_string() }),
     }
 }

@@ -1,0 +1,117 @@
+//! Gathers the config maps that a selector names into one, by server-side apply.
+//!
+//! ```text
+//! config-sync --labels SELECTOR --into NAME [--namespace N]
+//! ```
+//!
+//! The key `colour` of the config map `paint` becomes `paint.colour`. What somebody else has written into the gathered
+//! one is taken back, and said; keys that are not gathered are left alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::process::ExitCode;
+
+use attache_guest::api::{Api, Error, FieldManager};
+use attache_guest::k8s_openapi::api::core::v1::ConfigMap;
+use attache_guest::kube_core::ObjectMeta;
+use attache_guest::pod;
+
+/// Who owns the gathered keys.
+const MANAGER: &str = "config-sync";
+
+const USAGE: &str = "usage: config-sync --labels SELECTOR --into NAME [--namespace N]";
+
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(text) => return failed(format_args!("{text}\n{USAGE}")),
+    };
+    match sync(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(format_args!("{error}")),
+    }
+}
+
+fn failed(why: fmt::Arguments<'_>) -> ExitCode {
+    eprintln!("config-sync: {why}");
+    ExitCode::FAILURE
+}
+
+#[derive(Default)]
+struct Options {
+    namespace: String,
+    labels: String,
+    into: String,
+}
+
+impl Options {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self::default();
+        while let Some(flag) = arguments.next() {
+            let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
+            match flag.as_str() {
+                "--namespace" => options.namespace = value,
+                "--labels" => options.labels = value,
+                "--into" => options.into = value,
+                _ => return Err(format!("unexpected argument `{flag}`")),
+            }
+        }
+        if options.labels.is_empty() || options.into.is_empty() {
+            return Err("--labels and --into are needed".into());
+        }
+        if options.namespace.is_empty() {
+            let identity = pod::identity().map_err(|error| error.to_string())?;
+            options.namespace = identity.namespace.ok_or("the pod's namespace is not projected: name one")?;
+        }
+        Ok(options)
+    }
+}
+
+fn sync(options: &Options) -> Result<(), Error> {
+    let maps = Api::<ConfigMap>::namespaced(&options.namespace)?;
+    let mut gathered = Gathered::default();
+    for map in maps.list().labels(&options.labels) {
+        gathered.put(map?);
+    }
+    apply(&maps, &gathered.wanted(&options.into))
+}
+
+/// Applies what is wanted. Where somebody else has taken one of our keys, it is ours again: the source is the truth.
+fn apply(maps: &Api<ConfigMap>, wanted: &ConfigMap) -> Result<(), Error> {
+    let ours = FieldManager::new(MANAGER);
+    let applied = match maps.apply(wanted, &ours) {
+        Err(Error::Conflict(status)) => {
+            eprintln!("config-sync: taking back: {}", status.message);
+            maps.apply(wanted, &ours.forced())
+        }
+        other => other,
+    }?;
+    let keys = wanted.data.as_ref().map_or(0, BTreeMap::len);
+    let version = applied.metadata.resource_version.unwrap_or_default();
+    println!("{keys} keys in {} (version {version})", wanted.metadata.name.as_deref().unwrap_or_default());
+    Ok(())
+}
+
+/// The sources, by name.
+#[derive(Default)]
+struct Gathered(BTreeMap<String, BTreeMap<String, String>>);
+
+impl Gathered {
+    fn put(&mut self, map: ConfigMap) {
+        if let Some(name) = map.metadata.name {
+            self.0.insert(name, map.data.unwrap_or_default());
+        }
+    }
+
+    /// The config map that has all of it. The gathered one itself is no source, should the selector name it too.
+    fn wanted(&self, name: &str) -> ConfigMap {
+        let sources = self.0.iter().filter(|(source, _)| *source != name);
+        let keys = sources
+            .flat_map(|(source, data)| data.iter().map(move |(key, value)| (format!("{source}.{key}"), value.clone())));
+        ConfigMap {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            data: Some(keys.collect()),
+            ..ConfigMap::default()
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Connections to places outside the API server: the look-up, the check of what it gave, TCP, TLS.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio_rustls::TlsConnector;
+
+use super::address::{fault_of_granted, fault_of_resolved, plain};
+use super::error::EgressError;
+use crate::policy::Destination;
+
+/// How many of a name's addresses are tried. More than a few that take no connection only use up the time.
+const MAX_ADDRESSES: usize = 8;
+
+/// What looks names up. The default asks the system, as every program in the pod does.
+///
+/// It must give addresses and nothing else: what it gives is checked, and connected to as it is.
+pub trait Resolve: Send + Sync {
+    /// Finds the addresses of a name.
+    fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
+}
+
+/// The system's resolver.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// A connection, with TLS or without.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Makes connections. Shared by all extensions of a host.
+pub(super) struct Connector {
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) roots: Vec<u8>,
+    tls: OnceCell<Arc<ClientConfig>>,
+}
+
+impl Connector {
+    pub(super) fn new(resolver: Arc<dyn Resolve>, roots: Vec<u8>) -> Self {
+        Self { resolver, roots, tls: OnceCell::new() }
+    }
+
+    /// Connects to a granted destination, at an address that may be connected to. `shielded` are the API server's names.
+    pub(super) async fn connect(
+        &self,
+        destination: &Destination,
+        shielded: &[Destination],
+    ) -> Result<Box<dyn Stream>, EgressError> {
+        let addresses = self.addresses(destination, shielded).await?;
+        let tcp = tcp(destination, &addresses).await?;
+        if !destination.is_tls() {
+            return Ok(Box::new(tcp));
+        }
+        let failed = |source| EgressError::Tls { destination: destination.to_string(), source };
+        let connector = TlsConnector::from(self.tls().await?);
+        let name = server_name(destination).map_err(|error| failed(io::Error::other(error)))?;
+        Ok(Box::new(connector.connect(name, tcp).await.map_err(failed)?))
+    }
+
+    async fn addresses(
+        &self,
+        destination: &Destination,
+        shielded: &[Destination],
+    ) -> Result<Vec<SocketAddr>, EgressError> {
+        let server = self.server_addresses(shielded).await;
+        let prohibited = |what| EgressError::Prohibited { destination: destination.to_string(), what };
+        let place = |address| SocketAddr::new(address, destination.port());
+        let Some(name) = destination.name() else {
+            let granted = destination.address().into_iter().collect::<Vec<_>>();
+            let fault = |address: &IpAddr| match fault_of_granted(*address) {
+                None if server.contains(&(plain(*address), destination.port())) => Some(API_SERVER),
+                fault => fault,
+            };
+            return match granted.iter().find_map(fault) {
+                Some(what) => Err(prohibited(what)),
+                None => Ok(granted.into_iter().map(place).collect()),
+            };
+        };
+        let no_address = |source| EgressError::NoAddress { name: name.to_owned(), source };
+        let found = self.resolver.resolve(name).await.map_err(no_address)?;
+        let fault = |address: &IpAddr| match fault_of_resolved(*address) {
+            None if server.iter().any(|(server, _)| *server == plain(*address)) => Some(API_SERVER),
+            fault => fault,
+        };
+        let good = found.iter().filter(|address| fault(address).is_none()).take(MAX_ADDRESSES);
+        let good: Vec<_> = good.copied().map(place).collect();
+        match found.first() {
+            None => Err(no_address(io::Error::new(io::ErrorKind::NotFound, "no addresses"))),
+            Some(first) if good.is_empty() => Err(prohibited(fault(first).unwrap_or(API_SERVER))),
+            Some(_) => Ok(good),
+        }
+    }
+
+    /// Where the API server is. A name of it that does not resolve leads nowhere, and needs no shield.
+    async fn server_addresses(&self, shielded: &[Destination]) -> Vec<(IpAddr, u16)> {
+        let mut addresses = Vec::new();
+        for server in shielded {
+            let found = match (server.name(), server.address()) {
+                (Some(name), _) => self.resolver.resolve(name).await.unwrap_or_default(),
+                (None, address) => address.into_iter().collect(),
+            };
+            addresses.extend(found.into_iter().map(|address| (plain(address), server.port())));
+        }
+        addresses
+    }
+
+    async fn tls(&self) -> Result<Arc<ClientConfig>, EgressError> {
+        let made = self.tls.get_or_try_init(|| async {
+            let given = self.roots.clone();
+            let made = tokio::task::spawn_blocking(move || client_config(&given)).await;
+            made.unwrap_or(Err(EgressError::NoRoots))
+        });
+        made.await.cloned()
+    }
+}
+
+const API_SERVER: &str = "the API server, which is called by its own names";
+
+/// Connects to the first of the addresses that takes a connection.
+async fn tcp(destination: &Destination, addresses: &[SocketAddr]) -> Result<TcpStream, EgressError> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Only latency is at stake.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(EgressError::Connect { destination: destination.to_string(), source: last })
+}
+
+fn server_name(destination: &Destination) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
+    match (destination.name(), destination.address()) {
+        (Some(name), _) => ServerName::try_from(name.to_owned()),
+        (None, address) => Ok(ServerName::from(address.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)))),
+    }
+}
+
+/// Trusts the system's roots and those given.
+fn client_config(given: &[u8]) -> Result<Arc<ClientConfig>, EgressError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::debug!(%error, "a root certificate of the system was not read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    for certificate in CertificateDer::pem_slice_iter(given) {
+        let bad = |error: rustls::Error| EgressError::Roots(Arc::new(error));
+        let certificate = certificate.map_err(|error| bad(rustls::Error::General(error.to_string())))?;
+        roots.add(certificate).map_err(bad)?;
+    }
+    if roots.is_empty() {
+        return Err(EgressError::NoRoots);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| EgressError::Roots(Arc::new(error)))?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

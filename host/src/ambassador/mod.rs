@@ -1,0 +1,209 @@
+//! Answers HTTP for the API server, as an ambassador container does: TLS, token and policy stay on the host's side.
+//!
+//! Whoever speaks plain HTTP (a guest through `wasi:http`, a sibling container through a local socket) hands each request
+//! to [`Ambassador::answer`] and passes on what comes back. In between there is one way for all:
+//!
+//! ```text
+//! headers are checked ── ApiRequest::parse ── Gate::admit ── Permit ── Cluster::send ── API server
+//! ```
+//!
+//! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written anew
+//! from what was judged, the guest's bytes are never sent); headers that change who asks (refused, see [`headers`]; of all
+//! others only a few are passed on, see [`PassedOn`]); a token that is not the asker's (401, and
+//! recorded); bodies without an end (cut at the permit's limits, never kept whole); a redirect
+//! that carries a token away (handed to the asker as it is, never followed).
+//!
+//! # What comes back
+//! An answer always: the server's own, streamed, with the headers left out that belong to one connection; or a Kubernetes
+//! `Status` in JSON that says why the server was not asked or could not answer.
+//!
+//! | code | reason | when |
+//! | --- | --- | --- |
+//! | 400 | `BadRequest` | the request has two readings or none; two `Authorization` headers; its body broke off |
+//! | 401 | `Unauthorized` | it carries a token that this ambassador does not take |
+//! | 403 | `Forbidden` | the grant does not allow it (the message has the rule that would), or a header says who asks |
+//! | 405 | `MethodNotAllowed` | a method that the API does not know |
+//! | 408 | `Timeout` | the body did not come in time |
+//! | 413, 414, 431 | `RequestEntityTooLarge` | body, target or headers are too large |
+//! | 429 | `TooManyRequests` | the grant's rate or its requests under way are spent; with `Retry-After` |
+//! | 501 | `NotImplemented` | it asks for an upgrade to another protocol |
+//! | 502 | `BadGateway` | the server's answer is larger than the grant allows, or makes no sense |
+//! | 503 | `ServiceUnavailable` | the server cannot be reached, or there is none |
+//! | 504 | `Timeout` | the server did not answer in time |
+//!
+//! # Streams
+//! A watch and a log that is followed are passed on piece by piece, and go on until their reader drops the body: no limit
+//! on their bytes, no deadline of the ambassador's. Whoever reads them ends them: a guest's run at its own deadline, a
+//! sibling by closing its connection. Each holds one of the grant's `inFlight` places for as long as it goes on.
+//!
+//! A request's body of up to 256 KiB is read before anything is sent, so that a server that says 429 is asked again; a
+//! larger one is passed on as it comes.
+
+mod body;
+pub mod egress;
+pub mod headers;
+mod names;
+mod refused;
+mod token;
+mod upload;
+
+pub use body::AnswerBody;
+pub use names::ServerNames;
+pub use refused::Refused;
+pub use token::{ScopedTokens, TOKEN_PREFIX};
+pub use upload::MAX_REQUEST_BODY;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response};
+
+use crate::cluster::{Cluster, PassedOn, Payload};
+use crate::gate::{Gate, Way};
+use crate::policy::ApiRequest;
+use crate::telemetry::Decision;
+use headers::HeaderFault;
+use upload::Upload;
+
+/// What a body's own failure is boxed as.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers the requests of one asker, under the grant of one gate. Cheap to clone.
+///
+/// ```no_run
+/// use attache::ambassador::Ambassador;
+/// use attache::gate::Way;
+/// # async fn f(gate: attache::gate::Gate, cluster: attache::cluster::Cluster) {
+/// let ambassador = Ambassador::new(Way::Proxy, gate, Some(cluster));
+/// let request = http::Request::get("/api/v1/namespaces/demo/pods").body(http_body_util::Empty::<bytes::Bytes>::new());
+/// let answer = ambassador.answer(request.unwrap()).await;
+/// assert_eq!(answer.status(), 200);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ambassador {
+    way: Way,
+    gate: Gate,
+    cluster: Option<Cluster>,
+    tokens: Option<ScopedTokens>,
+}
+
+impl Ambassador {
+    /// Answers what `gate` lets through from this API server; without one every request that is let through gets a 503.
+    pub fn new(way: Way, gate: Gate, cluster: Option<Cluster>) -> Self {
+        Self { way, gate, cluster, tokens: None }
+    }
+
+    /// Answers from this API server.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// Takes requests with a bearer token of these too. Without this a request with any `Authorization` is refused.
+    ///
+    /// A request without a token is answered either way: who asks is known by the way it came.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: ScopedTokens) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// The gate that judges the requests.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Answers one request, whatever it is.
+    ///
+    /// Its URI has to be in origin form: a path and perhaps a query. Scheme and authority, if a guest or a client named
+    /// any, are for the caller to check and to take off. Dropping the future, or the answer's body, ends the request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<AnswerBody>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        match self.pass(&head, body).await {
+            Ok(response) => response,
+            Err(refused) => {
+                refused.log(self.gate.extension());
+                refused.into_response(&head.method)
+            }
+        }
+    }
+
+    async fn pass<B>(&self, head: &Parts, body: B) -> Result<Response<AnswerBody>, Refused>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let target = Target::of(head);
+        headers::check(&head.headers).map_err(|fault| self.refuse(head, &target, fault))?;
+        self.authorize(head, &target)?;
+        let request = ApiRequest::parse(&head.method, &target.0).map_err(|why| {
+            self.gate.refuse_invalid(self.way, &head.method, &target.0, &why);
+            Refused::Invalid(why)
+        })?;
+        let permit = self.gate.admit(self.way, request)?;
+        let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected)?;
+        let limit = permit.request_limit();
+        let upload = Upload::of(body, limit, cluster.deadline()).await?;
+        let overrun = upload.overrun();
+        let sent = cluster.send(permit, self.payload(head, upload)).await;
+        match sent {
+            Ok(response) => Ok(response.map(AnswerBody::from)),
+            // The body that grew too large is why the server's connection was broken off.
+            Err(_) if overrun.happened() => Err(Refused::BodyTooLarge(limit)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn payload(&self, head: &Parts, upload: Upload) -> Payload {
+        let passed_on = match self.way {
+            Way::Proxy => PassedOn::of(&head.headers).with_agent(&head.headers),
+            Way::Api | Way::WasiHttp | Way::Host => PassedOn::of(&head.headers),
+        };
+        let payload = Payload {
+            accept: headers::accept(&head.headers),
+            content_type: headers::content_type(&head.headers),
+            passed_on,
+            ..Payload::none()
+        };
+        upload.into_payload(payload)
+    }
+
+    /// Whether the request says that somebody else asks.
+    fn authorize(&self, head: &Parts, target: &Target) -> Result<(), Refused> {
+        let Some(presented) = headers::bearer(&head.headers).map_err(|fault| self.refuse(head, target, fault))? else {
+            return Ok(());
+        };
+        if self.tokens.as_ref().is_some_and(|tokens| tokens.take(presented)) {
+            return Ok(());
+        }
+        let refused = Refused::Unauthorized;
+        self.gate.refuse(self.way, &head.method, &target.0, Decision::Unauthorized, &refused.to_string())?;
+        Err(refused)
+    }
+
+    fn refuse(&self, head: &Parts, target: &Target, fault: HeaderFault) -> Refused {
+        match self.gate.refuse(self.way, &head.method, &target.0, Decision::Invalid, &fault.to_string()) {
+            Ok(()) => Refused::Header(fault),
+            Err(throttled) => throttled.into(),
+        }
+    }
+}
+
+/// What the request line asked for, as far as it says more than a path.
+struct Target(String);
+
+impl Target {
+    /// A URI in absolute or authority form is kept as such, for [`ApiRequest::parse`] to refuse.
+    fn of(head: &Parts) -> Self {
+        let uri = &head.uri;
+        if uri.scheme().is_some() || uri.authority().is_some() || head.method == Method::CONNECT {
+            return Self(uri.to_string());
+        }
+        Self(uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string))
+    }
+}

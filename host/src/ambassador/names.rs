@@ -1,0 +1,120 @@
+//! By which names a sandboxed program may call the API server.
+//!
+//! Threat: a name that means the API server to a guest and another host to this one, so that a request goes past the gate.
+//! A destination either is one of these, compared whole, and is then judged as a request to the API; or it is egress.
+
+use crate::cluster::{Endpoint, Found};
+use crate::policy::Destination;
+
+/// The service's name as a pod resolves it: alone in the namespace `default`, and from anywhere.
+const SERVICE: [&str; 4] =
+    ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+
+/// Where an ambassador container listens: the port of `kubectl proxy`.
+const AMBASSADOR: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+const AMBASSADOR_PORT: u16 = 8001;
+
+/// The API server's names: those of its service, those of an ambassador container, and what this host calls it.
+#[derive(Clone, Debug)]
+pub struct ServerNames {
+    all: Vec<Destination>,
+    own: Vec<Destination>,
+}
+
+impl Default for ServerNames {
+    /// The names that hold in every pod.
+    fn default() -> Self {
+        let service = SERVICE.map(|name| Destination::of("https", name, None));
+        let ambassador = AMBASSADOR.map(|name| Destination::of("http", name, Some(AMBASSADOR_PORT)));
+        Self { all: service.into_iter().chain(ambassador).flatten().collect(), own: Vec::new() }
+    }
+}
+
+impl ServerNames {
+    /// Adds what this host calls the server.
+    #[must_use]
+    pub fn with_endpoint(self, endpoint: &Endpoint) -> Self {
+        let scheme = if endpoint.is_encrypted() { "https" } else { "http" };
+        self.with(Destination::of(scheme, endpoint.host(), Some(endpoint.port())).ok())
+    }
+
+    /// Adds what the pod's `KUBERNETES_SERVICE_HOST` and `_PORT` say; `variable` looks them up.
+    #[must_use]
+    pub fn with_variables(self, variable: impl Fn(&str) -> Option<String>) -> Self {
+        match Endpoint::find(variable) {
+            Ok(endpoint) if endpoint.found() == Found::Environment => self.with_endpoint(&endpoint),
+            // Of variables that make no address no guest can make one either.
+            _ => self,
+        }
+    }
+
+    fn with(mut self, name: Option<Destination>) -> Self {
+        if let Some(name) = name.filter(|name| !self.own.contains(name)) {
+            self.own.push(name.clone());
+            self.all.push(name);
+        }
+        self
+    }
+
+    /// Whether this is one of them.
+    pub fn contain(&self, destination: &Destination) -> bool {
+        self.all.contains(destination)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Destination] {
+        &self.all
+    }
+
+    /// Those that were added: where this host itself finds the server.
+    pub fn own(&self) -> &[Destination] {
+        &self.own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn means_server(names: &ServerNames, url: &str) -> bool {
+        url.parse().is_ok_and(|destination| names.contain(&destination))
+    }
+
+    #[test]
+    fn every_usual_name_means_the_server() {
+        let names = ServerNames::default()
+            .with_endpoint(&Endpoint::given("https://api.example:6443").unwrap())
+            .with_variables(|name| Some(if name.ends_with("PORT") { "443" } else { "fd00:10:96::1" }.to_owned()));
+        for url in [
+            "https://kubernetes",
+            "https://Kubernetes.Default",
+            "https://kubernetes.default.svc:443",
+            "https://kubernetes.default.svc.cluster.local",
+            "http://localhost:8001",
+            "http://127.0.0.1:8001",
+            "http://[::1]:8001",
+            "https://api.example:6443",
+            "https://[fd00:10:96:0::1]",
+        ] {
+            assert!(means_server(&names, url), "{url}");
+        }
+    }
+
+    #[test]
+    fn no_other_name_does() {
+        let names = ServerNames::default();
+        for url in [
+            "http://kubernetes",
+            "https://kubernetes:6443",
+            "https://kubernetes.default.svc.evil.example",
+            "https://kubernetes.evil",
+            "https://localhost:8001",
+            "http://localhost",
+            "http://127.0.0.2:8001",
+            "https://kubernetes.default.svc.",
+        ] {
+            assert!(!means_server(&names, url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Why a request got no answer of the server's, and the answer that it gets instead: a `Status` of the Kubernetes API, so
+//! that every client library reads it as one of its own errors.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde::Serialize;
+use thiserror::Error;
+
+use super::body::AnswerBody;
+use super::headers::HeaderFault;
+use super::upload::UploadFault;
+use crate::cluster::{ClusterError, Unavailable};
+use crate::gate::Refusal;
+use crate::policy::InvalidRequest;
+
+/// When to try again where too many requests are under way. The header knows whole seconds only.
+const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
+
+/// Why a request got no answer of the server's.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// It could not be understood.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// One of its headers is not for an asker to set.
+    #[error(transparent)]
+    Header(#[from] HeaderFault),
+    /// It carries a token that is not its extension's.
+    #[error("the bearer token is not one that this host gave to this extension")]
+    Unauthorized,
+    /// The gate did not let it through.
+    #[error(transparent)]
+    Gate(#[from] Refusal),
+    /// Its body is larger than the grant allows, in bytes.
+    #[error("the body is larger than {0} bytes")]
+    BodyTooLarge(u64),
+    /// Its body did not come whole.
+    #[error("the body broke off")]
+    BodyBrokenOff,
+    /// Its body did not come in time.
+    #[error("the body did not come in time")]
+    BodyLate,
+    /// There is no server to ask.
+    #[error("this host is not connected to an API server")]
+    NotConnected,
+    /// The server gave no answer.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+impl From<UploadFault> for Refused {
+    fn from(fault: UploadFault) -> Self {
+        match fault {
+            UploadFault::TooLarge(limit) => Self::BodyTooLarge(limit),
+            UploadFault::BrokenOff => Self::BodyBrokenOff,
+            UploadFault::Late => Self::BodyLate,
+        }
+    }
+}
+
+/// A `metav1.Status` that tells a failure.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusObject<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Empty,
+    status: &'static str,
+    message: &'a str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    retry_after_seconds: u64,
+}
+
+impl Refused {
+    /// The HTTP status that tells it.
+    pub fn code(&self) -> StatusCode {
+        match self {
+            Self::Invalid(InvalidRequest::Method(_)) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Invalid(InvalidRequest::TooLong { .. }) => StatusCode::URI_TOO_LONG,
+            Self::Header(HeaderFault::Upgrade) => StatusCode::NOT_IMPLEMENTED,
+            Self::Header(HeaderFault::TooMany | HeaderFault::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Header(HeaderFault::Identity(_)) | Self::Gate(Refusal::Denied(_)) => StatusCode::FORBIDDEN,
+            Self::Header(HeaderFault::NoBearer) | Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Invalid(_) | Self::Header(HeaderFault::Doubled(_)) | Self::BodyBrokenOff => StatusCode::BAD_REQUEST,
+            Self::Gate(Refusal::Throttled(_) | Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
+            Self::NotConnected => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Cluster(error) => code_of(error),
+        }
+    }
+
+    /// How long to wait before asking again, where that helps.
+    fn retry_after(&self) -> Option<u64> {
+        let wait = match self {
+            Self::Gate(Refusal::Throttled(wait)) => *wait,
+            Self::Gate(Refusal::TooMany { .. }) => IN_FLIGHT_WAIT,
+            _ => return None,
+        };
+        Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
+    /// What the asker may read: nothing of the host's addresses, paths or credentials.
+    fn message(&self) -> String {
+        match self {
+            Self::Cluster(error) => error.guest_text(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Tells the operator what the asker is not told.
+    pub(super) fn log(&self, extension: &str) {
+        if let Self::Cluster(error) = self {
+            let error = crate::telemetry::chain(error);
+            tracing::warn!(extension, %error, "the API server could not be asked");
+        }
+    }
+
+    /// The answer. One to HEAD has no body.
+    pub fn into_response(self, method: &Method) -> Response<AnswerBody> {
+        let (code, retry_after) = (self.code(), self.retry_after());
+        let mut response = Response::new(AnswerBody::own(self.body(code, retry_after, method)));
+        *response.status_mut() = code;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
+    fn body(&self, code: StatusCode, retry_after: Option<u64>, method: &Method) -> Vec<u8> {
+        if *method == Method::HEAD {
+            return Vec::new();
+        }
+        let status = StatusObject {
+            kind: "Status",
+            api_version: "v1",
+            metadata: Empty {},
+            status: "Failure",
+            message: &self.message(),
+            reason: reason_of(code),
+            details: retry_after.map(|retry_after_seconds| Details { retry_after_seconds }),
+            code: code.as_u16(),
+        };
+        // Text and numbers alone have nothing to fail on.
+        serde_json::to_vec(&status).unwrap_or_default()
+    }
+}
+
+fn code_of(error: &ClusterError) -> StatusCode {
+    match error {
+        ClusterError::Refused(status) => StatusCode::from_u16(status.code).unwrap_or(StatusCode::BAD_GATEWAY),
+        ClusterError::Unavailable(why) => match why {
+            Unavailable::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Unavailable::Certificate { .. }
+            | Unavailable::Tls { .. }
+            | Unavailable::BrokenOff { .. }
+            | Unavailable::Switched { .. } => StatusCode::BAD_GATEWAY,
+            Unavailable::Name { .. }
+            | Unavailable::ConnectionRefused { .. }
+            | Unavailable::Unreachable { .. }
+            | Unavailable::Credentials(_)
+            | Unavailable::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+        },
+        ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        ClusterError::Invalid(_) | ClusterError::Name(_) => StatusCode::BAD_REQUEST,
+        ClusterError::TooLarge(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// The reason that goes with a code, in the words of `apimachinery/pkg/apis/meta/v1/types.go` where it has one.
+fn reason_of(code: StatusCode) -> &'static str {
+    match code.as_u16() {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        405 => "MethodNotAllowed",
+        408 | 504 => "Timeout",
+        413 | 414 | 431 => "RequestEntityTooLarge",
+        429 => "TooManyRequests",
+        501 => "NotImplemented",
+        502 => "BadGateway",
+        503 => "ServiceUnavailable",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn told(refused: Refused) -> Value {
+        let (code, after) = (refused.code(), refused.retry_after());
+        serde_json::from_slice(&refused.body(code, after, &Method::GET)).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_is_a_status_of_the_kubernetes_api() {
+        let expected = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": "it needs the rule {}", "reason": "Forbidden", "code": 403});
+        assert_eq!(told(Refusal::Denied("it needs the rule {}".into()).into()), expected);
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2)] {
+            let refused = Refused::from(Refusal::Throttled(Duration::from_millis(millis)));
+            assert_eq!(refused.retry_after(), Some(seconds));
+            let response = refused.into_response(&Method::GET);
+            assert_eq!(
+                (response.status().as_u16(), response.headers()[RETRY_AFTER].to_str().unwrap()),
+                (429, &*seconds.to_string())
+            );
+        }
+        assert_eq!(told(Refusal::TooMany { limit: 8 }.into())["details"]["retryAfterSeconds"], 1);
+    }
+
+    #[test]
+    fn the_hosts_addresses_are_not_told() {
+        let refused = ClusterError::from(Unavailable::ConnectionRefused { address: "10.9.8.7:443".into() });
+        let told = told(refused.into());
+        assert_eq!((&told["code"], &told["reason"]), (&json!(503), &json!("ServiceUnavailable")));
+        assert!(!told["message"].as_str().unwrap().contains("10.9"), "{told}");
+    }
+}

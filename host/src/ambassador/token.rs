@@ -1,0 +1,122 @@
+//! Tokens that only this host's ambassador takes, for one extension, while it runs.
+//!
+//! Threat: a guest that guesses another extension's token, or carries its own away. A token is 256 bits from the system's
+//! source of randomness, is compared in constant time, is worth nothing at the API server, and dies with its extension.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// What each token begins with, so that people and scanners of leaked secrets know what it is.
+pub const TOKEN_PREFIX: &str = "attache_";
+
+/// Random bytes of one token.
+const RANDOM: usize = 32;
+
+/// The tokens of one extension: the one in force, and after a change the one before for a while. Clones share them.
+#[derive(Clone)]
+pub struct ScopedTokens(Arc<RwLock<Tokens>>);
+
+struct Tokens {
+    /// `None` when the extension has ended.
+    current: Option<Zeroizing<String>>,
+    previous: Option<(Zeroizing<String>, Instant)>,
+}
+
+impl ScopedTokens {
+    /// Makes a first token.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give; a guessable token is never made.
+    pub fn issue() -> Result<Self, getrandom::Error> {
+        let tokens = Tokens { current: Some(random()?), previous: None };
+        Ok(Self(Arc::new(RwLock::new(tokens))))
+    }
+
+    /// The token in force, to be handed to its extension and to nobody else; empty when the extension has ended.
+    pub fn expose(&self) -> Zeroizing<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).current.clone().unwrap_or_default()
+    }
+
+    /// Puts a new token in force and takes the one before for `grace` more, as long as a guest may go on with what it has
+    /// read.
+    ///
+    /// # Errors
+    /// As [`ScopedTokens::issue`]; the old token stays in force then.
+    pub fn rotate(&self, grace: Duration) -> Result<(), getrandom::Error> {
+        let next = random()?;
+        let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = tokens.current.replace(next) {
+            let until = Instant::now().checked_add(grace);
+            tokens.previous = until.map(|until| (current, until));
+        }
+        Ok(())
+    }
+
+    /// Makes all tokens worthless: the extension has ended.
+    pub fn end(&self) {
+        let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        (tokens.current, tokens.previous) = (None, None);
+    }
+
+    /// Whether this is one of them. How long it takes says nothing of how much of it is right.
+    pub fn take(&self, presented: &str) -> bool {
+        let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let same = |token: &str| bool::from(token.as_bytes().ct_eq(presented.as_bytes()));
+        let current = tokens.current.as_ref().is_some_and(|token| same(token));
+        let previous = tokens.previous.as_ref().is_some_and(|(token, until)| same(token) && Instant::now() < *until);
+        current | previous
+    }
+}
+
+impl fmt::Debug for ScopedTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScopedTokens")
+    }
+}
+
+fn random() -> Result<Zeroizing<String>, getrandom::Error> {
+    let mut bytes = Zeroizing::new([0_u8; RANDOM]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    let digits = Zeroizing::new(hex::encode(bytes.as_slice()));
+    Ok(Zeroizing::new([TOKEN_PREFIX, &digits].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_token_is_taken_while_its_extension_runs() {
+        let (own, other) = (ScopedTokens::issue().unwrap(), ScopedTokens::issue().unwrap());
+        let token = own.expose();
+        assert!(own.take(&token) && !other.take(&token));
+        for wrong in ["", "attache_", &token[1..], &format!("{} ", *token), &token.to_uppercase()] {
+            assert!(!own.take(wrong), "{wrong}");
+        }
+        own.end();
+        assert!(!own.take(&token) && !own.take(""));
+    }
+
+    #[test]
+    fn the_one_before_is_taken_for_its_grace() {
+        let tokens = ScopedTokens::issue().unwrap();
+        let first = tokens.expose();
+        tokens.rotate(Duration::from_mins(1)).unwrap();
+        let second = tokens.expose();
+        assert!(first != second && tokens.take(&first) && tokens.take(&second));
+        tokens.rotate(Duration::ZERO).unwrap();
+        assert!(!tokens.take(&first) && !tokens.take(&second) && tokens.take(&tokens.expose()));
+    }
+
+    #[test]
+    fn a_token_never_shows_itself() {
+        let tokens = ScopedTokens::issue().unwrap();
+        assert!(!format!("{tokens:?}").contains(&**tokens.expose()));
+        assert_eq!(tokens.expose().len(), TOKEN_PREFIX.len() + 2 * RANDOM);
+    }
+}

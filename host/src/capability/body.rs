@@ -1,0 +1,316 @@
+//! What a guest sends to be stored, held against the call that sends it.
+//!
+//! Question: does the body speak of the object that was judged? The API server asks too; here a guest hears of its mistake
+//! without a request. The bytes that are sent are the guest's own, or what was read of them written anew.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::cluster::ObjectKind;
+
+/// The largest body in bytes: what the API server takes (`MaxRequestBodyBytes` in apiserver's `pkg/server/config.go`).
+pub(super) const MAX_BODY: usize = 3 << 20;
+
+/// How much of a guest's text a message repeats, in characters.
+const SHOWN: usize = 80;
+
+/// Why a body is not sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// It is larger than any that the server takes.
+    #[error("the body has {0} bytes; the API server takes {MAX_BODY} at most")]
+    TooLarge(usize),
+    /// It is no text.
+    #[error("the body is not UTF-8")]
+    NotUtf8(#[source] std::str::Utf8Error),
+    /// It is not what was asked for.
+    #[error("the body is no JSON {what}: {source}")]
+    NotJson {
+        /// What it should be.
+        what: &'static str,
+        /// What the parser found.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A field has another type.
+    #[error("the body's {field} is no {what}")]
+    Mistyped {
+        /// Such as `metadata.name`.
+        field: &'static str,
+        /// What it should be.
+        what: &'static str,
+    },
+    /// It speaks of something else than the call does.
+    #[error("the body's {field} is {found:?}, but the call is for {expected:?}")]
+    Disagrees {
+        /// Such as `metadata.name`.
+        field: &'static str,
+        /// What the body says, cut.
+        found: String,
+        /// What it has to say.
+        expected: String,
+    },
+    /// It does not say what it is created below.
+    #[error("the body needs metadata.name: it says of which object the subresource is")]
+    Nameless,
+}
+
+/// What a body has to agree with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place<'a> {
+    /// `None` where the server does not say.
+    pub(super) kind: Option<&'a ObjectKind>,
+    /// Whether `kind` is a subresource's: several versions of those are taken in one place.
+    pub(super) is_subresource: bool,
+    /// The name in the path.
+    pub(super) name: Option<&'a str>,
+    /// The namespace in the path.
+    pub(super) namespace: Option<&'a str>,
+}
+
+/// Takes an object that is to be stored whole. What it leaves out of its type and its name is filled in.
+pub(super) fn object(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError> {
+    let mut read = Members::read(&body)?;
+    read.check(place)?;
+    let written = read.fill(place).then(|| read.write());
+    Ok(written.unwrap_or(body).into())
+}
+
+/// Takes a part of an object: what it says of its type and name has to agree, and may be left out.
+pub(super) fn part(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError> {
+    Members::read(&body)?.check(place)?;
+    Ok(body.into())
+}
+
+/// Takes the operations of a JSON patch (RFC 6902).
+pub(super) fn operations(body: Vec<u8>) -> Result<Bytes, BodyError> {
+    #[derive(Deserialize)]
+    struct Operation<'a> {
+        #[serde(borrow, rename = "op")]
+        _op: Cow<'a, str>,
+        #[serde(borrow, rename = "path")]
+        _path: Cow<'a, str>,
+    }
+    let what = "array of operations, each with `op` and `path`";
+    let _: Vec<Operation<'_>> =
+        serde_json::from_str(text(&body)?).map_err(|source| BodyError::NotJson { what, source })?;
+    Ok(body.into())
+}
+
+/// The `metadata.name` of an object that is created below another.
+pub(super) fn name(body: &[u8]) -> Result<String, BodyError> {
+    let read = Members::read(body)?;
+    Ok(word(&read.metadata, "name", "metadata.name")?.ok_or(BodyError::Nameless)?.into_owned())
+}
+
+fn text(body: &[u8]) -> Result<&str, BodyError> {
+    if body.len() > MAX_BODY {
+        return Err(BodyError::TooLarge(body.len()));
+    }
+    std::str::from_utf8(body).map_err(BodyError::NotUtf8)
+}
+
+type Fields<'a> = BTreeMap<String, Cow<'a, RawValue>>;
+
+/// An object, read no deeper than needed. Of a member that stands twice the last counts, as for the API server.
+struct Members<'a> {
+    top: Fields<'a>,
+    metadata: Fields<'a>,
+}
+
+impl<'a> Members<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, BodyError> {
+        let not_json = |source| BodyError::NotJson { what: "object", source };
+        let top = fields(text(body)?).map_err(not_json)?;
+        let metadata = match top.get("metadata") {
+            Some(Cow::Borrowed(metadata)) if metadata.get() != "null" => {
+                let mistyped = |_| BodyError::Mistyped { field: "metadata", what: "object" };
+                fields(metadata.get()).map_err(mistyped)?
+            }
+            _ => Fields::new(),
+        };
+        Ok(Self { top, metadata })
+    }
+
+    fn check(&self, place: Place<'_>) -> Result<(), BodyError> {
+        let kind = place.kind.map(|of| of.kind.as_str());
+        agree("kind", word(&self.top, "kind", "kind")?, kind)?;
+        agree("metadata.name", word(&self.metadata, "name", "metadata.name")?, place.name)?;
+        let namespace = word(&self.metadata, "namespace", "metadata.namespace")?;
+        // In a path without one there is none to disagree with but none at all.
+        agree("metadata.namespace", namespace, place.namespace.or(Some("")))?;
+        let version = word(&self.top, "apiVersion", "apiVersion")?;
+        let expected = place.kind.map(|of| of.api_version.as_str());
+        match (&version, expected) {
+            (Some(found), Some(expected)) if place.is_subresource && group(found) == group(expected) => Ok(()),
+            _ => agree("apiVersion", version, expected),
+        }
+    }
+
+    /// Fills in what is missing; whether anything was.
+    fn fill(&mut self, place: Place<'_>) -> bool {
+        let mut filled = false;
+        if let Some(kind) = place.kind {
+            filled |= put(&mut self.top, "kind", &kind.kind);
+            filled |= put(&mut self.top, "apiVersion", &kind.api_version);
+        }
+        if let Some(name) = place.name
+            && put(&mut self.metadata, "name", name)
+        {
+            let metadata = to_raw_value(&self.metadata).map(Cow::Owned);
+            filled |= metadata.map(|metadata| self.top.insert("metadata".to_owned(), metadata)).is_ok();
+        }
+        filled
+    }
+
+    fn write(&self) -> Vec<u8> {
+        // What was read as JSON has nothing that cannot be written as JSON.
+        serde_json::to_vec(&self.top).unwrap_or_default()
+    }
+}
+
+fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
+    let read: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+    Ok(read.into_iter().map(|(name, value)| (name, Cow::Borrowed(value))).collect())
+}
+
+/// The text of a field; `None` when it is missing, null or empty, which the API server takes for the same.
+fn word<'a>(of: &'a Fields<'_>, name: &str, field: &'static str) -> Result<Option<Cow<'a, str>>, BodyError> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Word<'a>(#[serde(borrow)] Option<Cow<'a, str>>);
+    let Some(value) = of.get(name) else { return Ok(None) };
+    let mistyped = |_| BodyError::Mistyped { field, what: "string" };
+    let Word(word) = serde_json::from_str(value.get()).map_err(mistyped)?;
+    Ok(word.filter(|word| !word.is_empty()))
+}
+
+fn agree(field: &'static str, found: Option<Cow<'_, str>>, expected: Option<&str>) -> Result<(), BodyError> {
+    match (found, expected) {
+        (Some(found), Some(expected)) if found != expected => {
+            let found = found.chars().take(SHOWN).collect();
+            Err(BodyError::Disagrees { field, found, expected: expected.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts a text where none is; whether none was.
+fn put(fields: &mut Fields<'_>, name: &str, text: &str) -> bool {
+    let missing = fields.get(name).is_none_or(|value| matches!(value.get(), "null" | "\"\""));
+    match to_raw_value(text) {
+        Ok(text) if missing => {
+            fields.insert(name.to_owned(), Cow::Owned(text));
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The group of an `apiVersion`; empty for the core group.
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _version)| group)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn config_map() -> ObjectKind {
+        ObjectKind::new("", "v1", "ConfigMap")
+    }
+
+    fn stored(body: &str, name: Option<&str>) -> Result<String, String> {
+        let kind = config_map();
+        let place = Place { kind: Some(&kind), name, namespace: Some("demo"), ..Place::default() };
+        match object(body.into(), place) {
+            Ok(bytes) => Ok(String::from_utf8(bytes.into()).unwrap()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_body_that_says_everything_goes_out_byte_for_byte() {
+        let body = "{ \"kind\":\"ConfigMap\",\"apiVersion\" : \"v1\", \"metadata\": {\"namespace\":\"demo\", \"name\":\"a\"}}\n";
+        assert_eq!(stored(body, Some("a")).unwrap(), body);
+    }
+
+    #[test]
+    fn what_is_left_out_of_type_and_name_is_filled_in() {
+        let table = [
+            ("{}", r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#),
+            (r#"{"metadata":null,"kind":""}"#, r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#),
+            (
+                r#"{"data":{"k": "v" },"metadata":{"labels":{"x":"y"}},"kind":"ConfigMap"}"#,
+                r#"{"apiVersion":"v1","data":{"k": "v" },"kind":"ConfigMap","metadata":{"labels":{"x":"y"},"name":"a"}}"#,
+            ),
+        ];
+        for (body, expected) in table {
+            assert_eq!(stored(body, Some("a")).unwrap(), expected, "{body}");
+        }
+        assert_eq!(stored("{}", None).unwrap(), r#"{"apiVersion":"v1","kind":"ConfigMap"}"#);
+    }
+
+    #[test]
+    fn what_speaks_of_something_else_is_refused_by_its_field() {
+        let table = [
+            (r#"{"kind":"Secret"}"#, "kind is \"Secret\""),
+            (r#"{"kind":"ConfigMap","kind":"Secret"}"#, "kind is \"Secret\""),
+            (r#"{"apiVersion":"v2"}"#, "apiVersion is \"v2\""),
+            (r#"{"metadata":{"name":"b"}}"#, "metadata.name is \"b\", but the call is for \"a\""),
+            (r#"{"metadata":{"namespace":"other"}}"#, "metadata.namespace is \"other\""),
+            (r#"{"metadata":[]}"#, "metadata is no object"),
+            (r#"{"metadata":{"name":7}}"#, "metadata.name is no string"),
+            (r#"{"kind":true}"#, "kind is no string"),
+            ("[]", "no JSON object"),
+            ("{", "no JSON object"),
+            ("", "no JSON object"),
+            ("{} {}", "no JSON object"),
+            ("null", "no JSON object"),
+        ];
+        for (body, expected) in table {
+            let error = stored(body, Some("a")).unwrap_err();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+        let long = format!(r#"{{"kind":"{}"}}"#, "x".repeat(10_000));
+        assert!(stored(&long, None).unwrap_err().len() < 200);
+    }
+
+    #[test]
+    fn an_object_of_no_namespace_names_none() {
+        let kind = ObjectKind::new("", "v1", "Node");
+        let place = Place { kind: Some(&kind), ..Place::default() };
+        assert!(object(br#"{"metadata":{"namespace":"demo"}}"#.to_vec(), place).is_err());
+        assert!(object(br#"{"metadata":{"namespace":""}}"#.to_vec(), place).is_ok());
+    }
+
+    #[test]
+    fn a_subresource_takes_another_version_of_its_kind() {
+        let kind = ObjectKind::new("policy", "v1", "Eviction");
+        let place = Place { kind: Some(&kind), is_subresource: true, name: Some("p"), ..Place::default() };
+        assert!(object(br#"{"apiVersion":"policy/v1beta1","kind":"Eviction"}"#.to_vec(), place).is_ok());
+        assert!(object(br#"{"apiVersion":"v1","kind":"Eviction"}"#.to_vec(), place).is_err());
+        assert_eq!(name(br#"{"metadata":{"name":"p"}}"#).unwrap(), "p");
+        assert!(matches!(name(b"{}"), Err(BodyError::Nameless)));
+    }
+
+    #[test]
+    fn what_is_no_text_or_too_long_is_refused() {
+        let place = Place::default();
+        assert!(matches!(object(b"{\"a\":\"\xff\"}".to_vec(), place), Err(BodyError::NotUtf8(_))));
+        assert!(matches!(object(vec![b' '; MAX_BODY + 1], place), Err(BodyError::TooLarge(_))));
+        assert!(matches!(operations(vec![b' '; MAX_BODY + 1]), Err(BodyError::TooLarge(_))));
+    }
+
+    #[test]
+    fn a_json_patch_is_a_list_of_operations() {
+        assert!(operations(br#"[{"op":"add","path":"/data/\u0061","value":{"x":[1]}}]"#.to_vec()).is_ok());
+        for body in ["{}", r#"[{"op":"add"}]"#, "[7]", "", r#"{"op":"add","path":"/"}"#] {
+            assert!(operations(body.into()).is_err(), "{body}");
+        }
+    }
+}

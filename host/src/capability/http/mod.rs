@@ -1,0 +1,242 @@
+//! `wasi:http/outgoing-handler`: plain HTTP of a guest, answered by the ambassador.
+//!
+//! A request to one of the API server's names ([`ServerNames`]) goes to the [`Ambassador`], whatever the guest thinks of
+//! TLS and token; every other goes to the grant's `egress`, or nowhere. The interfaces themselves are wasmtime's: only what
+//! becomes of a request is ours.
+//!
+//! An embedder that has an outgoing handler of its own leaves [`add_to_linker`] out, and its guests' HTTP is then its own
+//! affair: no grant judges it.
+//!
+//! # What a guest is told
+//! The API server's part is answered with HTTP, refusals too: see [`ambassador`](crate::ambassador). For other places a
+//! refusal is an `error-code`:
+//!
+//! | error code | when |
+//! | --- | --- |
+//! | `HTTP-request-denied` | the grant's `egress` does not name the destination |
+//! | `HTTP-request-URI-invalid` | what is named is no destination |
+//! | `destination-IP-prohibited` | the name leads to where no granted name may lead |
+//! | `connection-limit-reached` | the grant's rate or its requests under way are spent |
+//! | `HTTP-request-body-size`, `HTTP-response-body-size` | a body is larger than is passed on |
+//!
+//! and the others as their names say. The guest's request options count: `connect-timeout` outward, `first-byte-timeout` and
+//! `between-bytes-timeout` everywhere. The run's deadline ends all of it.
+
+mod error;
+mod paced;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery};
+use http::{Request, Response, Uri};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+use wasmtime::component::Linker;
+use wasmtime_wasi_http::p2::bindings::{LinkOptions, http::outgoing_handler, http::types};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
+
+use super::ctx::{PodCtxView, PodView};
+use crate::ambassador::egress::{Egress, EgressClient, Patience};
+use crate::ambassador::{Ambassador, ScopedTokens, ServerNames};
+use crate::cluster::Cluster;
+use crate::gate::{Gate, Way};
+use crate::policy::{Destination, DestinationError};
+use crate::telemetry::Decision;
+use error::{of_cluster, of_egress};
+use paced::Paced;
+
+/// How much a guest may write to a request's body at once, in bytes. Each unsent body of a guest holds two such pieces in
+/// the host, and it may have as many bodies as handles: wasmtime's own default of 1 MiB would let it hold a gigabyte.
+const CHUNK: usize = 64 << 10;
+
+/// What the answer to one request is, and what has to go on running for its body: nothing, here.
+type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+/// Adds `wasi:http/types` and `wasi:http/outgoing-handler` to a linker whose store is run asynchronously. The embedder adds
+/// the rest of WASI, with `wasmtime_wasi::p2::add_to_linker_async`.
+///
+/// # Errors
+/// Fails when the linker has one of the names already.
+pub fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    let options = LinkOptions::default();
+    outgoing_handler::add_to_linker::<T, WasiHttp>(linker, |state| state.pod().into_http())?;
+    types::add_to_linker::<T, WasiHttp>(linker, &options.into(), |state| state.pod().into_http())
+}
+
+impl<'a> PodCtxView<'a> {
+    /// The view that wasmtime's `wasi:http` works on, for an embedder that also serves HTTP with a guest
+    /// (`new_incoming_request`).
+    pub fn into_http(self) -> WasiHttpCtxView<'a> {
+        let HttpCtx { outgoing, wasi } = &mut self.ctx.http;
+        WasiHttpCtxView { hooks: outgoing, table: self.table, ctx: wasi }
+    }
+}
+
+/// What one guest's store holds for `wasi:http`.
+#[derive(Clone, Debug)]
+pub(super) struct HttpCtx {
+    outgoing: Outgoing,
+    wasi: WasiHttpCtx,
+}
+
+/// Where a guest's requests go.
+#[derive(Clone, Debug)]
+struct Outgoing {
+    ambassador: Ambassador,
+    client: EgressClient,
+    names: Arc<ServerNames>,
+}
+
+impl HttpCtx {
+    pub(super) fn new(gate: Gate) -> Self {
+        let mut wasi = WasiHttpCtx::new();
+        wasi.set_field_size_limit(usize::try_from(gate.grant().limits.header_bytes).unwrap_or(usize::MAX));
+        let ambassador = Ambassador::new(Way::WasiHttp, gate, None);
+        let outgoing = Outgoing { ambassador, client: EgressClient::default(), names: Arc::default() };
+        Self { outgoing, wasi }
+    }
+
+    pub(super) fn set_cluster(&mut self, cluster: Cluster) {
+        self.rename(|names| names.with_endpoint(cluster.endpoint()));
+        self.outgoing.ambassador = self.outgoing.ambassador.clone().with_cluster(cluster);
+    }
+
+    pub(super) fn set_tokens(&mut self, tokens: ScopedTokens) {
+        self.outgoing.ambassador = self.outgoing.ambassador.clone().with_tokens(tokens);
+    }
+
+    pub(super) fn set_egress(&mut self, client: EgressClient) {
+        self.outgoing.client = client;
+    }
+
+    pub(super) fn rename(&mut self, rename: impl FnOnce(ServerNames) -> ServerNames) {
+        self.outgoing.names = Arc::new(rename(ServerNames::clone(&self.outgoing.names)));
+    }
+}
+
+impl Outgoing {
+    async fn send(self, request: Request<WasiBody>, options: RequestOptions) -> Sent {
+        let destination = match destination(request.uri()) {
+            Ok(destination) => destination,
+            Err(why) => return Err(self.refuse(&request, why)),
+        };
+        let body = if self.names.contain(&destination) {
+            self.ask_server(request, options).await?
+        } else {
+            self.go_out(&destination, request, options).await?
+        };
+        Ok((body, Box::new(async { Ok(()) })))
+    }
+
+    async fn ask_server(
+        &self,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+    ) -> Result<Response<WasiBody>, Error> {
+        let answering = self.ambassador.answer(in_origin_form(request));
+        let answer = within(options.first_byte_timeout, answering).await.ok_or(Error::ConnectionReadTimeout)?;
+        let paced = |body| Paced::new(body, options.between_bytes_timeout, of_cluster).boxed_unsync();
+        Ok(answer.map(paced))
+    }
+
+    async fn go_out(
+        &self,
+        destination: &Destination,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+    ) -> Result<Response<WasiBody>, Error> {
+        let gate = self.ambassador.gate();
+        let egress = Egress::new(Way::WasiHttp, gate.clone(), self.client.clone(), self.names.own().to_vec());
+        let patience = Patience { connect: options.connect_timeout, answer: options.first_byte_timeout };
+        let answer = egress.send(destination, request, patience).await.map_err(|error| {
+            tracing::info!(extension = gate.extension(), error = %crate::telemetry::chain(&error), "egress failed");
+            of_egress(error)
+        })?;
+        let paced = |body| Paced::new(body, options.between_bytes_timeout, of_egress).boxed_unsync();
+        Ok(answer.map(paced))
+    }
+
+    /// Records a request to what is no destination.
+    fn refuse(&self, request: &Request<WasiBody>, why: DestinationError) -> Error {
+        let (gate, target) = (self.ambassador.gate(), request.uri().to_string());
+        let refused = gate.refuse(Way::WasiHttp, request.method(), &target, Decision::Denied, &why.to_string());
+        refused.map_or_else(|throttled| of_egress(throttled.into()), |()| of_egress(why.into()))
+    }
+}
+
+impl WasiHttpHooks for Outgoing {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        // What the guest makes of the answer concerns nobody here.
+        drop(processed);
+        Box::new(self.clone().send(request, options.unwrap_or_default()))
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+}
+
+/// Scheme, host and port of a request, if they can be read in one way only.
+fn destination(uri: &Uri) -> Result<Destination, DestinationError> {
+    let authority = uri.authority().ok_or(DestinationError::Host)?;
+    if authority.as_str().contains('@') {
+        return Err(DestinationError::Rest);
+    }
+    Destination::of(uri.scheme_str().unwrap_or_default(), authority.host(), port(authority)?)
+}
+
+/// The port, if one is named. To `http` a `host:` and a `host:99999` have none, which would quietly become the default.
+fn port(authority: &Authority) -> Result<Option<u16>, DestinationError> {
+    let named = authority.as_str().len() > authority.host().len();
+    match authority.port_u16() {
+        None if named => Err(DestinationError::Port),
+        port => Ok(port),
+    }
+}
+
+fn in_origin_form<B>(mut request: Request<B>) -> Request<B> {
+    let target = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    request
+}
+
+async fn within<F: Future>(span: Option<Duration>, future: F) -> Option<F::Output> {
+    match span {
+        Some(span) => timeout(span, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(uri: &str) -> Result<String, DestinationError> {
+        destination(&uri.parse().unwrap()).map(|destination| destination.to_string())
+    }
+
+    #[test]
+    fn a_destination_has_one_reading() {
+        assert_eq!(read("https://Kubernetes/api").unwrap(), "https://kubernetes");
+        assert_eq!(read("http://[::1]:8001/").unwrap(), "http://[::1]:8001");
+        for uri in [
+            "https://user@kubernetes/",
+            "https://kubernetes@evil.example/",
+            "https://kubernetes:/",
+            "https://kubernetes:0/",
+            "https://kubernetes:99999/",
+            "https://kubernetes./",
+            "https://127.1/",
+            "/api",
+        ] {
+            assert!(read(uri).is_err(), "{uri}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! `attache:pod/api`: what changes objects, and whether one may.
+//!
+//! Threat: a body that speaks of another object than the request that was judged. Path and body are held against each
+//! other before anything is sent; that and the size are all that is looked at, the rest is the API server's to judge.
+
+use super::api::Collection;
+use super::bindings::api as wit;
+use super::body::{self, BodyError, Place};
+use super::ctx::PodCtx;
+use super::error::ApiError;
+use crate::cluster::{ObjectKind, Payload};
+use crate::gate::Way;
+use crate::policy::{ApiRequest, PathBuilder, ResourcePath};
+use http::{HeaderValue, Method};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
+const MERGE_PATCH: HeaderValue = HeaderValue::from_static("application/merge-patch+json");
+const STRATEGIC_PATCH: HeaderValue = HeaderValue::from_static("application/strategic-merge-patch+json");
+/// JSON is YAML, and this is the type that every release since the first with server-side apply takes.
+const APPLY_PATCH: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
+
+/// The longest name of a field manager, in characters (`ValidateFieldManager` in apimachinery's `validation.go`).
+const MAX_MANAGER: usize = 128;
+
+impl PodCtx {
+    pub(super) async fn create(
+        &self,
+        to: &Collection,
+        object: Vec<u8>,
+        options: wit::WriteOptions,
+    ) -> Result<Vec<u8>, ApiError> {
+        let kind = self.kind_of(to).await?;
+        let path = match to.subresource() {
+            Some(_) => to.named(&body::name(&object)?),
+            None => to.path(),
+        };
+        let body = body::object(object, to.place(kind.as_ref(), None))?;
+        self.write(&Method::POST, self.managed(path, options), Payload::of(JSON, body)).await
+    }
+
+    pub(super) async fn replace(
+        &self,
+        to: &Collection,
+        name: &str,
+        object: Vec<u8>,
+        options: wit::WriteOptions,
+    ) -> Result<Vec<u8>, ApiError> {
+        let kind = self.kind_of(to).await?;
+        let body = body::object(object, to.place(kind.as_ref(), Some(name)))?;
+        self.write(&Method::PUT, self.managed(to.named(name), options), Payload::of(JSON, body)).await
+    }
+
+    pub(super) async fn patch(
+        &self,
+        to: &Collection,
+        name: &str,
+        patch: wit::Patch,
+        options: wit::WriteOptions,
+    ) -> Result<Vec<u8>, ApiError> {
+        let kind = self.kind_of(to).await?;
+        let place = to.place(kind.as_ref(), Some(name));
+        let managed = || self.managed(to.named(name), options);
+        let (path, content_type, body) = match patch {
+            wit::Patch::JsonPatch(patch) => (managed(), JSON_PATCH, body::operations(patch)?),
+            wit::Patch::Merge(patch) => (managed(), MERGE_PATCH, body::part(patch, place)?),
+            wit::Patch::StrategicMerge(patch) => (managed(), STRATEGIC_PATCH, body::part(patch, place)?),
+            wit::Patch::Apply(apply) => {
+                let path = written(to.named(name), options).query("fieldManager", manager(&apply.field_manager)?);
+                (path.query("force", &apply.force.to_string()), APPLY_PATCH, body::object(apply.body, place)?)
+            }
+        };
+        self.write(&Method::PATCH, path, Payload::of(content_type, body)).await
+    }
+
+    pub(super) async fn delete(
+        &self,
+        from: &Collection,
+        name: &str,
+        propagation: wit::Propagation,
+        options: wit::WriteOptions,
+    ) -> Result<(), ApiError> {
+        let path = owned(written(from.named(name), options), propagation);
+        self.write(&Method::DELETE, path, Payload::none()).await.map(drop)
+    }
+
+    pub(super) async fn delete_all(
+        &self,
+        from: &Collection,
+        select: &wit::Selector,
+        propagation: wit::Propagation,
+        options: wit::WriteOptions,
+    ) -> Result<(), ApiError> {
+        let path = owned(written(from.selected(select)?, options), propagation);
+        self.write(&Method::DELETE, path, Payload::none()).await.map(drop)
+    }
+
+    pub(super) async fn can_i(
+        &self,
+        verb: &str,
+        of: &wit::ResourceType,
+        namespace: Option<String>,
+        name: Option<String>,
+    ) -> Result<bool, ApiError> {
+        let what = asked(verb, of, namespace, name)?;
+        if !self.gate().grant().allows(verb, &what) {
+            return Ok(false);
+        }
+        // The question is the host's own; the guest that causes it pays for it.
+        self.gate().spend()?;
+        Ok(self.cluster()?.may(verb, &what).await?)
+    }
+
+    async fn write(&self, method: &Method, path: PathBuilder, payload: Payload) -> Result<Vec<u8>, ApiError> {
+        let cluster = self.cluster()?;
+        let permit = self.gate().admit(Way::Api, path.build(method)?)?;
+        Ok(cluster.fetch(permit, payload).await?.bytes.into())
+    }
+
+    /// The kind of what is stored in a collection. `None` when the server does not say: then it is left to judge bodies.
+    async fn kind_of(&self, of: &Collection) -> Result<Option<ObjectKind>, ApiError> {
+        let wit::ResourceType { group, version, plural } = of.of();
+        let info = match self.cluster()?.find(group, version, plural).await {
+            Ok(Some(info)) => info,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                tracing::debug!(error = %crate::telemetry::chain(&error), "a body is sent without its type checked");
+                return Ok(None);
+            }
+        };
+        match (info.namespaced, of.namespace()) {
+            (true, None) => {
+                Err(ApiError::invalid(format!("{plural} live in namespaces: open those of one to change them")))
+            }
+            (false, Some(_)) if plural != "namespaces" => {
+                Err(ApiError::invalid(format!("{plural} live in no namespace: open them without one")))
+            }
+            _ => Ok(info.object_kind(of.subresource())),
+        }
+    }
+
+    /// What is written belongs to the extension: its name stands in the object's `managedFields`.
+    fn managed(&self, path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
+        let name: String = self.gate().extension().chars().take(MAX_MANAGER).collect();
+        let path = written(path, options);
+        if manager(&name).is_ok() { path.query("fieldManager", &name) } else { path }
+    }
+}
+
+impl Collection {
+    fn place<'a>(&'a self, kind: Option<&'a ObjectKind>, name: Option<&'a str>) -> Place<'a> {
+        Place { kind, is_subresource: self.subresource().is_some(), name, namespace: self.namespace() }
+    }
+}
+
+fn written(path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
+    if options.contains(wit::WriteOptions::DRY_RUN) { path.query("dryRun", "All") } else { path }
+}
+
+fn owned(path: PathBuilder, propagation: wit::Propagation) -> PathBuilder {
+    let policy = match propagation {
+        wit::Propagation::ServerDefault => return path,
+        wit::Propagation::Orphan => "Orphan",
+        wit::Propagation::Background => "Background",
+        wit::Propagation::Foreground => "Foreground",
+    };
+    path.query("propagationPolicy", policy)
+}
+
+fn manager(name: &str) -> Result<&str, ApiError> {
+    let printable = |name: &str| !name.chars().any(char::is_control);
+    if !name.is_empty() && name.chars().count() <= MAX_MANAGER && printable(name) {
+        return Ok(name);
+    }
+    Err(ApiError::invalid(format!("a field manager has a printable name of at most {MAX_MANAGER} characters")))
+}
+
+/// What `can-i` asks about, each part checked as one of a path.
+fn asked(
+    verb: &str,
+    of: &wit::ResourceType,
+    namespace: Option<String>,
+    name: Option<String>,
+) -> Result<ResourcePath, ApiError> {
+    if verb.is_empty() || !verb.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return Err(ApiError::invalid("a verb is a word in lower case, such as `get`"));
+    }
+    let (plural, subresource) = match of.plural.split_once('/') {
+        Some((plural, subresource)) => (plural, Some(subresource)),
+        None => (of.plural.as_str(), None),
+    };
+    // A name makes the path of a subresource whole where every object is meant.
+    let named = name.as_deref().or(subresource.map(|_| "x"));
+    let path = ApiRequest::builder().resource(&of.group, &of.version, plural).namespace(namespace.as_deref());
+    let path = named.into_iter().fold(path, PathBuilder::name);
+    let path = subresource.into_iter().fold(path, PathBuilder::subresource);
+    let request = path.build(&Method::GET)?;
+    let mut what = request.resource().cloned().ok_or_else(|| ApiError::invalid("this is no resource"))?;
+    if name.is_none() {
+        (what.name, what.namespace) = (None, namespace);
+    }
+    Ok(what)
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn question(plural: &str, namespace: Option<&str>, name: Option<&str>) -> Result<ResourcePath, ApiError> {
+        let of = wit::ResourceType { group: String::new(), version: "v1".into(), plural: plural.into() };
+        asked("get", &of, namespace.map(Into::into), name.map(Into::into))
+    }
+
+    #[test]
+    fn a_question_without_a_name_is_about_every_object() {
+        let what = question("pods/eviction", Some("demo"), None).unwrap();
+        let parts = (what.resource.as_str(), what.subresource.as_deref(), what.namespace.as_deref(), what.name);
+        assert_eq!(parts, ("pods", Some("eviction"), Some("demo"), None));
+        let what = question("namespaces", None, None).unwrap();
+        assert_eq!((what.namespace, what.name), (None, None));
+    }
+
+    #[test]
+    fn the_object_of_a_namespace_lies_in_it() {
+        let what = question("namespaces", None, Some("demo")).unwrap();
+        assert_eq!((what.namespace.as_deref(), what.name.as_deref()), (Some("demo"), Some("demo")));
+    }
+
+    #[test]
+    fn a_question_that_no_path_could_ask_is_invalid() {
+        for (plural, name) in [("pods/a/b", None), ("pods", Some("a/b")), ("", None), ("pods/", None), ("..", None)] {
+            assert!(question(plural, Some("demo"), name).is_err(), "{plural}");
+        }
+    }
+
+    #[test]
+    fn a_field_manager_has_a_name() {
+        assert!(manager("config-sync").is_ok() && manager(&"ü".repeat(MAX_MANAGER)).is_ok());
+        assert!(manager("").is_err() && manager("a\nb").is_err() && manager(&"x".repeat(MAX_MANAGER + 1)).is_err());
+    }
+}

@@ -1,0 +1,355 @@
+//! The core: whatever is asked, there is an answer, and only what was judged reaches the server.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use attache::ambassador::{Ambassador, AnswerBody, MAX_REQUEST_BODY, ScopedTokens};
+use attache::gate::{Gate, Way};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::Frame;
+use serde_json::{Value, json};
+
+use crate::records::Records;
+use crate::scripted::{Authority, Scripted, Step, answer, ok};
+use crate::world::{World, client, grant, service_account};
+
+const COLOURS: &str = "/api/v1/namespaces/demo/configmaps/colours";
+const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
+
+/// All with config maps, and reading pods and their logs.
+const SPEC: &str = r#"{api: [{apiGroups: [""], resources: [configmaps, pods, pods/log], verbs: ["*"], namespaces: [demo]}],
+    limits: {requestsPerSecond: 1000, burst: 1000}}"#;
+
+fn gate(spec: &str, records: &Records) -> Gate {
+    Gate::new("ext", std::sync::Arc::new(grant("ext", spec)), records.audit())
+}
+
+fn ambassador(world: &World) -> Ambassador {
+    Ambassador::new(Way::WasiHttp, gate(SPEC, &world.records), Some(world.cluster()))
+}
+
+/// An ambassador before a server that does as its script says.
+async fn scripted(
+    script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static,
+) -> (Scripted, Ambassador, Records) {
+    let authority = Authority::new();
+    let server = Scripted::tls(&authority, script).await;
+    let dir = service_account("the-hosts-token", authority.pem());
+    let records = Records::default();
+    let cluster = client(&server.url, dir.path(), Duration::from_secs(5), &records);
+    (server, Ambassador::new(Way::WasiHttp, gate(SPEC, &records), Some(cluster)), records)
+}
+
+fn request(method: &Method, target: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
+    let start = Request::builder().method(method).uri(target);
+    let request = headers.iter().fold(start, |request, (name, value)| request.header(*name, *value));
+    request.body(Empty::new()).unwrap()
+}
+
+async fn get(ambassador: &Ambassador, target: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+    read(ambassador.answer(request(&Method::GET, target, headers)).await).await
+}
+
+async fn read(response: Response<AnswerBody>) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+async fn line(body: &mut AnswerBody) -> String {
+    let frame = tokio::time::timeout(Duration::from_secs(20), body.frame()).await.expect("something comes in time");
+    String::from_utf8(frame.unwrap().unwrap().into_data().unwrap().into()).unwrap()
+}
+
+#[tokio::test]
+async fn what_the_grant_opens_is_answered_by_the_server() {
+    let world = World::new();
+    let (code, map) = get(&ambassador(&world), COLOURS, &[]).await;
+    assert_eq!((code, &map["data"]["sky"]), (200, &json!("blue")));
+    let record = world.records.last();
+    assert_eq!((&record["way"], &record["verdict"]), (&json!("wasi-http"), &json!("allowed")));
+    let (code, status) = get(&ambassador(&world), "/api/v1/namespaces/demo/configmaps/none", &[]).await;
+    assert_eq!((code, &status["reason"]), (404, &json!("NotFound")));
+}
+
+#[tokio::test]
+async fn writing_goes_through_with_its_body() {
+    let world = World::new();
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}, "data": {"a": "b"}});
+    let request = Request::post(MAPS).header("content-type", "application/json");
+    let request = request.body(Full::<Bytes>::from(map.to_string())).unwrap();
+    let (code, created) = read(ambassador(&world).answer(request).await).await;
+    assert_eq!((code, &created["data"]["a"]), (201, &json!("b")));
+}
+
+#[tokio::test]
+async fn what_the_grant_does_not_open_is_forbidden_and_the_rule_is_named() {
+    let world = World::new();
+    let (code, status) = get(&ambassador(&world), "/api/v1/namespaces/demo/secrets/s", &[]).await;
+    assert_eq!((code, &status["kind"], &status["reason"]), (403, &json!("Status"), &json!("Forbidden")));
+    let message = status["message"].as_str().unwrap();
+    assert!(message.contains("it needs the rule {apiGroups: [\"\"], resources: [secrets], verbs: [get]"), "{message}");
+}
+
+#[tokio::test]
+async fn what_has_two_readings_is_a_bad_request() {
+    let world = World::new();
+    let ambassador = ambassador(&world);
+    for target in [
+        "/api/v1/namespaces/demo/configmaps/%2e%2e/secrets",
+        "/api/v1/namespaces/demo/configmaps/../secrets",
+        "/api/v1/namespaces/demo%2Fconfigmaps/colours",
+        "/api/v1/namespaces//demo/configmaps",
+        "/api/v1/namespaces/demo/configmaps?watch=0&watch=1",
+        "/api/v1/namespaces/demo/configmaps?a=%0d%0aHost:evil",
+        "/api/v1/namespaces/demo/configmaps/a%0d%0ab",
+        "http://kubernetes/api/v1/namespaces/demo/configmaps",
+        "http://evil.example/",
+    ] {
+        let (code, status) = get(&ambassador, target, &[]).await;
+        assert_eq!((code, &status["reason"]), (400, &json!("BadRequest")), "{target}");
+        assert_eq!(world.records.last()["verdict"], "invalid", "{target}");
+    }
+}
+
+#[tokio::test]
+async fn odd_methods_are_refused() {
+    let world = World::new();
+    for method in ["OPTIONS", "TRACE", "CONNECT", "LINK", "get"] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = ambassador(&world).answer(request(&method, COLOURS, &[])).await;
+        assert!([400, 405].contains(&answer.status().as_u16()), "{method}: {}", answer.status());
+    }
+}
+
+#[tokio::test]
+async fn a_spent_rate_is_told_with_when_to_come_back() {
+    let world = World::new();
+    let spec = SPEC.replace("1000, burst: 1000", "1, burst: 1");
+    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
+    assert_eq!(get(&ambassador, COLOURS, &[]).await.0, 200);
+    let answer = ambassador.answer(request(&Method::GET, COLOURS, &[])).await;
+    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+    assert_eq!(read(answer).await.1["details"]["retryAfterSeconds"], 1);
+}
+
+#[tokio::test]
+async fn nothing_but_what_was_judged_reaches_the_server() {
+    let (server, ambassador, _) = scripted(|_, _| ok("{}")).await;
+    let headers = [
+        ("accept", "application/json"),
+        ("accept", "application/yaml"),
+        ("if-none-match", "\"v1\""),
+        ("user-agent", "curl/8.0"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("forwarded", "for=10.0.0.1"),
+        ("via", "1.1 somewhere"),
+        ("cookie", "a=b"),
+        ("host", "evil.example"),
+        ("x-anything", "1"),
+        ("te", "trailers"),
+    ];
+    let (code, _) = get(&ambassador, "/api/v1/namespaces/demo/pods?limit=1&&labelSelector=a%3db", &headers).await;
+    assert_eq!(code, 200);
+    let head = server.heads().remove(0);
+    let mut lines: Vec<_> = head.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    assert_eq!(lines.remove(0), "get /api/v1/namespaces/demo/pods?limit=1&labelselector=a%3db http/1.1");
+    lines.retain(|line| !line.starts_with("host: 127.0.0.1:"));
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "accept: application/json, application/yaml",
+            "authorization: bearer the-hosts-token",
+            "if-none-match: \"v1\"",
+            "user-agent: attache/0.1.0",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn who_asks_cannot_be_said_by_a_header() {
+    let (server, ambassador, records) = scripted(|_, _| ok("{}")).await;
+    for name in ["Impersonate-User", "Impersonate-Extra-Scopes", "X-Remote-User", "X-Remote-Group"] {
+        let (code, status) = get(&ambassador, COLOURS, &[(name, "system:admin")]).await;
+        assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")), "{name}");
+        assert!(status["message"].as_str().unwrap().contains(&name.to_lowercase()), "{status}");
+        assert_eq!(records.last()["verdict"], "invalid");
+    }
+    assert!(server.heads().is_empty());
+}
+
+#[tokio::test]
+async fn upgrades_are_refused() {
+    let (server, ambassador, _) = scripted(|_, _| ok("{}")).await;
+    let exec = "/api/v1/namespaces/demo/pods/web/exec?command=sh&stdin=true";
+    for (target, headers) in [
+        (exec, &[("connection", "Upgrade"), ("upgrade", "SPDY/3.1")][..]),
+        (exec, &[("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")]),
+        (MAPS, &[("upgrade", "h2c"), ("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA")]),
+    ] {
+        let (code, status) = get(&ambassador, target, headers).await;
+        assert_eq!((code, &status["kind"]), (501, &json!("Status")), "{target}");
+    }
+    assert_eq!(get(&ambassador, exec, &[]).await.0, 403);
+    assert!(server.heads().is_empty());
+}
+
+#[tokio::test]
+async fn only_the_extensions_own_token_is_taken() {
+    let world = World::new();
+    let (own, other) = (ScopedTokens::issue().unwrap(), ScopedTokens::issue().unwrap());
+    let ambassador = ambassador(&world).with_tokens(own.clone());
+    let asked = async |header: &str| get(&ambassador, COLOURS, &[("authorization", header)]).await;
+    assert_eq!(asked(&format!("Bearer {}", *own.expose())).await.0, 200);
+    assert_eq!(get(&ambassador, COLOURS, &[]).await.0, 200);
+    let wrong = format!("Bearer {}", *other.expose());
+    for header in [&wrong, "Bearer ", &format!("Bearer {}", world.token), "Basic YTpi"] {
+        let (code, status) = asked(header).await;
+        assert_eq!((code, &status["reason"]), (401, &json!("Unauthorized")), "{header}");
+    }
+    assert_eq!(asked(&wrong).await.0, 401);
+    let record = world.records.last();
+    assert_eq!((&record["verdict"], &record["extension"]), (&json!("unauthorized"), &json!("ext")));
+    let records = world.records.all();
+    let text = serde_json::to_string(&records).unwrap();
+    for token in [&*own.expose(), &*other.expose(), &world.token] {
+        assert!(!text.contains(token), "a token is in the records");
+    }
+}
+
+#[tokio::test]
+async fn guessing_tokens_spends_the_rate() {
+    let world = World::new();
+    let spec = SPEC.replace("1000, burst: 1000", "1, burst: 3");
+    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
+    let ambassador = ambassador.with_tokens(ScopedTokens::issue().unwrap());
+    let mut codes = Vec::new();
+    for _ in 0..5 {
+        codes.push(get(&ambassador, COLOURS, &[("authorization", "Bearer attache_0")]).await.0);
+    }
+    assert_eq!(codes, [401, 401, 401, 429, 429]);
+}
+
+#[tokio::test]
+async fn a_redirect_is_handed_on_and_not_followed() {
+    let (server, ambassador, _) =
+        scripted(|_, _| answer("307 Temporary Redirect", "Location: https://evil.example/\r\n", "")).await;
+    let answer = ambassador.answer(request(&Method::GET, COLOURS, &[])).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["location"].as_bytes()),
+        (307, &b"https://evil.example/"[..])
+    );
+    assert_eq!(server.heads().len(), 1);
+}
+
+#[tokio::test]
+async fn headers_of_one_connection_are_not_handed_on() {
+    let headers =
+        "Connection: X-Own, keep-alive\r\nKeep-Alive: timeout=5\r\nSet-Cookie: a=b\r\nX-Own: 1\r\nAudit-Id: 7\r\n";
+    let (_server, ambassador, _) = scripted(move |_, _| answer("200 OK", headers, "{}")).await;
+    let answer = ambassador.answer(request(&Method::GET, COLOURS, &[])).await;
+    let mut names: Vec<_> = answer.headers().keys().map(|name| name.as_str().to_owned()).collect();
+    names.sort();
+    assert_eq!(names, ["audit-id", "content-length"]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_told_without_its_address() {
+    let dir = service_account("t", Authority::new().pem());
+    let records = Records::default();
+    let cluster = client("https://127.0.0.1:1", dir.path(), Duration::from_secs(5), &records);
+    let ambassador = Ambassador::new(Way::WasiHttp, gate(SPEC, &records), Some(cluster));
+    let (code, status) = get(&ambassador, COLOURS, &[]).await;
+    assert_eq!((code, &status["message"]), (503, &json!("the API server cannot be reached")));
+    let nobody = Ambassador::new(Way::WasiHttp, gate(SPEC, &records), None);
+    assert_eq!(get(&nobody, COLOURS, &[]).await.0, 503);
+}
+
+#[tokio::test]
+async fn a_silent_server_is_given_up_at_the_deadline() {
+    let world = World::new();
+    let slow = attache::devcluster::Fault::Latency(Duration::from_secs(30));
+    world.server.faults().next(slow, MAPS, 1);
+    let cluster = world.cluster_within(Duration::from_millis(200));
+    let ambassador = Ambassador::new(Way::WasiHttp, gate(SPEC, &world.records), Some(cluster));
+    let (code, status) = get(&ambassador, COLOURS, &[]).await;
+    assert_eq!((code, &status["reason"]), (504, &json!("Timeout")));
+}
+
+#[tokio::test]
+async fn an_answer_beyond_the_limit_is_a_bad_gateway() {
+    let spec = SPEC.replace("limits: {", "limits: {responseBytes: 100, ");
+    let world = World::new();
+    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
+    let (code, status) = get(&ambassador, "/api/v1/namespaces/demo/pods", &[]).await;
+    assert_eq!((code, &status["reason"]), (502, &json!("BadGateway")), "{status}");
+    assert!(status["message"].as_str().unwrap().contains("100 bytes"), "{status}");
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_past_the_deadline_and_the_limit() {
+    let world = World::new();
+    let spec = SPEC.replace("limits: {", "limits: {responseBytes: 1000, ");
+    let deadline = Duration::from_millis(300);
+    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &world.records), Some(world.cluster_within(deadline)));
+    let began = Instant::now();
+    let mut answer = ambassador.answer(request(&Method::GET, &format!("{MAPS}?watch=1"), &[])).await;
+    assert_eq!(answer.status(), 200);
+    let mut seen = String::new();
+    let mut made = 0..;
+    while began.elapsed() < 3 * deadline || seen.len() < 3000 {
+        let name = format!("made-{}", made.next().unwrap());
+        world.make_config_map(&name);
+        while !seen.contains(&format!("{name:?}")) {
+            seen.push_str(&line(answer.body_mut()).await);
+        }
+    }
+    assert_eq!(ambassador.gate().in_flight(), 1);
+    drop(answer);
+    assert_eq!(ambassador.gate().in_flight(), 0);
+    assert!(world.records.last()["bytes"].as_u64().unwrap() >= 3000);
+}
+
+#[tokio::test]
+async fn a_large_body_is_passed_on_as_it_comes() {
+    let (server, ambassador, _) = scripted(|_, _| ok("{}")).await;
+    let text = "x".repeat(1 << 20);
+    let request = Request::post(MAPS).header("content-type", "application/json");
+    let (code, _) = read(ambassador.answer(request.body(Full::<Bytes>::from(text)).unwrap()).await).await;
+    assert_eq!(code, 200);
+    assert!(server.heads()[0].contains("content-length: 1048576\r\n"), "{}", server.heads()[0]);
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_is_refused() {
+    let (_server, ambassador, records) = scripted(|_, _| vec![Step::Silence]).await;
+    let piece = Bytes::from(vec![b'x'; 64 << 10]);
+    let endless = stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(piece.clone())));
+    let request = Request::post(MAPS).body(StreamBody::new(endless)).unwrap();
+    let (code, status) = read(ambassador.answer(request).await).await;
+    assert_eq!((code, &status["reason"]), (413, &json!("RequestEntityTooLarge")));
+    assert_eq!(records.last().get("status"), None);
+
+    let announced = usize::try_from(MAX_REQUEST_BODY + 1).unwrap();
+    let request = Request::post(MAPS).body(Full::<Bytes>::from(vec![0; announced])).unwrap();
+    assert_eq!(read(ambassador.answer(request).await).await.0, 413);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_or_stalls_is_refused() {
+    let world = World::new();
+    let cluster = world.cluster_within(Duration::from_millis(200));
+    let ambassador = Ambassador::new(Way::WasiHttp, gate(SPEC, &world.records), Some(cluster));
+    let start = || Ok(Frame::data(Bytes::from_static(b"{")));
+    let broken = stream::iter([start(), Err(std::io::Error::other("gone"))]);
+    let request = Request::post(MAPS).body(StreamBody::new(broken)).unwrap();
+    assert_eq!(read(ambassador.answer(request).await).await.0, 400);
+    let stalled = stream::iter([start()]).chain(stream::pending());
+    let request = Request::post(MAPS).body(StreamBody::new(stalled)).unwrap();
+    assert_eq!(read(ambassador.answer(request).await).await.0, 408);
+    assert_eq!(ambassador.gate().in_flight(), 0);
+}

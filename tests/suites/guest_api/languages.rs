@@ -1,0 +1,51 @@
+//! The same three calls (who am I, which pods are there, one apply) from guests in other languages.
+
+use std::io::Write;
+
+use super::Stage;
+use serde_json::{Value, json};
+use xtask::languages::{self, Language};
+
+/// An interpreter comes with each: it is larger and slower to begin than a guest in Rust.
+const SPEC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [
+    {apiGroups: [""], resources: [pods], verbs: [list], namespaces: [demo]},
+    {apiGroups: [""], resources: [configmaps], verbs: [patch], namespaces: [demo]}],
+    limits: {memory: 256Mi, deadline: 1m, cpu: 30s}}"#;
+
+fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "demo"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+async fn greets(language: Language, greeting: &str) {
+    let Some(guest) = language.ready().unwrap() else {
+        // Past the harness, which would keep it to itself: nobody is to take a skipped test for one that has passed.
+        let skipped = format!("SKIPPED: no tool for guests in {}; run `cargo xtask languages`\n", language.name());
+        return std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+    };
+    // Compiling an interpreter takes the better part of a minute, so it is kept from one run of the tests to the next.
+    let stage = Stage::keeping(&languages::folder().join("artefacts")).with([pod("web-0"), pod("web-1")]);
+    let (outcome, out) = stage.run_file(&guest, SPEC, &[]).await;
+    assert_eq!(outcome.unwrap().code, 0, "{out}");
+    assert!(out.contains("I am web-0 in demo") && out.contains("pods: web-0, web-1"), "{out}");
+    let name = format!("hello-from-{}", language.name());
+    let stored = stage.done(&["get", "v1/configmaps", "demo", &name]).await;
+    assert_eq!(stored["data"]["greeting"], greeting);
+    assert_eq!(stored["metadata"]["managedFields"][0]["manager"], "hello-pod");
+
+    // Without the last rule, the guest is told what it lacks, and says so.
+    let less = SPEC.replace("verbs: [patch]", "verbs: [get]");
+    let (outcome, out) = stage.run_file(&guest, &less, &[]).await;
+    assert_eq!(outcome.unwrap().code, 1, "{out}");
+    assert!(out.contains("verbs: [patch]"), "{out}");
+}
+
+#[tokio::test]
+async fn a_guest_in_python_makes_the_three_calls() {
+    greets(Language::Python, "hello from Python, web-0").await;
+}
+
+#[tokio::test]
+async fn a_guest_in_javascript_makes_the_three_calls() {
+    greets(Language::JavaScript, "hello from JavaScript, web-0").await;
+}

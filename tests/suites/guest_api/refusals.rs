@@ -1,0 +1,142 @@
+//! What is not let through, by whom, and what the guest is told.
+
+use super::{DEMO, Stage, config_map};
+use serde_json::{Value, json};
+
+const MAPS: &str = "v1/configmaps";
+/// Reading only.
+const READING: &str = r#"{api: [{apiGroups: [""], resources: [configmaps], verbs: [get], namespaces: [demo]}]}"#;
+
+#[tokio::test]
+async fn a_denial_names_the_smallest_rule_and_the_server_is_not_asked() {
+    let stage = Stage::new().with([config_map("a", json!({}))]);
+    let rule = |verb: &str, name: &str| {
+        format!("{{apiGroups: [\"\"], resources: [configmaps], verbs: [{verb}], namespaces: [demo]{name}}}")
+    };
+    let named = ", resourceNames: [a]";
+    let table: [(&[&str], String); 6] = [
+        (&["create", MAPS, "demo", r#"{"metadata":{"name":"a"}}"#], rule("create", "")),
+        (&["replace", MAPS, "demo", "a", "{}"], rule("update", named)),
+        (&["patch", "merge", MAPS, "demo", "a", "{}"], rule("patch", named)),
+        (&["apply", MAPS, "demo", "a", "{}", "me"], rule("patch", named)),
+        (&["delete", MAPS, "demo", "a"], rule("delete", named)),
+        (&["delete-all", MAPS, "demo", "", ""], rule("deletecollection", "")),
+    ];
+    for (words, needed) in table {
+        let denied = stage.call(READING, words).await;
+        assert_eq!(denied["error"], "denied", "{denied}");
+        let message = denied["message"].as_str().unwrap();
+        assert!(message.contains(&needed), "{words:?}: {message}");
+        // The rule is good as it stands.
+        let spec = format!("{{api: [{needed}]}}");
+        let allowed = stage.call(&spec, &[words, &["--dry-run"]].concat()).await;
+        assert_ne!(allowed["error"], "denied", "{spec}: {allowed}");
+    }
+    let mut lines = stage.lines().into_iter().filter(|line| line.verdict == "denied");
+    assert!(lines.all(|line| line.status.is_none()));
+}
+
+#[tokio::test]
+async fn the_servers_own_rules_come_after_the_grants() {
+    let stage = Stage::new();
+    let all = r#"{api: [{apiGroups: [""], resources: [secrets, configmaps], verbs: ["*"], namespaces: ["*"]}]}"#;
+    for words in [
+        ["delete", "v1/secrets", "demo", "hidden"],
+        ["create", "v1/secrets", "demo", r#"{"metadata":{"name":"s"}}"#],
+        ["create", MAPS, "default", r#"{"metadata":{"name":"s"}}"#],
+    ] {
+        let refused = stage.call(all, &words).await;
+        assert_eq!((&refused["case"], &refused["code"]), (&json!("Forbidden"), &json!(403)), "{refused}");
+        assert_eq!(refused["body"]["reason"], "Forbidden", "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_speaks_of_something_else_is_not_sent() {
+    let stage = Stage::new().with([config_map("a", json!({}))]);
+    let bodies = [
+        ("[]", "JSON object"),
+        ("7", "JSON object"),
+        ("null", "JSON object"),
+        (r#"{"kind":"Secret"}"#, "kind"),
+        (r#"{"apiVersion":"apps/v1"}"#, "apiVersion"),
+        (r#"{"metadata":{"namespace":"other"}}"#, "metadata.namespace"),
+        (r#"{"metadata":{"name":"b"}}"#, "metadata.name"),
+        (r#"{"metadata":"b"}"#, "metadata"),
+    ];
+    for (body, field) in bodies {
+        let mut calls = vec![
+            vec!["replace", MAPS, "demo", "a", body],
+            vec!["patch", "merge", MAPS, "demo", "a", body],
+            vec!["patch", "strategic", MAPS, "demo", "a", body],
+            vec!["apply", MAPS, "demo", "a", body, "me"],
+        ];
+        // What is created has no name to disagree with.
+        if field != "metadata.name" {
+            calls.push(vec!["create", MAPS, "demo", body]);
+        }
+        for words in calls {
+            invalid(&stage, &words, field).await;
+        }
+    }
+    invalid(&stage, &["patch", "json", MAPS, "demo", "a", "{}"], "array of operations").await;
+    invalid(&stage, &["apply", MAPS, "demo", "a", "{}", ""], "field manager").await;
+    assert_eq!(stage.asked(), [], "nothing was asked");
+}
+
+async fn invalid(stage: &Stage, words: &[&str], says: &str) -> Value {
+    let refused = stage.call(DEMO, words).await;
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(refused["error"] == "invalid" && message.contains(says), "{words:?}: {refused}");
+    refused
+}
+
+#[tokio::test]
+async fn a_place_that_the_type_does_not_live_in_is_not_written_to() {
+    let stage = Stage::new();
+    let all = r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: ["*"]}]}"#;
+    for (of, namespace) in [(MAPS, "-"), ("v1/nodes", "demo")] {
+        let refused = stage.call(all, &["create", of, namespace, r#"{"metadata":{"name":"x"}}"#]).await;
+        assert_eq!(refused["error"], "invalid", "{of}: {refused}");
+    }
+    for name in ["a/b", "..", "", "a?x=y"] {
+        let refused = stage.call(DEMO, &["delete", MAPS, "demo", name]).await;
+        assert_eq!(refused["error"], "invalid", "{name:?}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_larger_than_the_server_takes_is_not_sent() {
+    let stage = Stage::new();
+    let refused = stage.call(DEMO, &["large", MAPS, "demo", "3145728"]).await;
+    assert_eq!(refused["error"], "invalid", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("3145728 at most"), "{refused}");
+    assert_eq!(stage.asked(), []);
+    // One that fits is the server's to judge.
+    stage.call(DEMO, &["large", MAPS, "demo", "1100000"]).await;
+    assert_eq!(stage.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_the_server_refuses_comes_back_with_its_causes() {
+    let stage = Stage::new();
+    let refused = stage.refused(&["create", MAPS, "demo", r#"{"metadata":{"name":"UPPER"}}"#]).await;
+    assert_eq!((&refused["code"], &refused["reason"]), (&json!(422), &json!("Invalid")));
+    assert_eq!(refused["body"]["details"]["causes"][0]["field"], "metadata.name", "{refused}");
+    let refused = stage.refused(&["patch", "merge", MAPS, "demo", "nobody", "{}"]).await;
+    assert_eq!(refused["case"], "NotFound");
+}
+
+#[tokio::test]
+async fn every_write_is_recorded_once_with_its_verb() {
+    let stage = Stage::new();
+    stage.done(&["create", MAPS, "demo", r#"{"metadata":{"name":"a"}}"#]).await;
+    stage.done(&["replace", MAPS, "demo", "a", "{}"]).await;
+    stage.done(&["patch", "merge", MAPS, "demo", "a", "{}"]).await;
+    stage.done(&["delete", MAPS, "demo", "a"]).await;
+    stage.done(&["delete-all", MAPS, "demo", "", ""]).await;
+    let lines = stage.lines().into_iter().filter(|line| line.way == "api");
+    let seen: Vec<_> = lines.map(|line| (line.verb, line.status)).collect();
+    let expected = [("create", 201), ("update", 200), ("patch", 200), ("delete", 200), ("deletecollection", 200)];
+    assert_eq!(seen, expected.map(|(verb, status)| (verb.to_owned(), Some(status))));
+}

@@ -1,0 +1,160 @@
+//! Each write, and what is stored then.
+
+use super::{Stage, config_map, widgets};
+use serde_json::json;
+
+const MAPS: &str = "v1/configmaps";
+
+#[tokio::test]
+async fn an_object_is_created_and_read_back() {
+    let stage = Stage::new();
+    let made = stage.done(&["create", MAPS, "demo", r#"{"metadata":{"name":"a"},"data":{"k":"v"}}"#]).await;
+    assert_eq!((&made["kind"], &made["data"]["k"]), (&json!("ConfigMap"), &json!("v")));
+    let read = stage.done(&["get", MAPS, "demo", "a"]).await;
+    assert_eq!(read, made);
+    // Who wrote it stands in the object: the extension, by its grant's name.
+    assert_eq!(made["metadata"]["managedFields"][0]["manager"], "tried");
+}
+
+#[tokio::test]
+async fn a_name_is_made_up_from_its_stem() {
+    let stage = Stage::new();
+    let made = stage.done(&["create", MAPS, "demo", r#"{"metadata":{"generateName":"a-"}}"#]).await;
+    assert!(made["metadata"]["name"].as_str().unwrap().len() > 2, "{made}");
+}
+
+#[tokio::test]
+async fn an_object_is_replaced_unless_somebody_was_faster() {
+    let stage = Stage::new().with([config_map("a", json!({"k": "1"}))]);
+    let first = stage.done(&["get", MAPS, "demo", "a"]).await;
+    let with = |value: &str| {
+        let mut object = first.clone();
+        object["data"]["k"] = value.into();
+        object.to_string()
+    };
+    let second = stage.done(&["replace", MAPS, "demo", "a", &with("2")]).await;
+    assert_eq!(second["data"]["k"], "2");
+    let late = stage.refused(&["replace", MAPS, "demo", "a", &with("3")]).await;
+    assert_eq!((&late["case"], &late["reason"], &late["code"]), (&json!("Conflict"), &json!("Conflict"), &json!(409)));
+    let status = &late["body"];
+    assert_eq!((&status["kind"], &status["details"]["name"]), (&json!("Status"), &json!("a")), "{late}");
+    // Without a resourceVersion the last one wins; type and name are filled in.
+    let last = stage.done(&["replace", MAPS, "demo", "a", r#"{"data":{"k":"4"}}"#]).await;
+    assert_eq!((&last["kind"], &last["data"]["k"]), (&json!("ConfigMap"), &json!("4")));
+}
+
+#[tokio::test]
+async fn each_form_of_patch_does_what_it_is_for() {
+    let container = |name: &str| json!({"name": name, "image": name});
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container("one")]}});
+    let stage = Stage::new().with([
+        config_map("a", json!({"keep": "1", "drop": "2"})),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "demo"},
+            "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}),
+    ]);
+    let merged = stage.done(&["patch", "merge", MAPS, "demo", "a", r#"{"data":{"drop":null,"new":"3"}}"#]).await;
+    assert_eq!(merged["data"], json!({"keep": "1", "new": "3"}));
+    let operations = r#"[{"op":"test","path":"/data/new","value":"3"},{"op":"remove","path":"/data/new"}]"#;
+    let patched = stage.done(&["patch", "json", MAPS, "demo", "a", operations]).await;
+    assert_eq!(patched["data"], json!({"keep": "1"}));
+    let again = stage.refused(&["patch", "json", MAPS, "demo", "a", operations]).await;
+    assert_eq!((&again["code"], &again["reason"]), (&json!(422), &json!("Invalid")), "{again}");
+    let added = r#"{"spec":{"template":{"spec":{"containers":[{"name":"two","image":"two"}]}}}}"#;
+    let both = stage.done(&["patch", "strategic", "apps/v1/deployments", "demo", "d", added]).await;
+    assert_eq!(both["spec"]["template"]["spec"]["containers"].as_array().map(Vec::len), Some(2), "{both}");
+}
+
+#[tokio::test]
+async fn an_apply_creates_and_keeps_off_what_others_own_unless_forced() {
+    let stage = Stage::new();
+    let mine = stage.done(&["apply", MAPS, "demo", "a", r#"{"data":{"k":"mine"}}"#, "me"]).await;
+    assert_eq!(mine["data"]["k"], "mine");
+    let theirs = [MAPS, "demo", "a", r#"{"data":{"k":"theirs"}}"#, "them"];
+    let conflict = stage.refused(&[&["apply"][..], &theirs].concat()).await;
+    assert_eq!((&conflict["case"], &conflict["code"]), (&json!("Conflict"), &json!(409)), "{conflict}");
+    let cause = &conflict["body"]["details"]["causes"][0];
+    assert!(cause["message"].as_str().unwrap().contains("me") && cause["field"] == ".data.k", "{conflict}");
+    let forced = stage.done(&[&["apply"][..], &theirs, &["--force"]].concat()).await;
+    assert_eq!(forced["data"]["k"], "theirs");
+    let managers: Vec<_> = forced["metadata"]["managedFields"].as_array().unwrap().iter().collect();
+    assert!(managers.iter().any(|entry| entry["manager"] == "them" && entry["operation"] == "Apply"), "{forced}");
+}
+
+#[tokio::test]
+async fn deletes_take_what_they_name_and_no_more() {
+    let labelled = |name: &str, app: &str| {
+        let mut object = config_map(name, json!({}));
+        object["metadata"]["labels"] = json!({"app": app});
+        object
+    };
+    let stage = Stage::new().with([labelled("a", "x"), labelled("b", "x"), labelled("c", "x"), labelled("d", "y")]);
+    stage.done(&["delete", MAPS, "demo", "a"]).await;
+    let gone = stage.refused(&["delete", MAPS, "demo", "a"]).await;
+    assert_eq!((&gone["case"], &gone["code"]), (&json!("NotFound"), &json!(404)));
+    stage.done(&["delete-all", MAPS, "demo", "app=x", "metadata.name=b"]).await;
+    stage.refused(&["get", MAPS, "demo", "b"]).await;
+    stage.done(&["get", MAPS, "demo", "c"]).await;
+    stage.done(&["delete-all", MAPS, "demo", "app=x", ""]).await;
+    stage.refused(&["get", MAPS, "demo", "c"]).await;
+    stage.done(&["get", MAPS, "demo", "d"]).await;
+    let verbs: Vec<_> = stage.asked().into_iter().map(|(verb, _)| verb).collect();
+    assert!(verbs.contains(&"deletecollection".to_owned()), "{verbs:?}");
+}
+
+#[tokio::test]
+async fn what_a_deleted_object_owns_goes_or_stays_as_was_asked() {
+    for (propagation, stays) in [("orphan", true), ("background", false), ("foreground", false)] {
+        let stage = Stage::new().with([config_map("owner", json!({}))]);
+        let owner = stage.done(&["get", MAPS, "demo", "owner"]).await;
+        let mut owned = config_map("owned", json!({}));
+        owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner",
+            "uid": owner["metadata"]["uid"], "blockOwnerDeletion": true}]);
+        stage.done(&["create", MAPS, "demo", &owned.to_string()]).await;
+        stage.done(&["delete", MAPS, "demo", "owner", "--propagation", propagation]).await;
+        let left = stage.call(super::DEMO, &["get", MAPS, "demo", "owned"]).await;
+        assert_eq!(left.get("ok").is_some(), stays, "{propagation}: {left}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_is_answered_and_stores_nothing() {
+    let stage = Stage::new().with([config_map("a", json!({"k": "1"}))]);
+    let made = stage.done(&["create", MAPS, "demo", r#"{"metadata":{"name":"b"}}"#, "--dry-run"]).await;
+    assert_eq!(made["metadata"]["name"], "b");
+    stage.refused(&["get", MAPS, "demo", "b"]).await;
+    let taken = stage.refused(&["create", MAPS, "demo", r#"{"metadata":{"name":"a"}}"#, "--dry-run"]).await;
+    assert_eq!(taken["case"], "AlreadyExists");
+    let patch = r#"{"data":{"k":"2"}}"#;
+    let patched = stage.done(&["patch", "merge", MAPS, "demo", "a", patch, "--dry-run"]).await;
+    assert_eq!(patched["data"]["k"], "2");
+    stage.done(&["replace", MAPS, "demo", "a", patch, "--dry-run"]).await;
+    stage.done(&["apply", MAPS, "demo", "a", patch, "me", "--force", "--dry-run"]).await;
+    stage.done(&["delete", MAPS, "demo", "a", "--dry-run"]).await;
+    stage.done(&["delete-all", MAPS, "demo", "", "", "--dry-run"]).await;
+    assert_eq!(stage.done(&["get", MAPS, "demo", "a"]).await["data"]["k"], "1");
+}
+
+#[tokio::test]
+async fn a_custom_resource_is_written_as_any_other() {
+    const WIDGETS: &str = "example.com/v1/widgets";
+    let stage = Stage::new();
+    // The host has read its discovery before there is such a type.
+    stage.done(&["create", MAPS, "demo", r#"{"metadata":{"name":"a"}}"#]).await;
+    let stage = stage.with([widgets()]);
+    let made = stage.done(&["create", WIDGETS, "demo", r#"{"metadata":{"name":"w"},"spec":{"replicas":1}}"#]).await;
+    assert_eq!((&made["kind"], &made["apiVersion"]), (&json!("Widget"), &json!("example.com/v1")));
+    let merged = stage.done(&["patch", "merge", WIDGETS, "demo", "w", r#"{"spec":{"colour":"red"}}"#]).await;
+    assert_eq!(merged["spec"], json!({"replicas": 1, "colour": "red"}));
+    let applied = stage.done(&["apply", WIDGETS, "demo", "w", r#"{"spec":{"size":3}}"#, "me"]).await;
+    assert_eq!(applied["spec"]["size"], 3);
+    let status =
+        stage.done(&["patch", "merge", WIDGETS, "demo", "w", r#"{"status":{"ok":true}}"#, "--in", "status"]).await;
+    assert_eq!((&status["status"]["ok"], &status["spec"]["size"]), (&json!(true), &json!(3)));
+    let scaled =
+        stage.done(&["patch", "merge", WIDGETS, "demo", "w", r#"{"spec":{"replicas":5}}"#, "--in", "scale"]).await;
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(5)));
+    let strategic = stage.refused(&["patch", "strategic", WIDGETS, "demo", "w", "{}"]).await;
+    assert_eq!(strategic["code"], 415, "{strategic}");
+    stage.done(&["delete", WIDGETS, "demo", "w"]).await;
+    assert_eq!(stage.refused(&["get", WIDGETS, "demo", "w"]).await["case"], "NotFound");
+}
