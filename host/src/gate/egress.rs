@@ -30,7 +30,9 @@ impl Gate {
         match self.decide_egress(destination) {
             Ok(()) => Ok(EgressPermit(permit)),
             Err(refusal) => {
-                permit.write(refusal.decision(), Some(&refusal.to_string()));
+                if self.records(refusal.decision()).is_some() {
+                    permit.write(refusal.decision(), Some(&self.reason(&refusal)));
+                }
                 Err(refusal)
             }
         }
@@ -55,6 +57,11 @@ impl EgressPermit {
     /// The most bytes of the answer's body that may be passed on.
     pub fn response_limit(&self) -> u64 {
         self.0.gate.grant().limits.response_bytes
+    }
+
+    /// The most bytes of the request's body that may be sent.
+    pub fn request_limit(&self) -> u64 {
+        self.0.gate.grant().limits.request_bytes
     }
 
     /// Notes the HTTP status of the answer.

@@ -90,9 +90,11 @@ struct Outgoing {
 
 impl HttpCtx {
     pub(super) fn new(gate: Gate) -> Self {
+        let mut wasi = WasiHttpCtx::new();
+        wasi.set_field_size_limit(usize::try_from(gate.grant().limits.header_bytes).unwrap_or(usize::MAX));
         let ambassador = Ambassador::new(Way::WasiHttp, gate, None);
         let outgoing = Outgoing { ambassador, client: EgressClient::default(), names: Arc::default() };
-        Self { outgoing, wasi: WasiHttpCtx::new() }
+        Self { outgoing, wasi }
     }
 
     pub(super) fn set_cluster(&mut self, cluster: Cluster) {
