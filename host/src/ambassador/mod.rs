@@ -42,6 +42,7 @@
 mod body;
 pub mod egress;
 pub mod headers;
+pub mod local;
 mod names;
 mod refused;
 mod token;

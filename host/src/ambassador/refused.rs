@@ -95,7 +95,7 @@ impl Refused {
             Self::Header(HeaderFault::Identity(_)) | Self::Gate(Refusal::Denied(_)) => StatusCode::FORBIDDEN,
             Self::Header(HeaderFault::NoBearer) | Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) | Self::Header(HeaderFault::Doubled(_)) | Self::BodyBrokenOff => StatusCode::BAD_REQUEST,
-            Self::Gate(Refusal::Throttled(_) | Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Gate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::NotConnected => StatusCode::SERVICE_UNAVAILABLE,
@@ -106,8 +106,8 @@ impl Refused {
     /// How long to wait before asking again, where that helps.
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
-            Self::Gate(Refusal::Throttled(wait)) => *wait,
-            Self::Gate(Refusal::TooMany { .. }) => IN_FLIGHT_WAIT,
+            Self::Gate(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) => *wait,
+            Self::Gate(Refusal::TooMany { .. } | Refusal::TooManyWatches { .. }) => IN_FLIGHT_WAIT,
             _ => return None,
         };
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
@@ -176,8 +176,8 @@ fn code_of(error: &ClusterError) -> StatusCode {
             | Unavailable::Credentials(_)
             | Unavailable::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         },
-        ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         ClusterError::Invalid(_) | ClusterError::Name(_) => StatusCode::BAD_REQUEST,
+        ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         ClusterError::TooLarge(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => StatusCode::BAD_GATEWAY,
     }
 }

@@ -56,7 +56,8 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Typed(match refusal {
             Refusal::Denied(rule) => api::Error::Denied(rule),
-            Refusal::Throttled(wait) => api::Error::Throttled(nanoseconds(wait)),
+            Refusal::TooManyWatches { .. } => api::Error::Denied(refusal.to_string()),
+            Refusal::Throttled(wait) | Refusal::HostThrottled(wait) => api::Error::Throttled(nanoseconds(wait)),
             Refusal::TooMany { .. } => api::Error::Throttled(nanoseconds(IN_FLIGHT_WAIT)),
         })
     }

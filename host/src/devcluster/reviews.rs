@@ -48,6 +48,7 @@ impl Api {
                 track(call, &mut value);
             }
             "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+                check_place(call, &value)?;
                 let who = subject(&value["spec"]);
                 value["status"] = self.access(&who, &value["spec"]);
                 track(call, &mut value);
@@ -208,6 +209,23 @@ impl Api {
         let uid = self.store.table(&nodes).get(name).map(|node| node.uid.to_string()).unwrap_or_default();
         Some(Reference { name: name.to_owned(), uid })
     }
+}
+
+/// A local review is about its own namespace and nothing else.
+fn check_place(call: &Call<'_>, value: &Value) -> Result<(), ApiError> {
+    if call.of.kind != "LocalSubjectAccessReview" {
+        return Ok(());
+    }
+    let (spec, mut causes) = (&value["spec"], Vec::new());
+    if !spec["nonResourceAttributes"].is_null() {
+        let rule = "disallowed on this kind of request";
+        causes.push(Cause::invalid("spec.nonResourceAttributes", &spec["nonResourceAttributes"], rule));
+    }
+    let asked = &spec["resourceAttributes"]["namespace"];
+    if asked.as_str().unwrap_or_default() != call.namespace() {
+        causes.push(Cause::invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace"));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(&call.of, "", &causes)) }
 }
 
 fn check_life(seconds: u64) -> Result<(), ApiError> {

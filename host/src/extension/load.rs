@@ -160,7 +160,7 @@ impl Runtime {
         // The gate meters by the grant: what it judges by must be within the ceiling as well.
         grant.limits.clone_from(&limits);
         let grant = Arc::new(grant);
-        let gate = Gate::new(grant.name.as_str(), Arc::clone(&grant), Arc::clone(&inner.audit));
+        let gate = Gate::within(inner.rate.clone(), grant.name.as_str(), Arc::clone(&grant), Arc::clone(&inner.audit));
         let mut pod = PodCtx::new(&inner.pod, gate)
             .with_egress(inner.egress.clone())
             .with_server_variables(|name| inner.variables.get(name).cloned());

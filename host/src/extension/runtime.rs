@@ -6,6 +6,7 @@ use crate::ambassador::egress::EgressClient;
 use crate::capability;
 use crate::cluster::Cluster;
 use crate::engine::{Artefacts, Engine, EngineError, EngineSettings};
+use crate::gate::HostRate;
 use crate::podinfo::{ItemError, PodInfo};
 use crate::policy::{Grant, Limits};
 use crate::telemetry::{Audit, ToTracing};
@@ -46,6 +47,7 @@ pub(super) struct Inner {
     pub(super) cluster: Option<Cluster>,
     pub(super) egress: EgressClient,
     pub(super) audit: Arc<dyn Audit>,
+    pub(super) rate: Option<HostRate>,
     pub(super) ceiling: Limits,
 }
 
@@ -99,6 +101,7 @@ pub struct RuntimeBuilder {
     cluster: Option<Cluster>,
     egress: EgressClient,
     audit: Option<Arc<dyn Audit>>,
+    rate: Option<HostRate>,
     ceiling: Option<Limits>,
 }
 
@@ -174,6 +177,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// All extensions together make no more requests than this rate has. Without it each has its grant's rate alone.
+    #[must_use]
+    pub fn rate(mut self, rate: HostRate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
     /// No grant reaches beyond these limits, whatever it says. The default is [`Limits::ceiling`].
     #[must_use]
     pub fn ceiling(mut self, limits: Limits) -> Self {
@@ -208,6 +218,7 @@ impl RuntimeBuilder {
                 cluster: self.cluster,
                 egress: self.egress,
                 audit: self.audit.unwrap_or_else(|| Arc::new(ToTracing)),
+                rate: self.rate,
                 ceiling: self.ceiling.unwrap_or_else(Limits::ceiling),
             }),
         })

@@ -49,6 +49,8 @@ impl Way {
 pub enum Decision {
     /// A rule allows it.
     Allowed,
+    /// A rule allows it, and its answer, which has no end of its own, begins; its end is recorded as allowed.
+    Begun,
     /// No rule allows it.
     Denied,
     /// The rate is spent.
@@ -66,6 +68,7 @@ impl Decision {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
+            Self::Begun => "begun",
             Self::Denied => "denied",
             Self::Throttled => "throttled",
             Self::TooMany => "too-many",
@@ -267,7 +270,7 @@ impl Audit for ToTracing {
                 )
             };
         }
-        if line.verdict == Decision::Allowed { event!(info) } else { event!(warn) }
+        if matches!(line.verdict, Decision::Allowed | Decision::Begun) { event!(info) } else { event!(warn) }
     }
 }
 

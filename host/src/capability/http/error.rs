@@ -23,7 +23,7 @@ pub(super) fn of_egress(error: EgressError) -> Error {
     match error {
         EgressError::Destination(_) => Error::HttpRequestUriInvalid,
         EgressError::Gate(Refusal::Denied(_)) => Error::HttpRequestDenied,
-        EgressError::Gate(Refusal::Throttled(_) | Refusal::TooMany { .. }) => Error::ConnectionLimitReached,
+        EgressError::Gate(_) => Error::ConnectionLimitReached,
         EgressError::Header(HeaderFault::TooMany | HeaderFault::TooLarge) => Error::HttpRequestHeaderSectionSize(None),
         EgressError::Header(_) => Error::HttpRequestDenied,
         EgressError::NoAddress { .. } => Error::DnsError { rcode: None, info_code: None },
