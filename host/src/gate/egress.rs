@@ -30,8 +30,8 @@ impl Gate {
         match self.decide_egress(destination) {
             Ok(()) => Ok(EgressPermit(permit)),
             Err(refusal) => {
-                if self.records(refusal.decision()).is_some() {
-                    permit.write(refusal.decision(), Some(&self.reason(&refusal)));
+                if let Some(unrecorded) = self.records(refusal.decision()) {
+                    permit.write(refusal.decision(), Some(&self.reason(&refusal)), unrecorded);
                 }
                 Err(refusal)
             }
@@ -90,7 +90,7 @@ impl Drop for EgressPermit {
     fn drop(&mut self) {
         self.0.gate.leave();
         let decision = if self.0.refused.is_some() { Decision::Denied } else { Decision::Allowed };
-        self.0.write(decision, self.0.refused.as_deref());
+        self.0.write(decision, self.0.refused.as_deref(), 0);
     }
 }
 
@@ -114,11 +114,12 @@ impl Record {
         Self { gate, way, method, destination, target, time, since, status: None, bytes: 0, refused: None }
     }
 
-    fn write(&self, verdict: Decision, reason: Option<&str>) {
+    fn write(&self, verdict: Decision, reason: Option<&str>, unrecorded: u64) {
         let (time, extension) = (self.time, self.gate.extension());
         self.gate.0.audit.record(&AuditRecord {
             verdict,
             reason: reason.map(Into::into),
+            unrecorded,
             status: self.status,
             duration: self.since.elapsed(),
             bytes: self.bytes,

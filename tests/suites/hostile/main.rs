@@ -7,6 +7,7 @@
 mod bodies;
 mod files;
 mod handles;
+mod http;
 mod limits;
 mod output;
 mod requests;
@@ -48,8 +49,18 @@ fn main() -> ExitCode {
 }
 
 async fn act(words: &[String]) -> bool {
-    let all = [time::ALL, limits::ALL, handles::ALL, shapes::ALL, output::ALL, files::ALL, requests::ALL, bodies::ALL]
-        .concat();
+    let all = [
+        time::ALL,
+        limits::ALL,
+        handles::ALL,
+        shapes::ALL,
+        output::ALL,
+        files::ALL,
+        requests::ALL,
+        bodies::ALL,
+        http::ALL,
+    ]
+    .concat();
     let chosen = |(name, _): &Attack| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let chosen: Vec<Attack> = all.into_iter().filter(chosen).collect();
     if chosen.is_empty() {
