@@ -123,13 +123,15 @@ async fn greet(
     let mut store = Store::new(engine.wasmtime(), State { table, wasi: WasiCtx::default(), pod, limiter, visits });
     store.limiter(|state| &mut state.limiter);
     // A guest that spins lets its neighbours run at every tick, and is stopped when its CPU time is spent.
-    attache::engine::yield_each_epoch(&mut store);
+    let turn = engine.take_turns(&mut store);
+    store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes)?);
+    store.set_max_component_handles(usize::try_from(limits.handles)?);
     let _running = engine.running();
     let call = Box::pin(async {
         let instance = extension.instantiate_async(&mut store).await?;
         instance.call_greet(&mut store, "Ada").await
     });
     // The deadline covers host calls too.
-    let greeting = tokio::time::timeout(limits.deadline, CpuMeter::new(call, limits.cpu)).await???;
+    let greeting = tokio::time::timeout(limits.deadline, CpuMeter::new(call, limits.cpu).in_turn(turn)).await???;
     Ok(greeting)
 }

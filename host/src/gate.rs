@@ -224,9 +224,13 @@ impl Gate {
     /// A throttled request has cost its sender nothing; any other refusal has, and is always recorded.
     fn record_refusal(&self, refusal: &Refusal, request: AuditRecord<'_>) {
         let (verdict, reason) = (refusal.decision(), self.reason(refusal));
-        let unrecorded = if verdict == Decision::Throttled { self.0.refusals.record() } else { Some(0) };
-        let Some(unrecorded) = unrecorded else { return };
+        let Some(unrecorded) = self.records(verdict) else { return };
         self.0.audit.record(&AuditRecord { verdict, reason: Some(reason.into()), unrecorded, ..request });
+    }
+
+    /// Whether one more refusal of this kind is recorded: then how many before it were not.
+    fn records(&self, verdict: Decision) -> Option<u64> {
+        if verdict == Decision::Throttled { self.0.refusals.record() } else { Some(0) }
     }
 
     /// The refusal, and which limit it is, for the operator.
@@ -260,11 +264,15 @@ impl Gate {
     /// [`Refusal::Throttled`] when the rate is spent, so that guessing is no quicker than asking.
     pub fn refuse(&self, way: Way, method: &Method, target: &str, verdict: Decision, why: &str) -> Result<(), Refusal> {
         let metered = self.meter();
-        self.0.audit.record(&AuditRecord {
-            verdict: metered.as_ref().map_or_else(Refusal::decision, |()| verdict),
-            reason: Some(why.into()),
-            ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
-        });
+        let verdict = metered.as_ref().map_or_else(Refusal::decision, |()| verdict);
+        if let Some(unrecorded) = self.records(verdict) {
+            self.0.audit.record(&AuditRecord {
+                verdict,
+                reason: Some(why.into()),
+                unrecorded,
+                ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
+            });
+        }
         metered
     }
 

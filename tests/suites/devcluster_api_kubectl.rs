@@ -191,6 +191,11 @@ fn objects_are_created_from_flags() -> Result<()> {
     kubectl.run(&["create", "deployment", "d", "--image=registry.invalid/d:1", "--replicas=0", "-n", "team"], "")?;
     kubectl.run(&["create", "job", "j", "--image=registry.invalid/j:1", "-n", "team"], "")?;
     kubectl.run(&["create", "role", "r", "--verb=get", "--resource=pods", "-n", "team"], "")?;
+    kubectl
+        .run(&["create", "cronjob", "c", "--image=registry.invalid/c:1", "--schedule=1 * * * *", "-n", "team"], "")?;
+    kubectl.run(&["create", "job", "now", "--from=cronjob/c", "-n", "team"], "")?;
+    kubectl.run(&["create", "pdb", "p", "--min-available=50%", "--selector=app=d", "-n", "team"], "")?;
+    kubectl.run(&["create", "priorityclass", "high", "--value=3"], "")?;
     let secret = kubectl.run(&["get", "secret", "s", "-n", "team", "-o", "jsonpath={.data.a}"], "")?;
     ensure!(secret == "MQ==", "{secret}");
     kubectl.run(&["delete", "namespace", "team"], "")?;
@@ -251,5 +256,95 @@ spec:
     ensure!(kubectl.run(&["get", "ship", "anna", "-o", "jsonpath={.spec.flag}"], "")? == "white");
     kubectl.run(&["delete", "crd", "ships.harbour.example"], "")?;
     kubectl.refused(&["get", "ships.harbour.example"], "")?;
+    Ok(())
+}
+
+#[test]
+fn an_object_is_printed_in_every_form() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    kubectl.run(&["apply", "-f", "-"], OBJECTS)?;
+    let table = [
+        ("yaml", "data:\n  sky: blue\n"),
+        ("json", "\"sky\": \"blue\""),
+        ("wide", "NAME      DATA   AGE\ncolours   1"),
+        ("name", "configmap/colours\n"),
+        ("jsonpath={.data.sky}", "blue"),
+        ("go-template={{.data.sky}}", "blue"),
+        ("custom-columns=N:.metadata.name", "N\ncolours\n"),
+    ];
+    for (form, expected) in table {
+        let shown = kubectl.run(&["get", "cm", "colours", "-o", form], "")?;
+        ensure!(shown.contains(expected), "{form}: {shown}");
+    }
+    let labelled = kubectl.run(&["get", "cm", "-l", "app in (web)", "-L", "app", "--no-headers"], "")?;
+    ensure!(labelled.starts_with("colours") && labelled.trim_end().ends_with("web"), "{labelled}");
+    ensure!(kubectl.run(&["get", "pods", "-A", "--field-selector=status.phase=Pending"], "")?.contains("talker"));
+    ensure!(kubectl.run(&["get", "pods", "--sort-by=.metadata.name", "--chunk-size=1"], "")?.contains("Pending"));
+    Ok(())
+}
+
+#[test]
+fn types_are_listed_and_explained() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    let types = kubectl.run(&["api-resources", "--namespaced", "-o", "name"], "")?;
+    ensure!(types.contains("deployments.apps\n") && types.contains("pods\n") && !types.contains("nodes\n"), "{types}");
+    ensure!(kubectl.run(&["api-versions"], "")?.contains("rbac.authorization.k8s.io/v1\n"));
+    let image = kubectl.run(&["explain", "pod.spec.containers.image"], "")?;
+    ensure!(image.contains("FIELD: image <string>"), "{image}");
+    let spec = kubectl.run(&["explain", "deploy.spec"], "")?;
+    ensure!(spec.contains("replicas\t<integer>") && spec.contains("template\t<PodTemplateSpec>"), "{spec}");
+    let all = kubectl.run(&["explain", "deploy", "--recursive"], "")?;
+    ensure!(all.contains("terminationGracePeriodSeconds"), "{all}");
+    kubectl.refused(&["explain", "pod.spec.nothing"], "")?;
+    Ok(())
+}
+
+#[test]
+fn objects_are_patched_and_waited_for() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    kubectl.run(&["apply", "-f", "-"], OBJECTS)?;
+    let containers = r#"{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"x"}]}}}}"#;
+    kubectl.run(&["patch", "deploy", "web", "-p", containers], "")?;
+    let names = "jsonpath={.spec.template.spec.containers[*].name}";
+    let names = kubectl.run(&["get", "deploy", "web", "-o", names], "")?;
+    ensure!(names == "side main" || names == "main side", "{names}");
+    kubectl.run(&["patch", "cm", "colours", "--type=merge", "-p", r#"{"data":{"sea":"green"}}"#], "")?;
+    kubectl.run(&["patch", "cm", "colours", "--type=json", "-p", r#"[{"op":"remove","path":"/data/sea"}]"#], "")?;
+    kubectl.run(&["wait", "--for=jsonpath={.status.phase}=Pending", "pod/talker", "--timeout=10s"], "")?;
+    let status = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
+    kubectl.run(&["patch", "pod", "talker", "--subresource=status", "-p", status], "")?;
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/talker", "--timeout=10s"], "")?;
+    let told = r#"{"status":{"observedGeneration":2,"replicas":1,"updatedReplicas":1,"readyReplicas":1,"availableReplicas":1}}"#;
+    kubectl.run(&["patch", "deploy", "web", "--subresource=status", "-p", told], "")?;
+    ensure!(
+        kubectl.run(&["rollout", "status", "deploy/web", "--timeout=10s"], "")?.contains("successfully rolled out")
+    );
+    kubectl.run(&["rollout", "restart", "deploy/web"], "")?;
+    kubectl.run(&["diff", "-f", "-"], OBJECTS)?;
+    kubectl.refused(&["diff", "-f", "-"], &OBJECTS.replace("web:1", "web:9"))?;
+    kubectl.run(&["replace", "-f", "-"], OBJECTS)?;
+    kubectl.run(&["delete", "pod", "talker", "--wait=true"], "")?;
+    kubectl.run(&["wait", "--for=delete", "pod/talker", "--timeout=10s"], "")?;
+    Ok(())
+}
+
+#[test]
+fn logs_are_chosen_and_followed() -> Result<()> {
+    let Some(kubectl) = Kubectl::new()? else { return Ok(()) };
+    kubectl.run(&["apply", "-f", "-"], OBJECTS)?;
+    kubectl.run(&["patch", "pod", "talker", "--subresource=status", "-p", r#"{"status":{"phase":"Running"}}"#], "")?;
+    let mut following = kubectl.command(&["logs", "-f", "talker", "--tail=1"]);
+    let mut following = following.stdout(Stdio::piped()).spawn()?;
+    kubectl
+        .run(&["annotate", "--overwrite", "pod", "talker", "devcluster.attache.dev/log=first\nsecond\nthird\n"], "")?;
+    kubectl
+        .run(&["patch", "pod", "talker", "--subresource=status", "-p", r#"{"status":{"phase":"Succeeded"}}"#], "")?;
+    within_patience(&mut following)?;
+    let followed = String::from_utf8_lossy(&following.wait_with_output()?.stdout).into_owned();
+    ensure!(followed.ends_with("third\n") && !followed.contains("first"), "{followed}");
+    let stamped = kubectl.run(&["logs", "talker", "-c", "main", "--timestamps", "--tail=1"], "")?;
+    ensure!(stamped.starts_with("20") && stamped.ends_with("Z third\n"), "{stamped}");
+    ensure!(kubectl.refused(&["logs", "talker", "--previous"], "")?.contains("previous terminated container"));
+    ensure!(kubectl.refused(&["logs", "talker", "-c", "none"], "")?.contains("not valid for pod"));
     Ok(())
 }

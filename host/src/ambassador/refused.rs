@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::body::AnswerBody;
 use super::headers::HeaderFault;
-use super::upload::{MAX_REQUEST_BODY, UploadFault};
+use super::upload::UploadFault;
 use crate::cluster::{ClusterError, Unavailable};
 use crate::gate::Refusal;
 use crate::policy::InvalidRequest;
@@ -33,9 +33,9 @@ pub enum Refused {
     /// The gate did not let it through.
     #[error(transparent)]
     Gate(#[from] Refusal),
-    /// Its body is larger than any that the API takes.
-    #[error("the body is larger than {MAX_REQUEST_BODY} bytes")]
-    BodyTooLarge,
+    /// Its body is larger than the grant allows, in bytes.
+    #[error("the body is larger than {0} bytes")]
+    BodyTooLarge(u64),
     /// Its body did not come whole.
     #[error("the body broke off")]
     BodyBrokenOff,
@@ -53,7 +53,7 @@ pub enum Refused {
 impl From<UploadFault> for Refused {
     fn from(fault: UploadFault) -> Self {
         match fault {
-            UploadFault::TooLarge => Self::BodyTooLarge,
+            UploadFault::TooLarge(limit) => Self::BodyTooLarge(limit),
             UploadFault::BrokenOff => Self::BodyBrokenOff,
             UploadFault::Late => Self::BodyLate,
         }
@@ -96,7 +96,7 @@ impl Refused {
             Self::Header(HeaderFault::NoBearer) | Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) | Self::Header(HeaderFault::Doubled(_)) | Self::BodyBrokenOff => StatusCode::BAD_REQUEST,
             Self::Gate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::NotConnected => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cluster(error) => code_of(error),
@@ -177,7 +177,6 @@ fn code_of(error: &ClusterError) -> StatusCode {
             | Unavailable::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         },
         ClusterError::Invalid(_) | ClusterError::Name(_) => StatusCode::BAD_REQUEST,
-        ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         ClusterError::TooLarge(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => StatusCode::BAD_GATEWAY,
     }
 }

@@ -15,10 +15,11 @@
 //! | `documents`, `catalogue` | discovery: read, and kept |
 //! | `page` | lists, cut into their objects |
 //! | [`watch`] | watches that many share |
-//! | `host` | what the host asks on its own account |
+//! | `host`, `access` | what the host asks on its own account |
 //!
 //! The kube crate is used here and nowhere else.
 
+mod access;
 mod catalogue;
 mod client;
 mod connect;

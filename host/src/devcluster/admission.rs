@@ -89,9 +89,10 @@ pub(crate) fn admit_change(
     if of.group == "apiextensions.k8s.io" && subresource.is_empty() {
         new["status"] = old["status"].clone();
     }
-    let immutable = immutable(of, old, new);
-    if !immutable.is_empty() {
-        return Err(ApiError::invalid(of, name_of(new), &immutable));
+    let mut fixed = immutable(of, old, new);
+    fixed.extend(late_finalizers(old, new));
+    if !fixed.is_empty() {
+        return Err(ApiError::invalid(of, name_of(new), &fixed));
     }
     judge(of, new)
 }
@@ -113,6 +114,7 @@ fn judge(of: &Type, value: &Value) -> Result<(), ApiError> {
         ("apiextensions.k8s.io", _) => causes.extend(crd::problems(value)),
         _ => {}
     }
+    causes.extend(super::workloads::problems(of, value));
     causes.extend(pods(of, value));
     if let Some(custom) = &of.custom {
         causes.extend(super::custom_schema::problems(&custom.schema, value));
@@ -161,10 +163,26 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
     causes
 }
 
+/// Nobody may hold up a deletion that has begun [`pkg/api/validation/objectmeta.go`].
+fn late_finalizers(old: &Value, new: &Value) -> Option<Cause> {
+    fn list(value: &Value) -> &[Value] {
+        value["metadata"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+    let late: Vec<String> = list(new).iter().filter(|one| !list(old).contains(one)).map(Value::to_string).collect();
+    if late.is_empty() || !old["metadata"]["deletionTimestamp"].is_string() {
+        return None;
+    }
+    let found = late.join(", ");
+    let rule = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{found}}}"
+    );
+    Some(Cause::forbidden("metadata.finalizers", &rule))
+}
+
 impl Api {
     /// Gives a new namespace its default service account and the CA's certificate.
     pub(crate) fn furnish(self: &Arc<Self>, namespace: &str) {
-        let ca = self.pki.read().unwrap_or_else(PoisonError::into_inner).ca_pem().to_owned();
+        let ca = self.pki.read().unwrap_or_else(PoisonError::into_inner).published();
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let root = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": {"ca.crt": ca},

@@ -144,7 +144,11 @@ impl Api {
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
         let who = self.authenticate(&head.headers, shown)?;
-        let act = Act::of(&info);
+        let named = info.named_by(&query);
+        let act = match &named {
+            Some(at) => Act::Resource { verb: info.verb, at },
+            None => Act::of(&info),
+        };
         if self.allows(&who, &act).is_none() {
             return Err(act.forbidden(&who));
         }

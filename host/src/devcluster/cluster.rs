@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use super::api::{Api, Behaviour};
 use super::authentication::{Authentication, Order};
 use super::bootstrap;
 use super::catalogue::Catalogue;
-use super::faults::{Fault, Faults};
+use super::faults::Faults;
 use super::identity::Identity;
 use super::object;
 use super::pki::{ClientCertificate, Pki, PkiError};
@@ -23,6 +23,7 @@ use super::rbac::Authorizer;
 use super::server;
 use super::status::ApiError;
 use super::store::Store;
+use super::switches::FaultSwitches;
 use super::token::Reference;
 
 /// How long a stopped cluster waits for its last connections to let go.
@@ -116,10 +117,10 @@ pub enum DevClusterError {
 /// # }
 /// ```
 pub struct DevCluster {
-    api: Arc<Api>,
-    address: SocketAddr,
+    pub(super) api: Arc<Api>,
+    pub(super) address: SocketAddr,
     admin_token: String,
-    running: Mutex<Option<Running>>,
+    pub(super) running: Mutex<Option<Running>>,
 }
 
 impl std::fmt::Debug for DevCluster {
@@ -128,10 +129,11 @@ impl std::fmt::Debug for DevCluster {
     }
 }
 
-struct Running {
-    runtime: Runtime,
-    stop: watch::Sender<bool>,
-    served: tokio::task::JoinHandle<()>,
+/// What serves, while the cluster does.
+pub(super) struct Running {
+    pub(super) runtime: Runtime,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) served: tokio::task::JoinHandle<()>,
 }
 
 impl DevCluster {
@@ -182,9 +184,10 @@ impl DevCluster {
         self.address
     }
 
-    /// The certificate of the CA that signed the server's certificate, as PEM.
+    /// The certificate of the CA that signed the server's certificate, as PEM; followed by the next one's while one is
+    /// [announced](FaultSwitches::announce_ca).
     pub fn ca_pem(&self) -> String {
-        self.api.pki.read().unwrap_or_else(PoisonError::into_inner).ca_pem().to_owned()
+        self.api.pki.read().unwrap_or_else(PoisonError::into_inner).published()
     }
 
     /// A bearer token that may do everything. It lives as long as the cluster.
@@ -273,69 +276,27 @@ impl DevCluster {
         issued.map(|(token, _)| token).map_err(|error| refused("ServiceAccount", account, error))
     }
 
-    /// Creates objects as the admin does, in their order. An object without a namespace goes into `default`; a
-    /// namespace that an object names is made if it is not there; an object that is there already is replaced; a
-    /// status is kept, since no controller would make one. Lists (`kind: List`) are taken apart.
+    /// Stops the server, breaking off all connections, and starts it again on the same port with the same objects, keys
+    /// and certificates: [`FaultSwitches::restart`] without a pause.
     ///
     /// # Errors
-    /// [`DevClusterError::Refused`] at the first object that the server refuses; those before it stay.
-    pub fn load(&self, objects: impl IntoIterator<Item = Value>) -> Result<(), DevClusterError> {
-        objects.into_iter().try_for_each(|value| self.load_one(value))
+    /// When the port has been taken meanwhile.
+    pub fn restart(&self) -> Result<(), DevClusterError> {
+        self.faults().restart(Duration::ZERO)
     }
 
-    fn load_one(&self, value: Value) -> Result<(), DevClusterError> {
-        if value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && value["items"].is_array() {
-            let items = value["items"].as_array().cloned().unwrap_or_default();
-            return self.load(items);
-        }
-        let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
-        let (kind, metadata) = (text(&value["kind"]), &value["metadata"]);
-        let name = match text(&metadata["name"]) {
-            name if name.is_empty() => text(&metadata["generateName"]),
-            name => name,
-        };
-        let namespace = match text(&metadata["namespace"]) {
-            given if given.is_empty() => "default".to_owned(),
-            given => given,
-        };
-        self.ensure_namespace(&namespace).map_err(|error| refused("Namespace", &namespace, error))?;
-        match self.api.install(&namespace, value.clone()) {
-            Err(error) if error.reason == "AlreadyExists" => self.api.reinstall(&namespace, value),
-            other => other.map(|_| ()),
-        }
-        .map_err(|error| refused(&kind, &name, error))
-    }
-
-    fn ensure_namespace(&self, namespace: &str) -> Result<(), ApiError> {
-        let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-        let of = self.api.catalogue.find("", "v1", "namespaces").ok_or_else(ApiError::no_such_resource)?;
-        match self.api.store.table(&of).get(namespace) {
-            Some(_) => Ok(()),
-            None => self.api.install("", value).map(|_| ()),
-        }
-    }
-
-    /// Puts objects back as they were when they were saved: with their identities, times, managers and resource
-    /// versions, as one restores a backup. Nothing is checked or completed, and no watcher is told.
+    /// The same with a new CA and a new certificate, as [`FaultSwitches::rotate_ca`] makes them.
     ///
     /// # Errors
-    /// [`DevClusterError::Refused`] when a type is not served.
-    pub fn restore(&self, objects: impl IntoIterator<Item = Value>) -> Result<(), DevClusterError> {
-        for value in objects {
-            let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
-            let (kind, name) = (text(&value["kind"]), text(&value["metadata"]["name"]));
-            let of = self.api.catalogue.of_kind(&text(&value["apiVersion"]), &kind);
-            let of = of.ok_or_else(|| refused(&kind, &name, ApiError::no_such_resource()))?;
-            let revision = text(&value["metadata"]["resourceVersion"]).parse().unwrap_or(1);
-            let namespace = if of.namespaced { text(&value["metadata"]["namespace"]) } else { String::new() };
-            self.api.store.restore(&of, &object::key(&namespace, &name), &value, revision);
-        }
-        Ok(())
+    /// When the port has been taken meanwhile, or no new certificate can be made.
+    pub fn restart_with_new_ca(&self) -> Result<(), DevClusterError> {
+        self.faults().rotate_ca()?;
+        self.restart()
     }
 
     /// The switches for trouble.
     pub fn faults(&self) -> FaultSwitches<'_> {
-        FaultSwitches { cluster: self }
+        FaultSwitches::of(self)
     }
 
     /// Stops serving and lets all connections go. Dropping the cluster does the same without waiting.
@@ -362,88 +323,6 @@ impl Drop for DevCluster {
     }
 }
 
-/// Trouble on demand, by [`DevCluster::faults`].
-#[derive(Debug, Clone, Copy)]
-pub struct FaultSwitches<'a> {
-    cluster: &'a DevCluster,
-}
-
-impl FaultSwitches<'_> {
-    /// Lets `fault` happen to the next `times` requests whose path begins with `path` (`/` is all).
-    pub fn next(&self, fault: Fault, path: &str, times: u32) {
-        if times > 0 {
-            self.cluster.api.faults.plan(fault, path, Some(times));
-        }
-    }
-
-    /// Lets `fault` happen to all requests whose path begins with `path`, until [`clear`](Self::clear).
-    pub fn always(&self, fault: Fault, path: &str) {
-        self.cluster.api.faults.plan(fault, path, None);
-    }
-
-    /// Ends all faults.
-    pub fn clear(&self) {
-        self.cluster.api.faults.clear();
-    }
-
-    /// Breaks off all connections that there are, with their watches.
-    pub fn reset_connections(&self) {
-        self.cluster.api.faults.reset_connections();
-    }
-
-    /// Forgets the past: watches and continued lists from before are `410 Expired`.
-    pub fn expire_history(&self) {
-        self.cluster.api.store.tick();
-        self.cluster.api.store.compact();
-    }
-
-    /// Makes all service accounts' tokens worthless that were issued up to now. The admin's stays good.
-    ///
-    /// # Errors
-    /// When no new key can be made.
-    pub fn rotate_tokens(&self) -> Result<(), DevClusterError> {
-        Ok(self.cluster.api.authentication.rotate().map_err(PkiError::from)?)
-    }
-
-    /// Takes a new CA: new connections get a certificate of the new one, which [`DevCluster::ca_pem`] and every
-    /// namespace's `kube-root-ca.crt` show from now on. Connections that there are stay.
-    ///
-    /// # Errors
-    /// When no new certificate can be made.
-    pub fn rotate_ca(&self) -> Result<(), DevClusterError> {
-        let fresh = Pki::new(self.cluster.address.ip())?;
-        let pem = fresh.ca_pem().to_owned();
-        *self.cluster.api.pki.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        self.cluster.api.publish_ca(&pem);
-        Ok(())
-    }
-
-    /// Stops the server for `away`, breaking off all connections, and starts it again on the same port with the same
-    /// objects, keys and certificates. Returns when it serves again.
-    ///
-    /// # Errors
-    /// When the port has been taken meanwhile.
-    pub fn restart(&self, away: Duration) -> Result<(), DevClusterError> {
-        let cluster = self.cluster;
-        let mut running = cluster.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(running) = running.as_mut() else { return Ok(()) };
-        running.stop.send_replace(true);
-        // The old listener has to be gone before the port can be taken again.
-        let served = std::mem::replace(&mut running.served, running.runtime.spawn(std::future::ready(())));
-        running.runtime.wait(async move { _ = served.await });
-        std::thread::sleep(away);
-        let listener = running
-            .runtime
-            .block_on_listen(cluster.address)
-            .map_err(|source| DevClusterError::Listen { address: cluster.address, source })?;
-        let (stop, stopped) = watch::channel(false);
-        *cluster.api.stop.write().unwrap_or_else(PoisonError::into_inner) = stopped.clone();
-        running.stop = stop;
-        running.served = running.runtime.spawn(server::serve(Arc::clone(&cluster.api), listener, stopped));
-        Ok(())
-    }
-}
-
 /// What a cluster has from the start.
 fn furnish(api: &Arc<Api>) -> Result<(), DevClusterError> {
     let namespace = |name: &&str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -458,7 +337,7 @@ fn furnish(api: &Arc<Api>) -> Result<(), DevClusterError> {
     Ok(())
 }
 
-fn refused(kind: &str, name: &str, error: ApiError) -> DevClusterError {
+pub(super) fn refused(kind: &str, name: &str, error: ApiError) -> DevClusterError {
     DevClusterError::Refused {
         kind: kind.to_owned(),
         name: name.to_owned(),
@@ -469,7 +348,7 @@ fn refused(kind: &str, name: &str, error: ApiError) -> DevClusterError {
 }
 
 /// Waiting for a runtime from a thread that may or may not belong to another one.
-trait Waiting {
+pub(super) trait Waiting {
     /// Runs `future` on the runtime's own threads and waits for it, at most [`STOP`].
     fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T>;
 

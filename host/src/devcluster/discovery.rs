@@ -1,11 +1,11 @@
-//! What is served and how it is called: discovery, version, health, and the OpenAPI that kubectl looks at.
+//! What is served and how it is called: discovery, version and health.
 
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::answer::{Accept, Answer};
@@ -36,16 +36,16 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 
 /// All discovery documents, made once for each set of types.
 pub(crate) struct Discovery {
-    generation: u64,
-    groups: Vec<Group>,
+    pub(super) generation: u64,
+    pub(super) groups: Vec<Group>,
     api_aggregated: (Bytes, HeaderValue),
     apis_aggregated: (Bytes, HeaderValue),
 }
 
 /// A group with its versions, the preferred one first.
-struct Group {
-    name: String,
-    versions: Vec<(String, Vec<Arc<Type>>)>,
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) versions: Vec<(String, Vec<Arc<Type>>)>,
 }
 
 impl Discovery {
@@ -68,7 +68,7 @@ impl Discovery {
         Self { generation, groups, api_aggregated, apis_aggregated }
     }
 
-    fn group(&self, name: &str) -> Option<&Group> {
+    pub(super) fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.name == name)
     }
 }
@@ -163,7 +163,7 @@ fn plain_type(of: &Type) -> Vec<Value> {
 }
 
 impl Api {
-    fn discovered(&self) -> Arc<Discovery> {
+    pub(super) fn discovered(&self) -> Arc<Discovery> {
         let mut kept = self.discovery.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = kept.as_ref().filter(|found| found.generation == self.catalogue.generation()) {
             return Arc::clone(found);
@@ -286,19 +286,6 @@ impl Api {
             .with(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"))
             .with(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600")))
     }
-
-    /// Enough of OpenAPI for kubectl to leave the checking of fields to the server.
-    fn openapi(&self, rest: &[&str], query: &Query) -> Option<Answer> {
-        let discovery = self.discovered();
-        match rest {
-            ["v2"] => Some(Answer::json(200, openapi_v2())),
-            ["v3"] => Some(Answer::json(200, openapi_index(&discovery))),
-            ["v3", "api", version] => openapi_types(&discovery, "", version),
-            ["v3", "apis", group, version] => openapi_types(&discovery, group, version),
-            ["v3", ..] if query.has("hash") => Some(Answer::json(200, openapi_document(Map::new()))),
-            _ => None,
-        }
-    }
 }
 
 fn wants_aggregated(headers: &HeaderMap) -> bool {
@@ -333,56 +320,4 @@ fn health(segments: &[&str], rest: &[&str], query: &Query) -> Result<Answer, Api
         [check] if CHECKS.contains(check) => Ok(Answer::text(200, "ok")),
         _ => Err(ApiError::no_page()),
     }
-}
-
-fn openapi_v2() -> String {
-    json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.2"}, "paths": {}, "definitions": {}})
-        .to_string()
-}
-
-fn openapi_index(discovery: &Discovery) -> String {
-    let mut paths = Map::new();
-    let mut add = |path: String| {
-        let hash = hex::encode_upper(Sha256::digest(format!("{path} {}", discovery.generation)));
-        let url = format!("/openapi/v3/{path}?hash={hash}");
-        paths.insert(path, json!({"serverRelativeURL": url}));
-    };
-    for path in [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"] {
-        add(path.to_owned());
-    }
-    for group in &discovery.groups {
-        let root = if group.name.is_empty() { "api".to_owned() } else { format!("apis/{}", group.name) };
-        add(root.clone());
-        group.versions.iter().for_each(|(version, _)| add(format!("{root}/{version}")));
-    }
-    json!({"paths": paths}).to_string()
-}
-
-fn openapi_document(paths: Map<String, Value>) -> String {
-    json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.36.2"}, "paths": paths,
-           "components": {"schemas": {}}})
-    .to_string()
-}
-
-fn openapi_types(discovery: &Discovery, group: &str, version: &str) -> Option<Answer> {
-    let found = discovery.group(group)?;
-    let (_, types) = found.versions.iter().find(|(name, _)| name == version)?;
-    let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
-    let parameter =
-        |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
-    let parameters: Vec<Value> =
-        ["dryRun", "fieldManager", "fieldValidation", "force"].iter().map(|name| parameter(name)).collect();
-    let mut paths = Map::new();
-    for of in types.iter().filter(|of| of.stored()) {
-        let place = if of.namespaced { "/namespaces/{namespace}" } else { "" };
-        let kind = json!({"group": group, "version": version, "kind": of.kind});
-        let operation = |action: &str| {
-            json!({"parameters": parameters, "x-kubernetes-action": action,
-                   "x-kubernetes-group-version-kind": kind, "responses": {"200": {"description": "OK"}}})
-        };
-        let collection = format!("{root}/{version}{place}/{}", of.plural);
-        paths.insert(format!("{collection}/{{name}}"), json!({"patch": operation("patch"), "put": operation("put")}));
-        paths.insert(collection, json!({"post": operation("post")}));
-    }
-    Some(Answer::json(200, openapi_document(paths)))
 }

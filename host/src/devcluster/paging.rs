@@ -70,7 +70,7 @@ pub(crate) fn expired(prefix: &str, after: &str) -> ApiError {
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    error.resume = Some(inconsistent(prefix, after));
+    error.resume = Some(inconsistent(prefix, after).into());
     error
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Pki {
     tls: Arc<rustls::ServerConfig>,
     /// Whom each client certificate that was signed stands for, by its hash.
     clients: Vec<([u8; 32], Identity)>,
+    /// The next one, while both are published.
+    next: Option<Box<Pki>>,
 }
 
 /// A client's certificate and its key, both PEM.
@@ -63,12 +65,23 @@ impl Pki {
         let certificate = params.self_signed(&key)?;
         let issuer = Issuer::new(params, key);
         let tls = server_config(&issuer, certificate.der(), address)?;
-        Ok(Self { issuer, ca_pem: certificate.pem(), tls: Arc::new(tls), clients: Vec::new() })
+        Ok(Self { issuer, ca_pem: certificate.pem(), tls: Arc::new(tls), clients: Vec::new(), next: None })
     }
 
-    /// The CA's certificate.
-    pub(crate) fn ca_pem(&self) -> &str {
-        &self.ca_pem
+    /// The CA's certificate, and the next one's if there is one.
+    pub(crate) fn published(&self) -> String {
+        let next = self.next.as_ref().map(|next| next.ca_pem.as_str());
+        [self.ca_pem.as_str(), next.unwrap_or_default()].concat()
+    }
+
+    /// Has `next` published from now on.
+    pub(crate) fn announce(&mut self, next: Pki) {
+        self.next = Some(Box::new(next));
+    }
+
+    /// Takes out the one that was announced.
+    pub(crate) fn announced(&mut self) -> Option<Pki> {
+        self.next.take().map(|next| *next)
     }
 
     /// What the listener speaks TLS with.

@@ -54,13 +54,22 @@ DeploymentSpec 1=replicas:i 2=selector:LabelSelector 3=template:PodTemplateSpec 
 DeploymentStrategy 1=type:s
 DeploymentStatus 1=observedGeneration:z 2=replicas:z 3=updatedReplicas:z 4=availableReplicas:z 5=unavailableReplicas:z 7=readyReplicas:z
 PodTemplateSpec 1=metadata:ObjectMeta 2=spec:PodSpec
-PodSpec 2=containers:[Container 3=restartPolicy:s 4=terminationGracePeriodSeconds:i 5=activeDeadlineSeconds:i 6=dnsPolicy:s 7=nodeSelector:{s 8=serviceAccountName:s 9=serviceAccount:s 10=nodeName:s 11=hostNetwork:f 12=hostPID:f 13=hostIPC:f 16=hostname:s 17=subdomain:s 19=schedulerName:s 24=priorityClassName:s
+PodSpec 2=containers:[Container 3=restartPolicy:s 4=terminationGracePeriodSeconds:i 5=activeDeadlineSeconds:i 6=dnsPolicy:s 7=nodeSelector:{s 8=serviceAccountName:s 9=serviceAccount:s 10=nodeName:s 11=hostNetwork:f 12=hostPID:f 13=hostIPC:f 14=securityContext:PodSecurityContext 16=hostname:s 17=subdomain:s 19=schedulerName:s 21=automountServiceAccountToken:b 24=priorityClassName:s
+PodSecurityContext
 Container 1=name:s 2=image:s 3=command:[s 4=args:[s 5=workingDir:s 6=ports:[ContainerPort 8=resources:ResourceRequirements 13=terminationMessagePath:s 14=imagePullPolicy:s 16=stdin:f 17=stdinOnce:f 18=tty:f 20=terminationMessagePolicy:s
 ContainerPort 1=name:s 2=hostPort:z 3=containerPort:z 4=protocol:s 5=hostIP:s
 ResourceRequirements
 Job 1=metadata:ObjectMeta 2=spec:JobSpec 3=status:JobStatus
 JobSpec 1=parallelism:i 2=completions:i 3=activeDeadlineSeconds:i 4=selector:LabelSelector 5=manualSelector:b 6=template:PodTemplateSpec 7=backoffLimit:i 8=ttlSecondsAfterFinished:i
 JobStatus 4=active:z 5=succeeded:z 6=failed:z 7=completedIndexes:s
+CronJob 1=metadata:ObjectMeta 2=spec:CronJobSpec 3=status:CronJobStatus
+CronJobSpec 1=schedule:s 2=startingDeadlineSeconds:i 3=concurrencyPolicy:s 4=suspend:b 5=jobTemplate:JobTemplateSpec 6=successfulJobsHistoryLimit:i 7=failedJobsHistoryLimit:i 8=timeZone:s
+CronJobStatus
+JobTemplateSpec 1=metadata:ObjectMeta 2=spec:JobSpec
+PriorityClass 1=metadata:ObjectMeta 2=value:i 3=globalDefault:f 4=description:s 5=preemptionPolicy:s
+PodDisruptionBudget 1=metadata:ObjectMeta 2=spec:PodDisruptionBudgetSpec 3=status:PodDisruptionBudgetStatus
+PodDisruptionBudgetSpec 1=minAvailable:x 2=selector:LabelSelector 3=maxUnavailable:x 4=unhealthyPodEvictionPolicy:s
+PodDisruptionBudgetStatus 1=observedGeneration:z 3=disruptionsAllowed:z 4=currentHealthy:z 5=desiredHealthy:z 6=expectedPods:z
 Service 1=metadata:ObjectMeta 2=spec:ServiceSpec 3=status:ServiceStatus
 ServiceSpec 1=ports:[ServicePort 2=selector:{s 3=clusterIP:s 4=type:s 5=externalIPs:[s 7=sessionAffinity:s 8=loadBalancerIP:s 10=externalName:s 11=externalTrafficPolicy:s 12=healthCheckNodePort:z 13=publishNotReadyAddresses:f
 ServicePort 1=name:s 2=protocol:s 3=port:z 4=targetPort:x 5=nodePort:z

@@ -75,6 +75,20 @@ impl RequestInfo {
         };
         Self { verb, path, resource }
     }
+
+    /// The one object that a list, watch or deletecollection is about whose selector wants one name: who may touch
+    /// that object may do so.
+    pub(crate) fn named_by(&self, query: &Query) -> Option<ResourcePath> {
+        let at = self.resource.as_ref().filter(|at| at.name.is_empty())?;
+        if !matches!(self.verb, "list" | "watch" | "deletecollection") {
+            return None;
+        }
+        let terms = query.get("fieldSelector").split(',').map(str::trim);
+        let name = terms.filter_map(|term| term.strip_prefix("metadata.name=")).next_back()?;
+        let name = name.strip_prefix('=').unwrap_or(name);
+        let is_segment = !["", ".", ".."].contains(&name) && !name.contains(['/', '%']);
+        is_segment.then(|| ResourcePath { name: name.to_owned(), ..at.clone() })
+    }
 }
 
 fn plain_verb(method: &Method) -> &'static str {
@@ -148,6 +162,28 @@ mod tests {
         let resource = info.resource.unwrap_or_default();
         let shown = [resource.group, resource.plural, resource.namespace, resource.name, resource.subresource];
         (info.verb.to_owned(), shown.join("|"))
+    }
+
+    #[test]
+    fn a_selector_of_one_name_names_it() {
+        let named = |method: Method, target: &str| {
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            let query = Query::parse(query);
+            RequestInfo::parse(&method, path, &query).named_by(&query).map(|at| at.name)
+        };
+        let pods = "/api/v1/namespaces/demo/pods";
+        let cases = [
+            (Method::GET, format!("{pods}?fieldSelector=metadata.name%3Da"), Some("a")),
+            (Method::DELETE, format!("{pods}?fieldSelector=spec.nodeName%3Dn,metadata.name%3D%3Da"), Some("a")),
+            (Method::GET, format!("{pods}?fieldSelector=metadata.name!%3Da"), None),
+            (Method::GET, format!("{pods}?fieldSelector=metadata.name%3D"), None),
+            (Method::GET, format!("{pods}?fieldSelector=metadata.name%3Da%2Fb"), None),
+            (Method::POST, format!("{pods}?fieldSelector=metadata.name%3Da"), None),
+            (Method::GET, format!("{pods}/b?fieldSelector=metadata.name%3Da"), None),
+        ];
+        for (method, target, expected) in cases {
+            assert_eq!(named(method, &target).as_deref(), expected, "{target}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::admission::now;
 use super::answer::Answer;
 use super::api::{Api, Call};
 use super::authentication::Order;
-use super::body::{self, check_type};
+use super::body::{self, FieldValidation, check_object, check_type};
 use super::identity::Identity;
 use super::managed::{self, Writer};
 use super::object::{self, Object};
@@ -33,6 +33,7 @@ impl Api {
         }
         let mut value = body::tree(call, &call.of.kind)?;
         check_type(&call.of, &value)?;
+        super::schema::check(&call.of, &mut value, FieldValidation::Ignore)?;
         value["kind"] = call.of.kind.as_str().into();
         value["apiVersion"] = call.of.api_version().into();
         if !value["metadata"].is_object() {
@@ -48,6 +49,7 @@ impl Api {
                 track(call, &mut value);
             }
             "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+                check_place(call, &value)?;
                 let who = subject(&value["spec"]);
                 value["status"] = self.access(&who, &value["spec"]);
                 track(call, &mut value);
@@ -136,6 +138,10 @@ impl Api {
     /// TokenRequest: a new token of a service account.
     pub(crate) fn issue_token(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let mut value = body::tree(call, "TokenRequest")?;
+        if value["spec"].is_null() {
+            value["spec"] = json!({});
+        }
+        check_object("TokenRequest", &value["spec"])?;
         let account = self.store.table(&call.of).get(&call.key());
         let account = account.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?;
         let asked = value["spec"]["expirationSeconds"].as_u64().unwrap_or(USUAL);
@@ -208,6 +214,23 @@ impl Api {
         let uid = self.store.table(&nodes).get(name).map(|node| node.uid.to_string()).unwrap_or_default();
         Some(Reference { name: name.to_owned(), uid })
     }
+}
+
+/// A local review is about its own namespace and nothing else.
+fn check_place(call: &Call<'_>, value: &Value) -> Result<(), ApiError> {
+    if call.of.kind != "LocalSubjectAccessReview" {
+        return Ok(());
+    }
+    let (spec, mut causes) = (&value["spec"], Vec::new());
+    if !spec["nonResourceAttributes"].is_null() {
+        let rule = "disallowed on this kind of request";
+        causes.push(Cause::invalid("spec.nonResourceAttributes", &spec["nonResourceAttributes"], rule));
+    }
+    let asked = &spec["resourceAttributes"]["namespace"];
+    if asked.as_str().unwrap_or_default() != call.namespace() {
+        causes.push(Cause::invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace"));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(&call.of, "", &causes)) }
 }
 
 fn check_life(seconds: u64) -> Result<(), ApiError> {

@@ -14,26 +14,30 @@ use crate::quantity::{Quantity, QuantityError};
 /// # Errors
 /// 400 for a value of the wrong sort, and for an unknown field where the client wants that.
 pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -> Result<Vec<String>, ApiError> {
-    let refused = |why: &str| {
+    let refused = |why: &str, field: Option<String>| {
         let kind = &of.kind;
-        ApiError::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", of.version))
+        let mut error =
+            ApiError::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", of.version));
+        error.field = field.map(String::into_boxed_str);
+        error
     };
-    let mut walk = Walk { kind: &of.kind, unknown: Vec::new() };
+    super::body::check_object(&of.kind, value)?;
+    let mut walk = Walk { kind: &of.kind, unknown: Vec::new(), fault: None };
     match &of.custom {
         Some(custom) => {
-            walk.metadata(value).map_err(|why| refused(&why))?;
+            walk.metadata(value).map_err(|why| refused(&why, walk.fault.take()))?;
             super::custom_schema::prune(&custom.schema, value, &mut walk.unknown);
         }
         None => {
             if let Some(shape) = types::of_kind(&of.api_version(), &of.kind) {
-                walk.whole(shape, value).map_err(|why| refused(&why))?;
+                walk.whole(shape, value).map_err(|why| refused(&why, walk.fault.take()))?;
             }
         }
     }
     let told: Vec<String> = walk.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     match validation {
         FieldValidation::Strict if !told.is_empty() => {
-            Err(refused(&format!("strict decoding error: {}", told.join(", "))))
+            Err(refused(&format!("strict decoding error: {}", told.join(", ")), walk.unknown.into_iter().next()))
         }
         FieldValidation::Ignore => Ok(Vec::new()),
         _ => Ok(told),
@@ -43,6 +47,8 @@ pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -
 struct Walk<'a> {
     kind: &'a str,
     unknown: Vec<String>,
+    /// The path of the value that could not be read.
+    fault: Option<String>,
 }
 
 impl Walk<'_> {
@@ -127,11 +133,13 @@ impl Walk<'_> {
             _ => return Err(self.wrong(value, path, "string")),
         };
         let parsed: Result<Quantity, QuantityError> = text.parse();
+        let parsed = parsed.inspect_err(|_| self.fault = Some(path.to_owned()));
         *value = parsed.map_err(|error| error.to_string())?.to_string().into();
         Ok(())
     }
 
-    fn wrong(&self, value: &Value, path: &str, wanted: &str) -> String {
+    fn wrong(&mut self, value: &Value, path: &str, wanted: &str) -> String {
+        self.fault = Some(path.to_owned());
         let found = match value {
             Value::Null => "null",
             Value::Bool(_) => "bool",

@@ -21,13 +21,15 @@ pub(crate) struct ApiError {
     /// What the error is about, where a real server says so.
     pub(crate) details: Option<Value>,
     /// The way on that an expired `continue` token's answer offers.
-    pub(crate) resume: Option<String>,
+    pub(crate) resume: Option<Box<str>>,
     /// Seconds for the `Retry-After` header.
     pub(crate) retry_after: Option<u32>,
     /// Whether the connection is of no more use, as after a body that was not read to its end.
     pub(crate) close: bool,
     /// Whether the message alone is sent, as text.
     pub(crate) plain: bool,
+    /// The path of the field that could not be read; not told to clients, who are told no more by a real server.
+    pub(crate) field: Option<Box<str>>,
 }
 
 /// One field of a refused object.
@@ -75,6 +77,7 @@ impl ApiError {
             retry_after: None,
             close: false,
             plain: false,
+            field: None,
         }
     }
 

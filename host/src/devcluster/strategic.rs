@@ -64,7 +64,8 @@ fn object(
         if let (Some(list), Some(order), Some(key)) =
             (new.get_mut(name).and_then(Value::as_array_mut), order.as_array(), key)
         {
-            put_in_order(list, order, key);
+            let live = old.and_then(|old| old.get(name)).and_then(Value::as_array);
+            *list = in_order(std::mem::take(list), order, live.map(Vec::as_slice).unwrap_or_default(), key);
         }
     }
     Ok(Value::Object(new))
@@ -104,11 +105,26 @@ fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) 
     Ok(new.into())
 }
 
-/// Puts the items that `order` names first, in its order; the others follow in theirs.
-fn put_in_order(list: &mut [Value], order: &[Value], key: &str) {
+/// Puts the items that `order` names into its order. The others keep theirs, each before the first of the ordered ones
+/// that it stood before in the live list [`strategicpatch/patch.go`, `normalizeElementOrder`].
+fn in_order(list: Vec<Value>, order: &[Value], live: &[Value], key: &str) -> Vec<Value> {
     let name = |item: &Value| if key.is_empty() { item.clone() } else { item.get(key).cloned().unwrap_or_default() };
-    let wanted: Vec<Value> = order.iter().map(name).collect();
-    list.sort_by_key(|item| wanted.iter().position(|one| *one == name(item)).unwrap_or(usize::MAX));
+    let place = |list: &[Value], item: &Value| list.iter().position(|one| name(one) == name(item));
+    let (mut ordered, others): (Vec<Value>, Vec<Value>) =
+        list.into_iter().partition(|item| place(order, item).is_some());
+    ordered.sort_by_key(|item| place(order, item));
+    let mut others = others.into_iter().peekable();
+    let mut all = Vec::new();
+    for item in ordered {
+        let limit = place(live, &item);
+        let before = |other: &Value| limit.is_some_and(|limit| place(live, other).is_some_and(|at| at < limit));
+        while let Some(other) = others.next_if(before) {
+            all.push(other);
+        }
+        all.push(item);
+    }
+    all.extend(others);
+    all
 }
 
 #[cfg(test)]
@@ -149,6 +165,14 @@ mod tests {
         let expected =
             json!({"metadata": {"finalizers": ["y", "z"]}, "spec": {"containers": [{"name": "c"}, {"name": "a"}]}});
         assert_eq!(patched(&old, &patch), expected);
+        let live = json!({"spec": {"containers": [{"name": "mesh"}, {"name": "a"}, {"name": "b"}, {"name": "late"}]}});
+        let patch = json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a"}]}});
+        let names = patched(&live, &patch)["spec"]["containers"].clone();
+        assert_eq!(names, json!([{"name": "mesh"}, {"name": "b"}, {"name": "a"}, {"name": "late"}]));
+        let kept = json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}});
+        let patch = json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]}});
+        let volume = patched(&kept, &patch)["spec"]["volumes"][0].clone();
+        assert_eq!(volume, json!({"name": "v", "configMap": {"name": "c"}}));
         let replaced = patched(&old, &json!({"spec": {"$patch": "replace", "nodeName": "n"}}));
         assert_eq!(replaced["spec"], json!({"nodeName": "n"}));
     }

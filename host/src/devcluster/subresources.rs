@@ -14,9 +14,6 @@ use super::resources::Type;
 use super::status::ApiError;
 use super::write::Origin;
 
-/// The annotation from which a pod's log is answered; `devcluster.attache.dev/log.CONTAINER` for one of several.
-pub(crate) const LOG: &str = "devcluster.attache.dev/log";
-
 impl Api {
     pub(crate) fn subresource(self: &Arc<Self>, call: &Call<'_>, name: &str) -> Result<Answer, ApiError> {
         match (call.of.kind.as_str(), name, call.verb) {
@@ -45,43 +42,6 @@ impl Api {
 
     fn existing(&self, of: &Type, key: &str, name: &str) -> Result<Arc<Object>, ApiError> {
         self.store.table(of).get(key).ok_or_else(|| ApiError::not_found(of, name))
-    }
-
-    /// The log of a container: the text of the pod's annotation, or what a real server says without a kubelet.
-    fn log(&self, call: &Call<'_>) -> Result<Answer, ApiError> {
-        let pod = self.existing(&call.of, &call.key(), &call.at.name)?.value();
-        let containers: Vec<&str> = ["initContainers", "containers"]
-            .iter()
-            .filter_map(|list| pod["spec"][*list].as_array())
-            .flatten()
-            .filter_map(|container| container["name"].as_str())
-            .collect();
-        let name = call.at.name.as_str();
-        let container = match (call.query.get("container"), containers.as_slice()) {
-            ("", [one]) => one,
-            ("", many) => {
-                let message =
-                    format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
-                return Err(ApiError::bad_request(message));
-            }
-            (given, known) if known.contains(&given) => given,
-            (given, _) => {
-                return Err(ApiError::bad_request(format!("container {given} is not valid for pod {name}")));
-            }
-        };
-        let annotations = &pod["metadata"]["annotations"];
-        let text = annotations[format!("{LOG}.{container}")].as_str().or_else(|| annotations[LOG].as_str());
-        if let Some(text) = text {
-            return Ok(Answer::text(200, log_lines(text, call)));
-        }
-        match pod["spec"]["nodeName"].as_str() {
-            None | Some("") => Ok(Answer::empty(204)),
-            Some(_) => {
-                let url = format!("https://127.0.0.1:10250/containerLogs/{}/{name}/{container}", call.namespace());
-                let message = format!("Get \"{url}\": dial tcp 127.0.0.1:10250: connect: connection refused");
-                Err(ApiError::new(500, "", message))
-            }
-        }
     }
 
     fn evict(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
@@ -154,19 +114,6 @@ impl Api {
         self.existing(&call.of, &call.key(), name)?;
         Err(ApiError::new(503, "ServiceUnavailable", format!("address not allowed for {kind} {name:?}")))
     }
-}
-
-fn log_lines(text: &str, call: &Call<'_>) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let tail = call.query.number("tailLines").and_then(|count| usize::try_from(count).ok()).unwrap_or(lines.len());
-    let shown = lines.get(lines.len().saturating_sub(tail)..).unwrap_or_default();
-    let mut out: String = shown.iter().flat_map(|line| [*line, "\n"]).collect();
-    if let Some(limit) = call.query.number("limitBytes").and_then(|limit| usize::try_from(limit).ok()) {
-        let end =
-            out.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= limit).last().unwrap_or(0);
-        out.truncate(end);
-    }
-    out
 }
 
 fn patched(current: &Value, patch: &Value) -> Result<Value, ApiError> {

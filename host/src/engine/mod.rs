@@ -12,10 +12,11 @@ mod ticker;
 
 pub use artefacts::{Artefact, ArtefactError, Artefacts, DEFAULT_CAPACITY};
 pub use cpu::{CpuMeter, OutOfCpu};
-pub use interrupt::yield_each_epoch;
+pub use interrupt::{Turn, yield_each_epoch};
 pub use limiter::{Ceiling, Limiter};
 pub use ticker::Running;
 
+use interrupt::Turns;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use ticker::Ticker;
@@ -139,6 +140,7 @@ pub struct Engine {
     ticker: Arc<Ticker>,
     memory_ceiling: usize,
     instances: u32,
+    turns: Turns,
     fingerprint: u64,
 }
 
@@ -160,7 +162,7 @@ impl Engine {
         wasmtime.precompile_compatibility_hash().hash(&mut hasher);
         let fingerprint = hasher.finish();
         let EngineSettings { instances, memory_ceiling, .. } = *settings;
-        Ok(Self { wasmtime, ticker: Arc::new(ticker), memory_ceiling, instances, fingerprint })
+        Ok(Self { wasmtime, ticker: Arc::new(ticker), memory_ceiling, instances, turns: Turns::new(), fingerprint })
     }
 
     /// Returns wasmtime's own engine, to build a `Linker` or a `Store` on.
@@ -171,6 +173,12 @@ impl Engine {
     /// Returns the largest linear memory, in bytes, that an instance of this engine can have.
     pub fn memory_ceiling(&self) -> usize {
         self.memory_ceiling
+    }
+
+    /// Makes a store's guest yield its thread at each epoch, as [`yield_each_epoch`] does, and go on only in its turn among
+    /// all guests of this engine that have run for an epoch. The answer is for its [`CpuMeter`].
+    pub fn take_turns<T: 'static>(&self, store: &mut wasmtime::Store<T>) -> Turn {
+        self.turns.take_in(store)
     }
 
     /// Returns how many instances can live at once, of all extensions together.

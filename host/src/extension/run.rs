@@ -4,7 +4,7 @@ use super::load::Extension;
 use super::output::{Inherited, Outputs};
 use super::run_error::{RunError, reached_by_growth};
 use super::state::State;
-use crate::engine::{CpuMeter, Limiter, OutOfCpu, yield_each_epoch};
+use crate::engine::{CpuMeter, Limiter, OutOfCpu};
 use crate::policy::{Limit, Reached};
 use crate::telemetry::LimitRecord;
 use std::pin::Pin;
@@ -154,6 +154,7 @@ impl Extension {
     }
 
     async fn drive(&self, store: &mut Store<State>, begun: Instant) -> Result<(Ended, Duration), RunError> {
+        let turn = self.runtime.engine.take_turns(store);
         let guest: Pin<Box<dyn Future<Output = Ended> + Send + '_>> = Box::pin(async {
             let command = match self.command.instantiate_async(&mut *store).await {
                 Ok(command) => command,
@@ -164,7 +165,7 @@ impl Extension {
                 Err(error) => Ended::Failed(error),
             }
         });
-        let mut metered = CpuMeter::new(guest, self.limits.cpu);
+        let mut metered = CpuMeter::new(guest, self.limits.cpu).in_turn(turn);
         let deadline = self.limits.deadline;
         let left = deadline.saturating_sub(begun.elapsed());
         match tokio::time::timeout(left, &mut metered).await {
@@ -187,7 +188,6 @@ impl Extension {
         // The table above counts what the host holds for the guest, this what the guest holds of its own resources.
         store.set_max_component_handles(handles);
         store.set_hostcall_fuel(size(limits.hostcall_bytes));
-        yield_each_epoch(&mut store);
         Ok(store)
     }
 

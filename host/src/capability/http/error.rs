@@ -37,7 +37,7 @@ pub(super) fn of_egress(error: EgressError) -> Error {
         EgressError::NoRoots | EgressError::Roots(_) => Error::ConfigurationError,
         EgressError::Tls { source, .. } if is_certificate(&source) => Error::TlsCertificateError,
         EgressError::Tls { .. } => Error::TlsProtocolError,
-        EgressError::BodyTooLarge => Error::HttpRequestBodySize(None),
+        EgressError::BodyTooLarge(limit) => Error::HttpRequestBodySize(Some(limit)),
         EgressError::AnswerTooLarge(limit) => Error::HttpResponseBodySize(Some(limit)),
         EgressError::Switched(_) => Error::HttpUpgradeFailed,
         EgressError::BrokenOff { source, .. } => of_hyper(&source),

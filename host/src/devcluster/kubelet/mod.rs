@@ -48,15 +48,12 @@ pub use self::mounts::MountPoint;
 use self::pod::Pod;
 pub use self::pod::{Allocatable, ContentError};
 pub use self::status::Outcome;
-use self::sync::{Synced, Volumes, make};
+use self::sync::{Directory, Synced, Volumes};
 use self::token::Tokens;
 use crate::volume::VolumeError;
 
 /// How often volumes are brought up to date when nothing else calls for it; the real kubelet's period.
 const SYNC_PERIOD: Duration = Duration::from_mins(1);
-
-/// The mode of a pod's directory: its volumes hold tokens, whose files the API server has everybody read.
-const POD_MODE: u32 = 0o700;
 
 /// Why a pod could not be set up or ended.
 #[derive(Debug, thiserror::Error)]
@@ -256,8 +253,7 @@ impl Kubelet {
         let path = pod_path(namespace, name)?;
         let mut object = self.claim(&client, &path, namespace, name).await?;
         status::address(&mut object, &self.pod_ips, &self.host_ips);
-        let directory = Directory(self.root.join("pods").join(uid(&object)));
-        make(&directory.0, POD_MODE)?;
+        let directory = Held(Directory::make(self.root.join("pods").join(uid(&object)))?);
         let mut volumes = Volumes {
             client: client.clone(),
             directory: directory.0.clone(),
@@ -266,7 +262,8 @@ impl Kubelet {
             token_period: self.token_period,
             sync_period: self.sync_period,
         };
-        let synced = volumes.sync(&object).await?;
+        let mut synced = volumes.sync(&object).await?;
+        synced.failed.take().map_or(Ok(()), Err)?;
         let containers = containers(&object, &volumes, &synced)?;
         let started = Timestamp::now();
         let object = tell(&client, &path, &status::running(&object, started)).await?;
@@ -325,7 +322,7 @@ async fn tell(client: &Client, path: &str, patch: &Value) -> Result<Value, Kubel
 fn containers(object: &Value, volumes: &Volumes, synced: &Synced) -> Result<BTreeMap<String, Container>, KubeletError> {
     let pod = Pod { object, node: &volumes.node };
     let services = env::services(volumes.client.address());
-    let disk = Disk { pod: &volumes.directory, volumes: pod.list("/spec/volumes"), files: &synced.files };
+    let disk = Disk { pod: volumes.directory.path(), volumes: pod.list("/spec/volumes"), files: &synced.files };
     let mut containers = BTreeMap::new();
     for spec in pod.containers() {
         let name = pod::text(spec, "name").to_owned();
@@ -360,7 +357,7 @@ pub struct RunningPod {
     versions: watch::Receiver<u64>,
     _tasks: Tasks,
     // After the tasks: nothing may write below it once it is removed.
-    directory: Directory,
+    directory: Held,
 }
 
 impl RunningPod {
@@ -381,7 +378,7 @@ impl RunningPod {
 
     /// The directory of the pod's volumes.
     pub fn directory(&self) -> &Path {
-        &self.directory.0
+        self.directory.0.path()
     }
 
     /// Counts the volumes written since the start: a change means that some file has.
@@ -426,12 +423,10 @@ impl Drop for Tasks {
 
 /// A directory that is removed with what it serves.
 #[derive(Debug)]
-struct Directory(PathBuf);
+struct Held(Directory);
 
-impl Drop for Directory {
+impl Drop for Held {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, directory = %self.0.display(), "the pod's directory could not be removed");
-        }
+        self.0.remove();
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,11 +25,43 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The mode of an `emptyDir`: whoever the container runs as may write.
 const SCRATCH_MODE: u32 = 0o777;
 
+/// The mode of a pod's directory: its volumes hold tokens, whose files the API server has everybody read.
+const POD_MODE: u32 = 0o700;
+
+/// The directory of a pod, and whether it is gone: whoever writes below it holds it, so that nothing is written while
+/// it is removed or after.
+#[derive(Debug, Clone)]
+pub(super) struct Directory {
+    path: PathBuf,
+    gone: Arc<Mutex<bool>>,
+}
+
+impl Directory {
+    /// Makes the directory.
+    pub(super) fn make(path: PathBuf) -> Result<Self, KubeletError> {
+        make(&path, POD_MODE)?;
+        Ok(Self { path, gone: Arc::default() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the directory for good; waits for a write that is under way.
+    pub(super) fn remove(&self) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        *gone = true;
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(%error, directory = %self.path.display(), "the pod's directory could not be removed");
+        }
+    }
+}
+
 /// A pod's volumes, and what they are made from.
 #[derive(Debug)]
 pub(super) struct Volumes {
     pub(super) client: Client,
-    pub(super) directory: PathBuf,
+    pub(super) directory: Directory,
     pub(super) node: Allocatable,
     pub(super) tokens: Tokens,
     pub(super) token_period: Option<Duration>,
@@ -42,10 +75,22 @@ pub(super) struct Synced {
     pub(super) files: BTreeMap<String, Files>,
     /// How many volumes have changed.
     pub(super) changed: u64,
+    /// Why a volume stays as it was, for the first that does.
+    pub(super) failed: Option<KubeletError>,
+}
+
+/// One volume as it is to be.
+struct Planned {
+    name: String,
+    /// Below the pod's directory.
+    directory: PathBuf,
+    /// Nothing for one that is the containers' own.
+    files: Option<Files>,
 }
 
 impl Volumes {
-    /// Reads what the pod names, asks for the tokens that are due, and writes what has changed.
+    /// Reads what the pod names, asks for the tokens that are due, and writes what has changed. A volume that cannot
+    /// be made holds up no other, as with the real kubelet.
     pub(super) async fn sync(&mut self, object: &Value) -> Result<Synced, KubeletError> {
         let node = self.node.clone();
         let pod = Pod { object, node: &node };
@@ -54,21 +99,17 @@ impl Volumes {
         if let Err(error) = self.tokens.renew(&self.client, &pod, self.token_period).await {
             self.bear(&pod, error)?;
         }
-        let mut files = BTreeMap::new();
+        let sources = Sources { pod, objects: &objects, tokens: &self.tokens };
+        let mut failed = None;
+        let mut planned = Vec::new();
         for volume in pod.list("/spec/volumes") {
-            let name = text(volume, "name");
-            let failed = |source| KubeletError::Volume { volume: name.into(), source };
-            let sources = Sources { pod, objects: &objects, tokens: &self.tokens };
-            let content = volumes::files(volume, sources).map_err(failed)?;
-            let directory = self.directory.join(volumes::directory(volume).map_err(failed)?);
-            if let Some(content) = content {
-                files.insert(name.to_owned(), (directory, content));
-            } else {
-                make(&directory, SCRATCH_MODE)?;
+            match plan(volume, sources) {
+                Ok(volume) => planned.push(volume),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        let (files, changed) = write(files).await?;
-        Ok(Synced { objects, files, changed })
+        let written = write(self.directory.clone(), planned).await;
+        Ok(Synced { objects, files: written.files, changed: written.changed, failed: failed.or(written.failed) })
     }
 
     /// A token that could not be had: no matter while the one held is there.
@@ -95,12 +136,9 @@ impl Volumes {
                     if synced.changed > 0 {
                         written.send_modify(|count| *count = count.saturating_add(synced.changed));
                     }
-                    self.wait()
+                    synced.failed.map_or_else(|| self.wait(), |error| put_off(&error))
                 }
-                Err(error) => {
-                    tracing::warn!(error = %super::chain(&error), "the pod's volumes stay as they are");
-                    RETRY
-                }
+                Err(error) => put_off(&error),
             };
         }
     }
@@ -112,31 +150,61 @@ impl Volumes {
     }
 }
 
+/// Says why volumes stay as they are, and when to try again.
+fn put_off(error: &KubeletError) -> Duration {
+    tracing::warn!(error = %super::chain(error), "volumes of the pod stay as they are");
+    RETRY
+}
+
+fn plan(volume: &Value, sources: Sources<'_>) -> Result<Planned, KubeletError> {
+    let name = text(volume, "name").to_owned();
+    let failed = |source| KubeletError::Volume { volume: name.clone(), source };
+    let files = volumes::files(volume, sources).map_err(failed)?;
+    let directory = volumes::directory(volume).map_err(failed)?;
+    Ok(Planned { name, directory, files })
+}
+
+/// What has been written.
+#[derive(Default)]
+struct Wrote {
+    files: BTreeMap<String, Files>,
+    changed: u64,
+    failed: Option<KubeletError>,
+}
+
 /// Writes each volume, off the runtime's threads: a disk may be slow.
-async fn write(volumes: BTreeMap<String, (PathBuf, Files)>) -> Result<(BTreeMap<String, Files>, u64), KubeletError> {
+async fn write(pod: Directory, volumes: Vec<Planned>) -> Wrote {
     let work = move || {
-        let mut changed = 0_u64;
-        let mut written = BTreeMap::new();
-        for (name, (directory, files)) in volumes {
-            make(&directory, 0o755)?;
-            let write = || -> Result<bool, VolumeError> { AtomicWriter::open(&directory)?.write(&files) };
-            let new = write().map_err(|source| KubeletError::Write { volume: name.clone(), source })?;
-            changed = changed.saturating_add(u64::from(new));
-            written.insert(name, files);
+        let mut wrote = Wrote::default();
+        let gone = pod.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        for volume in volumes.into_iter().filter(|_| !*gone) {
+            match write_one(&pod.path, &volume) {
+                Ok(new) => wrote.changed = wrote.changed.saturating_add(u64::from(new)),
+                Err(error) => wrote.failed = wrote.failed.or(Some(error)),
+            }
+            wrote.files.extend(volume.files.map(|files| (volume.name, files)));
         }
-        Ok((written, changed))
+        wrote
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(KubeletError::Files {
-            step: "write the volumes in",
-            path: PathBuf::new(),
-            source: std::io::Error::other(error),
-        })
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Wrote {
+        failed: Some(KubeletError::files("write the volumes in", Path::new("the pod's directory"))(
+            std::io::Error::other(error),
+        )),
+        ..Wrote::default()
     })
 }
 
+/// Whether anything has changed.
+fn write_one(pod: &Path, volume: &Planned) -> Result<bool, KubeletError> {
+    let directory = pod.join(&volume.directory);
+    let Some(files) = &volume.files else { return make(&directory, SCRATCH_MODE).map(|()| false) };
+    make(&directory, 0o755)?;
+    let write = || -> Result<bool, VolumeError> { AtomicWriter::open(&directory)?.write(files) };
+    write().map_err(|source| KubeletError::Write { volume: volume.name.clone(), source })
+}
+
 /// Makes a directory, and sets its mode if it was not there.
-pub(super) fn make(directory: &Path, mode: u32) -> Result<(), KubeletError> {
+fn make(directory: &Path, mode: u32) -> Result<(), KubeletError> {
     if directory.is_dir() {
         return Ok(());
     }

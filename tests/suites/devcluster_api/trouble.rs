@@ -1,21 +1,15 @@
-//! What clients of the devcluster's API server rely on, each by its own plain requests.
-
-#[path = "devcluster_api_client.rs"]
-mod client;
+//! What only a devcluster does: trouble on demand, short lives, many clients.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use attache::devcluster::{DevCluster, DevClusterError, DevClusterSettings, Fault};
 use bytes::Bytes;
-use client::{Client, Reply};
 use http::Request;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-/// The longest that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::client::{Client, Reply};
+use crate::stage::{Watch, map, names};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -51,73 +45,8 @@ impl Stage {
     async fn watch(&self, target: &str) -> Result<Watch> {
         let request =
             Request::builder().uri(target).header("authorization", format!("Bearer {}", self.cluster.admin_token()));
-        let response = self.client.open(request.body(Bytes::new())?, false).await?;
-        ensure!(response.status() == 200, "{target}: {}", response.status());
-        Ok(Watch { body: response.into_body(), read: Vec::new() })
+        Watch::open(&self.client, target, request.body(Bytes::new())?).await
     }
-}
-
-/// The lines of a watch.
-struct Watch {
-    body: Incoming,
-    read: Vec<u8>,
-}
-
-impl Watch {
-    /// The next event; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Value>> {
-        tokio::time::timeout(PATIENCE, self.line()).await.context("no event came")?
-    }
-
-    async fn line(&mut self) -> Result<Option<Value>> {
-        loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.read.drain(..=end).collect();
-                return Ok(Some(serde_json::from_slice(&line)?));
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(frame) => self.read.extend(frame?.into_data().unwrap_or_default()),
-            }
-        }
-    }
-
-    /// The next event as `TYPE NAME`.
-    async fn told(&mut self) -> Result<String> {
-        let event = self.next().await?.context("the watch ended")?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(format!("{} {}", text(&event["type"]), text(&event["object"]["metadata"]["name"])))
-    }
-}
-
-fn map(name: &str, labels: Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}})
-}
-
-fn names(list: &Value) -> Vec<&str> {
-    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    items.iter().filter_map(|item| item["metadata"]["name"].as_str()).collect()
-}
-
-#[tokio::test]
-async fn a_paged_list_shows_one_moment() -> Result<()> {
-    let stage = Stage::new(|_| ())?;
-    stage
-        .cluster
-        .load((0..25).map(|number| map(&format!("m{number:02}"), json!({"even": (number % 2 == 0).to_string()}))))?;
-    let target = format!("{MAPS}?limit=10&labelSelector=even");
-    let first = stage.list(&target).await?;
-    stage.done("DELETE", &format!("{MAPS}/m12"), Value::Null).await?;
-    stage.done("POST", MAPS, map("m125", json!({"even": "new"}))).await?;
-    let mut all: Vec<String> = names(&first).into_iter().map(str::to_owned).collect();
-    let mut page = first;
-    while let Some(token) = page["metadata"]["continue"].as_str() {
-        page = stage.list(&format!("{target}&continue={token}")).await?;
-        all.extend(names(&page).into_iter().map(str::to_owned));
-    }
-    let expected: Vec<String> = (0..25).map(|number| format!("m{number:02}")).collect();
-    ensure!(all == expected, "{all:?}");
-    Ok(())
 }
 
 #[tokio::test]
@@ -132,26 +61,6 @@ async fn an_expired_page_offers_a_way_on() -> Result<()> {
     let token = reply.json()["metadata"]["continue"].as_str().context("no way on")?.to_owned();
     let rest = stage.list(&format!("{MAPS}?continue={token}")).await?;
     ensure!(names(&rest) == ["m1", "m2", "m3", "m4"], "{:?}", names(&rest));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_watch_tells_what_enters_and_leaves_its_selection() -> Result<()> {
-    let stage = Stage::new(|_| ())?;
-    let mut watch = stage.watch(&format!("{MAPS}?watch=1&labelSelector=in=yes")).await?;
-    stage.done("POST", MAPS, map("outside", json!({}))).await?;
-    stage.done("POST", MAPS, map("a", json!({"in": "yes"}))).await?;
-    ensure!(watch.told().await? == "ADDED a");
-    stage.done("PATCH", &format!("{MAPS}/a"), json!({"data": {"x": "1"}})).await?;
-    ensure!(watch.told().await? == "MODIFIED a");
-    let left = stage.done("PATCH", &format!("{MAPS}/a"), json!({"metadata": {"labels": {"in": null}}})).await?;
-    let event = watch.next().await?.context("no event")?;
-    ensure!(event["type"] == "DELETED" && event["object"]["metadata"]["labels"]["in"] == "yes", "{event}");
-    ensure!(event["object"]["metadata"]["resourceVersion"] == left["metadata"]["resourceVersion"], "{event}");
-    stage.done("PATCH", &format!("{MAPS}/outside"), json!({"metadata": {"labels": {"in": "yes"}}})).await?;
-    ensure!(watch.told().await? == "ADDED outside");
-    stage.done("DELETE", &format!("{MAPS}/outside"), Value::Null).await?;
-    ensure!(watch.told().await? == "DELETED outside");
     Ok(())
 }
 
@@ -188,25 +97,6 @@ async fn a_watch_from_a_forgotten_revision_is_told_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn finalizers_and_owners_hold_and_pull() -> Result<()> {
-    let stage = Stage::new(|_| ())?;
-    let mut held = map("held", json!({}));
-    held["metadata"]["finalizers"] = json!(["example.com/wait"]);
-    let owner = stage.done("POST", MAPS, held).await?;
-    let mut owned = map("owned", json!({}));
-    owned["metadata"]["ownerReferences"] =
-        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "held", "uid": owner["metadata"]["uid"]}]);
-    stage.done("POST", MAPS, owned).await?;
-    let marked = stage.done("DELETE", &format!("{MAPS}/held"), Value::Null).await?;
-    ensure!(marked["metadata"]["deletionTimestamp"].is_string(), "{marked}");
-    ensure!(stage.admin("GET", &format!("{MAPS}/owned"), Value::Null).await?.status == 200);
-    stage.done("PATCH", &format!("{MAPS}/held"), json!({"metadata": {"finalizers": null}})).await?;
-    ensure!(stage.admin("GET", &format!("{MAPS}/held"), Value::Null).await?.status == 404);
-    ensure!(stage.admin("GET", &format!("{MAPS}/owned"), Value::Null).await?.status == 404);
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_running_pod_stops_before_it_goes() -> Result<()> {
     let stage = Stage::new(|settings| settings.pod_stop = Duration::from_millis(50))?;
     let pods = "/api/v1/namespaces/default/pods";
@@ -219,48 +109,6 @@ async fn a_running_pod_stops_before_it_goes() -> Result<()> {
     ensure!(marked["metadata"]["deletionGracePeriodSeconds"] == 30, "{marked}");
     ensure!(watch.told().await? == "MODIFIED p");
     ensure!(watch.told().await? == "DELETED p");
-    Ok(())
-}
-
-#[tokio::test]
-async fn roles_open_what_they_say_and_no_more() -> Result<()> {
-    let stage = Stage::new(|_| ())?;
-    let group = "rbac.authorization.k8s.io/v1";
-    stage.cluster.load([
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ext"}}),
-        json!({"apiVersion": group, "kind": "Role", "metadata": {"name": "ext"}, "rules": [
-            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mine"], "verbs": ["get", "update"]},
-            {"apiGroups": ["*"], "resources": ["*/status"], "verbs": ["get"]},
-        ]}),
-        json!({"apiVersion": group, "kind": "RoleBinding", "metadata": {"name": "ext"},
-               "roleRef": {"kind": "Role", "name": "ext"},
-               "subjects": [{"kind": "Group", "name": "system:serviceaccounts:default"}]}),
-        map("mine", json!({})),
-        map("other", json!({})),
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
-            "selector": {"matchLabels": {"a": "b"}},
-            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "m", "image": "x"}]}}}}),
-    ])?;
-    let token = stage.cluster.token_for("default", "ext", Duration::from_mins(1))?;
-    let cases = [
-        ("GET", format!("{MAPS}/mine"), 200),
-        ("GET", format!("{MAPS}/other"), 403),
-        ("GET", MAPS.to_owned(), 403),
-        ("GET", "/api/v1/namespaces/kube-system/configmaps/mine".to_owned(), 403),
-        ("DELETE", format!("{MAPS}/mine"), 403),
-        ("GET", "/apis/apps/v1/namespaces/default/deployments/d/status".to_owned(), 200),
-        ("GET", "/apis/apps/v1/namespaces/default/deployments/d".to_owned(), 403),
-        ("GET", "/version".to_owned(), 200),
-        ("GET", "/apis".to_owned(), 200),
-        ("GET", "/metrics".to_owned(), 403),
-    ];
-    for (method, target, expected) in cases {
-        let reply = stage.client.ask(&token, method, &target, &Value::Null).await?;
-        ensure!(reply.status == expected, "{method} {target}: {}", reply.status);
-    }
-    stage.done("DELETE", &format!("/apis/{group}/namespaces/default/rolebindings/ext"), Value::Null).await?;
-    let reply = stage.client.ask(&token, "GET", &format!("{MAPS}/mine"), &Value::Null).await?;
-    ensure!(reply.status == 403, "a binding that is gone still binds");
     Ok(())
 }
 
@@ -345,34 +193,6 @@ async fn a_new_ca_is_published_and_the_old_one_no_longer_trusted() -> Result<()>
     Ok(())
 }
 
-#[tokio::test]
-async fn what_a_manifest_gets_wrong_is_refused_when_it_is_loaded() -> Result<()> {
-    let stage = Stage::new(|_| ())?;
-    let pod = |spec: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
-    let container = |more: Value| {
-        let mut container = json!({"name": "main", "image": "x"});
-        container.as_object_mut().into_iter().for_each(|map| map.extend(more.as_object().cloned().unwrap_or_default()));
-        json!({"containers": [container]})
-    };
-    let cases = [
-        (
-            pod(container(json!({"resources": {"requests": {"memory": "100ki"}}}))),
-            400,
-            "unable to parse quantity's suffix",
-        ),
-        (pod(container(json!({"imag": "y"}))), 400, "unknown field \"spec.containers[0].imag\""),
-        (pod(container(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}))), 422, "Not found: \"v\""),
-        (json!({"apiVersion": "v1", "kind": "Nothing", "metadata": {"name": "x"}}), 400, "no matches for kind"),
-    ];
-    for (object, expected, words) in cases {
-        let Err(DevClusterError::Refused { code, message, .. }) = stage.cluster.load([object]) else {
-            anyhow::bail!("taken, not refused for {words}");
-        };
-        ensure!(code == expected && message.contains(words), "{code}: {message}");
-    }
-    Ok(())
-}
-
 /// Ten thousand pods and a thousand watchers: the figures are printed, the bounds are far from tight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_pods_and_many_watchers_are_served() -> Result<()> {
@@ -404,5 +224,101 @@ async fn many_pods_and_many_watchers_are_served() -> Result<()> {
         ensure!(watch.told().await? == "ADDED news");
     }
     println!("a change told to all of them in {:?}", start.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_announced_ca_is_published_beside_the_one_in_force() -> Result<()> {
+    let stage = Stage::new(|_| ())?;
+    let old = stage.cluster.ca_pem();
+    stage.cluster.faults().announce_ca()?;
+    let both = stage.cluster.ca_pem();
+    ensure!(both.starts_with(&old) && both.len() > old.len());
+    let published = stage.list(&format!("{MAPS}/kube-root-ca.crt")).await?;
+    ensure!(published["data"]["ca.crt"] == both.as_str());
+    // Who trusts both is served before and after; who was late is not.
+    let patient = Client::new(&stage.cluster);
+    let asked = async |client: &Client| {
+        let reply = client.ask(stage.cluster.admin_token(), "GET", MAPS, &Value::Null).await;
+        reply.is_ok_and(|reply| reply.status == 200)
+    };
+    ensure!(asked(&patient).await && asked(&stage.client).await);
+    stage.cluster.faults().rotate_ca()?;
+    ensure!(asked(&patient).await && !asked(&stage.client).await);
+    ensure!(both.ends_with(&stage.cluster.ca_pem()), "another CA than the one announced");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_may_bring_a_new_ca_on_the_same_port() -> Result<()> {
+    let stage = Stage::new(|_| ())?;
+    stage.done("POST", MAPS, map("kept", json!({}))).await?;
+    let (url, old) = (stage.cluster.url(), stage.cluster.ca_pem());
+    stage.cluster.restart()?;
+    ensure!(stage.admin("GET", &format!("{MAPS}/kept"), Value::Null).await?.status == 200);
+    stage.cluster.restart_with_new_ca()?;
+    ensure!(stage.cluster.url() == url && stage.cluster.ca_pem() != old);
+    ensure!(stage.admin("GET", MAPS, Value::Null).await.is_err(), "the old CA is still in use");
+    let client = Client::new(&stage.cluster);
+    let reply = client.ask(stage.cluster.admin_token(), "GET", &format!("{MAPS}/kept"), &Value::Null).await?;
+    ensure!(reply.status == 200, "the data is lost");
+    Ok(())
+}
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+fn talker(log: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "talker", "annotations": {
+            "devcluster.attache.dev/log": log,
+            "devcluster.attache.dev/log.side": "aside\n",
+            "devcluster.attache.dev/previous-log.side": "before\n",
+        }},
+        "spec": {"containers": [{"name": "main", "image": "x"}, {"name": "side", "image": "x"}]},
+        "status": {"phase": "Running"}})
+}
+
+#[tokio::test]
+async fn a_pod_logs_what_its_manifest_says() -> Result<()> {
+    let stage = Stage::new(|_| ())?;
+    stage.cluster.load([talker("2026-01-01T00:00:00Z one\n2026-01-01T00:00:10Z two\nthree\n")])?;
+    let table = [
+        ("container=main", 200, "one\ntwo\nthree\n"),
+        ("container=main&tailLines=1", 200, "three\n"),
+        ("container=main&limitBytes=5", 200, "one\nt"),
+        ("container=main&sinceTime=2026-01-01T00:00:05Z&tailLines=2", 200, "two\nthree\n"),
+        ("container=main&sinceSeconds=3600", 200, "three\n"),
+        ("container=main&timestamps=true&limitBytes=24", 200, "2026-01-01T00:00:00Z one"),
+        ("container=side", 200, "aside\n"),
+        ("container=side&previous=true", 200, "before\n"),
+        (
+            "container=main&previous=true",
+            400,
+            "previous terminated container \\\"main\\\" in pod \\\"talker\\\" not found",
+        ),
+        ("", 400, "a container name must be specified for pod talker, choose one of: [main side]"),
+        ("container=none", 400, "container none is not valid for pod talker"),
+        ("container=main&sinceTime=2026-01-01T00:00:05Z&sinceSeconds=5", 422, "at most one of"),
+    ];
+    for (query, status, expected) in table {
+        let reply = stage.admin("GET", &format!("{PODS}/talker/log?{query}"), Value::Null).await?;
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        let fits = if status == 200 { text == expected } else { text.contains(expected) };
+        ensure!(reply.status == status && fits, "{query}: {} {text}", reply.status);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_that_is_followed_grows_with_its_annotation_and_ends_with_its_pod() -> Result<()> {
+    let stage = Stage::new(|_| ())?;
+    stage.cluster.load([talker("one\ntwo\n")])?;
+    let mut log = stage.watch(&format!("{PODS}/talker/log?container=main&follow=true&tailLines=1")).await?;
+    let mut line = async || anyhow::Ok(log.line().await?.map(|line| String::from_utf8_lossy(&line).into_owned()));
+    ensure!(line().await?.as_deref() == Some("two\n"));
+    let grown = json!({"metadata": {"annotations": {"devcluster.attache.dev/log": "one\ntwo\nthree\n"}}});
+    stage.done("PATCH", &format!("{PODS}/talker"), grown).await?;
+    ensure!(line().await?.as_deref() == Some("three\n"));
+    stage.done("PATCH", &format!("{PODS}/talker/status"), json!({"status": {"phase": "Succeeded"}})).await?;
+    ensure!(line().await?.is_none(), "it outlives the pod");
     Ok(())
 }

@@ -16,7 +16,10 @@ use tokio_rustls::TlsConnector;
 
 /// A client of one cluster.
 pub(crate) struct Client {
-    address: std::net::SocketAddr,
+    /// `HOST:PORT`.
+    address: String,
+    /// The name that the server's certificate is to have.
+    name: String,
     ca: String,
     /// What the client shows, if anything: a certificate and its key, both PEM.
     pub(crate) certificate: Option<(String, String)>,
@@ -38,12 +41,22 @@ impl Reply {
 
 impl Client {
     pub(crate) fn new(cluster: &DevCluster) -> Self {
-        Self { address: cluster.address(), ca: cluster.ca_pem(), certificate: None }
+        Self::at(&cluster.address().to_string(), Some("kubernetes.default.svc".into()), cluster.ca_pem())
+    }
+
+    /// A client of the server at `HOST[:PORT]`, whose certificate is to have `name`, or else the host's.
+    pub(crate) fn at(address: &str, name: Option<String>, ca: String) -> Self {
+        let (host, port) =
+            address.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).unwrap_or((address, "443"));
+        let name = name.unwrap_or_else(|| host.trim_start_matches('[').trim_end_matches(']').to_owned());
+        Self { address: format!("{host}:{port}"), name, ca, certificate: None }
     }
 
     fn tls(&self, http2: bool) -> Result<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes())?)?;
+        for certificate in CertificateDer::pem_slice_iter(self.ca.as_bytes()) {
+            roots.add(certificate?)?;
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -61,11 +74,11 @@ impl Client {
 
     /// Sends a request over a connection of its own; the body of the answer is still to come.
     pub(crate) async fn open(&self, mut request: Request<Bytes>, http2: bool) -> Result<http::Response<Incoming>> {
-        let stream = TcpStream::connect(self.address).await?;
+        let stream = TcpStream::connect(&self.address).await?;
         let connector = TlsConnector::from(Arc::new(self.tls(http2)?));
-        let name = ServerName::try_from("kubernetes.default.svc")?;
+        let name = ServerName::try_from(self.name.clone())?;
         let stream = TokioIo::new(connector.connect(name, stream).await?);
-        let authority = self.address.to_string();
+        let authority = &self.address;
         if http2 {
             let target = request.uri().path_and_query().context("no path")?.to_string();
             *request.uri_mut() = format!("https://{authority}{target}").parse()?;
@@ -110,9 +123,10 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(target)
-            .header("authorization", format!("Bearer {token}"))
             .header("content-type", media)
             .header("user-agent", "suite/1.0");
+        let request =
+            if token.is_empty() { request } else { request.header("authorization", format!("Bearer {token}")) };
         self.send(request.body(body.into())?, false).await
     }
 }
