@@ -79,7 +79,7 @@ impl Body for LocalBody {
                     ready!(stopped.as_mut().poll(cx));
                     Poll::Ready(None)
                 }
-                polled => polled.map_err(Into::into),
+                polled @ Poll::Ready(_) => polled.map_err(Into::into),
             },
             Kind::File(file) => Pin::new(file).poll_frame(cx).map_err(Into::into),
         }
