@@ -41,16 +41,30 @@ pub(crate) fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The tree that a JSON or YAML body is, and its type of media checked.
+/// The tree that a JSON or YAML body is, and its type of media checked: always an object.
 pub(crate) fn tree(call: &Call<'_>, kind: &str) -> Result<Value, ApiError> {
-    match media_type(call.headers).as_str() {
+    let value = match media_type(call.headers).as_str() {
         "" | "application/json" => json(&call.body, kind),
         "application/yaml" => yaml(&call.body, kind),
         "application/vnd.kubernetes.protobuf" => {
             super::protobuf::decode(&call.body).ok_or_else(|| ApiError::unsupported_media(NOTATIONS))
         }
         _ => Err(ApiError::unsupported_media(NOTATIONS)),
+    }?;
+    check_object(kind, &value)?;
+    Ok(value)
+}
+
+/// 400 for what is no object: everything behind this sets fields of it.
+pub(crate) fn check_object(kind: &str, value: &Value) -> Result<(), ApiError> {
+    if value.is_object() {
+        return Ok(());
     }
+    let message = format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: \
+         json: cannot unmarshal into Go value of type struct"
+    );
+    Err(ApiError::bad_request(message))
 }
 
 fn json(body: &[u8], kind: &str) -> Result<Value, ApiError> {
@@ -95,14 +109,7 @@ pub(crate) fn object(call: &Call<'_>, validation: FieldValidation) -> Result<(Va
 
 /// Checks `kind` and `apiVersion`, each of which may be left out where the path says enough.
 pub(crate) fn check_type(of: &Type, value: &Value) -> Result<(), ApiError> {
-    if !value.is_object() {
-        let message = format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
-             json: cannot unmarshal into Go value of type struct",
-            of.kind
-        );
-        return Err(ApiError::bad_request(message));
-    }
+    check_object(&of.kind, value)?;
     let (kind, version) =
         (value["kind"].as_str().unwrap_or_default(), value["apiVersion"].as_str().unwrap_or_default());
     let expected = of.api_version();

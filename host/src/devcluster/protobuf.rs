@@ -54,7 +54,8 @@ DeploymentSpec 1=replicas:i 2=selector:LabelSelector 3=template:PodTemplateSpec 
 DeploymentStrategy 1=type:s
 DeploymentStatus 1=observedGeneration:z 2=replicas:z 3=updatedReplicas:z 4=availableReplicas:z 5=unavailableReplicas:z 7=readyReplicas:z
 PodTemplateSpec 1=metadata:ObjectMeta 2=spec:PodSpec
-PodSpec 2=containers:[Container 3=restartPolicy:s 4=terminationGracePeriodSeconds:i 5=activeDeadlineSeconds:i 6=dnsPolicy:s 7=nodeSelector:{s 8=serviceAccountName:s 9=serviceAccount:s 10=nodeName:s 11=hostNetwork:f 12=hostPID:f 13=hostIPC:f 16=hostname:s 17=subdomain:s 19=schedulerName:s 24=priorityClassName:s
+PodSpec 2=containers:[Container 3=restartPolicy:s 4=terminationGracePeriodSeconds:i 5=activeDeadlineSeconds:i 6=dnsPolicy:s 7=nodeSelector:{s 8=serviceAccountName:s 9=serviceAccount:s 10=nodeName:s 11=hostNetwork:f 12=hostPID:f 13=hostIPC:f 14=securityContext:PodSecurityContext 16=hostname:s 17=subdomain:s 19=schedulerName:s 21=automountServiceAccountToken:b 24=priorityClassName:s
+PodSecurityContext
 Container 1=name:s 2=image:s 3=command:[s 4=args:[s 5=workingDir:s 6=ports:[ContainerPort 8=resources:ResourceRequirements 13=terminationMessagePath:s 14=imagePullPolicy:s 16=stdin:f 17=stdinOnce:f 18=tty:f 20=terminationMessagePolicy:s
 ContainerPort 1=name:s 2=hostPort:z 3=containerPort:z 4=protocol:s 5=hostIP:s
 ResourceRequirements

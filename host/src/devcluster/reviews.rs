@@ -9,7 +9,7 @@ use super::admission::now;
 use super::answer::Answer;
 use super::api::{Api, Call};
 use super::authentication::Order;
-use super::body::{self, check_type};
+use super::body::{self, FieldValidation, check_object, check_type};
 use super::identity::Identity;
 use super::managed::{self, Writer};
 use super::object::{self, Object};
@@ -33,6 +33,7 @@ impl Api {
         }
         let mut value = body::tree(call, &call.of.kind)?;
         check_type(&call.of, &value)?;
+        super::schema::check(&call.of, &mut value, FieldValidation::Ignore)?;
         value["kind"] = call.of.kind.as_str().into();
         value["apiVersion"] = call.of.api_version().into();
         if !value["metadata"].is_object() {
@@ -137,6 +138,10 @@ impl Api {
     /// TokenRequest: a new token of a service account.
     pub(crate) fn issue_token(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let mut value = body::tree(call, "TokenRequest")?;
+        if value["spec"].is_null() {
+            value["spec"] = json!({});
+        }
+        check_object("TokenRequest", &value["spec"])?;
         let account = self.store.table(&call.of).get(&call.key());
         let account = account.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?;
         let asked = value["spec"]["expirationSeconds"].as_u64().unwrap_or(USUAL);

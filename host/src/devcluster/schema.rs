@@ -21,6 +21,7 @@ pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -
         error.field = field.map(String::into_boxed_str);
         error
     };
+    super::body::check_object(&of.kind, value)?;
     let mut walk = Walk { kind: &of.kind, unknown: Vec::new(), fault: None };
     match &of.custom {
         Some(custom) => {

@@ -1,6 +1,6 @@
 //! What clients of an API server rely on, each by its own plain requests.
 //!
-//! `reads`, `watches`, `writes`, `patches`, `applying` and `access` ask nothing of a server but that it is one: with
+//! `reads`, `watches`, `writes`, `patches`, `applying`, `access` and `malformed` ask nothing of a server but that it is one: with
 //! `ATTACHE_TEST_KUBECONFIG` they run against the server that it names, each test in a namespace of its own, which it
 //! deletes. `trouble` and `loading` are about the devcluster itself.
 
@@ -9,6 +9,7 @@ mod applying;
 mod client;
 mod kubeconfig;
 mod loading;
+mod malformed;
 mod patches;
 mod reads;
 mod stage;
