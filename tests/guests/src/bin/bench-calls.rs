@@ -5,6 +5,9 @@
 //! bench-calls ROUNDS CALLS label KEY
 //! bench-calls ROUNDS CALLS get TYPE NAMESPACE NAME        the object as bytes, not parsed
 //! bench-calls ROUNDS CALLS get-value TYPE NAMESPACE NAME  parsed into a `serde_json::Value`
+//! bench-calls ROUNDS CALLS get-copy TYPE NAMESPACE NAME   the object as bytes, from the host's copy
+//! bench-calls ROUNDS CALLS list TYPE NAMESPACE            each object parsed into a `serde_json::Value`
+//! bench-calls ROUNDS CALLS follow TYPE NAMESPACE          until an object of the name `end` is there
 //! ```
 //!
 //! The time is read twice a round, so that reading it weighs nothing.
@@ -13,7 +16,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use attache_guest::api::{Collection, ResourceType};
+use attache_guest::api::{Collection, Event, ResourceType, Selector};
 use attache_guest::pod;
 use serde_json::Value;
 
@@ -79,12 +82,38 @@ fn run(words: &[&str]) -> Outcome {
                 Ok(())
             })
         }
+        ["get-copy", of, namespace, name] => {
+            let copy = open(of, namespace)?.watch::<Value>(&Selector::all())?;
+            measure(rounds, calls, || {
+                black_box(copy.get_json(name)?);
+                Ok(())
+            })
+        }
+        ["list", of, namespace] => {
+            let objects = open(of, namespace)?;
+            measure(rounds, calls, || {
+                for object in objects.list().items::<Value>() {
+                    black_box(object?);
+                }
+                Ok(())
+            })
+        }
+        ["follow", of, namespace] => follow(&open(of, namespace)?),
         _ => Err(format!("no such call: {what:?}").into()),
     }
 }
 
 fn open(of: &str, namespace: &str) -> Result<Collection, Box<dyn std::error::Error>> {
     Ok(Collection::namespaced(&of.parse::<ResourceType>()?, namespace)?)
+}
+
+fn follow(objects: &Collection) -> Outcome {
+    for event in objects.watch::<Value>(&Selector::all())? {
+        if matches!(event?, Event::Applied(object) if object["metadata"]["name"] == "end") {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn measure(rounds: u32, calls: u32, call: impl Fn() -> Outcome) -> Outcome {
