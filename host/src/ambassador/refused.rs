@@ -177,6 +177,7 @@ fn code_of(error: &ClusterError) -> StatusCode {
             | Unavailable::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         },
         ClusterError::Invalid(_) | ClusterError::Name(_) => StatusCode::BAD_REQUEST,
+        ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         ClusterError::TooLarge(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => StatusCode::BAD_GATEWAY,
     }
 }
