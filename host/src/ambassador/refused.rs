@@ -176,6 +176,7 @@ fn code_of(error: &ClusterError) -> StatusCode {
             | Unavailable::Credentials(_)
             | Unavailable::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         },
+        ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         ClusterError::Invalid(_) | ClusterError::Name(_) => StatusCode::BAD_REQUEST,
         ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         ClusterError::TooLarge(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => StatusCode::BAD_GATEWAY,
