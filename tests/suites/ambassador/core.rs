@@ -308,7 +308,7 @@ async fn a_watch_goes_on_past_the_deadline_and_the_limit() {
             seen.push_str(&line(answer.body_mut()).await);
         }
     }
-    assert_eq!(ambassador.gate().in_flight(), 1);
+    assert_eq!(ambassador.gate().watches(), 1);
     drop(answer);
     assert_eq!(ambassador.gate().in_flight(), 0);
     assert!(world.records.last()["bytes"].as_u64().unwrap() >= 3000);
