@@ -15,6 +15,8 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "flood of names of types" => types,
     "flood of discovery" => discovery,
     "flood of metadata" => metadata,
+    "watches that are kept" => watches,
+    "flood of watches" => flood_of_watches,
     "enormous names, selectors and cursors" => enormous,
     "requests that smuggle others" => smuggle,
 };
@@ -72,6 +74,32 @@ async fn metadata(stage: Arc<Stage>) -> String {
     let (stopped, records) = flooded(&stage, "metadata").await;
     assert_eq!(records.len(), 1, "only the limit: {records:?}");
     stopped
+}
+
+async fn watching(stage: &Stage, what: &str) -> (String, Vec<Value>) {
+    let spec = "{podinfo: {}, api: [{apiGroups: [''], resources: [pods], verbs: [list, watch], namespaces: [demo]}], \
+         limits: {deadline: 5s, cpu: 2s}}";
+    let extension = stage.guest("leak", spec).await;
+    let ran = run(&extension, &[what]).await;
+    assert_eq!(ran.ended.as_ref().unwrap().code, 0);
+    (ran.out.trim().to_owned(), stage.audit.of("attacker"))
+}
+
+async fn watches(stage: Arc<Stage>) -> String {
+    let (taken, records) = watching(&stage, "watches").await;
+    assert_eq!(taken, "8 taken");
+    assert_eq!(with_verdict(&records, "too-many")[0]["reason"], "watches: 8");
+    format!("{taken}, one more refused at watches: 8")
+}
+
+/// All of them are served from one watch of the host, whatever they select.
+async fn flood_of_watches(stage: Arc<Stage>) -> String {
+    let (taken, records) = watching(&stage, "turns").await;
+    let throttled = with_verdict(&records, "throttled");
+    assert!(throttled[0]["reason"].as_str().unwrap().contains("burst: 40"), "{}", throttled[0]);
+    let asked = stage.audit.of("attache").len();
+    assert!(asked < 20, "the host asked {asked} times");
+    format!("{taken}, then throttled; the host asked {asked} times")
 }
 
 async fn enormous(stage: Arc<Stage>) -> String {

@@ -7,10 +7,13 @@
 //! leak streams         stdout once more each
 //! leak followers       a follower of the pod's changes each
 //! leak collections     the pods of a namespace each
+//! leak watches         a watch each, of another selection
+//! leak turns           a watch each, given up before the next
 //! ```
 
 use std::fs::File;
 use std::mem::forget;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use raw::attache::pod::{api, metadata};
 use raw::wasi::cli::stdout;
@@ -31,6 +34,8 @@ fn main() {
         ["streams"] => count(|| keep(stdout::get_stdout())),
         ["followers"] => count(|| keep(metadata::follow())),
         ["collections"] => count(|| api::open(&pods(), Some("demo")).map(forget).is_ok()),
+        ["watches"] => count(|| watch().map(forget).is_ok()),
+        ["turns"] => count(|| watch().is_ok()),
         _ => 0,
     };
     println!("{taken} taken");
@@ -43,6 +48,13 @@ fn keep<T>(handle: T) -> bool {
 
 fn count(take: impl Fn() -> bool) -> usize {
     (0..MANY).take_while(|_| take()).count()
+}
+
+/// Another selection at each call.
+fn watch() -> Result<api::Watch, api::Error> {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let labels = format!("turn!={}", TURN.fetch_add(1, Ordering::Relaxed));
+    api::open(&pods(), Some("demo"))?.watch(&api::Selector { labels, fields: String::new() })
 }
 
 fn pods() -> api::ResourceType {
