@@ -1,8 +1,11 @@
 //! One request and its answer: what is sent, what is tried again, what is handed on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attache::cluster::{ClusterError, Payload, ServerStatus, Unavailable};
+use attache::gate::{Gate, Way};
+use attache::policy::{ApiRequest, Grant};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
@@ -93,17 +96,26 @@ async fn a_401_drops_the_token_and_reading_is_tried_once_with_the_new_one() {
 }
 
 #[tokio::test]
-async fn a_401_to_writing_is_handed_on_and_the_next_request_has_the_new_token() {
+async fn a_401_to_writing_is_tried_once_more_but_not_where_a_pod_may_have_answered() {
     let authority = Authority::new();
     let accepts_new = |_: usize, head: &str| if head.contains("Bearer new") { ok("{}") } else { unauthorized() };
     let server = Scripted::tls(&authority, accepts_new).await;
     let dir = service_account("old", authority.pem());
     let client = Client::pod(&server.url, dir.path());
     std::fs::write(dir.path().join("token"), "new").unwrap();
-    let create = || client.cluster.fetch(client.permit(&Method::POST, PODS), Payload::none());
-    assert_eq!(refused(create().await.unwrap_err()).reason, "Unauthorized");
-    create().await.unwrap();
+    client.cluster.fetch(client.permit(&Method::POST, PODS), Payload::none()).await.unwrap();
     assert_eq!(server.heads().len(), 2);
+    std::fs::write(dir.path().join("token"), "old").unwrap();
+    let proxied = format!("{POD}/proxy/act");
+    let rule = r#"{api: [{apiGroups: [""], resources: [pods/proxy], verbs: [create], namespaces: [demo]}]}"#;
+    let text = format!("{{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {{name: g}}, spec: {rule}}}");
+    let gate = Gate::new("g", Arc::new(Grant::parse(&text).unwrap()), client.records.clone());
+    let permit = || gate.admit(Way::Api, ApiRequest::parse(&Method::POST, &proxied).unwrap()).unwrap();
+    let old = Scripted::tls(&authority, |_, _| unauthorized()).await;
+    let client = Client::pod(&old.url, dir.path());
+    std::fs::write(dir.path().join("token"), "newer").unwrap();
+    assert_eq!(refused(client.cluster.fetch(permit(), Payload::none()).await.unwrap_err()).reason, "Unauthorized");
+    assert_eq!(old.heads().len(), 1);
 }
 
 #[tokio::test]

@@ -26,24 +26,23 @@ const JITTER_PART: u32 = 4;
 pub(super) struct Tries {
     /// Whether the request changes nothing, so that it may be made again although it may have reached the server.
     safe: bool,
-    /// Whether a 401 can only be the API server's own, which authenticates before it does anything.
-    renewable: bool,
+    /// How often a 401 may still be answered with another token.
+    renewals: u32,
     deadline: Instant,
     made: u32,
-    token_renewed: bool,
     broken_once: bool,
 }
 
 impl Tries {
     pub(super) fn new(safe: bool, deadline: Instant) -> Self {
-        Self { safe, renewable: safe, deadline, made: 1, token_renewed: false, broken_once: false }
+        Self { safe, renewals: u32::from(safe), deadline, made: 1, broken_once: false }
     }
 
     /// The same for a request that nobody but the API server answers: then a 401 says that nothing was done, whatever was
     /// asked, and it may be made again with another token. Behind `proxy` a 401 may be that of a pod, which may have acted.
     #[must_use]
     pub(super) fn renewable(self) -> Self {
-        Self { renewable: true, ..self }
+        Self { renewals: 1, ..self }
     }
 
     /// For a request that cannot be made a second time.
@@ -82,9 +81,9 @@ impl Tries {
 
     /// Whether a 401 is worth one more try with another token: once, and only where nothing can have been done.
     pub(super) fn after_unauthorized(&mut self) -> bool {
-        let first = !self.token_renewed;
-        self.token_renewed = true;
-        self.renewable && first
+        let left = self.renewals.checked_sub(1);
+        self.renewals = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// Whether to ask again on a new connection after one broke off before its answer: once, for what changes nothing.
