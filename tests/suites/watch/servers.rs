@@ -120,11 +120,13 @@ async fn a_page_that_expires_begins_the_list_anew() {
 #[tokio::test]
 async fn what_is_no_event_ends_the_watch() {
     for line in ["{", "null", r#"{"type":"ADDED","object":{"metadata":{}}}"#, "<html>"] {
-        let server = Scripted::plain(move |_, head| match head.contains("watch=") {
-            false => list(5, "1"),
-            true => vec![stream(&[line]), Step::Silence],
-        })
-        .await;
+        let server =
+            Scripted::plain(
+                move |_, head| {
+                    if head.contains("watch=") { vec![stream(&[line]), Step::Silence] } else { list(5, "1") }
+                },
+            )
+            .await;
         let (_cluster, mut watcher) = follow(&server);
         assert!(matches!(watcher.ended().await, WatchError::Unreadable(_)), "{line}");
     }
@@ -132,12 +134,15 @@ async fn what_is_no_event_ends_the_watch() {
 
 #[tokio::test]
 async fn an_event_without_an_end_is_cut_off() {
-    let server = Scripted::plain(|_, head| match head.contains("watch=") {
-        false => list(5, "1"),
-        true => vec![
-            Step::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()),
-            Step::Repeat([b"10000\r\n".as_slice(), &[b'x'; 65536], b"\r\n"].concat()),
-        ],
+    let server = Scripted::plain(|_, head| {
+        if head.contains("watch=") {
+            vec![
+                Step::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()),
+                Step::Repeat([b"10000\r\n".as_slice(), &[b'x'; 65536], b"\r\n"].concat()),
+            ]
+        } else {
+            list(5, "1")
+        }
     })
     .await;
     let (_cluster, mut watcher) = follow(&server);
@@ -162,11 +167,11 @@ async fn a_server_that_never_answers_is_waited_for_as_long_as_the_deadline_says(
 
 #[tokio::test]
 async fn the_server_is_let_go_of_when_nobody_follows() {
-    let mut server = Scripted::plain(|_, head| match head.contains("watch=") {
-        false => list(5, "1"),
-        true => vec![stream(&[]), Step::Silence],
-    })
-    .await;
+    let mut server =
+        Scripted::plain(
+            |_, head| if head.contains("watch=") { vec![stream(&[]), Step::Silence] } else { list(5, "1") },
+        )
+        .await;
     let (_cluster, mut watcher) = follow(&server);
     watcher.until("synced").await;
     drop(watcher);

@@ -10,17 +10,20 @@ use attache::cluster::Payload;
 use attache::devcluster::Fault;
 use attache::gate::Way;
 use attache::policy::ApiRequest;
+use attache_tests::guest;
 use http::Method;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{MAPS, World, all_maps, run};
+use super::{MAPS, World, all_maps, call, grant};
 
 const GUESTS: usize = 200;
 /// How long it takes unless the environment says otherwise.
 const SECONDS: u64 = 20;
 /// Objects that change all the time.
 const OBJECTS: u64 = 50;
+/// The object that is made last. Of changes that are told together those of the last key come last.
+const LAST: &str = "zz-end";
 /// Between two changes.
 const CHANGE_EVERY: Duration = Duration::from_millis(50);
 /// Between two troubles.
@@ -131,11 +134,11 @@ async fn two_hundred_guests_miss_nothing_while_everything_rotates_restarts_and_e
     let world = Arc::new(World::new());
     world.server.load((0..OBJECTS).map(|number| super::map(&format!("m{number}"), "0"))).unwrap();
     let spec = all_maps().replace("limits: {", "limits: {instances: 300, ");
-    let runtime = world.runtime();
+    let extension = world.runtime().load_file(&guest("watch-calls"), grant(&spec)).await.unwrap();
     let mut guests = JoinSet::new();
     for _ in 0..GUESTS {
-        let (runtime, spec) = (runtime.clone(), spec.clone());
-        guests.spawn(async move { run(&runtime, &spec, &["picture", "v1/configmaps", "demo", "-", "-", "end"]).await });
+        let extension = extension.clone();
+        guests.spawn(async move { call(&extension, &["picture", "v1/configmaps", "demo", "-", "-", LAST]).await });
     }
     let begun = |records: &super::Records| {
         let lines = records.lines.lock().unwrap();
@@ -148,7 +151,7 @@ async fn two_hundred_guests_miss_nothing_while_everything_rotates_restarts_and_e
     let mut done = tokio::task::spawn_blocking(move || trouble(&troubling, end)).await.unwrap();
     done.changes = changes.await.unwrap();
     let (after, figures) = (memory(), world.cluster.watch_figures());
-    world.set("end", "1");
+    world.set(LAST, "1");
     let last = Instant::now();
     let truth = truth(&world).await;
     let (mut events, mut resyncs) = (0, 0);

@@ -1,7 +1,7 @@
 //! Requests to places outside the API server, as far as a grant's `egress` names them.
 //!
 //! Threats, and what stops each: a destination that is not granted (compared whole, before anything is looked up); a granted
-//! name that leads elsewhere (see [`address`]; what was checked is what is connected to, there is no second look-up); a
+//! name that leads elsewhere (see `address`; what was checked is what is connected to, there is no second look-up); a
 //! server that is not the name's (TLS with the system's roots, and no way round it); a redirect (handed to the guest, whose
 //! next request is judged anew); bodies without an end in either direction (cut); the host's own proxy settings and
 //! credentials (nothing reads them here).

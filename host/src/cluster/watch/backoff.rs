@@ -6,40 +6,39 @@ use tokio::time::Instant;
 
 /// The wait after a first failure: a server that restarts or a connection that is cut is back at once as a rule.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest wait, as client-go's reflector has it.
-const LONGEST: Duration = Duration::from_secs(30);
+/// The longest wait: what is followed is then seconds behind when the server is back, and not the half minute of client-go.
+const LONGEST: Duration = Duration::from_secs(10);
 /// The part of a wait that is added at random at most: half, so that the stores of many hosts do not come back together.
 const JITTER_PART: u32 = 2;
-/// After so long without a failure, the next one is the first again.
-const FORGIVEN: Duration = Duration::from_secs(10);
 
 /// The failures of one upstream.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
-    last: Instant,
     /// Since when nothing has succeeded.
     since: Option<Instant>,
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self { next: FIRST, last: Instant::now(), since: None }
+        Self { next: FIRST, since: None }
     }
 
-    /// Something succeeded: the server answers. Only time makes waits short again, so that a server that takes each watch
-    /// and cuts it at once is not asked without end.
-    pub(super) fn succeeded(&mut self, now: Instant) {
+    /// The server answers. That alone does not make waits short again: one that takes each watch and cuts it at once is not
+    /// asked without end.
+    pub(super) fn succeeded(&mut self) {
         self.since = None;
-        if now.saturating_duration_since(self.last) > FORGIVEN.max(self.next.saturating_mul(2)) {
-            self.next = FIRST;
-        }
+    }
+
+    /// What was asked for has lived for a while: the next failure is the first again.
+    pub(super) fn settled(&mut self) {
+        self.succeeded();
+        self.next = FIRST;
     }
 
     /// Something failed; how long to wait. `random` is any number.
     pub(super) fn failed(&mut self, now: Instant, random: u32) -> Duration {
         self.since.get_or_insert(now);
-        self.last = now;
         let wait = self.next;
         self.next = self.next.saturating_mul(2).min(LONGEST);
         let jitter = (wait / JITTER_PART).as_nanos().saturating_mul(u128::from(random)) / u128::from(u32::MAX);
@@ -57,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_half_a_minute_and_never_shrink_below_their_base() {
+    fn waits_grow_to_their_longest_and_never_shrink_below_their_base() {
         let (mut backoff, now) = (Backoff::new(), Instant::now());
         let waits: Vec<_> = (0..12).map(|try_| backoff.failed(now, if try_ % 2 == 0 { 0 } else { u32::MAX })).collect();
         assert_eq!(waits[0], FIRST);
@@ -67,17 +66,17 @@ mod tests {
     }
 
     #[test]
-    fn a_success_ends_the_outage_and_only_time_the_waits() {
+    fn an_answer_ends_the_outage_and_only_a_life_the_waits() {
         let (mut backoff, now) = (Backoff::new(), Instant::now());
         for _ in 0..3 {
             let _ = backoff.failed(now, 0);
         }
         let later = now + Duration::from_secs(5);
         assert_eq!(backoff.failing_for(later), Duration::from_secs(5));
-        backoff.succeeded(later);
+        backoff.succeeded();
         assert_eq!(backoff.failing_for(later), Duration::ZERO);
         assert_eq!(backoff.failed(later, 0), FIRST * 8);
-        backoff.succeeded(later + Duration::from_mins(5));
-        assert_eq!(backoff.failed(later + Duration::from_mins(5), 0), FIRST);
+        backoff.settled();
+        assert_eq!(backoff.failed(later, 0), FIRST);
     }
 }

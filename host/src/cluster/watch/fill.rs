@@ -1,7 +1,5 @@
 //! Taking a whole list in, page by page.
 
-use tokio::time::Instant;
-
 use super::error::WatchError;
 use super::object::WatchedObject;
 use super::store::{Incoming, NoRoom};
@@ -28,7 +26,7 @@ impl Upstream {
                 }
                 other => other?,
             };
-            self.backoff.succeeded(Instant::now());
+            self.backoff.succeeded();
             match page.cursor {
                 // A server that gives the same cursor again would be asked for ever.
                 Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),

@@ -3,7 +3,7 @@
 //! | what happens | what is done |
 //! | --- | --- |
 //! | the watch ends after its time | it is taken up at the last version, told by an event or a bookmark |
-//! | the connection breaks, the server is away, 429, 5xx, 401 | the same, after a wait that grows to half a minute |
+//! | the connection breaks, the server is away, 429, 5xx, 401 | the same, after a wait that grows to ten seconds |
 //! | 410, as a status or as an event | the collection is listed again, and followers are told what has changed |
 //! | 403, 404 and other refusals | the store is over; its followers are told, and nothing of it is left |
 //! | no room, an object too large, nonsense | the same |
@@ -41,7 +41,7 @@ const MORE_SECONDS: u64 = 60;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A watch that ends sooner than this counts as a failure, whatever it told: a server that cuts each one is not asked anew
 /// without a pause.
-const MIN_LIFE: Duration = Duration::from_secs(1);
+const MIN_LIFE: Duration = Duration::from_millis(500);
 /// The largest page of a list, in bytes. Where five hundred objects are more, fewer are asked for.
 pub(super) const PAGE_BYTES: u64 = 32 << 20;
 /// How long the body of a refusal is waited for.
@@ -151,7 +151,7 @@ impl Upstream {
                 Trouble::Passing(error) if self.is_lost(&error) => return fatal(error),
                 Trouble::Passing(error) => self.tell(&error, wait),
                 Trouble::Expired => self.version = None,
-                Trouble::Cut => self.backoff.succeeded(Instant::now()),
+                Trouble::Cut => self.backoff.succeeded(),
             }
             sleep(wait).await;
         }
@@ -184,13 +184,14 @@ impl Upstream {
         if !head.status.is_success() {
             return Err(refused(head.status, body).await.into());
         }
-        self.backoff.succeeded(Instant::now());
+        self.backoff.succeeded();
         let end = began.checked_add(Duration::from_secs(seconds).saturating_add(PATIENCE)).unwrap_or(began);
         let told = self.take_events(Lines::of(body), end).await;
-        match told {
-            Ok(()) if began.elapsed() < MIN_LIFE => Err(Trouble::Cut),
-            other => other,
+        if began.elapsed() >= MIN_LIFE {
+            self.backoff.settled();
+            return told;
         }
+        told.and(Err(Trouble::Cut))
     }
 
     /// Takes events in until the body ends, or `end` comes.
