@@ -389,7 +389,7 @@ async fn main() -> Result<()> {
     if arguments.iter().any(|argument| argument == "--list") {
         println!("{NAME}: test");
     } else if asked {
-        replay().await?;
+        Box::pin(replay()).await?;
     }
     Ok(())
 }
