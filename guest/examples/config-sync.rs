@@ -1,17 +1,18 @@
-//! Gathers the config maps that a selector names into one, by server-side apply.
+//! Gathers the config maps that a selector names into one, by server-side apply, and again whenever one of them changes.
 //!
 //! ```text
-//! config-sync --labels SELECTOR --into NAME [--namespace N]
+//! config-sync --labels SELECTOR --into NAME [--namespace N] [--count N]
 //! ```
 //!
-//! The key `colour` of the config map `paint` becomes `paint.colour`. What somebody else has written into the gathered
-//! one is taken back, and said; keys that are not gathered are left alone.
+//! The key `colour` of the config map `paint` becomes `paint.colour`. What somebody else has written over that is taken
+//! back, and said; keys that are not gathered are left alone. With `--count` it ends after so many writes; without, it runs
+//! until it is stopped.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 
-use attache_guest::api::{Api, Error, FieldManager};
+use attache_guest::api::{Api, Error, Event, FieldManager, Selector};
 use attache_guest::k8s_openapi::api::core::v1::ConfigMap;
 use attache_guest::kube_core::ObjectMeta;
 use attache_guest::pod;
@@ -19,7 +20,7 @@ use attache_guest::pod;
 /// Who owns the gathered keys.
 const MANAGER: &str = "config-sync";
 
-const USAGE: &str = "usage: config-sync --labels SELECTOR --into NAME [--namespace N]";
+const USAGE: &str = "usage: config-sync --labels SELECTOR --into NAME [--namespace N] [--count N]";
 
 fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
@@ -37,22 +38,24 @@ fn failed(why: fmt::Arguments<'_>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-#[derive(Default)]
 struct Options {
     namespace: String,
     labels: String,
     into: String,
+    count: usize,
 }
 
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self::default();
+        let [namespace, labels, into] = [const { String::new() }; 3];
+        let mut options = Self { namespace, labels, into, count: usize::MAX };
         while let Some(flag) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
             match flag.as_str() {
                 "--namespace" => options.namespace = value,
                 "--labels" => options.labels = value,
                 "--into" => options.into = value,
+                "--count" => options.count = value.parse().map_err(|_| format!("`{value}` is no number"))?,
                 _ => return Err(format!("unexpected argument `{flag}`")),
             }
         }
@@ -69,11 +72,25 @@ impl Options {
 
 fn sync(options: &Options) -> Result<(), Error> {
     let maps = Api::<ConfigMap>::namespaced(&options.namespace)?;
+    let mut watch = maps.watch(&Selector::labels(&options.labels))?;
     let mut gathered = Gathered::default();
-    for map in maps.list().labels(&options.labels) {
-        gathered.put(map?);
+    let mut written = None;
+    let mut count = 0;
+    while count < options.count {
+        let Some(event) = watch.next() else { break };
+        gathered.take(event?);
+        // Whatever else has happened meanwhile goes into the same write.
+        while let Some(event) = watch.waiting()? {
+            gathered.take(event);
+        }
+        let wanted = gathered.wanted(&options.into);
+        if gathered.whole && written.as_ref() != Some(&wanted) {
+            apply(&maps, &wanted)?;
+            written = Some(wanted);
+            count += 1;
+        }
     }
-    apply(&maps, &gathered.wanted(&options.into))
+    Ok(())
 }
 
 /// Applies what is wanted. Where somebody else has taken one of our keys, it is ours again: the source is the truth.
@@ -94,18 +111,30 @@ fn apply(maps: &Api<ConfigMap>, wanted: &ConfigMap) -> Result<(), Error> {
 
 /// The sources, by name.
 #[derive(Default)]
-struct Gathered(BTreeMap<String, BTreeMap<String, String>>);
+struct Gathered {
+    sources: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whether these are all of them: during a replay, some are missing.
+    whole: bool,
+}
 
 impl Gathered {
-    fn put(&mut self, map: ConfigMap) {
-        if let Some(name) = map.metadata.name {
-            self.0.insert(name, map.data.unwrap_or_default());
+    fn take(&mut self, event: Event<ConfigMap>) {
+        match event {
+            Event::Resync => *self = Self::default(),
+            Event::Synced => self.whole = true,
+            Event::Applied(map) => {
+                let ConfigMap { metadata, data, .. } = map;
+                self.sources.insert(metadata.name.unwrap_or_default(), data.unwrap_or_default());
+            }
+            Event::Deleted(map) => {
+                self.sources.remove(&map.metadata.name.unwrap_or_default());
+            }
         }
     }
 
     /// The config map that has all of it. The gathered one itself is no source, should the selector name it too.
     fn wanted(&self, name: &str) -> ConfigMap {
-        let sources = self.0.iter().filter(|(source, _)| *source != name);
+        let sources = self.sources.iter().filter(|(source, _)| *source != name);
         let keys = sources
             .flat_map(|(source, data)| data.iter().map(move |(key, value)| (format!("{source}.{key}"), value.clone())));
         ConfigMap {

@@ -23,6 +23,7 @@ mod list;
 mod resource;
 #[cfg(feature = "typed")]
 mod typed;
+mod watch;
 mod write;
 
 use crate::bindings::attache::pod::api as wit;
@@ -33,6 +34,7 @@ pub use list::{Items, List, Page, Pages};
 pub use resource::{InvalidResourceType, ResourceInfo, ResourceType};
 #[cfg(feature = "typed")]
 pub use typed::{Api, Objects};
+pub use watch::{Event, Watch};
 pub use write::{FieldManager, Patch, Propagation, Selector};
 
 /// Returns every type of object that the API server serves and the grant opens a verb on.

@@ -7,6 +7,7 @@
 //!
 //! - [`pod`]: who the pod is, its labels and annotations (also as they change), its resource bounds.
 //! - [`api`]: discovery, and reading and writing objects of any type.
+//! - [`http`]: raw requests, to the API server and to where else the grant says.
 //! - Files and environment variables of the pod need nothing from here: `std::fs` and `std::env` read those that
 //!   the grant names, at the paths where a container would find them.
 //!
@@ -29,6 +30,8 @@
 
 pub mod api;
 mod bindings;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod pod;
 
 #[cfg(feature = "typed")]

@@ -30,6 +30,7 @@ apiVersion: attache.dev/v1alpha1
 kind: Grant
 metadata: {name: bench}
 spec:
+  podinfo: {}
   api: [{apiGroups: [''], resources: [configmaps], verbs: [get], namespaces: [default]}]
   limits: {deadline: 10m, cpu: 10m, requestsPerSecond: 1000000, burst: 1000000}
 ";
@@ -58,6 +59,7 @@ impl Bench {
         let account = Some(ServiceAccount::at(volume.path()));
         let settings = ClusterSettings { service_account: account, ..ClusterSettings::new(server, Arc::new(NoAudit)) };
         let runtime = Runtime::builder().audit(Arc::new(NoAudit)).cluster(Cluster::connect(settings).unwrap());
+        let runtime = runtime.podinfo_volume(tree.podinfo(&[("labels", "")]).unwrap().path());
         let grant = Grant::parse(GRANT).unwrap();
         let extension = runtime.build().unwrap().load_file(&guest("bench-calls"), grant).await.unwrap();
         let mut kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig()).unwrap();

@@ -119,18 +119,19 @@ async fn greet(
 ) -> anyhow::Result<String> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(usize::try_from(limits.handles)?);
-    let limiter = Limiter::new(usize::try_from(limits.memory)?);
+    let limiter = Limiter::new(usize::try_from(limits.memory)?, usize::try_from(limits.table_elements)?);
     let mut store = Store::new(engine.wasmtime(), State { table, wasi: WasiCtx::default(), pod, limiter, visits });
     store.limiter(|state| &mut state.limiter);
     // A guest that spins lets its neighbours run at every tick, and is stopped when its CPU time is spent.
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_async_yield_and_update(1);
+    let turn = engine.take_turns(&mut store);
+    store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes)?);
+    store.set_max_component_handles(usize::try_from(limits.handles)?);
     let _running = engine.running();
     let call = Box::pin(async {
         let instance = extension.instantiate_async(&mut store).await?;
         instance.call_greet(&mut store, "Ada").await
     });
     // The deadline covers host calls too.
-    let greeting = tokio::time::timeout(limits.deadline, CpuMeter::new(call, limits.cpu)).await???;
+    let greeting = tokio::time::timeout(limits.deadline, CpuMeter::new(call, limits.cpu).in_turn(turn)).await???;
     Ok(greeting)
 }

@@ -19,24 +19,27 @@
 //! ```
 
 mod egress;
+mod place;
+mod rate;
+mod refusals;
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use governor::clock::Clock;
-use governor::{DefaultDirectRateLimiter, Quota};
+use governor::DefaultDirectRateLimiter;
 use http::Method;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::policy::{ApiRequest, Grant, InvalidRequest, Limits, Rule, Verdict};
+use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Reached, Rule};
 use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
 pub use egress::EgressPermit;
+use place::{Place, Places};
+pub use rate::HostRate;
+use refusals::Refusals;
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -66,14 +69,23 @@ pub enum Refusal {
         /// The grant's `inFlight`.
         limit: u32,
     },
+    /// As many watches as the grant allows are open.
+    #[error("{limit} watches are open, which is the grant's limit: close one, or raise limits.watches")]
+    TooManyWatches {
+        /// The grant's `watches`.
+        limit: u32,
+    },
+    /// The rate that all extensions of this host share is spent; try again after this long.
+    #[error("this host's rate is spent by all its extensions; try again in {} ms", .0.as_millis())]
+    HostThrottled(Duration),
 }
 
 impl Refusal {
     fn decision(&self) -> Decision {
         match self {
             Self::Denied(_) => Decision::Denied,
-            Self::Throttled(_) => Decision::Throttled,
-            Self::TooMany { .. } => Decision::TooMany,
+            Self::Throttled(_) | Self::HostThrottled(_) => Decision::Throttled,
+            Self::TooMany { .. } | Self::TooManyWatches { .. } => Decision::TooMany,
         }
     }
 }
@@ -87,15 +99,35 @@ struct Inner {
     grant: Arc<Grant>,
     audit: Arc<dyn Audit>,
     rate: DefaultDirectRateLimiter,
-    in_flight: AtomicU32,
+    host_rate: Option<HostRate>,
+    places: Places,
+    refusals: Refusals,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let unrecorded = self.refusals.untold();
+        if unrecorded > 0 {
+            tracing::warn!(extension = &*self.extension, unrecorded, "more requests were refused than were recorded");
+        }
+    }
 }
 
 impl Gate {
     /// A gate for one extension under one grant.
     pub fn new(extension: impl Into<Arc<str>>, grant: Arc<Grant>, audit: Arc<dyn Audit>) -> Self {
-        let rate = DefaultDirectRateLimiter::direct(quota(&grant.limits));
-        let in_flight = AtomicU32::new(0);
-        Self(Arc::new(Inner { extension: extension.into(), grant, audit, rate, in_flight }))
+        Self::within(None, extension, grant, audit)
+    }
+
+    /// As [`Gate::new`], with what all extensions of the host may ask together.
+    pub fn within(
+        host_rate: Option<HostRate>,
+        extension: impl Into<Arc<str>>,
+        grant: Arc<Grant>,
+        audit: Arc<dyn Audit>,
+    ) -> Self {
+        let (rate, places, refusals) = (rate::of(&grant.limits), Places::default(), Refusals::new());
+        Self(Arc::new(Inner { extension: extension.into(), grant, audit, rate, host_rate, places, refusals }))
     }
 
     /// A gate for the host's own discovery requests: `/version`, `/api`, `/apis` and what is below the two but no resource,
@@ -147,34 +179,80 @@ impl Gate {
 
     /// How many requests are under way.
     pub fn in_flight(&self) -> u32 {
-        self.0.in_flight.load(Ordering::Acquire)
+        self.0.places.number(Place::InFlight)
     }
 
-    /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is dropped.
+    /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is dropped; of
+    /// many that are throttled only some are, with the number of the others.
     ///
     /// The rate is spent first, so that requests that are denied count too: asking is work, and is recorded.
+    ///
+    /// An answer without an end, such as a watch, is recorded when it begins too.
     ///
     /// # Errors
     /// [`Refusal`], which is the guest's to mend or to wait for.
     pub fn admit(&self, way: Way, request: ApiRequest) -> Result<Permit, Refusal> {
+        let place = Place::of(&request);
+        let decided = self.decide(&[&request], place);
+        self.permit(way, request, place, decided)
+    }
+
+    /// Makes the permit that was decided on, or records the refusal.
+    fn permit(
+        &self,
+        way: Way,
+        request: ApiRequest,
+        place: Place,
+        decided: Result<usize, Refusal>,
+    ) -> Result<Permit, Refusal> {
         let (time, since) = (Timestamp::now(), Instant::now());
-        match self.decide(&request) {
-            Ok(rule) => Ok(Permit { gate: self.clone(), way, request, rule, time, since, status: None, bytes: 0 }),
+        let record = || AuditRecord::of_request(time, &self.0.extension, way, &request);
+        let rule = match decided {
+            Ok(rule) => rule,
             Err(refusal) => {
-                self.0.audit.record(&AuditRecord {
-                    verdict: refusal.decision(),
-                    reason: Some(refusal.to_string().into()),
-                    ..AuditRecord::of_request(time, &self.0.extension, way, &request)
-                });
-                Err(refusal)
+                self.record_refusal(&refusal, record());
+                return Err(refusal);
             }
+        };
+        if request.is_endless() {
+            self.0.audit.record(&AuditRecord { verdict: Decision::Begun, rule: Some(rule), ..record() });
+        }
+        let gate = self.clone();
+        Ok(Permit { gate, way, request, place, rule, time, since, status: None, bytes: 0, reached: None })
+    }
+
+    /// A throttled request has cost its sender nothing; any other refusal has, and is always recorded.
+    fn record_refusal(&self, refusal: &Refusal, request: AuditRecord<'_>) {
+        let (verdict, reason) = (refusal.decision(), self.reason(refusal));
+        let Some(unrecorded) = self.records(verdict) else { return };
+        self.0.audit.record(&AuditRecord { verdict, reason: Some(reason.into()), unrecorded, ..request });
+    }
+
+    /// Whether one more refusal of this kind is recorded: then how many before it were not.
+    fn records(&self, verdict: Decision) -> Option<u64> {
+        if verdict == Decision::Throttled { self.0.refusals.record() } else { Some(0) }
+    }
+
+    /// The refusal, and which limit it is, for the operator.
+    fn reason(&self, refusal: &Refusal) -> String {
+        let limits = &self.0.grant.limits;
+        let reached = |limit| limits.reached(limit).map(|reached| reached.to_string()).unwrap_or_default();
+        match refusal {
+            Refusal::Denied(reason) => reason.clone(),
+            Refusal::Throttled(_) => format!("{}, {}", reached(Limit::RequestsPerSecond), reached(Limit::Burst)),
+            Refusal::HostThrottled(_) => "the rate of the whole host".to_owned(),
+            Refusal::TooMany { .. } => reached(Limit::InFlight),
+            Refusal::TooManyWatches { .. } => reached(Limit::Watches),
         }
     }
 
-    /// Records a request that could not be understood, and so never comes to be judged.
+    /// Records a request that could not be understood, and so never comes to be judged. Of many at once only some are
+    /// recorded, with the number of the others.
     pub fn refuse_invalid(&self, way: Way, method: &Method, target: &str, why: &InvalidRequest) {
+        let Some(unrecorded) = self.0.refusals.record() else { return };
         self.0.audit.record(&AuditRecord {
             reason: Some(why.to_string().into()),
+            unrecorded,
             ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
         });
     }
@@ -186,43 +264,40 @@ impl Gate {
     /// [`Refusal::Throttled`] when the rate is spent, so that guessing is no quicker than asking.
     pub fn refuse(&self, way: Way, method: &Method, target: &str, verdict: Decision, why: &str) -> Result<(), Refusal> {
         let metered = self.meter();
-        self.0.audit.record(&AuditRecord {
-            verdict: metered.as_ref().map_or_else(Refusal::decision, |()| verdict),
-            reason: Some(why.into()),
-            ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
-        });
+        let verdict = metered.as_ref().map_or_else(Refusal::decision, |()| verdict);
+        if let Some(unrecorded) = self.records(verdict) {
+            self.0.audit.record(&AuditRecord {
+                verdict,
+                reason: Some(why.into()),
+                unrecorded,
+                ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
+            });
+        }
         metered
     }
 
-    /// Whether the rate, the rules and the requests under way let it through, and by which rule.
-    fn decide(&self, request: &ApiRequest) -> Result<usize, Refusal> {
+    /// Whether the rate, the rules and the requests under way let all of these through, and by which rule the last.
+    fn decide(&self, requests: &[&ApiRequest], place: Place) -> Result<usize, Refusal> {
         self.meter()?;
-        let rule = match self.0.grant.judge(request) {
-            Verdict::Allowed { rule } => rule,
-            Verdict::Denied { reason, .. } => return Err(Refusal::Denied(reason)),
-        };
-        self.enter()?;
+        let rule = self.judge(requests)?;
+        self.0.places.enter(place, &self.0.grant.limits)?;
         Ok(rule)
     }
 
+    /// The extension's own rate comes first: what that one refuses costs its neighbours nothing.
     fn meter(&self) -> Result<(), Refusal> {
-        let wait = |until: governor::NotUntil<_>| until.wait_time_from(self.0.rate.clock().now());
-        self.0.rate.check().map_err(|until| Refusal::Throttled(wait(until)))
+        rate::spend(&self.0.rate).map_err(Refusal::Throttled)?;
+        self.0.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(Refusal::HostThrottled)
     }
 
     /// Counts one more request under way. The permit's drop counts it out.
     fn enter(&self) -> Result<(), Refusal> {
-        let limit = self.0.grant.limits.in_flight;
-        let one_more = |now: u32| now.checked_add(1).filter(|next| *next <= limit);
-        match self.0.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Refusal::TooMany { limit }),
-        }
+        self.0.places.enter(Place::InFlight, &self.0.grant.limits)
     }
 
     /// Counts one request less under way.
     fn leave(&self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.places.leave(Place::InFlight);
     }
 }
 
@@ -235,12 +310,6 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// A steady rate with a burst.
-fn quota(limits: &Limits) -> Quota {
-    let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-    Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(limits.burst))
-}
-
 /// One judged and metered request, good for sending it once.
 ///
 /// It holds the request's place among those under way until it is dropped: keep it for as long as the answer's body is read,
@@ -250,11 +319,13 @@ pub struct Permit {
     gate: Gate,
     way: Way,
     request: ApiRequest,
+    place: Place,
     rule: usize,
     time: Timestamp,
     since: Instant,
     status: Option<u16>,
     bytes: u64,
+    reached: Option<Reached>,
 }
 
 impl Permit {
@@ -267,6 +338,21 @@ impl Permit {
     /// by piece, never kept, and ends with whoever reads it.
     pub fn response_limit(&self) -> u64 {
         if self.request.is_endless() { u64::MAX } else { self.gate.0.grant.limits.response_bytes }
+    }
+
+    /// The most bytes of one piece of an answer without an end, such as one event of a watch.
+    pub fn piece_limit(&self) -> u64 {
+        self.gate.0.grant.limits.response_bytes
+    }
+
+    /// The most bytes of the request's body that may be sent.
+    pub fn request_limit(&self) -> u64 {
+        self.gate.0.grant.limits.request_bytes
+    }
+
+    /// Notes that the exchange was cut off at a limit, for the record.
+    pub fn reached(&mut self, limit: Limit) {
+        self.reached = self.gate.0.grant.limits.reached(limit);
     }
 
     /// Notes the server's HTTP status.
@@ -288,13 +374,14 @@ impl fmt::Debug for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.leave();
         let gate = &self.gate.0;
+        gate.places.leave(self.place);
         gate.audit.record(&AuditRecord {
             rule: Some(self.rule),
             status: self.status,
             duration: self.since.elapsed(),
             bytes: self.bytes,
+            reason: self.reached.map(|reached| reached.to_string().into()),
             ..AuditRecord::of_request(self.time, &gate.extension, self.way, &self.request)
         });
     }

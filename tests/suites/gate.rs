@@ -199,6 +199,33 @@ fn the_hosts_gate_opens_discovery_and_nothing_else() {
 }
 
 #[test]
+fn the_gate_of_reviews_opens_questions_about_oneself_and_nothing_else() {
+    let kept = Arc::new(Kept::default());
+    let gate = Gate::for_reviews(kept.clone());
+    let post = |path: &str| ApiRequest::parse(&Method::POST, path).unwrap();
+    drop(gate.admit(Way::Host, post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")).unwrap());
+    assert_eq!((&kept.take()[0]["extension"], gate.in_flight()), (&json!("attache"), 0));
+    for path in [
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        "/apis/authentication.k8s.io/v1/tokenreviews",
+        "/api/v1/namespaces/demo/pods",
+    ] {
+        assert!(matches!(gate.admit(Way::Host, post(path)), Err(Refusal::Denied(_))), "{path}");
+    }
+    assert!(matches!(gate.admit(Way::Host, get("/version")), Err(Refusal::Denied(_))));
+}
+
+#[test]
+fn what_is_spent_without_a_request_counts_and_is_not_recorded() {
+    let (gate, kept) = gate("requestsPerSecond: 1, burst: 2");
+    gate.spend().unwrap();
+    drop(gate.admit(Way::Api, get("/api/v1/namespaces/demo/pods")).unwrap());
+    assert_eq!(kept.take().len(), 1);
+    assert!(matches!(gate.spend(), Err(Refusal::Throttled(_))));
+    assert!(kept.take().is_empty());
+}
+
+#[test]
 fn a_permit_goes_from_thread_to_thread() {
     fn sendable<T: Send + Sync + 'static>() {}
     sendable::<Gate>();

@@ -115,7 +115,7 @@ spec:
   - {name: scratch, emptyDir: {}}
 "#;
 
-const SMALL: &str = r#"
+const SMALL: &str = r"
 apiVersion: v1
 kind: Pod
 metadata: {name: small, labels: {app: web}}
@@ -128,7 +128,7 @@ spec:
     - {name: podinfo, mountPath: /labels-then, subPath: labels}
   volumes:
   - {name: podinfo, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
-"#;
+";
 
 /// A cluster and a node's directory.
 struct Stage {
@@ -187,8 +187,8 @@ fn host_path(pod: &RunningPod, path: &str) -> Result<PathBuf> {
 
 /// `MODE CONTENT` of a file, through all links.
 fn shown(path: &Path) -> Result<String> {
-    let mode = fs::metadata(&path).with_context(|| path.display().to_string())?.permissions().mode() & 0o777;
-    Ok(format!("{mode:o} {}", String::from_utf8_lossy(&fs::read(&path)?)))
+    let mode = fs::metadata(path).with_context(|| path.display().to_string())?.permissions().mode() & 0o777;
+    Ok(format!("{mode:o} {}", String::from_utf8_lossy(&fs::read(path)?)))
 }
 
 /// Waits until `holds`, asking again whenever a volume has been written.

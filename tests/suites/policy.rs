@@ -1,7 +1,7 @@
 //! Grants: what a file may say, and what each rule covers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use attache::policy::{ApiRequest, CredentialsMode, Grant, Limits, ResolveError, Verdict};
+use attache::policy::{ApiRequest, CredentialsMode, Grant, Limits, ResolveError, ResourcePath, Verdict};
 use http::Method;
 
 /// A grant whose `spec` is `spec`, indented by two spaces.
@@ -260,6 +260,30 @@ fn a_type_is_open_when_any_rule_names_it_or_a_subresource_of_it() {
     }
     assert!(grant.opens_in("", "pods", Some("demo")) && !grant.opens_in("", "pods", Some("other")));
     assert!(grant.opens_in("apps", "deployments", Some("other")) && !grant.opens_in("apps", "deployments", None));
+}
+
+#[test]
+fn a_question_is_answered_as_the_request_would_be_and_without_a_name_for_all_objects() {
+    let grant = rules(&[
+        "{apiGroups: [''], resources: [pods, pods/log], verbs: [get], namespaces: [demo], resourceNames: [a]}",
+        "{apiGroups: [apps], resources: ['*'], verbs: ['*'], namespaces: [demo]}",
+    ]);
+    for line in [
+        "GET /api/v1/namespaces/demo/pods/a",
+        "GET /api/v1/namespaces/demo/pods/a/log",
+        "GET /api/v1/namespaces/demo/pods/b",
+        "PUT /api/v1/namespaces/demo/pods/a",
+        "DELETE /apis/apps/v1/namespaces/demo/deployments",
+        "DELETE /apis/apps/v1/deployments",
+        "PATCH /apis/apps/v1/namespaces/demo/deployments/d/scale",
+    ] {
+        let request = request(line);
+        let asked = grant.allows(request.verb(), request.resource().unwrap());
+        assert_eq!(asked, matches!(grant.judge(&request), Verdict::Allowed { .. }), "{line}");
+    }
+    let named = request("GET /api/v1/namespaces/demo/pods/a");
+    let every = ResourcePath { name: None, ..named.resource().unwrap().clone() };
+    assert!(!grant.allows("get", &every), "a rule for one name is none for all");
 }
 
 #[test]

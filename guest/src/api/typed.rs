@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Collection, Error, FieldManager, Items, List, Pages, Patch, Propagation, ResourceInfo, ResourceType, Selector,
+    Watch,
 };
 
 /// How often [`Api::modify`] begins anew. Each time somebody else has changed the object in between; whoever meets that
@@ -121,6 +122,29 @@ impl<K> Api<K> {
     /// Begins a list of the objects: select, then iterate. Nothing is asked before the first item is.
     pub fn list(&self) -> Objects<'_, K> {
         Objects { list: self.objects.list(), of: PhantomData }
+    }
+
+    /// Follows the selected objects, beginning with a full replay; see [`Collection::watch`].
+    ///
+    /// ```no_run
+    /// use attache_guest::api::{Api, Error, Event, Selector};
+    /// use attache_guest::k8s_openapi::api::core::v1::ConfigMap;
+    ///
+    /// fn print(namespace: &str) -> Result<(), Error> {
+    ///     for event in Api::<ConfigMap>::namespaced(namespace)?.watch(&Selector::labels("app=web"))? {
+    ///         if let Event::Applied(map) = event? {
+    ///             println!("{:?} is now {:?}", map.metadata.name, map.data);
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`], [`Error::Invalid`].
+    pub fn watch(&self, select: &Selector) -> Result<Watch<K>, Error> {
+        self.objects.watch(select)
     }
 
     /// Deletes an object, as the type's own default has it. One with finalizers or a grace period is gone later.

@@ -10,7 +10,7 @@
 //! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written anew
 //! from what was judged, the guest's bytes are never sent); headers that change who asks (refused, see [`headers`]; of all
 //! others only a few are passed on, see [`PassedOn`]); a token that is not the asker's (401, and
-//! recorded); bodies without an end (cut at [`MAX_REQUEST_BODY`] and at the permit's limit, never kept whole); a redirect
+//! recorded); bodies without an end (cut at the permit's limits, never kept whole); a redirect
 //! that carries a token away (handed to the asker as it is, never followed).
 //!
 //! # What comes back
@@ -42,6 +42,7 @@
 mod body;
 pub mod egress;
 pub mod headers;
+pub mod local;
 mod names;
 mod refused;
 mod token;
@@ -147,13 +148,14 @@ impl Ambassador {
         })?;
         let permit = self.gate.admit(self.way, request)?;
         let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected)?;
-        let upload = Upload::of(body, cluster.deadline()).await?;
+        let limit = permit.request_limit();
+        let upload = Upload::of(body, limit, cluster.deadline()).await?;
         let overrun = upload.overrun();
         let sent = cluster.send(permit, self.payload(head, upload)).await;
         match sent {
             Ok(response) => Ok(response.map(AnswerBody::from)),
             // The body that grew too large is why the server's connection was broken off.
-            Err(_) if overrun.happened() => Err(Refused::BodyTooLarge),
+            Err(_) if overrun.happened() => Err(Refused::BodyTooLarge(limit)),
             Err(error) => Err(error.into()),
         }
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::body::AnswerBody;
 use super::headers::HeaderFault;
-use super::upload::{MAX_REQUEST_BODY, UploadFault};
+use super::upload::UploadFault;
 use crate::cluster::{ClusterError, Unavailable};
 use crate::gate::Refusal;
 use crate::policy::InvalidRequest;
@@ -33,9 +33,9 @@ pub enum Refused {
     /// The gate did not let it through.
     #[error(transparent)]
     Gate(#[from] Refusal),
-    /// Its body is larger than any that the API takes.
-    #[error("the body is larger than {MAX_REQUEST_BODY} bytes")]
-    BodyTooLarge,
+    /// Its body is larger than the grant allows, in bytes.
+    #[error("the body is larger than {0} bytes")]
+    BodyTooLarge(u64),
     /// Its body did not come whole.
     #[error("the body broke off")]
     BodyBrokenOff,
@@ -53,7 +53,7 @@ pub enum Refused {
 impl From<UploadFault> for Refused {
     fn from(fault: UploadFault) -> Self {
         match fault {
-            UploadFault::TooLarge => Self::BodyTooLarge,
+            UploadFault::TooLarge(limit) => Self::BodyTooLarge(limit),
             UploadFault::BrokenOff => Self::BodyBrokenOff,
             UploadFault::Late => Self::BodyLate,
         }
@@ -95,8 +95,8 @@ impl Refused {
             Self::Header(HeaderFault::Identity(_)) | Self::Gate(Refusal::Denied(_)) => StatusCode::FORBIDDEN,
             Self::Header(HeaderFault::NoBearer) | Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) | Self::Header(HeaderFault::Doubled(_)) | Self::BodyBrokenOff => StatusCode::BAD_REQUEST,
-            Self::Gate(Refusal::Throttled(_) | Refusal::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Gate(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::NotConnected => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cluster(error) => code_of(error),
@@ -106,8 +106,8 @@ impl Refused {
     /// How long to wait before asking again, where that helps.
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
-            Self::Gate(Refusal::Throttled(wait)) => *wait,
-            Self::Gate(Refusal::TooMany { .. }) => IN_FLIGHT_WAIT,
+            Self::Gate(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) => *wait,
+            Self::Gate(Refusal::TooMany { .. } | Refusal::TooManyWatches { .. }) => IN_FLIGHT_WAIT,
             _ => return None,
         };
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
@@ -176,6 +176,7 @@ fn code_of(error: &ClusterError) -> StatusCode {
             | Unavailable::Credentials(_)
             | Unavailable::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         },
+        ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         ClusterError::Invalid(_) | ClusterError::Name(_) => StatusCode::BAD_REQUEST,
         ClusterError::TooLarge(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => StatusCode::BAD_GATEWAY,
     }

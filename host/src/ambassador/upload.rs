@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::BoxError;
 use crate::cluster::{Payload, Streamed};
 
-/// The largest body of a request, in bytes: what an API server takes (`MaxRequestBodyBytes` of `apiserver/pkg/server`).
+/// The largest body of a request where the grant does not say, in bytes: what an API server takes (`MaxRequestBodyBytes` of `apiserver/pkg/server`).
 pub const MAX_REQUEST_BODY: u64 = 3 << 20;
 
 /// How much of a body is read before anything is sent, in bytes. Objects that people write are smaller, and a request that
@@ -27,8 +27,8 @@ const READ_AHEAD: usize = 256 << 10;
 /// Why a body cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum UploadFault {
-    #[error("the body is larger than {MAX_REQUEST_BODY} bytes")]
-    TooLarge,
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(u64),
     #[error("the body broke off")]
     BrokenOff,
     #[error("the body did not come in time")]
@@ -52,14 +52,14 @@ impl Overrun {
 }
 
 impl Upload {
-    /// Reads what is read ahead, within `wait`.
-    pub(super) async fn of<B>(body: B, wait: Duration) -> Result<Self, UploadFault>
+    /// Reads what is read ahead, within `wait`. The whole body has at most `limit` bytes.
+    pub(super) async fn of<B>(body: B, limit: u64, wait: Duration) -> Result<Self, UploadFault>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        if body.size_hint().lower() > MAX_REQUEST_BODY {
-            return Err(UploadFault::TooLarge);
+        if body.size_hint().lower() > limit {
+            return Err(UploadFault::TooLarge(limit));
         }
         let mut body = Box::pin(body);
         let mut ahead = BytesMut::new();
@@ -68,6 +68,9 @@ impl Upload {
                 let Ok(frame) = frame else { return Err(UploadFault::BrokenOff) };
                 if let Ok(data) = frame.into_data() {
                     ahead.extend_from_slice(&data);
+                }
+                if ahead.len() as u64 > limit {
+                    return Err(UploadFault::TooLarge(limit));
                 }
                 if ahead.len() > READ_AHEAD {
                     return Ok(false);
@@ -81,7 +84,7 @@ impl Upload {
             return Ok(Self::Whole(ahead));
         }
         let overrun = Overrun::default();
-        let rest = Rest { ahead, body, left: MAX_REQUEST_BODY, overrun: overrun.clone() };
+        let rest = Rest { ahead, body, left: limit, limit, overrun: overrun.clone() };
         Ok(Self::Larger { streamed: Streamed::new(rest), overrun })
     }
 
@@ -105,6 +108,7 @@ struct Rest<B> {
     ahead: Bytes,
     body: Pin<Box<B>>,
     left: u64,
+    limit: u64,
     overrun: Overrun,
 }
 
@@ -113,7 +117,7 @@ impl<B> Rest<B> {
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         let Some(left) = self.left.checked_sub(length) else {
             self.overrun.0.store(true, Ordering::Release);
-            return Err(UploadFault::TooLarge);
+            return Err(UploadFault::TooLarge(self.limit));
         };
         self.left = left;
         Ok(Frame::data(piece))
@@ -173,13 +177,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_body_is_held_whole() {
-        let Upload::Whole(body) = Upload::of(pieces(2), SOON).await.unwrap() else { panic!("streamed") };
+        let Upload::Whole(body) = Upload::of(pieces(2), MAX_REQUEST_BODY, SOON).await.unwrap() else {
+            panic!("streamed")
+        };
         assert_eq!(body.len(), 128 << 10);
     }
 
     #[tokio::test]
     async fn a_larger_one_comes_through_in_full() {
-        let upload = Upload::of(pieces(40), SOON).await.unwrap();
+        let upload = Upload::of(pieces(40), MAX_REQUEST_BODY, SOON).await.unwrap();
         let overrun = upload.overrun();
         let payload = upload.into_payload(Payload::none());
         assert!(payload.stream.is_some() && !overrun.happened());
@@ -188,14 +194,15 @@ mod tests {
     #[tokio::test]
     async fn one_without_an_end_is_cut() {
         let (body, overrun) = (Box::pin(pieces(usize::MAX)), Overrun::default());
-        let rest = Rest { ahead: Bytes::new(), body, left: MAX_REQUEST_BODY, overrun: overrun.clone() };
-        assert_eq!(rest.collect().await.unwrap_err(), UploadFault::TooLarge);
+        let limit = MAX_REQUEST_BODY;
+        let rest = Rest { ahead: Bytes::new(), body, left: limit, limit, overrun: overrun.clone() };
+        assert_eq!(rest.collect().await.unwrap_err(), UploadFault::TooLarge(MAX_REQUEST_BODY));
         assert!(overrun.happened());
     }
 
     #[tokio::test]
     async fn one_that_does_not_come_is_given_up() {
         let never = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
-        assert!(matches!(Upload::of(never, Duration::from_millis(10)).await, Err(UploadFault::Late)));
+        assert!(matches!(Upload::of(never, MAX_REQUEST_BODY, Duration::from_millis(10)).await, Err(UploadFault::Late)));
     }
 }

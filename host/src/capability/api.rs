@@ -6,8 +6,8 @@
 use super::bindings::api::{self as wit, Host, HostCollection};
 use super::ctx::{PodCtx, PodCtxView};
 use super::error::ApiError;
-use super::page::page;
-use crate::cluster::{Answer, Cluster, Payload, ResourceInfo};
+use super::watch::Watch;
+use crate::cluster::{Answer, Cluster, ListPage, Payload, ResourceInfo, list_page};
 use crate::gate::Way;
 use crate::policy::{ApiRequest, PathBuilder};
 use http::Method;
@@ -51,7 +51,7 @@ impl Collection {
     }
 
     fn listed(&self, select: &wit::Selector, limit: u32, cursor: Option<&str>) -> Result<PathBuilder, ApiError> {
-        let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
+        let limit = page_size(limit);
         let path = self.selected(select)?.query("limit", &limit.to_string());
         let begun = cursor.filter(|cursor| !cursor.is_empty());
         Ok(begun.into_iter().fold(path, |path, cursor| path.query("continue", cursor)))
@@ -102,6 +102,18 @@ impl From<&ResourceInfo> for wit::ResourceInfo {
             subresources: info.subresources.iter().map(|part| part.name.clone()).collect(),
             preferred: info.preferred,
         }
+    }
+}
+
+/// How many objects a page has that a guest asks for.
+pub(super) fn page_size(limit: u32) -> u32 {
+    if limit == 0 { PAGE } else { limit.min(PAGE) }
+}
+
+impl From<ListPage> for wit::Page {
+    fn from(page: ListPage) -> Self {
+        let ListPage { items, cursor, remaining, resource_version } = page;
+        Self { items, cursor, remaining, resource_version }
     }
 }
 
@@ -163,7 +175,8 @@ impl HostCollection for PodCtxView<'_> {
     ) -> Result<wit::Page, ApiError> {
         let path = self.table.get(&collection)?.listed(&select, limit, cursor.as_deref())?;
         let answer = self.ctx.read(path).await?;
-        page(&answer.bytes).map_err(|error| ApiError::unavailable(format!("the API server sent no list: {error}")))
+        let page = list_page(&answer.bytes);
+        page.map(Into::into).map_err(|error| ApiError::unavailable(format!("the API server sent no list: {error}")))
     }
 
     async fn create(
@@ -224,6 +237,11 @@ impl HostCollection for PodCtxView<'_> {
         // As in `open`: the object's name is not known yet, any valid one shows whether the rest is.
         narrowed.named("x").build(&Method::GET)?;
         Ok(self.table.push(narrowed)?)
+    }
+
+    fn watch(&mut self, collection: Resource<Collection>, select: wit::Selector) -> Result<Resource<Watch>, ApiError> {
+        let watch = self.ctx.watch(self.table.get(&collection)?, &select)?;
+        Ok(self.table.push(watch)?)
     }
 
     fn drop(&mut self, collection: Resource<Collection>) -> wasmtime::Result<()> {

@@ -17,6 +17,8 @@ mod generated {
             "attache:pod/api.[method]collection.replace": async | trappable,
             "attache:pod/api.[method]collection.get": async | trappable,
             "attache:pod/api.[method]collection.list": async | trappable,
+            "attache:pod/api.[method]watch.get": async | trappable,
+            "attache:pod/api.[method]watch.list": async | trappable,
             default: trappable,
         },
         require_store_data_send: true,
@@ -25,6 +27,7 @@ mod generated {
             "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
             "wasi:http": wasmtime_wasi_http::p2::bindings::http,
             "attache:pod/api.collection": crate::capability::Collection,
+            "attache:pod/api.watch": crate::capability::Watch,
             "attache:pod/metadata.changes": crate::podinfo::Changes,
         },
         trappable_error_type: {

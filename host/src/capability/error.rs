@@ -56,7 +56,8 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Typed(match refusal {
             Refusal::Denied(rule) => api::Error::Denied(rule),
-            Refusal::Throttled(wait) => api::Error::Throttled(nanoseconds(wait)),
+            Refusal::TooManyWatches { .. } => api::Error::Denied(refusal.to_string()),
+            Refusal::Throttled(wait) | Refusal::HostThrottled(wait) => api::Error::Throttled(nanoseconds(wait)),
             Refusal::TooMany { .. } => api::Error::Throttled(nanoseconds(IN_FLIGHT_WAIT)),
         })
     }
@@ -75,7 +76,9 @@ impl From<ClusterError> for ApiError {
         Self::Typed(match error {
             ClusterError::Refused(status) => api::Error::Refused((*status).into()),
             ClusterError::TooLarge(limit) => api::Error::TooLarge(limit),
-            ClusterError::Invalid(_) | ClusterError::Name(_) => api::Error::Invalid(text),
+            ClusterError::BodyTooLarge(_) | ClusterError::Invalid(_) | ClusterError::Name(_) => {
+                api::Error::Invalid(text)
+            }
             ClusterError::Unavailable(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => {
                 // The guest hears only that; why is for the operator.
                 tracing::warn!(error = %crate::telemetry::chain(&error), "the API server could not be asked");

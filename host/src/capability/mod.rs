@@ -34,12 +34,13 @@ mod ctx;
 mod error;
 pub mod http;
 mod metadata;
-mod page;
+mod watch;
 mod writes;
 
 pub use api::Collection;
 pub use ctx::{PodCtx, PodCtxView, PodView};
 pub use error::{ApiError, MetadataError};
+pub use watch::Watch;
 
 use wasmtime::component::{HasData, Linker};
 

@@ -11,6 +11,7 @@ use super::catalogue::Catalogue;
 use super::endpoint::{Endpoint, EndpointError, Found, HOST_VARIABLE};
 use super::transport::{TlsError, Transport, Transports};
 use super::unavailable::Unavailable;
+use super::watch::{Hub, WatchSettings};
 use crate::credentials::{CredentialsError, ServiceAccount, Token};
 use crate::gate::Gate;
 use crate::telemetry::Audit;
@@ -29,8 +30,10 @@ pub struct ClusterSettings {
     pub ca: Option<Vec<u8>>,
     /// How long a call may take that names no deadline, its answer's body included.
     pub deadline: Duration,
-    /// Where the host's own requests (discovery) are recorded.
+    /// Where the host's own requests (discovery, shared watches) are recorded.
     pub audit: Arc<dyn Audit>,
+    /// How what is watched is kept.
+    pub watches: WatchSettings,
 }
 
 /// Why there is no [`Cluster`].
@@ -93,12 +96,14 @@ struct Inner {
     host: Gate,
     reviews: Gate,
     catalogue: Catalogue,
+    hub: Arc<Hub>,
 }
 
 impl ClusterSettings {
     /// Settings for `server` with the defaults: no credentials, no CA, [`DEFAULT_DEADLINE`].
     pub fn new(server: Endpoint, audit: Arc<dyn Audit>) -> Self {
-        Self { server, service_account: None, ca: None, deadline: DEFAULT_DEADLINE, audit }
+        let watches = WatchSettings::default();
+        Self { server, service_account: None, ca: None, deadline: DEFAULT_DEADLINE, audit, watches }
     }
 
     /// Settings as every in-cluster client finds them: the server by `variable` (which looks up the environment), else by
@@ -127,7 +132,7 @@ impl Cluster {
     /// # Errors
     /// When the token or the certificates are missing or of no use.
     pub fn connect(settings: ClusterSettings) -> Result<Self, ConnectError> {
-        let ClusterSettings { server: endpoint, service_account, ca, deadline, audit } = settings;
+        let ClusterSettings { server: endpoint, service_account, ca, deadline, audit, watches } = settings;
         // Plain HTTP is for an ambassador on this machine, which has credentials of its own.
         let account = service_account.filter(|_| endpoint.is_encrypted());
         let server = || endpoint.to_string();
@@ -139,7 +144,8 @@ impl Cluster {
         let transports = Transports::new(&roots.pem, roots.generation)
             .map_err(|source| ConnectError::Roots { origin: roots.origin.clone(), source })?;
         let (address, catalogue) = (endpoint.address(), Catalogue::default());
-        let (host, reviews) = (Gate::for_host(Arc::clone(&audit)), Gate::for_reviews(audit));
+        let (host, reviews) = (Gate::for_host(Arc::clone(&audit)), Gate::for_reviews(Arc::clone(&audit)));
+        let hub = Hub::new(watches, audit);
         let roots_origin = roots.origin;
         let inner = Inner {
             endpoint,
@@ -152,6 +158,7 @@ impl Cluster {
             host,
             reviews,
             catalogue,
+            hub,
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -187,6 +194,11 @@ impl Cluster {
     /// The gate of the host's questions about its own rights.
     pub(super) fn reviews(&self) -> &Gate {
         &self.0.reviews
+    }
+
+    /// What is watched.
+    pub(super) fn hub(&self) -> &Arc<Hub> {
+        &self.0.hub
     }
 
     pub(super) fn catalogue(&self) -> &Catalogue {

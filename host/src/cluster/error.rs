@@ -16,6 +16,9 @@ pub enum ClusterError {
     /// The answer is larger than the permit allows, in bytes. What came before the limit was passed on.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
+    /// The request's body is larger than the permit allows, in bytes; nothing was sent.
+    #[error("the request's body is larger than {0} bytes")]
+    BodyTooLarge(u64),
     /// The server gave no answer, or not a whole one.
     #[error("the API server is unavailable")]
     Unavailable(#[from] Unavailable),
@@ -47,7 +50,9 @@ impl ClusterError {
             Self::Refused(status) => status.message.clone(),
             Self::Unavailable(why) => why.guest_text().to_owned(),
             Self::Discovery { .. } => "the API server's discovery cannot be read".to_owned(),
-            Self::TooLarge(_) | Self::Invalid(_) | Self::Name(_) | Self::Review(_) => self.to_string(),
+            Self::TooLarge(_) | Self::BodyTooLarge(_) | Self::Invalid(_) | Self::Name(_) | Self::Review(_) => {
+                self.to_string()
+            }
         }
     }
 }

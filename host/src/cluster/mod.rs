@@ -13,10 +13,13 @@
 //! | `unavailable`, `status`, `error` | what went wrong |
 //! | `discovery`, `resolve` | types, and finding them by name |
 //! | `documents`, `catalogue` | discovery: read, and kept |
-//! | `host` | what the host asks on its own account |
+//! | `page` | lists, cut into their objects |
+//! | [`watch`] | watches that many share |
+//! | `host`, `access` | what the host asks on its own account |
 //!
 //! The kube crate is used here and nowhere else.
 
+mod access;
 mod catalogue;
 mod client;
 mod connect;
@@ -25,16 +28,19 @@ mod documents;
 mod endpoint;
 mod error;
 mod host;
+mod page;
 mod resolve;
 mod status;
 mod transport;
 mod unavailable;
+pub mod watch;
 
 pub use client::{Answer, AnswerBody, PassedOn, Payload, Streamed};
 pub use connect::{Cluster, ClusterSettings, ConnectError, DEFAULT_DEADLINE};
 pub use discovery::{Discovery, ObjectKind, ResourceInfo, Subresource};
 pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, Found, HOST_VARIABLE, PORT_VARIABLE};
 pub use error::ClusterError;
+pub use page::{ListPage, list_page};
 pub use resolve::ResolveError;
 pub use status::ServerStatus;
 pub use transport::TlsError;

@@ -4,6 +4,7 @@
 //! read from the thread's own CPU clock around each poll of the guest's future: guest code and the host calls that it
 //! makes on its thread count, waiting does not.
 
+use super::Turn;
 use rustix::time::{ClockId, clock_gettime};
 use std::future::Future;
 use std::pin::Pin;
@@ -26,12 +27,19 @@ pub struct CpuMeter<F> {
     guest: F,
     budget: Duration,
     spent: Duration,
+    turn: Turn,
 }
 
 impl<F: Future + Unpin> CpuMeter<F> {
     /// Meters `guest`.
     pub fn new(guest: F, budget: Duration) -> Self {
-        Self { guest, budget, spent: Duration::ZERO }
+        Self { guest, budget, spent: Duration::ZERO, turn: Turn::default() }
+    }
+
+    /// Passes the guest's turn on whenever it stops running.
+    #[must_use]
+    pub fn in_turn(self, turn: Turn) -> Self {
+        Self { turn, ..self }
     }
 
     /// Returns the CPU time that the guest has spent.
@@ -46,6 +54,7 @@ impl<F: Future + Unpin> Future for CpuMeter<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let before = thread_cpu_time();
         let polled = Pin::new(&mut self.guest).poll(cx);
+        self.turn.pass_on();
         self.spent = self.spent.saturating_add(thread_cpu_time().saturating_sub(before));
         match polled {
             Poll::Ready(output) => Poll::Ready(Ok(output)),

@@ -2,25 +2,13 @@
 
 use wasmtime::ResourceLimiter;
 
-/// Tables elements that one instance may have; a compiled language's component has some thousands.
-const TABLE_ELEMENTS: usize = 20_000;
-
 /// A ceiling that a guest ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ceiling {
-    /// Linear memory, in bytes.
+    /// All linear memories together, in bytes.
     Memory(usize),
-    /// Elements of one table.
-    Table(usize),
-}
-
-impl std::fmt::Display for Ceiling {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Memory(bytes) => write!(f, "memory: {bytes} bytes"),
-            Self::Table(elements) => write!(f, "table: {elements} elements"),
-        }
-    }
+    /// Elements of all tables together.
+    Tables(usize),
 }
 
 /// Bounds the growth of one instance, and remembers the first growth that it refused.
@@ -29,15 +17,37 @@ impl std::fmt::Display for Ceiling {
 /// often to abort, and then [`Limiter::hit`] says why.
 #[derive(Debug)]
 pub struct Limiter {
-    memory: usize,
-    held: usize,
+    memory: Bound,
+    tables: Bound,
     hit: Option<Ceiling>,
 }
 
+/// How much there may be of a thing, and how much there is.
+#[derive(Debug)]
+struct Bound {
+    most: usize,
+    held: usize,
+}
+
+impl Bound {
+    /// Whether one memory or table of the instance may grow from `current` to `desired`.
+    fn takes(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+        let grown = self.held.saturating_add(desired.saturating_sub(current));
+        if grown > self.most {
+            return false;
+        }
+        // Beyond its own declared maximum the guest's growth fails whatever is answered here.
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.held = grown;
+        }
+        true
+    }
+}
+
 impl Limiter {
-    /// Bounds all linear memories of the instance together to `memory` bytes.
-    pub fn new(memory: usize) -> Self {
-        Self { memory, held: 0, hit: None }
+    /// Bounds all linear memories of the instance together to `memory` bytes, and all its tables to `tables` elements.
+    pub fn new(memory: usize, tables: usize) -> Self {
+        Self { memory: Bound { most: memory, held: 0 }, tables: Bound { most: tables, held: 0 }, hit: None }
     }
 
     /// Returns the first ceiling that a growth was refused for.
@@ -47,32 +57,24 @@ impl Limiter {
 
     /// Returns the linear memory that the instance holds, in bytes.
     pub fn held(&self) -> usize {
-        self.held
-    }
-
-    fn refuse(&mut self, ceiling: Ceiling) -> wasmtime::Result<bool> {
-        self.hit.get_or_insert(ceiling);
-        Ok(false)
+        self.memory.held
     }
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let grown = self.held.saturating_add(desired.saturating_sub(current));
-        if grown > self.memory {
-            return self.refuse(Ceiling::Memory(self.memory));
+        let taken = self.memory.takes(current, desired, maximum);
+        if !taken {
+            self.hit.get_or_insert(Ceiling::Memory(self.memory.most));
         }
-        // Beyond its own declared maximum the guest's growth fails whatever is answered here.
-        if maximum.is_none_or(|maximum| desired <= maximum) {
-            self.held = grown;
-        }
-        Ok(true)
+        Ok(taken)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > TABLE_ELEMENTS {
-            return self.refuse(Ceiling::Table(TABLE_ELEMENTS));
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let taken = self.tables.takes(current, desired, maximum);
+        if !taken {
+            self.hit.get_or_insert(Ceiling::Tables(self.tables.most));
         }
-        Ok(true)
+        Ok(taken)
     }
 }

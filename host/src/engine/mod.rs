@@ -6,14 +6,17 @@
 
 mod artefacts;
 mod cpu;
+mod interrupt;
 mod limiter;
 mod ticker;
 
 pub use artefacts::{Artefact, ArtefactError, Artefacts, DEFAULT_CAPACITY};
 pub use cpu::{CpuMeter, OutOfCpu};
+pub use interrupt::{Turn, yield_each_epoch};
 pub use limiter::{Ceiling, Limiter};
 pub use ticker::Running;
 
+use interrupt::Turns;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use ticker::Ticker;
@@ -32,7 +35,10 @@ pub const DEFAULT_MEMORY_CEILING: usize = 1 << 30;
 const STACK: usize = 2 << 20;
 
 /// How much of the stack guest code may use, in bytes; deeper recursion is a trap.
-const GUEST_STACK: usize = 512 << 10;
+pub const GUEST_STACK: usize = 512 << 10;
+
+/// Elements of one table for which room is set aside. A compiled language's component has some thousands.
+pub const TABLE_ELEMENTS: usize = 20_000;
 
 /// Core instances that one component may consist of: a compiled language's component has three to five.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
@@ -107,6 +113,7 @@ impl EngineSettings {
             .max_memories_per_component(MEMORIES_PER_COMPONENT)
             .max_tables_per_component(TABLES_PER_COMPONENT)
             .max_tables_per_module(TABLES_PER_COMPONENT)
+            .table_elements(TABLE_ELEMENTS)
             .max_memory_size(self.memory_ceiling);
         pool
     }
@@ -132,6 +139,8 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     ticker: Arc<Ticker>,
     memory_ceiling: usize,
+    instances: u32,
+    turns: Turns,
     fingerprint: u64,
 }
 
@@ -152,7 +161,8 @@ impl Engine {
         let mut hasher = DefaultHasher::new();
         wasmtime.precompile_compatibility_hash().hash(&mut hasher);
         let fingerprint = hasher.finish();
-        Ok(Self { wasmtime, ticker: Arc::new(ticker), memory_ceiling: settings.memory_ceiling, fingerprint })
+        let EngineSettings { instances, memory_ceiling, .. } = *settings;
+        Ok(Self { wasmtime, ticker: Arc::new(ticker), memory_ceiling, instances, turns: Turns::new(), fingerprint })
     }
 
     /// Returns wasmtime's own engine, to build a `Linker` or a `Store` on.
@@ -163,6 +173,17 @@ impl Engine {
     /// Returns the largest linear memory, in bytes, that an instance of this engine can have.
     pub fn memory_ceiling(&self) -> usize {
         self.memory_ceiling
+    }
+
+    /// Makes a store's guest yield its thread at each epoch, as [`yield_each_epoch`] does, and go on only in its turn among
+    /// all guests of this engine that have run for an epoch. The answer is for its [`CpuMeter`].
+    pub fn take_turns<T: 'static>(&self, store: &mut wasmtime::Store<T>) -> Turn {
+        self.turns.take_in(store)
+    }
+
+    /// Returns how many instances can live at once, of all extensions together.
+    pub fn instances(&self) -> u32 {
+        self.instances
     }
 
     /// Says that a guest begins to run: epochs pass, about one a millisecond, until the answer is dropped.

@@ -10,9 +10,9 @@ use serde::Serialize;
 /// address is open unless the grant names it, and sockets and name look-ups stay refused whatever it names.
 const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
-const METADATA: &str = "attache:pod/metadata";
-const API: &str = "attache:pod/api";
-const OUTGOING: &str = "wasi:http/outgoing-handler";
+pub(super) const METADATA: &str = "attache:pod/metadata";
+pub(super) const API: &str = "attache:pod/api";
+pub(super) const OUTGOING: &str = "wasi:http/outgoing-handler";
 /// The types of requests and answers, which hold no power by themselves.
 const HTTP_TYPES: &str = "wasi:http/types";
 
@@ -42,6 +42,11 @@ impl Import {
     /// Judges the import called `name`.
     pub fn judge(name: &str, grant: &Grant) -> Self {
         Self { name: name.to_owned(), standing: standing(name, grant) }
+    }
+
+    /// Its name without the version.
+    pub fn interface(&self) -> &str {
+        self.name.split_once('@').map_or(&self.name, |(interface, _version)| interface)
     }
 
     /// Says what stands in the way, for an operator; `None` when nothing does.

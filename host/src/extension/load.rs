@@ -2,6 +2,7 @@
 
 use super::imports::Import;
 use super::mounts::{MountError, Mounts};
+use super::output::Meter;
 use super::runtime::{Inner, Runtime};
 use super::state::State;
 use crate::capability::PodCtx;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
@@ -93,6 +95,9 @@ pub struct Extension {
     pub(super) limits: Limits,
     pub(super) mounts: Arc<Mounts>,
     pub(super) pod: PodCtx,
+    /// One for each call that may be under way.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl std::fmt::Debug for Extension {
@@ -107,7 +112,7 @@ impl Extension {
         &self.grant.name
     }
 
-    /// Returns the grant that it runs under.
+    /// Returns the grant that it runs under, its limits within the host's ceiling.
     pub fn grant(&self) -> &Grant {
         &self.grant
     }
@@ -141,7 +146,7 @@ impl Runtime {
         blocking(move || runtime.load_bytes(&Bytes::of(component), grant)).await
     }
 
-    fn load_bytes(&self, bytes: &Bytes, grant: Grant) -> Result<Extension, LoadError> {
+    fn load_bytes(&self, bytes: &Bytes, mut grant: Grant) -> Result<Extension, LoadError> {
         bytes.check(&grant)?;
         let component = self.component(bytes)?;
         let lacks: Vec<_> = self.imports(&component, &grant).iter().filter_map(Import::lack).collect();
@@ -151,12 +156,11 @@ impl Runtime {
         let inner = &self.inner;
         let pre = inner.linker.instantiate_pre(&component).map_err(LoadError::Link)?;
         let command = CommandPre::new(pre).map_err(|source| LoadError::NoCommand { source })?;
-        let limits = match &inner.ceiling {
-            Some(ceiling) => grant.limits.capped_by(ceiling),
-            None => grant.limits.clone(),
-        };
+        let limits = inner.capped(&grant);
+        // The gate meters by the grant: what it judges by must be within the ceiling as well.
+        grant.limits.clone_from(&limits);
         let grant = Arc::new(grant);
-        let gate = Gate::new(grant.name.as_str(), Arc::clone(&grant), Arc::clone(&inner.audit));
+        let gate = Gate::within(inner.rate.clone(), grant.name.as_str(), Arc::clone(&grant), Arc::clone(&inner.audit));
         let mut pod = PodCtx::new(&inner.pod, gate)
             .with_egress(inner.egress.clone())
             .with_server_variables(|name| inner.variables.get(name).cloned());
@@ -167,7 +171,10 @@ impl Runtime {
         if let Some(tokens) = mounts.tokens() {
             pod = pod.with_tokens(tokens.clone());
         }
-        Ok(Extension { runtime: Arc::clone(inner), command, grant, limits, mounts, pod })
+        // As many as there are instances in the engine, which the ceiling takes into account.
+        let places = Arc::new(Semaphore::new(usize::try_from(limits.instances).unwrap_or(Semaphore::MAX_PERMITS)));
+        let meter = Arc::new(Meter::new(limits.log_bytes_per_second));
+        Ok(Extension { runtime: Arc::clone(inner), command, grant, limits, mounts, pod, places, meter })
     }
 
     pub(super) fn imports(&self, component: &Component, grant: &Grant) -> Vec<Import> {

@@ -4,11 +4,14 @@
 //! the API server. [`Runtime::load`] judges a component against its grant before anything of it runs, and compiles it
 //! once. An [`Extension`] is then called as often as wanted, each call in an instance of its own that nothing outlives.
 
+mod draft;
 mod imports;
 mod inspect;
 mod load;
 mod mounts;
+mod output;
 mod run;
+mod run_error;
 mod runtime;
 mod scoped;
 mod state;
@@ -17,6 +20,7 @@ pub use imports::{Import, Standing};
 pub use inspect::{Export, Inspection};
 pub use load::{Extension, LoadError, MAX_COMPONENT};
 pub use mounts::MountError;
-pub use run::{Invocation, Outcome, RunError};
+pub use run::{Invocation, Outcome};
+pub use run_error::RunError;
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeError};
 pub use scoped::TokenRotation;

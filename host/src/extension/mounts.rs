@@ -5,7 +5,7 @@
 //! lead out are refused while those of the kubelet's atomic writer work. A mount that is narrowed to some items is a
 //! copy that holds nothing else, so there is no name by which the rest could be reached.
 
-use super::run::RunError;
+use super::run_error::RunError;
 use super::runtime::Inner;
 use super::scoped::ScopedVolume;
 use crate::ambassador::ScopedTokens;

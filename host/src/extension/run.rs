@@ -1,20 +1,31 @@
 //! One call of a command: an instance of its own, under the grant's limits.
 
 use super::load::Extension;
+use super::output::{Inherited, Outputs};
+use super::run_error::{RunError, reached_by_growth};
 use super::state::State;
-use crate::engine::{Ceiling, CpuMeter, Limiter, OutOfCpu};
+use crate::engine::{CpuMeter, Limiter, OutOfCpu};
+use crate::policy::{Limit, Reached};
+use crate::telemetry::LimitRecord;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
+
+/// The most random bytes that one host call gives, about a millisecond's work. wasmtime-wasi would make 64 MiB at once,
+/// and hold a thread that other guests need for as long.
+const RANDOM: u64 = 256 << 10;
 
 /// What one call is given.
 #[derive(Default)]
 pub struct Invocation {
     arguments: Vec<String>,
     wasi: WasiCtxBuilder,
+    stdout: Option<Box<dyn StdoutStream>>,
+    stderr: Option<Box<dyn StdoutStream>>,
 }
 
 impl Invocation {
@@ -37,24 +48,24 @@ impl Invocation {
         self
     }
 
-    /// Takes what the guest writes to stdout.
+    /// Takes what the guest writes to stdout, at the rate of its grant. The stream must not block where it is called.
     #[must_use]
     pub fn stdout(mut self, stream: impl StdoutStream + 'static) -> Self {
-        self.wasi.stdout(stream);
+        self.stdout = Some(Box::new(stream));
         self
     }
 
-    /// Takes what the guest writes to stderr.
+    /// Takes what the guest writes to stderr, as [`Invocation::stdout`] does.
     #[must_use]
     pub fn stderr(mut self, stream: impl StdoutStream + 'static) -> Self {
-        self.wasi.stderr(stream);
+        self.stderr = Some(Box::new(stream));
         self
     }
 
     /// Passes the guest's stdout and stderr on to this process's.
     #[must_use]
     pub fn inherit_output(self) -> Self {
-        self.stdout(wasmtime_wasi::cli::stdout()).stderr(wasmtime_wasi::cli::stderr())
+        self.stdout(Inherited::stdout()).stderr(Inherited::stderr())
     }
 }
 
@@ -69,47 +80,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Linear memory that the instance held at its end, in bytes.
     pub memory: usize,
-}
-
-/// How a call ended that the guest did not end itself.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// It ran past the grant's `deadline`, in its own code or in a host call.
-    #[error("the guest was stopped at its deadline of {deadline:?}: raise limits.deadline in its grant to allow more")]
-    Deadline {
-        /// The deadline.
-        deadline: Duration,
-    },
-    /// It used up the grant's `cpu`.
-    #[error("the guest was stopped after {budget:?} of CPU time: raise limits.cpu in its grant to allow more")]
-    Cpu {
-        /// The budget.
-        budget: Duration,
-    },
-    /// It trapped, after it had run into a ceiling that may be the cause.
-    #[error("the guest trapped after it hit its limit of {ceiling}: raise limits.memory in its grant to allow more")]
-    Ceiling {
-        /// What it hit.
-        ceiling: Ceiling,
-        /// The trap and where in the guest it happened.
-        #[source]
-        trap: wasmtime::Error,
-    },
-    /// It trapped.
-    #[error("the guest trapped")]
-    Trap(#[source] wasmtime::Error),
-    /// No instance could be made: its memory is larger than its limit, or the host runs as many as it can.
-    #[error("the guest could not be instantiated")]
-    Instantiate(#[source] wasmtime::Error),
-    /// A directory that the grant mounts could not be opened.
-    #[error("cannot mount {guest_path} into the guest")]
-    Mount {
-        /// Where the guest would have seen it.
-        guest_path: String,
-        /// What the system said.
-        #[source]
-        source: wasmtime::Error,
-    },
+    /// A limit that it ran into and lived with: a growth that was refused, output that had to wait.
+    pub reached: Option<Reached>,
 }
 
 /// What `wasi:cli/run` returned, or why it did not.
@@ -123,32 +95,66 @@ impl Extension {
     /// Calls the component's `wasi:cli/run` once, in a fresh instance.
     ///
     /// The call ends at the grant's deadline or when its CPU time is spent, whatever the guest or a host call that it
-    /// waits in does. Dropping the future ends it at once.
+    /// waits in does. Dropping the future ends it at once. A limit that it ran into is told in the log and the audit, too.
     ///
     /// # Errors
     /// Says how the guest was ended.
     pub async fn run(&self, call: Invocation) -> Result<Outcome, RunError> {
+        let mut outputs = Outputs::default();
+        let ended = self.run_once(call, &mut outputs).await;
+        outputs.drain().await;
+        let reached = match &ended {
+            Ok(outcome) => outcome.reached,
+            Err(error) => error.reached(),
+        };
+        if let Some(reached) = reached {
+            self.tell(reached, ended.is_err());
+        }
+        ended
+    }
+
+    async fn run_once(&self, call: Invocation, outputs: &mut Outputs) -> Result<Outcome, RunError> {
         let begun = Instant::now();
-        let mut store = self.store(call)?;
+        let instances = self.limits.instances;
+        let _place = self.places.try_acquire().map_err(|_| RunError::Busy { instances })?;
+        let mut store = self.store(call, outputs)?;
         let _running = self.runtime.engine.running();
-        let (ended, cpu) = self.drive(&mut store).await?;
+        let (ended, cpu) = self.drive(&mut store, begun).await?;
         let limiter = &store.data().limiter;
-        let outcome = |code| Outcome { code, cpu, elapsed: begun.elapsed(), memory: limiter.held() };
+        let reached = limiter.hit().map(reached_by_growth).or_else(|| self.slowed(outputs));
+        let outcome = |code| Outcome { code, cpu, elapsed: begun.elapsed(), memory: limiter.held(), reached };
         match ended {
             Ended::Returned(result) => Ok(outcome(i32::from(result.is_err()))),
-            Ended::Failed(error) => match (error.downcast_ref::<I32Exit>(), limiter.hit()) {
-                (Some(exit), _) => Ok(outcome(exit.0)),
-                (None, Some(ceiling)) => Err(RunError::Ceiling { ceiling, trap: error }),
-                (None, None) => Err(RunError::Trap(error)),
+            Ended::Failed(error) => match error.downcast_ref::<I32Exit>() {
+                Some(exit) => Ok(outcome(exit.0)),
+                None => Err(RunError::of_trap(error, limiter, &self.limits, RunError::Trap)),
             },
-            Ended::NotInstantiated(error) => match limiter.hit() {
-                Some(ceiling) => Err(RunError::Ceiling { ceiling, trap: error }),
-                None => Err(RunError::Instantiate(error)),
-            },
+            Ended::NotInstantiated(error) => {
+                Err(RunError::of_trap(error, limiter, &self.limits, RunError::Instantiate))
+            }
         }
     }
 
-    async fn drive(&self, store: &mut Store<State>) -> Result<(Ended, Duration), RunError> {
+    fn slowed(&self, outputs: &Outputs) -> Option<Reached> {
+        outputs.slowed().then(|| self.limits.reached(Limit::LogBytesPerSecond)).flatten()
+    }
+
+    /// Tells the operator of a limit that was reached.
+    fn tell(&self, reached: Reached, ended: bool) {
+        let Reached { limit, allowed } = reached;
+        tracing::warn!(
+            target: "attache::limits",
+            extension = self.name(),
+            limit = limit.name(),
+            %allowed,
+            ended,
+            "an extension reached its limit"
+        );
+        self.runtime.audit.limit(&LimitRecord::now(self.name(), reached, ended));
+    }
+
+    async fn drive(&self, store: &mut Store<State>, begun: Instant) -> Result<(Ended, Duration), RunError> {
+        let turn = self.runtime.engine.take_turns(store);
         let guest: Pin<Box<dyn Future<Output = Ended> + Send + '_>> = Box::pin(async {
             let command = match self.command.instantiate_async(&mut *store).await {
                 Ok(command) => command,
@@ -159,31 +165,41 @@ impl Extension {
                 Err(error) => Ended::Failed(error),
             }
         });
-        let mut metered = CpuMeter::new(guest, self.limits.cpu);
+        let mut metered = CpuMeter::new(guest, self.limits.cpu).in_turn(turn);
         let deadline = self.limits.deadline;
-        match tokio::time::timeout(deadline, &mut metered).await {
+        let left = deadline.saturating_sub(begun.elapsed());
+        match tokio::time::timeout(left, &mut metered).await {
             Ok(Ok(ended)) => Ok((ended, metered.spent())),
             Ok(Err(OutOfCpu { budget })) => Err(RunError::Cpu { budget }),
             Err(_elapsed) => Err(RunError::Deadline { deadline }),
         }
     }
 
-    fn store(&self, call: Invocation) -> Result<Store<State>, RunError> {
+    fn store(&self, call: Invocation, outputs: &mut Outputs) -> Result<Store<State>, RunError> {
+        let limits = &self.limits;
+        let handles = size(limits.handles.into());
         let mut table = ResourceTable::new();
-        table.set_max_capacity(usize::try_from(self.limits.handles).unwrap_or(usize::MAX));
-        let memory =
-            usize::try_from(self.limits.memory).unwrap_or(usize::MAX).min(self.runtime.engine.memory_ceiling());
-        let state = State { table, wasi: self.wasi(call)?, pod: self.pod.clone(), limiter: Limiter::new(memory) };
+        table.set_max_capacity(handles);
+        let memory = size(limits.memory).min(self.runtime.engine.memory_ceiling());
+        let limiter = Limiter::new(memory, size(limits.table_elements.into()));
+        let state = State { table, wasi: self.wasi(call, outputs)?, pod: self.pod.clone(), limiter };
         let mut store = Store::new(self.runtime.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        // The table above counts what the host holds for the guest, this what the guest holds of its own resources.
+        store.set_max_component_handles(handles);
+        store.set_hostcall_fuel(size(limits.hostcall_bytes));
         Ok(store)
     }
 
-    fn wasi(&self, call: Invocation) -> Result<WasiCtx, RunError> {
-        let Invocation { arguments, mut wasi } = call;
-        wasi.arg(self.name()).args(&arguments);
+    fn wasi(&self, call: Invocation, outputs: &mut Outputs) -> Result<WasiCtx, RunError> {
+        let Invocation { arguments, mut wasi, stdout, stderr } = call;
+        wasi.arg(self.name()).args(&arguments).max_random_size(RANDOM);
+        if let Some(stream) = stdout {
+            wasi.stdout(outputs.metered(stream, &self.meter));
+        }
+        if let Some(stream) = stderr {
+            wasi.stderr(outputs.metered(stream, &self.meter));
+        }
         for name in &self.grant.env {
             if let Some(value) = self.runtime.variables.get(name) {
                 wasi.env(name, value);
@@ -192,4 +208,9 @@ impl Extension {
         self.mounts.open(&mut wasi)?;
         Ok(wasi.build())
     }
+}
+
+/// A limit as a size of this machine.
+fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }

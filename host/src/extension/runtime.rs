@@ -6,8 +6,9 @@ use crate::ambassador::egress::EgressClient;
 use crate::capability;
 use crate::cluster::Cluster;
 use crate::engine::{Artefacts, Engine, EngineError, EngineSettings};
+use crate::gate::HostRate;
 use crate::podinfo::{ItemError, PodInfo};
-use crate::policy::Limits;
+use crate::policy::{Grant, Limits};
 use crate::telemetry::{Audit, ToTracing};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,7 +47,27 @@ pub(super) struct Inner {
     pub(super) cluster: Option<Cluster>,
     pub(super) egress: EgressClient,
     pub(super) audit: Arc<dyn Audit>,
-    pub(super) ceiling: Option<Limits>,
+    pub(super) rate: Option<HostRate>,
+    pub(super) ceiling: Limits,
+}
+
+impl Inner {
+    /// What this host allows of a grant's limits; what it lowers is told in the log.
+    pub(super) fn capped(&self, grant: &Grant) -> Limits {
+        let engine = Limits {
+            memory: self.engine.memory_ceiling() as u64,
+            instances: self.engine.instances(),
+            ..self.ceiling.clone()
+        };
+        let capped = grant.limits.capped_by(&self.ceiling).capped_by(&engine);
+        // A default that this host's engine cannot give was nobody's wish.
+        let asked = Limits { instances: capped.instances, ..grant.limits.clone() };
+        for reached in capped.lower_than(&asked) {
+            let (limit, allowed) = (reached.limit.name(), reached.allowed);
+            tracing::warn!(extension = grant.name, limit, %allowed, "the grant asks for more than this host allows");
+        }
+        capped
+    }
 }
 
 impl std::fmt::Debug for Runtime {
@@ -80,6 +101,7 @@ pub struct RuntimeBuilder {
     cluster: Option<Cluster>,
     egress: EgressClient,
     audit: Option<Arc<dyn Audit>>,
+    rate: Option<HostRate>,
     ceiling: Option<Limits>,
 }
 
@@ -155,7 +177,14 @@ impl RuntimeBuilder {
         self
     }
 
-    /// No grant reaches beyond these limits, whatever it says.
+    /// All extensions together make no more requests than this rate has. Without it each has its grant's rate alone.
+    #[must_use]
+    pub fn rate(mut self, rate: HostRate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
+    /// No grant reaches beyond these limits, whatever it says. The default is [`Limits::ceiling`].
     #[must_use]
     pub fn ceiling(mut self, limits: Limits) -> Self {
         self.ceiling = Some(limits);
@@ -189,7 +218,8 @@ impl RuntimeBuilder {
                 cluster: self.cluster,
                 egress: self.egress,
                 audit: self.audit.unwrap_or_else(|| Arc::new(ToTracing)),
-                ceiling: self.ceiling,
+                rate: self.rate,
+                ceiling: self.ceiling.unwrap_or_else(Limits::ceiling),
             }),
         })
     }

@@ -30,7 +30,9 @@ impl Gate {
         match self.decide_egress(destination) {
             Ok(()) => Ok(EgressPermit(permit)),
             Err(refusal) => {
-                permit.write(refusal.decision(), Some(&refusal.to_string()));
+                if let Some(unrecorded) = self.records(refusal.decision()) {
+                    permit.write(refusal.decision(), Some(&self.reason(&refusal)), unrecorded);
+                }
                 Err(refusal)
             }
         }
@@ -55,6 +57,11 @@ impl EgressPermit {
     /// The most bytes of the answer's body that may be passed on.
     pub fn response_limit(&self) -> u64 {
         self.0.gate.grant().limits.response_bytes
+    }
+
+    /// The most bytes of the request's body that may be sent.
+    pub fn request_limit(&self) -> u64 {
+        self.0.gate.grant().limits.request_bytes
     }
 
     /// Notes the HTTP status of the answer.
@@ -83,7 +90,7 @@ impl Drop for EgressPermit {
     fn drop(&mut self) {
         self.0.gate.leave();
         let decision = if self.0.refused.is_some() { Decision::Denied } else { Decision::Allowed };
-        self.0.write(decision, self.0.refused.as_deref());
+        self.0.write(decision, self.0.refused.as_deref(), 0);
     }
 }
 
@@ -107,11 +114,12 @@ impl Record {
         Self { gate, way, method, destination, target, time, since, status: None, bytes: 0, refused: None }
     }
 
-    fn write(&self, verdict: Decision, reason: Option<&str>) {
+    fn write(&self, verdict: Decision, reason: Option<&str>, unrecorded: u64) {
         let (time, extension) = (self.time, self.gate.extension());
         self.gate.0.audit.record(&AuditRecord {
             verdict,
             reason: reason.map(Into::into),
+            unrecorded,
             status: self.status,
             duration: self.since.elapsed(),
             bytes: self.bytes,

@@ -6,7 +6,7 @@
 use http::Method;
 
 use super::{
-    ApiRequest, InvalidRequest,
+    ApiRequest, InvalidRequest, MAX_TARGET,
     query::Query,
     request::NAMESPACE_SUBRESOURCES,
     segments::{self, Segments},
@@ -68,6 +68,10 @@ impl PathBuilder {
     /// # Errors
     /// [`InvalidRequest::Part`] names the part that is not one path segment; otherwise as [`ApiRequest::parse`].
     pub fn build(self, method: &Method) -> Result<ApiRequest, InvalidRequest> {
+        // What a guest says for a selector may be megabytes: it is not encoded only to be found too long.
+        if self.query.iter().fold(0_usize, |sum, (_, value)| sum.saturating_add(value.len())) > MAX_TARGET {
+            return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
+        }
         let list = self.segments()?;
         let mut query = Query::default();
         for (key, value) in self.query {

@@ -19,13 +19,15 @@ const UNITS: [(&str, u64); 7] = [
 
 /// A duration that reads and prints as Go's `time.Duration` does, without signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct GoDuration(pub(super) Duration);
+pub struct GoDuration(pub Duration);
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(super) enum DurationError {
+pub enum DurationError {
+    /// It is not written as one.
     #[error("a duration is a number and one of ns, us, ms, s, m, h, such as `500ms` or `1m30s`")]
     Format,
+    /// It is longer than 584 years.
     #[error("the duration is too long")]
     TooLong,
 }

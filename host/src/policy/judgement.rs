@@ -36,6 +36,22 @@ impl Grant {
         self.api.iter().any(|rule| rule.covers_resource(verb, path))
     }
 
+    /// Judges requests that go together, such as the list and the watch of one collection: all of them must be allowed, and
+    /// the rule that is needed has the verbs of those that are not. `Allowed` names the rule of the last.
+    pub fn judge_all(&self, requests: &[&ApiRequest]) -> Verdict {
+        let denied: Vec<_> = requests.iter().filter(|request| !self.allows_request(request)).collect();
+        let Some(last) = denied.last() else {
+            return requests.last().map_or_else(nothing_asked, |last| self.judge(last));
+        };
+        let verbs = denied.iter().map(|request| request.verb().to_owned()).collect();
+        let needed = Rule { verbs, ..Rule::needed_for(last) };
+        Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(last)), needed }
+    }
+
+    fn allows_request(&self, request: &ApiRequest) -> bool {
+        matches!(self.judge(request), Verdict::Allowed { .. })
+    }
+
     /// Whether the grant opens any verb on a type, or on a subresource of it, in any namespace.
     pub fn opens(&self, group: &str, plural: &str) -> bool {
         self.api.iter().any(|rule| rule.opens(group, plural))
@@ -45,6 +61,11 @@ impl Grant {
     pub fn opens_in(&self, group: &str, plural: &str, namespace: Option<&str>) -> bool {
         self.api.iter().any(|rule| rule.opens(group, plural) && rule.names_namespace(namespace))
     }
+}
+
+/// No request at all is never allowed.
+fn nothing_asked() -> Verdict {
+    Verdict::Denied { reason: "nothing was asked for".to_owned(), needed: Rule::default() }
 }
 
 /// A request in words: `list pods in namespace demo`.
@@ -90,5 +111,36 @@ impl Rule {
             resource_names: path.name.iter().filter(|name| *name != ALL).cloned().collect(),
             non_resource_urls: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use http::Method;
+
+    fn denied(verbs: &[&str]) -> Option<String> {
+        let mut grant = Grant::nothing("g");
+        grant.api.push(Rule {
+            api_groups: vec![String::new()],
+            resources: vec!["pods".into()],
+            verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+            namespaces: vec!["demo".into()],
+            ..Rule::default()
+        });
+        let asked = |query| ApiRequest::parse(&Method::GET, &format!("/api/v1/namespaces/demo/pods{query}")).unwrap();
+        match grant.judge_all(&[&asked(""), &asked("?watch=1")]) {
+            Verdict::Allowed { .. } => None,
+            Verdict::Denied { reason, .. } => Some(reason),
+        }
+    }
+
+    #[test]
+    fn what_goes_together_needs_one_rule_with_the_verbs_that_are_missing() {
+        assert_eq!(denied(&["list", "watch"]), None);
+        assert!(denied(&["list"]).unwrap().contains("verbs: [watch]"), "{:?}", denied(&["list"]));
+        assert!(denied(&["watch"]).unwrap().starts_with("list pods in namespace demo is not granted"));
+        assert!(denied(&["get"]).unwrap().contains("verbs: [list, watch]"), "{:?}", denied(&["get"]));
     }
 }

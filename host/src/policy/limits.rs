@@ -1,9 +1,15 @@
 //! How much an extension may use.
+//!
+//! Threat: an extension that takes what its neighbours or its host need. Each bound stands in the grant, has a default that
+//! suits an extension that reads a few objects and answers, and is capped by a ceiling that the host sets
+//! ([`Limits::ceiling`]). Where a limit is reached, the operator is told its name and its number ([`Reached`]): in the error
+//! that ends the call, in a log line of the target `attache::limits`, and in the audit log.
 
 use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::limit::{Allowed, Limit, Reached, binary};
 use super::{GrantError, cursor::Cursor, duration::GoDuration};
 use crate::quantity::Quantity;
 
@@ -19,37 +25,77 @@ const FIELDS: &[&str] = &[
     "watches",
     "handles",
     "logBytesPerSecond",
+    "tableElements",
+    "instances",
+    "hostcallBytes",
+    "requestBytes",
+    "headerBytes",
 ];
 
 /// One page of linear memory: no instance has less.
 const PAGE: u64 = 64 << 10;
 
+/// The least that a host call may copy from a guest: output comes in pieces of 4 KiB, and a name fits beside it.
+const LEAST_HOSTCALL: u64 = 8 << 10;
+
+/// The least of headers: a token, a host and a content type.
+const LEAST_HEADERS: u64 = 4 << 10;
+
+/// Longer than any process lives; what is counted in nanoseconds has no more in 64 bits.
+const FOREVER: Duration = Duration::from_nanos(u64::MAX);
+
 /// Bounds on what one extension uses. Each has a safe default and stands in the grant under the same name in camel case.
 ///
-/// The defaults suit an extension that reads a few objects and answers; the host caps what a grant asks for with
-/// [`Limits::capped_by`].
+/// | limit | default | host's ceiling unless it says otherwise | at the limit |
+/// | --- | --- | --- | --- |
+/// | `memory` | 64Mi | 1Gi, and the engine's | `memory.grow` fails; most guests then abort |
+/// | `tableElements` | 20000 | 20000 | `table.grow` fails |
+/// | stack | 512Ki | the engine's, the same for all | the call traps |
+/// | `instances` | 16 | 1000, and the engine's | one more call is refused |
+/// | `cpu` | 1s | none | the call is stopped; a guest that spins yields each millisecond until then |
+/// | `deadline` | 5s | none | the call is stopped, in its own code or in any host call |
+/// | `handles` | 1024 | 16384 | the call traps |
+/// | `hostcallBytes` | 8Mi | 128Mi | the call traps |
+/// | `logBytesPerSecond` | 64Ki | 16Mi | writes to stdout and stderr wait; 0 silences them |
+/// | `requestsPerSecond`, `burst` | 20, 40 | none | `throttled`, with the time to wait |
+/// | `inFlight` | 8 | none | `throttled` |
+/// | `requestBytes` | 3Mi, the API server's own limit | 64Mi | the request is not sent |
+/// | `responseBytes` | 8Mi | 256Mi | the answer is cut off: `too-large` |
+/// | `headerBytes` | 64Ki | 1Mi | the request is not sent |
+/// | `watches` | 8 | none | one more watch is refused |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory of one instance, in bytes. Default 64 MiB.
+    /// Linear memory of one instance, in bytes.
     pub memory: u64,
-    /// From the start of a call to its end, guest code and host calls together. Default 5 s.
+    /// From the start of a call to its end, guest code and host calls together.
     pub deadline: Duration,
-    /// Time that the guest's own code runs in one call. Default 1 s.
+    /// Time that the guest's own code, and the host calls on its thread, run in one call.
     pub cpu: Duration,
-    /// Requests to the API server a second, steadily. Default 20.
+    /// Requests to the API server a second, steadily.
     pub requests_per_second: u32,
-    /// Requests to the API server at once after a pause. Default 40.
+    /// Requests to the API server at once after a pause.
     pub burst: u32,
-    /// Requests to the API server that may be under way together. Default 8.
+    /// Requests to the API server that may be under way together.
     pub in_flight: u32,
-    /// Bytes of one answer's body. Default 8 MiB.
+    /// Bytes of one answer's body.
     pub response_bytes: u64,
-    /// Watches open together. Default 8; 0 allows none.
+    /// Watches open together; 0 allows none.
     pub watches: u32,
-    /// Resources that the guest holds handles to. Default 1024.
+    /// Resources that one instance holds handles to: those of the host, such as streams, and its own.
     pub handles: u32,
-    /// Bytes of standard output, standard error and log lines a second. Default 64 KiB; 0 silences.
+    /// Bytes of standard output, standard error and log lines a second, of all calls of the extension together; 0
+    /// silences.
     pub log_bytes_per_second: u64,
+    /// Elements of all tables of one instance together.
+    pub table_elements: u32,
+    /// Calls of the extension under way together; each has an instance of its own.
+    pub instances: u32,
+    /// Bytes that the host sets aside for the arguments of one host call.
+    pub hostcall_bytes: u64,
+    /// Bytes of one request's body.
+    pub request_bytes: u64,
+    /// Bytes of the headers of one request or answer, names and values together.
+    pub header_bytes: u64,
 }
 
 impl Default for Limits {
@@ -65,11 +111,38 @@ impl Default for Limits {
             watches: 8,
             handles: 1024,
             log_bytes_per_second: 64 << 10,
+            table_elements: 20_000,
+            instances: 16,
+            hostcall_bytes: 8 << 20,
+            request_bytes: 3 << 20,
+            header_bytes: 64 << 10,
         }
     }
 }
 
 impl Limits {
+    /// What no grant reaches beyond on a host that sets no ceiling of its own. What spends the host's memory or its logs is
+    /// bounded; times and rates are left to the grants, whose authors run the host.
+    pub fn ceiling() -> Self {
+        Self {
+            memory: 1 << 30,
+            deadline: FOREVER,
+            cpu: FOREVER,
+            requests_per_second: u32::MAX,
+            burst: u32::MAX,
+            in_flight: u32::MAX,
+            response_bytes: 256 << 20,
+            watches: u32::MAX,
+            handles: 16_384,
+            log_bytes_per_second: 16 << 20,
+            table_elements: 20_000,
+            instances: 1000,
+            hostcall_bytes: 128 << 20,
+            request_bytes: 64 << 20,
+            header_bytes: 1 << 20,
+        }
+    }
+
     /// The smaller of each bound: what a grant asks for, within what the host allows.
     #[must_use]
     pub fn capped_by(&self, ceiling: &Self) -> Self {
@@ -84,75 +157,89 @@ impl Limits {
             watches: self.watches.min(ceiling.watches),
             handles: self.handles.min(ceiling.handles),
             log_bytes_per_second: self.log_bytes_per_second.min(ceiling.log_bytes_per_second),
+            table_elements: self.table_elements.min(ceiling.table_elements),
+            instances: self.instances.min(ceiling.instances),
+            hostcall_bytes: self.hostcall_bytes.min(ceiling.hostcall_bytes),
+            request_bytes: self.request_bytes.min(ceiling.request_bytes),
+            header_bytes: self.header_bytes.min(ceiling.header_bytes),
         }
+    }
+
+    /// How much a limit allows; `None` for the stack, which is the engine's.
+    pub fn allowed(&self, limit: Limit) -> Option<Allowed> {
+        let count = |number: u32| Allowed::Count(number.into());
+        Some(match limit {
+            Limit::Memory => Allowed::Bytes(self.memory),
+            Limit::Deadline => Allowed::Time(self.deadline),
+            Limit::Cpu => Allowed::Time(self.cpu),
+            Limit::RequestsPerSecond => count(self.requests_per_second),
+            Limit::Burst => count(self.burst),
+            Limit::InFlight => count(self.in_flight),
+            Limit::ResponseBytes => Allowed::Bytes(self.response_bytes),
+            Limit::Watches => count(self.watches),
+            Limit::Handles => count(self.handles),
+            Limit::LogBytesPerSecond => Allowed::Bytes(self.log_bytes_per_second),
+            Limit::TableElements => count(self.table_elements),
+            Limit::Instances => count(self.instances),
+            Limit::HostcallBytes => Allowed::Bytes(self.hostcall_bytes),
+            Limit::RequestBytes => Allowed::Bytes(self.request_bytes),
+            Limit::HeaderBytes => Allowed::Bytes(self.header_bytes),
+            Limit::Stack => return None,
+        })
+    }
+
+    /// A limit of these that was reached; `None` for the stack, which is the engine's.
+    pub fn reached(&self, limit: Limit) -> Option<Reached> {
+        self.allowed(limit).map(|allowed| Reached { limit, allowed })
+    }
+
+    /// Those of these bounds that are lower than `asked` has them, for the operator to be told.
+    pub fn lower_than<'a>(&'a self, asked: &'a Self) -> impl Iterator<Item = Reached> + 'a {
+        let lowered = |limit: &Limit| self.allowed(*limit) != asked.allowed(*limit);
+        Limit::ALL.into_iter().filter(lowered).filter_map(|limit| self.reached(limit))
     }
 
     /// Reads `spec.limits`; what is not written keeps its default.
     pub(super) fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
         let fields = at.fields(FIELDS)?;
         let default = Self::default();
-        let bytes = |name: &str, least: u64, otherwise: u64| {
-            Ok(fields.read(name, |at| bytes(&at, least))?.unwrap_or(otherwise))
+        let bytes = |limit: Limit, least: u64, otherwise: u64| {
+            Ok(fields.read(limit.name(), |at| bytes(&at, least))?.unwrap_or(otherwise))
         };
-        let count = |name: &str, least: u32, otherwise: u32| {
-            Ok(fields.read(name, |at| count(&at, least))?.unwrap_or(otherwise))
+        let count = |limit: Limit, least: u32, otherwise: u32| {
+            Ok(fields.read(limit.name(), |at| count(&at, least))?.unwrap_or(otherwise))
         };
-        let time = |name: &str, otherwise: Duration| Ok(fields.read(name, |at| time(&at))?.unwrap_or(otherwise));
+        let time =
+            |limit: Limit, otherwise: Duration| Ok(fields.read(limit.name(), |at| time(&at))?.unwrap_or(otherwise));
         Ok(Self {
-            memory: bytes("memory", PAGE, default.memory)?,
-            deadline: time("deadline", default.deadline)?,
-            cpu: time("cpu", default.cpu)?,
-            requests_per_second: count("requestsPerSecond", 1, default.requests_per_second)?,
-            burst: count("burst", 1, default.burst)?,
-            in_flight: count("inFlight", 1, default.in_flight)?,
-            response_bytes: bytes("responseBytes", 1, default.response_bytes)?,
-            watches: count("watches", 0, default.watches)?,
-            handles: count("handles", 1, default.handles)?,
-            log_bytes_per_second: bytes("logBytesPerSecond", 0, default.log_bytes_per_second)?,
+            memory: bytes(Limit::Memory, PAGE, default.memory)?,
+            deadline: time(Limit::Deadline, default.deadline)?,
+            cpu: time(Limit::Cpu, default.cpu)?,
+            requests_per_second: count(Limit::RequestsPerSecond, 1, default.requests_per_second)?,
+            burst: count(Limit::Burst, 1, default.burst)?,
+            in_flight: count(Limit::InFlight, 1, default.in_flight)?,
+            response_bytes: bytes(Limit::ResponseBytes, 1, default.response_bytes)?,
+            watches: count(Limit::Watches, 0, default.watches)?,
+            handles: count(Limit::Handles, 1, default.handles)?,
+            log_bytes_per_second: bytes(Limit::LogBytesPerSecond, 0, default.log_bytes_per_second)?,
+            table_elements: count(Limit::TableElements, 1, default.table_elements)?,
+            instances: count(Limit::Instances, 1, default.instances)?,
+            hostcall_bytes: bytes(Limit::HostcallBytes, LEAST_HOSTCALL, default.hostcall_bytes)?,
+            request_bytes: bytes(Limit::RequestBytes, 1, default.request_bytes)?,
+            header_bytes: bytes(Limit::HeaderBytes, LEAST_HEADERS, default.header_bytes)?,
         })
-    }
-
-    /// The limits as a grant writes them, in the order of the fields.
-    fn written(&self) -> [(&'static str, Written); 10] {
-        [
-            ("memory", Written::bytes(self.memory)),
-            ("deadline", Written::Text(GoDuration(self.deadline).to_string())),
-            ("cpu", Written::Text(GoDuration(self.cpu).to_string())),
-            ("requestsPerSecond", Written::Number(self.requests_per_second.into())),
-            ("burst", Written::Number(self.burst.into())),
-            ("inFlight", Written::Number(self.in_flight.into())),
-            ("responseBytes", Written::bytes(self.response_bytes)),
-            ("watches", Written::Number(self.watches.into())),
-            ("handles", Written::Number(self.handles.into())),
-            ("logBytesPerSecond", Written::bytes(self.log_bytes_per_second)),
-        ]
-    }
-}
-
-/// A limit as a grant writes it.
-#[derive(PartialEq, serde::Serialize)]
-#[serde(untagged)]
-enum Written {
-    Text(String),
-    Number(u64),
-}
-
-impl Written {
-    /// A plain number where no suffix fits, so that it needs no quotes.
-    fn bytes(bytes: u64) -> Self {
-        if bytes.is_multiple_of(1024) && bytes > 0 { Self::Text(binary(bytes)) } else { Self::Number(bytes) }
     }
 }
 
 impl Serialize for Limits {
     /// Writes those limits that are not the default.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let default = Self::default().written();
-        let changed = self.written().into_iter().zip(default).filter(|(own, default)| own != default);
-        let changed: Vec<_> = changed.map(|(own, _)| own).collect();
+        let default = Self::default();
+        let changed = Limit::ALL.into_iter().filter(|limit| self.allowed(*limit) != default.allowed(*limit));
+        let changed: Vec<_> = changed.collect();
         let mut map = serializer.serialize_map(Some(changed.len()))?;
-        for (name, value) in &changed {
-            map.serialize_entry(name, value)?;
+        for limit in changed {
+            map.serialize_entry(limit.name(), &self.allowed(limit))?;
         }
         map.end()
     }
@@ -176,16 +263,6 @@ fn time(at: &Cursor<'_>) -> Result<Duration, GrantError> {
     if time.is_zero() { Err(at.invalid(at.words()?, "must be longer than nothing")) } else { Ok(time) }
 }
 
-/// A number of bytes with the largest binary suffix that loses nothing.
-fn binary(bytes: u64) -> String {
-    let suffixes = [("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
-    let exact = |(_, shift): &(&str, u32)| bytes > 0 && bytes.trailing_zeros() >= *shift;
-    suffixes
-        .into_iter()
-        .find(exact)
-        .map_or_else(|| bytes.to_string(), |(name, shift)| format!("{}{name}", bytes >> shift))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,11 +276,20 @@ mod tests {
     }
 
     #[test]
-    fn bytes_print_with_the_largest_exact_suffix() {
-        for (bytes, text) in
-            [(0, "0"), (1, "1"), (1000, "1000"), (1024, "1Ki"), (64 << 20, "64Mi"), (1536, "1536"), (3 << 30, "3Gi")]
-        {
-            assert_eq!(binary(bytes), text);
-        }
+    fn each_limit_stands_in_the_grant_under_its_name() {
+        assert_eq!(Limit::ALL.map(Limit::name), FIELDS);
+    }
+
+    #[test]
+    fn the_defaults_are_within_the_ceiling() {
+        assert_eq!(Limits::default().capped_by(&Limits::ceiling()), Limits::default());
+    }
+
+    #[test]
+    fn what_a_ceiling_lowers_is_told() {
+        let asked = Limits { memory: 2 << 30, handles: 20_000, ..Limits::default() };
+        let capped = asked.capped_by(&Limits::ceiling());
+        let told: Vec<_> = capped.lower_than(&asked).map(|reached| reached.to_string()).collect();
+        assert_eq!(told, ["memory: 1Gi", "handles: 16384"]);
     }
 }

@@ -3,8 +3,10 @@
 //! [`ApiRequest`] says what a request asks for, [`Grant`] what an extension may ask for, and [`Grant::judge`] compares them.
 //! Nothing here reads a file, waits or knows about wasmtime.
 
+mod account;
 mod build;
 mod cursor;
+mod draft;
 mod duration;
 mod egress;
 mod field_selector;
@@ -12,9 +14,13 @@ mod grant;
 mod grant_error;
 mod invalid;
 mod judgement;
+mod limit;
 mod limits;
+mod merging;
 mod mounts;
+mod narrowing;
 mod query;
+mod rbac;
 mod request;
 #[cfg(test)]
 mod request_tests;
@@ -24,17 +30,22 @@ mod segments;
 mod tree;
 mod variables;
 
+pub use account::AccountRules;
 pub use build::{MAX_NAME, PathBuilder};
+pub use draft::Draft;
+pub use duration::{DurationError, GoDuration};
 pub use egress::{Destination, DestinationError, Egress};
 pub use grant::{API_VERSION, ComponentPin, Grant, KIND};
 pub use grant_error::{GrantError, Problem};
 pub use invalid::InvalidRequest;
 pub use judgement::Verdict;
+pub use limit::{Allowed, Limit, Reached};
 pub use limits::Limits;
 pub use mounts::{
     CredentialsMode, CredentialsMount, MountPath, MountPathError, PODINFO_PATH, PodInfoMount, SERVICE_ACCOUNT_PATH,
 };
 pub use query::MAX_PARAMETERS;
+pub use rbac::{Account, AccountError, Rbac};
 pub use request::{ApiRequest, MAX_TARGET, ResourcePath};
 pub use rules::Rule;
 pub use tree::Place;

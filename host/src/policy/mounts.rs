@@ -96,11 +96,18 @@ pub struct PodInfoMount {
     pub items: Option<Vec<String>>,
 }
 
+impl Default for PodInfoMount {
+    /// The whole volume at [`PODINFO_PATH`].
+    fn default() -> Self {
+        Self { mount_path: MountPath(PODINFO_PATH.into()), items: None }
+    }
+}
+
 impl PodInfoMount {
     pub(super) fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
         let fields = at.fields(&["mountPath", "items"])?;
         Ok(Self {
-            mount_path: fields.read("mountPath", |at| at.parse())?.unwrap_or_else(|| MountPath(PODINFO_PATH.into())),
+            mount_path: fields.read("mountPath", |at| at.parse())?.unwrap_or_else(|| Self::default().mount_path),
             items: fields.read("items", |at| at.each(item))?,
         })
     }

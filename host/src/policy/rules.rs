@@ -11,6 +11,10 @@ use super::{ApiRequest, ResourcePath};
 /// Stands for everything ordinary in a rule's list.
 pub(super) const ALL: &str = "*";
 
+/// The verbs that `*` covers, in the order in which people write them.
+pub(super) const ORDINARY_VERBS: [&str; 8] =
+    ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+
 /// One rule: the same words as a rule of Kubernetes' RBAC, and the namespaces that it holds in.
 ///
 /// A request without a namespace in its path, which is a cluster-scoped object or a list over all namespaces, is covered by
@@ -30,7 +34,7 @@ pub(super) const ALL: &str = "*";
 /// - `patch` with server-side apply, and `update` of some types, also create: `create` need not be granted for it;
 /// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant opens;
 /// - `certificatesigningrequests/approval`, `tokenreviews`, webhook configurations and `apiservices` decide about others.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// API groups; empty for the core group, `*` for all.

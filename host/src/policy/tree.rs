@@ -14,6 +14,9 @@ use super::{GrantError, grant_error::Problem};
 /// The largest grant, in bytes. The longest rules that people write for RBAC are a few KiB.
 pub(super) const MAX_DOCUMENT: usize = 256 * 1024;
 
+/// How much of the parser's words an error repeats, in characters.
+const MAX_REASON: usize = 300;
+
 /// The most that aliases may add, in parser events: enough to repeat a rule, too little for an alias bomb.
 const MAX_REPLAYED: usize = 10_000;
 
@@ -106,9 +109,15 @@ fn reason(error: &Error) -> Problem {
         Error::MultipleDocuments { .. } => Problem::ManyDocuments,
         other => {
             let said = other.to_string();
-            Problem::Yaml(said.rsplit_once(" at line ").map_or(said.as_str(), |(reason, _)| reason).to_owned())
+            Problem::Yaml(told(said.rsplit_once(" at line ").map_or(said.as_str(), |(reason, _)| reason)))
         }
     }
+}
+
+/// The parser repeats what it does not know, of whatever length.
+fn told(reason: &str) -> String {
+    let letters = reason.chars().take(MAX_REASON);
+    letters.map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 fn options() -> Options {

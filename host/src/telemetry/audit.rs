@@ -10,6 +10,7 @@ use http::Method;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::LimitRecord;
 use crate::policy::{ApiRequest, ResourcePath};
 
 /// The most of a text that a guest chose, in bytes. Names of Kubernetes have at most 253; a record of all texts at this
@@ -48,6 +49,8 @@ impl Way {
 pub enum Decision {
     /// A rule allows it.
     Allowed,
+    /// A rule allows it, and its answer, which has no end of its own, begins; its end is recorded as allowed.
+    Begun,
     /// No rule allows it.
     Denied,
     /// The rate is spent.
@@ -65,6 +68,7 @@ impl Decision {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
+            Self::Begun => "begun",
             Self::Denied => "denied",
             Self::Throttled => "throttled",
             Self::TooMany => "too-many",
@@ -100,9 +104,12 @@ pub struct AuditRecord<'a> {
     /// The index in `spec.api` of the rule that allows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<usize>,
-    /// Why it was refused.
+    /// Why it was refused, or the limit at which it was cut off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'a, str>>,
+    /// How many refusals of this extension before this one were not recorded, for their number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unrecorded: u64,
     /// The server's HTTP status; absent when it was not asked or did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -174,6 +181,7 @@ impl<'a> AuditRecord<'a> {
             verdict: Decision::Allowed,
             rule: None,
             reason: None,
+            unrecorded: 0,
             status: None,
             duration: Duration::ZERO,
             bytes: 0,
@@ -209,8 +217,13 @@ fn escaped(text: &str) -> Cow<'_, str> {
     }
 }
 
-fn to_the_microsecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn to_the_microsecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{time:.6}"))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -225,6 +238,11 @@ fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S:
 pub trait Audit: Send + Sync {
     /// Takes one decision down.
     fn record(&self, line: &AuditRecord<'_>);
+
+    /// Takes down that an extension reached a limit. Once a call at most; the default does nothing, for the log has it too.
+    fn limit(&self, line: &LimitRecord<'_>) {
+        let _ = line;
+    }
 }
 
 /// Records decisions as `tracing` events of the target `attache::audit`: the default. Refusals are warnings.
@@ -245,13 +263,14 @@ impl Audit for ToTracing {
                     verdict = line.verdict.as_str(),
                     rule = line.rule,
                     reason = line.reason.as_deref(),
+                    unrecorded = (line.unrecorded > 0).then_some(line.unrecorded),
                     status = line.status,
                     micros = u64::try_from(line.duration.as_micros()).unwrap_or(u64::MAX),
                     bytes = line.bytes,
                 )
             };
         }
-        if line.verdict == Decision::Allowed { event!(info) } else { event!(warn) }
+        if matches!(line.verdict, Decision::Allowed | Decision::Begun) { event!(info) } else { event!(warn) }
     }
 }
 

@@ -1,23 +1,104 @@
 //! An error with all that caused it, on one line, as a log has it.
+//!
+//! Threat: a guest that writes into the operator's log or terminal. The names of its functions stand in the backtrace of a
+//! trap, and may be any text: line breaks, which look like lines of the host's own, or a terminal's commands.
 
+use std::borrow::Cow;
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write};
 
-/// Shows an error and its causes, joined by colons.
+/// The longest text of one error, in bytes. A backtrace of a hundred frames has some 10 KiB.
+const LONGEST: usize = 16 << 10;
+
+/// Shows an error and its causes, joined by colons, on one line.
 pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
     Chain(error)
+}
+
+/// A text that may hold a guest's words, as a person can read it on a terminal: cut, and with all control characters but
+/// the line break escaped.
+pub fn legible(text: &str) -> Cow<'_, str> {
+    let cut = cut(text);
+    if cut.len() == text.len() && !cut.chars().any(|letter| is_hidden(letter) && letter != '\n') {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(cut.len());
+    for letter in cut.chars() {
+        // Writing into a string does not fail.
+        let _ = if letter == '\n' { shown.write_char(letter) } else { put(letter, &mut shown) };
+    }
+    if cut.len() < text.len() {
+        shown.push('…');
+    }
+    shown.into()
+}
+
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default()
+}
+
+/// Control characters, and those that change the direction or the place of what follows.
+fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+fn put(letter: char, out: &mut impl Write) -> fmt::Result {
+    if is_hidden(letter) { write!(out, "{}", letter.escape_unicode()) } else { out.write_char(letter) }
+}
+
+/// A writer that lets no control character through, and stops at [`LONGEST`].
+struct OneLine<'a, 'b> {
+    out: &'a mut fmt::Formatter<'b>,
+    left: usize,
+}
+
+impl Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            let Some(left) = self.left.checked_sub(letter.len_utf8()) else { return Ok(()) };
+            self.left = left;
+            match letter {
+                '\n' => self.out.write_str("\\n")?,
+                letter => put(letter, self.out)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Chain<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut line = OneLine { out: f, left: LONGEST };
+        write!(line, "{}", self.0)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            write!(line, ": {error}")?;
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn an_error_is_one_line_whatever_it_says() {
+        let error = io::Error::other("a\nb\u{1b}[31m\u{202e}");
+        assert_eq!(chain(&error).to_string(), "a\\nb\\u{1b}[31m\\u{202e}");
+        let long = io::Error::other("x".repeat(LONGEST * 2));
+        assert_eq!(chain(&long).to_string().len(), LONGEST);
+    }
+
+    #[test]
+    fn a_text_for_a_terminal_keeps_its_lines_and_nothing_else_that_acts() {
+        assert_eq!(legible("plain\ntext"), "plain\ntext");
+        assert_eq!(legible("a\u{1b}]0;x\u{7}\r\n"), "a\\u{1b}]0;x\\u{7}\\u{d}\n");
+        assert!(legible(&"é".repeat(LONGEST)).ends_with("é…"));
     }
 }

@@ -11,8 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
-use super::{Audit, AuditRecord};
+use super::{Audit, AuditRecord, LimitRecord};
 
 /// How many lines may wait. At the longest line that is some 8 MiB; at the usual one 1 MiB, a second of heavy traffic.
 const QUEUE: usize = 2048;
@@ -47,13 +48,23 @@ impl JsonLines {
     }
 }
 
-impl Audit for JsonLines {
-    fn record(&self, line: &AuditRecord<'_>) {
+impl JsonLines {
+    fn put(&self, line: &impl Serialize) {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
         if self.queue.as_ref().is_none_or(|queue| queue.try_send(text).is_err()) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Audit for JsonLines {
+    fn record(&self, line: &AuditRecord<'_>) {
+        self.put(line);
+    }
+
+    fn limit(&self, line: &LimitRecord<'_>) {
+        self.put(line);
     }
 }
 

@@ -3,7 +3,11 @@
 mod audit;
 mod chain;
 mod json_lines;
+mod limit;
+mod recording;
 
 pub use audit::{Audit, AuditRecord, AuditedResource, Decision, MAX_TEXT, NoAudit, ToTracing, Way};
-pub use chain::chain;
+pub use chain::{chain, legible};
 pub use json_lines::JsonLines;
+pub use limit::LimitRecord;
+pub use recording::Recording;

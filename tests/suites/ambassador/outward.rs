@@ -240,7 +240,7 @@ async fn bodies_without_an_end_are_cut_both_ways() {
     server.hung_up().await;
     let (scheme, at) = authority(&server.url);
     let answer = called(&extension, &["POST", scheme, at, "/", "--endless"]).await;
-    assert_eq!(answer["error"], "ErrorCode::HttpRequestBodySize(None)");
+    assert_eq!(answer["error"], "ErrorCode::HttpRequestBodySize(Some(3145728))");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod dev;
 mod embed;
+mod grants;
 mod inspect;
 mod messages;
 mod run;

@@ -100,7 +100,7 @@ async fn rights_can_be_asked_for() -> Result<()> {
         let mut elsewhere = local;
         elsewhere["spec"]["resourceAttributes"]["namespace"] = "kube-system".into();
         let (told, _) = stage.refused("POST", &target, elsewhere).await?;
-        ensure!(told.starts_with("4"), "{told}");
+        ensure!(told.starts_with('4'), "{told}");
 
         let rules = json!({"apiVersion": REVIEWS, "kind": "SelfSubjectRulesReview", "spec": {"namespace": stage.namespace}});
         let target = format!("/apis/{REVIEWS}/selfsubjectrulesreviews");

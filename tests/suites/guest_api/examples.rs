@@ -1,8 +1,13 @@
 //! The examples of the SDK that work with typed objects.
 
-use super::{Stage, config_map};
+use std::time::{Duration, Instant};
+
+use super::{DEMO, Stage, config_map};
 use attache::extension::Outcome;
 use serde_json::{Value, json};
+
+/// The longest that a change may take to be seen; a loaded machine included.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 const SYNC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [
     {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch, patch], namespaces: [demo]}]}"#;
@@ -21,10 +26,44 @@ fn source(name: &str, data: Value) -> Value {
 }
 
 async fn sync(stage: &Stage) -> String {
-    let arguments = ["--labels", "sync=yes", "--into", "all"];
+    let arguments = ["--labels", "sync=yes", "--into", "all", "--count", "1"];
     let (outcome, out) = stage.run("config-sync", SYNC, &arguments).await;
     assert_eq!(outcome.unwrap().code, 0, "{out}");
     out
+}
+
+/// Waits until the gathered config map has this data; asking is all the waiting there is.
+async fn until_gathered(stage: &Stage, expected: Value) {
+    let begun = Instant::now();
+    loop {
+        let all = stage.call(DEMO, &["get", "v1/configmaps", "demo", "all"]).await;
+        if all["ok"]["data"] == expected {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{all} is not {expected}");
+    }
+}
+
+#[tokio::test]
+async fn config_sync_follows_its_sources_until_it_is_stopped() {
+    let stage = Stage::new().with([source("paint", json!({"colour": "red"})), source("tool", json!({"a": "1"}))]);
+    let spec = SYNC.replace("[demo]}]}", "[demo]}], limits: {deadline: 1m, cpu: 20s}}");
+    let arguments = ["--labels", "sync=yes", "--into", "all", "--count", "4"];
+    let changes = async {
+        until_gathered(&stage, json!({"paint.colour": "red", "tool.a": "1"})).await;
+        let patch = ["patch", "merge", "v1/configmaps", "demo", "paint", r#"{"data":{"colour":"blue"}}"#];
+        stage.done(&patch).await;
+        until_gathered(&stage, json!({"paint.colour": "blue", "tool.a": "1"})).await;
+        stage.done(&["delete", "v1/configmaps", "demo", "tool"]).await;
+        until_gathered(&stage, json!({"paint.colour": "blue"})).await;
+        // One that is no longer selected is gone as well.
+        let patch = ["patch", "merge", "v1/configmaps", "demo", "paint", r#"{"metadata":{"labels":null}}"#];
+        stage.done(&patch).await;
+        until_gathered(&stage, Value::Null).await;
+    };
+    let ((outcome, out), ()) = tokio::join!(stage.run("config-sync", &spec, &arguments), changes);
+    assert_eq!(outcome.unwrap().code, 0, "{out}");
+    assert_eq!(out.lines().count(), 4, "{out}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod asking;
 mod examples;
 mod languages;
+mod raw;
 mod refusals;
 mod subresources;
 mod writing;
@@ -163,7 +164,16 @@ fn access() -> [Value; 5] {
     let rule =
         |groups: &[&str], resources: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": ["*"]});
     let groups = ["apps", "batch", "policy", "example.com", "coordination.k8s.io"];
-    let core = ["configmaps", "pods", "pods/status", "pods/eviction", "events", "services", "serviceaccounts/token"];
+    let core = [
+        "configmaps",
+        "pods",
+        "pods/log",
+        "pods/status",
+        "pods/eviction",
+        "events",
+        "services",
+        "serviceaccounts/token",
+    ];
     [
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}}),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata("ext")}),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::MAX_EGRESS_BODY;
 use crate::ambassador::headers::HeaderFault;
 use crate::gate::Refusal;
 use crate::policy::DestinationError;
@@ -72,8 +71,8 @@ pub enum EgressError {
         source: io::Error,
     },
     /// The request's body is larger than is passed on.
-    #[error("the body is larger than {MAX_EGRESS_BODY} bytes")]
-    BodyTooLarge,
+    #[error("the body is larger than {0} bytes")]
+    BodyTooLarge(u64),
     /// The answer is larger than the grant's `responseBytes`.
     #[error("the answer is larger than {0} bytes")]
     AnswerTooLarge(u64),

@@ -1,7 +1,7 @@
 //! Requests to places outside the API server, as far as a grant's `egress` names them.
 //!
 //! Threats, and what stops each: a destination that is not granted (compared whole, before anything is looked up); a granted
-//! name that leads elsewhere (see [`address`]; what was checked is what is connected to, there is no second look-up); a
+//! name that leads elsewhere (see `address`; what was checked is what is connected to, there is no second look-up); a
 //! server that is not the name's (TLS with the system's roots, and no way round it); a redirect (handed to the guest, whose
 //! next request is judged anew); bodies without an end in either direction (cut); the host's own proxy settings and
 //! credentials (nothing reads them here).
@@ -37,9 +37,6 @@ use crate::gate::{EgressPermit, Gate, Way};
 use crate::policy::Destination;
 use body::Connection;
 use connect::Connector;
-
-/// The largest body that is sent to a place outside, in bytes.
-pub const MAX_EGRESS_BODY: usize = 16 << 20;
 
 /// How long the look-up and the connection may take where the guest names no time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -154,7 +151,8 @@ impl Egress {
     {
         headers::check_size(request.headers())?;
         let late = |step| move |_| EgressError::Late { destination: destination.to_string(), step };
-        let broken = |source| broken_off(destination, source);
+        let limit = permit.request_limit();
+        let broken = |source| broken_off(destination, limit, source);
         let connecting = self.client.0.connect(destination, &self.shielded);
         let stream = timeout(patience.connect.unwrap_or(CONNECT_WITHIN), connecting).await;
         let stream = stream.map_err(late("connection"))??;
@@ -162,7 +160,8 @@ impl Egress {
         let (mut sender, driver) = handshake.await.map_err(broken)?;
         // Its failure comes out where the answer, or its body, is waited for.
         let connection = Connection(tokio::spawn(async { drop(driver.await) }).abort_handle());
-        let sending = sender.send_request(request.map(|body| Limited::new(body, MAX_EGRESS_BODY)));
+        let sending =
+            sender.send_request(request.map(|body| Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX))));
         let answered = timeout(patience.answer.unwrap_or(ANSWER_WITHIN), sending).await;
         let response = answered.map_err(late("answer"))?.map_err(broken)?;
         permit.answered(response.status().as_u16());
@@ -180,11 +179,11 @@ fn in_origin_form<B>(mut request: Request<B>) -> Request<B> {
 }
 
 /// Tells a body of ours that was cut apart from a connection that ended.
-fn broken_off(destination: &Destination, source: hyper::Error) -> EgressError {
+fn broken_off(destination: &Destination, limit: u64, source: hyper::Error) -> EgressError {
     let mut cause = source.source();
     while let Some(error) = cause {
         if error.is::<LengthLimitError>() {
-            return EgressError::BodyTooLarge;
+            return EgressError::BodyTooLarge(limit);
         }
         cause = error.source();
     }

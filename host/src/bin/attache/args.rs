@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use attache::policy::Account;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) enum Command {
     Run(Run),
     Dev(Dev),
     Inspect(Inspect),
+    Proxy(crate::proxy::args::Proxy),
 }
 
 /// Runs a command component once, in the pod that this is
@@ -39,6 +41,9 @@ pub(crate) struct Run {
     pub(crate) artefacts: Artefacts,
     #[command(flatten)]
     pub(crate) audit: Audit,
+    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens nothing
+    #[arg(long, value_name = "FILE", requires = "grant")]
+    pub(crate) record: Option<PathBuf>,
     /// Lets the guest read this process's stdin
     #[arg(long)]
     pub(crate) stdin: bool,
@@ -57,6 +62,14 @@ pub(crate) struct Pod {
     /// What the volume's files mean: a `downwardAPI.items` list of a pod spec [default: by file name]
     #[arg(long, value_name = "FILE")]
     pub(crate) podinfo_items: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// Where the API server and the credentials for it are, if not where a pod has them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The pod")]
+pub(crate) struct Server {
     /// The service-account volume
     #[arg(long, value_name = "DIR", default_value = attache::credentials::DEFAULT_DIR)]
     pub(crate) service_account: PathBuf,
@@ -108,6 +121,9 @@ pub(crate) struct Dev {
     /// What the component may do [default: a development grant, which is printed]
     #[arg(long, value_name = "FILE", requires = "component")]
     pub(crate) grant: Option<PathBuf>,
+    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens nothing
+    #[arg(long, value_name = "FILE", requires = "component")]
+    pub(crate) record: Option<PathBuf>,
     /// Writes a kubeconfig for the API server's administrator here [default: in a folder of this run]
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
@@ -121,14 +137,28 @@ pub(crate) struct Dev {
     pub(crate) arguments: Vec<String>,
 }
 
-/// Says what a component imports and exports, and what its grant lacks
+/// Says what a component imports and exports, what its grant lacks, and what the grant needs
+///
+/// Exit code: 125 when the grant does not open what the component imports, or reaches beyond its service account.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// The component
-    pub(crate) component: PathBuf,
+    #[arg(required_unless_present_any = ["rbac", "access"])]
+    pub(crate) component: Option<PathBuf>,
     /// The grant to hold it against [default: one that opens nothing]
     #[arg(long, value_name = "FILE")]
     pub(crate) grant: Option<PathBuf>,
+    /// Prints instead the smallest grant that the imports tell of; what they do not tell is in its comments
+    #[arg(long, requires = "component", conflicts_with_all = ["grant", "rbac", "access"])]
+    pub(crate) draft: bool,
+    /// Prints instead a manifest of the roles and bindings by which this service account may do what the grant opens
+    #[arg(long, value_name = "NAMESPACE:NAME", requires = "grant", conflicts_with_all = ["component", "access"])]
+    pub(crate) rbac: Option<Account>,
+    /// Asks the API server what the pod's service account may do, and points out where the grant exceeds it
+    #[arg(long, requires = "grant")]
+    pub(crate) access: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
     #[command(flatten)]
     pub(crate) artefacts: Artefacts,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! How the process ends, and how a failure is told.
 
 use attache::extension::{Outcome, RunError};
+use attache::telemetry::legible;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -49,8 +50,8 @@ impl Exit {
         };
         let exit = match &error {
             RunError::Deadline { .. } | RunError::Cpu { .. } => Self::Deadline,
-            RunError::Ceiling { .. } | RunError::Trap(_) => Self::Trapped,
-            RunError::Instantiate(_) | RunError::Mount { .. } => Self::Refused,
+            RunError::Limit { .. } | RunError::Trap(_) => Self::Trapped,
+            RunError::Busy { .. } | RunError::Instantiate(_) | RunError::Mount { .. } => Self::Refused,
         };
         report(&error.into());
         exit
@@ -60,10 +61,10 @@ impl Exit {
 /// Prints what was tried and, line by line, why it failed.
 pub(crate) fn report(error: &anyhow::Error) {
     let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    eprintln!("{bold}error:{plain} {error}");
-    let mut said = error.to_string();
+    let mut said = legible(&error.to_string()).into_owned();
+    eprintln!("{bold}error:{plain} {said}");
     for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
+        let cause = legible(&cause.to_string()).into_owned();
         // An outer error that has said the inner one's words already needs no echo.
         if !said.contains(&cause) {
             eprintln!("  because: {}", cause.replace('\n', "\n           "));

@@ -4,6 +4,8 @@ mod args;
 mod dev;
 mod exit;
 mod inspect;
+mod proxy;
+mod record;
 mod run;
 mod settings;
 mod signals;
@@ -26,12 +28,19 @@ fn main() -> ExitCode {
 
 fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     settings::start_log(&arguments.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    settings::open_as_many_files_as_allowed();
+    let mut builder = match &arguments.command {
+        // All that a proxy does is to pass on what comes: on one thread no piece of it waits for another thread to wake.
+        Command::Proxy(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build()?;
     let exit = runtime.block_on(async {
         match arguments.command {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Dev(arguments) => dev::dev(arguments).await,
             Command::Inspect(arguments) => inspect::inspect(arguments).await,
+            Command::Proxy(arguments) => proxy::proxy(arguments).await,
         }
     });
     // A read of stdin that nobody waits for any more holds a thread that cannot be joined.

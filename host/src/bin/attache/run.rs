@@ -2,24 +2,33 @@
 
 use crate::args;
 use crate::exit::Exit;
+use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
+use attache::credentials::ServiceAccount;
 use attache::extension::Invocation;
 
 pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     let variables = settings::variables();
     let grant = settings::grant(arguments.grant.as_deref(), &arguments.component)?;
-    let audit = settings::audit(&arguments.audit.place)?;
+    let record = Record::begin(arguments.record.as_deref())?;
+    let audit = Record::over(record.as_ref(), settings::audit(&arguments.audit.place)?);
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone()).variables(variables.clone());
+    if let Some(record) = &record {
+        let namespace = settings::namespace(&variables, &ServiceAccount::at(&arguments.pod.server.service_account));
+        record.under(&grant, namespace.as_deref(), &variables);
+    }
     let (runtime, grant) = settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit).await?;
     let extension = runtime.build()?.load_file(&arguments.component, grant).await?;
     let mut call = Invocation::new().args(arguments.arguments).inherit_output();
     if arguments.stdin {
         call = call.stdin(wasmtime_wasi::cli::stdin());
     }
-    tokio::select! {
-        called = extension.run(call) => Ok(Exit::of(called)),
-        exit = signals.arrive() => Ok(exit),
-    }
+    let exit = tokio::select! {
+        called = extension.run(call) => Exit::of(called),
+        exit = signals.arrive() => exit,
+    };
+    record.map_or(Ok(()), Record::end)?;
+    Ok(exit)
 }

@@ -11,6 +11,7 @@ use attache::extension::{Runtime, RuntimeBuilder};
 use attache::podinfo::{Item, PodInfo};
 use attache::policy::{CredentialsMode, Grant};
 use attache::telemetry::{Audit, JsonLines, NoAudit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Read, Write};
@@ -23,7 +24,7 @@ use tracing_subscriber::EnvFilter;
 pub(crate) type Variables = BTreeMap<String, String>;
 
 /// The variable that names the pod's namespace, by the convention of the Kubernetes documentation.
-const POD_NAMESPACE: &str = "POD_NAMESPACE";
+pub(crate) const POD_NAMESPACE: &str = "POD_NAMESPACE";
 
 /// The largest grant or list of items that is read, in bytes: a thousand rules fit many times over.
 const MAX_TEXT: u64 = 1 << 20;
@@ -36,6 +37,16 @@ pub(crate) fn start_log(filter: &str) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.with_ansi(std::io::stderr().is_terminal()).init();
     Ok(())
+}
+
+/// Raises the number of files that this process may have open to what the system allows, as Go programs do at their start.
+/// Many systems begin with 1024, which one guest's handles would use up for all.
+pub(crate) fn open_as_many_files_as_allowed() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::info!(%error, "the number of open files stays as it is");
+    }
 }
 
 /// The process's environment. A variable that is not UTF-8 cannot reach a guest, so it is left out.
@@ -118,19 +129,22 @@ pub(crate) async fn in_pod(
     variables: &Variables,
     audit: &Arc<dyn Audit>,
 ) -> anyhow::Result<(RuntimeBuilder, Grant)> {
-    let account = ServiceAccount::at(&pod.service_account);
+    let account = ServiceAccount::at(&pod.server.service_account);
     let grant = resolved(grant, variables, &account).with_context(|| {
-        format!("looked in the environment, and for POD_NAMESPACE in {} too. {OUTSIDE}", pod.service_account.display())
+        format!(
+            "looked in the environment, and for POD_NAMESPACE in {} too. {OUTSIDE}",
+            pod.server.service_account.display()
+        )
     })?;
     let mut runtime = runtime.pod_info(podinfo(pod, &grant, variables)?);
     if let Some(directory) = podinfo_directory(pod, &grant)? {
         runtime = runtime.podinfo_volume(directory);
     }
     if grant.credentials.mode != CredentialsMode::None {
-        runtime = runtime.service_account(&pod.service_account);
+        runtime = runtime.service_account(&pod.server.service_account);
     }
     if !grant.api.is_empty() {
-        runtime = runtime.cluster(connect(pod, account, variables, audit).await?);
+        runtime = runtime.cluster(connect(&pod.server, account, variables, audit).await?);
     }
     Ok((runtime, grant))
 }
@@ -138,11 +152,17 @@ pub(crate) async fn in_pod(
 /// The grant with its `$(…)` resolved as a container's env would be: from the variables, the pod's namespace from its
 /// service account if no variable has it.
 pub(crate) fn resolved(grant: Grant, variables: &Variables, account: &ServiceAccount) -> anyhow::Result<Grant> {
-    let resolved = grant.resolve(|name| match variables.get(name) {
-        None if name == POD_NAMESPACE => account.namespace().ok().map(|namespace| namespace.to_string()),
-        found => found.cloned(),
+    let resolved = grant.resolve(|name| match name {
+        POD_NAMESPACE => namespace(variables, account),
+        name => variables.get(name).cloned(),
     });
     resolved.context("the grant's `$(…)` cannot be resolved")
+}
+
+/// The pod's namespace, if the variables or the service account's volume have it.
+pub(crate) fn namespace(variables: &Variables, account: &ServiceAccount) -> Option<String> {
+    let of_account = || account.namespace().ok().map(|namespace| namespace.to_string());
+    variables.get(POD_NAMESPACE).cloned().or_else(of_account)
 }
 
 const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT.wasm` plays one";
@@ -175,13 +195,14 @@ fn podinfo_directory(pod: &args::Pod, grant: &Grant) -> anyhow::Result<Option<Pa
     Ok(Some(directory))
 }
 
-async fn connect(
-    pod: &args::Pod,
+/// Connects to the API server that the arguments name, else to the one of the pod that this is.
+pub(crate) async fn connect(
+    server: &args::Server,
     account: ServiceAccount,
     variables: &Variables,
     audit: &Arc<dyn Audit>,
 ) -> anyhow::Result<Cluster> {
-    let settings = match &pod.api_server {
+    let settings = match &server.api_server {
         Some(url) => ClusterSettings {
             service_account: Some(account),
             ..ClusterSettings::new(Endpoint::given(url)?, Arc::clone(audit))

@@ -23,7 +23,7 @@ pub(super) fn of_egress(error: EgressError) -> Error {
     match error {
         EgressError::Destination(_) => Error::HttpRequestUriInvalid,
         EgressError::Gate(Refusal::Denied(_)) => Error::HttpRequestDenied,
-        EgressError::Gate(Refusal::Throttled(_) | Refusal::TooMany { .. }) => Error::ConnectionLimitReached,
+        EgressError::Gate(_) => Error::ConnectionLimitReached,
         EgressError::Header(HeaderFault::TooMany | HeaderFault::TooLarge) => Error::HttpRequestHeaderSectionSize(None),
         EgressError::Header(_) => Error::HttpRequestDenied,
         EgressError::NoAddress { .. } => Error::DnsError { rcode: None, info_code: None },
@@ -37,7 +37,7 @@ pub(super) fn of_egress(error: EgressError) -> Error {
         EgressError::NoRoots | EgressError::Roots(_) => Error::ConfigurationError,
         EgressError::Tls { source, .. } if is_certificate(&source) => Error::TlsCertificateError,
         EgressError::Tls { .. } => Error::TlsProtocolError,
-        EgressError::BodyTooLarge => Error::HttpRequestBodySize(None),
+        EgressError::BodyTooLarge(limit) => Error::HttpRequestBodySize(Some(limit)),
         EgressError::AnswerTooLarge(limit) => Error::HttpResponseBodySize(Some(limit)),
         EgressError::Switched(_) => Error::HttpUpgradeFailed,
         EgressError::BrokenOff { source, .. } => of_hyper(&source),

@@ -23,6 +23,7 @@
 //! `between-bytes-timeout` everywhere. The run's deadline ends all of it.
 
 mod error;
+mod handling;
 mod paced;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use wasmtime::component::Linker;
-use wasmtime_wasi_http::p2::bindings::{LinkOptions, http::outgoing_handler, http::types};
+use wasmtime_wasi_http::p2::bindings::{LinkOptions, http::types};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
 use super::ctx::{PodCtxView, PodView};
@@ -60,7 +61,7 @@ type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error
 /// Fails when the linker has one of the names already.
 pub fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let options = LinkOptions::default();
-    outgoing_handler::add_to_linker::<T, WasiHttp>(linker, |state| state.pod().into_http())?;
+    handling::add_to_linker(linker)?;
     types::add_to_linker::<T, WasiHttp>(linker, &options.into(), |state| state.pod().into_http())
 }
 
@@ -90,9 +91,11 @@ struct Outgoing {
 
 impl HttpCtx {
     pub(super) fn new(gate: Gate) -> Self {
+        let mut wasi = WasiHttpCtx::new();
+        wasi.set_field_size_limit(usize::try_from(gate.grant().limits.header_bytes).unwrap_or(usize::MAX));
         let ambassador = Ambassador::new(Way::WasiHttp, gate, None);
         let outgoing = Outgoing { ambassador, client: EgressClient::default(), names: Arc::default() };
-        Self { outgoing, wasi: WasiHttpCtx::new() }
+        Self { outgoing, wasi }
     }
 
     pub(super) fn set_cluster(&mut self, cluster: Cluster) {

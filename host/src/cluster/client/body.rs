@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::cluster::error::ClusterError;
 use crate::cluster::unavailable::Unavailable;
 use crate::gate::Permit;
+use crate::policy::Limit;
 
 /// How much is set aside ahead for a body that announces its length, in bytes; a server may announce what it never sends.
 const MAX_AHEAD: u64 = 256 * 1024;
@@ -81,10 +82,14 @@ impl AnswerBody {
     /// Counts a piece, or cuts the body off at it.
     fn pass(&mut self, piece: &Bytes) -> Result<(), ClusterError> {
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        self.left = self.left.checked_sub(length).ok_or(ClusterError::TooLarge(self.limit))?;
+        let left = self.left.checked_sub(length);
         if let Some(permit) = self.permit.as_mut() {
-            permit.read(length);
+            match left {
+                Some(_) => permit.read(length),
+                None => permit.reached(Limit::ResponseBytes),
+            }
         }
+        self.left = left.ok_or(ClusterError::TooLarge(self.limit))?;
         Ok(())
     }
 

@@ -22,6 +22,8 @@ const JITTER_PART: u32 = 4;
 pub(super) struct Tries {
     /// Whether the request changes nothing, so that it may be made again although it may have reached the server.
     safe: bool,
+    /// Whether a 401 can only be the API server's own, which authenticates before it does anything.
+    renewable: bool,
     deadline: Instant,
     made: u32,
     token_renewed: bool,
@@ -30,7 +32,14 @@ pub(super) struct Tries {
 
 impl Tries {
     pub(super) fn new(safe: bool, deadline: Instant) -> Self {
-        Self { safe, deadline, made: 1, token_renewed: false, broken_once: false }
+        Self { safe, renewable: safe, deadline, made: 1, token_renewed: false, broken_once: false }
+    }
+
+    /// The same for a request that nobody but the API server answers: then a 401 says that nothing was done, whatever was
+    /// asked, and it may be made again with another token. Behind `proxy` a 401 may be that of a pod, which may have acted.
+    #[must_use]
+    pub(super) fn renewable(self) -> Self {
+        Self { renewable: true, ..self }
     }
 
     /// For a request that cannot be made a second time.
@@ -67,11 +76,11 @@ impl Tries {
         Some(wait)
     }
 
-    /// Whether a 401 is worth one more try with another token: once, and only for what changes nothing.
+    /// Whether a 401 is worth one more try with another token: once, and only where nothing can have been done.
     pub(super) fn after_unauthorized(&mut self) -> bool {
         let first = !self.token_renewed;
         self.token_renewed = true;
-        self.safe && first
+        self.renewable && first
     }
 
     /// Whether to ask again on a new connection after one broke off before its answer: once, for what changes nothing.
@@ -159,11 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_or_connection_is_tried_once_and_only_for_reading() {
+    fn a_new_token_or_connection_is_tried_once_and_only_where_that_is_safe() {
         let (mut reading, _) = tries(true, 60);
         assert!(reading.after_unauthorized() && !reading.after_unauthorized());
         assert!(reading.after_breaking_off() && !reading.after_breaking_off());
         let (mut writing, _) = tries(false, 60);
         assert!(!writing.after_unauthorized() && !writing.after_breaking_off());
+        let mut writing = tries(false, 60).0.renewable();
+        assert!(writing.after_unauthorized() && !writing.after_unauthorized() && !writing.after_breaking_off());
     }
 }

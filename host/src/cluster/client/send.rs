@@ -22,6 +22,7 @@ use crate::cluster::transport::Transport;
 use crate::cluster::unavailable::Unavailable;
 use crate::credentials::Token;
 use crate::gate::Permit;
+use crate::policy::{ApiRequest, Limit};
 
 /// Who we say we are. API servers pretty-print for the names of curl and kubectl, so it must not begin like those.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
@@ -54,8 +55,9 @@ impl Cluster {
     /// streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is followed
     /// goes on until it is dropped, unless the payload names a deadline.
     ///
-    /// 429 and 503 with `Retry-After` are obeyed within the deadline. A 401 drops the token that was sent, and a request
-    /// that changes nothing is made once more if there is another. Dropping the future or the body ends the request.
+    /// 429 and 503 with `Retry-After` are obeyed within the deadline. A 401 drops the token that was sent, and the request is
+    /// made once more if there is another: the API server authenticates first, so nothing was done. Only a request that
+    /// changes something behind `proxy`, where a 401 may be somebody else's, or whose body is streamed, is not. Dropping the future or the body ends the request.
     ///
     /// # Errors
     /// When there is no token, no connection, or no answer in time, and when the answer announces more bytes than
@@ -87,9 +89,16 @@ impl Cluster {
             _ => deadline,
         };
         let after = deadline.saturating_duration_since(began);
+        if payload.body.len() as u64 > permit.request_limit() {
+            permit.reached(Limit::RequestBytes);
+            return Err(ClusterError::BodyTooLarge(permit.request_limit()));
+        }
         let uri = self.endpoint().uri(permit.request().target())?;
         let is_head = permit.request().method() == Method::HEAD;
         let tries = match payload.stream {
+            None if is_answered_here(permit.request()) => {
+                Tries::new(!permit.request().is_mutating(), deadline).renewable()
+            }
             None => Tries::new(!permit.request().is_mutating(), deadline),
             Some(_) => Tries::once(deadline),
         };
@@ -103,6 +112,7 @@ impl Cluster {
         }
         // The length of an answer to HEAD is that of a body which does not come.
         if !is_head && announced(&head.headers) > permit.response_limit() && head.status.is_success() {
+            permit.reached(Limit::ResponseBytes);
             return Err(ClusterError::TooLarge(permit.response_limit()));
         }
         drop_hop_by_hop(&mut head.headers);
@@ -169,6 +179,11 @@ impl Outgoing<'_> {
         insert_some(headers, AUTHORIZATION, token.and_then(bearer));
         request
     }
+}
+
+/// Whether the API server answers by itself, and hands the request on to no pod, service or node.
+fn is_answered_here(request: &ApiRequest) -> bool {
+    request.resource().is_some_and(|at| request.verb() != "proxy" && at.subresource.as_deref() != Some("proxy"))
 }
 
 /// Removes what belongs to one connection: the names of [`NOT_PASSED_ON`], and those that `Connection` lists.

@@ -92,7 +92,9 @@ fn call(words: &[&str]) -> Result<Outcome, String> {
         ["large", of, namespace, bytes] => {
             let bytes: usize = bytes.parse().map_err(|_| "large needs a number")?;
             let object = json!({ "metadata": { "name": "large" }, "data": { "x": "x".repeat(bytes) } });
-            within(of, namespace, &[])?.and_then(|objects| objects.create(&object))
+            let created: Outcome = within(of, namespace, &[])?.and_then(|objects| objects.create(&object));
+            // What is printed has a limit of its own.
+            created.map(|_| Value::Null)
         }
         _ => return Err(format!("no such call: {words:?}")),
     })

@@ -4,6 +4,8 @@
 //! bench-calls ROUNDS CALLS nothing                        the cheapest call of WASI: the clock's resolution
 //! bench-calls ROUNDS CALLS label KEY
 //! bench-calls ROUNDS CALLS get TYPE NAMESPACE NAME        the object as bytes, not parsed
+//! bench-calls ROUNDS CALLS get-copy TYPE NAMESPACE NAME   the same from the host's copy, of all maps of a watch
+//! bench-calls ROUNDS CALLS count TYPE NAMESPACE           a list, page by page, each object parsed; calls are lists
 //! bench-calls ROUNDS CALLS get-value TYPE NAMESPACE NAME  parsed into a `serde_json::Value`
 //! ```
 //!
@@ -13,7 +15,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use attache_guest::api::{Collection, ResourceType};
+use attache_guest::api::{Collection, ResourceType, Selector};
 use attache_guest::pod;
 use serde_json::Value;
 
@@ -69,6 +71,22 @@ fn run(words: &[&str]) -> Outcome {
             let objects = open(of, namespace)?;
             measure(rounds, calls, || {
                 black_box(objects.get_json(name)?);
+                Ok(())
+            })
+        }
+        ["get-copy", of, namespace, name] => {
+            let copy = open(of, namespace)?.watch::<Value>(&Selector::all())?;
+            measure(rounds, calls, || {
+                black_box(copy.get_json(name)?);
+                Ok(())
+            })
+        }
+        ["count", of, namespace] => {
+            let objects = open(of, namespace)?;
+            measure(rounds, calls, || {
+                for object in objects.list().items::<Value>() {
+                    black_box(object?);
+                }
                 Ok(())
             })
         }

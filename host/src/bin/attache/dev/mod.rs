@@ -6,6 +6,7 @@ mod sandbox;
 
 use crate::args;
 use crate::exit::{self, Exit};
+use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
 use anyhow::{Context, bail};
@@ -36,6 +37,7 @@ pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     {
         bail!("there is no component {}", component.display());
     }
+    let record = Record::begin(arguments.record.as_deref())?;
     let folder = tempfile::Builder::new().prefix("attache-dev-").tempdir().context("cannot make a folder")?;
     let cluster = DevCluster::start(DevClusterSettings::default())?;
     manifests.load(&cluster)?;
@@ -46,13 +48,14 @@ pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
         None => None,
     };
     let played = tokio::select! {
-        played = stay(&arguments, grant, manifests.pod.as_ref(), pod.as_ref()) => played,
+        played = stay(&arguments, grant, record.as_ref(), manifests.pod.as_ref(), pod.as_ref()) => played,
         exit = signals.arrive() => Ok(exit),
     };
     if let Some(pod) = pod {
         let end = pod.stop(&outcome(played.as_ref())).await;
         end.unwrap_or_else(|error| tracing::warn!(error = %attache::telemetry::chain(&error), "the pod's end"));
     }
+    record.map_or(Ok(()), Record::end)?;
     played
 }
 
@@ -67,6 +70,7 @@ async fn play(cluster: &DevCluster, name: &PodName, folder: &TempDir) -> anyhow:
 async fn stay(
     arguments: &args::Dev,
     grant: Option<Grant>,
+    record: Option<&Record>,
     name: Option<&PodName>,
     pod: Option<&RunningPod>,
 ) -> anyhow::Result<Exit> {
@@ -77,7 +81,7 @@ async fn stay(
         return std::future::pending().await;
     };
     tokio::select! {
-        ended = run(arguments, grant, name, pod) => ended,
+        ended = run(arguments, grant, record, name, pod) => ended,
         () = pod.deleted() => {
             eprintln!("Pod {}/{} is deleted.", name.namespace, name.name);
             Ok(TERMINATED)
@@ -85,7 +89,13 @@ async fn stay(
     }
 }
 
-async fn run(arguments: &args::Dev, grant: Option<Grant>, name: &PodName, pod: &RunningPod) -> anyhow::Result<Exit> {
+async fn run(
+    arguments: &args::Dev,
+    grant: Option<Grant>,
+    record: Option<&Record>,
+    name: &PodName,
+    pod: &RunningPod,
+) -> anyhow::Result<Exit> {
     let (container_name, container) = choose(pod, name, arguments.container.as_deref())?;
     let Some(component) = &arguments.component else {
         sandbox::tell(&container_name, container);
@@ -95,7 +105,10 @@ async fn run(arguments: &args::Dev, grant: Option<Grant>, name: &PodName, pod: &
         Some(grant) => grant,
         None => grant::development(component, &name.namespace, container)?,
     };
-    let audit = settings::audit(&arguments.audit)?;
+    if let Some(record) = record {
+        record.under(&grant, Some(&name.namespace), &container.env);
+    }
+    let audit = Record::over(record, settings::audit(&arguments.audit)?);
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
     let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, &audit).await?;
     let extension = runtime.build()?.load_file(component, grant).await?;

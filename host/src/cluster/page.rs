@@ -1,6 +1,5 @@
 //! One page of a list, cut into its objects without building them.
 
-use super::bindings::api::Page;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -27,16 +26,32 @@ struct ListMeta {
     remaining_item_count: Option<u64>,
 }
 
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPage {
+    /// The objects, each as JSON that says its own type.
+    pub items: Vec<Vec<u8>>,
+    /// What the next page is asked for with; `None` on the last one.
+    pub cursor: Option<String>,
+    /// How many more there are, where the server says so.
+    pub remaining: Option<u64>,
+    /// The version of the whole list.
+    pub resource_version: String,
+}
+
 /// Cuts a list into a page.
 ///
 /// The server leaves `apiVersion` and `kind` out of a list's items, as the list has said them. An object on its own has
 /// them, so they are put back.
-pub(super) fn page(list: &[u8]) -> Result<Page, serde_json::Error> {
+///
+/// # Errors
+/// When it is no list.
+pub fn list_page(list: &[u8]) -> Result<ListPage, serde_json::Error> {
     let list: List<'_> = serde_json::from_slice(list)?;
     let head = head(&list.api_version, &list.kind)?;
     let items = list.items.unwrap_or_default();
     let ListMeta { resource_version, r#continue: cursor, remaining_item_count: remaining } = list.metadata;
-    Ok(Page {
+    Ok(ListPage {
         items: items.into_iter().map(|item| typed(&head, item.get())).collect(),
         cursor: Some(cursor).filter(|cursor| !cursor.is_empty()),
         remaining,
@@ -81,7 +96,7 @@ mod tests {
     use super::*;
 
     fn items(list: &str) -> Vec<String> {
-        page(list.as_bytes()).unwrap().items.into_iter().map(|item| String::from_utf8(item).unwrap()).collect()
+        list_page(list.as_bytes()).unwrap().items.into_iter().map(|item| String::from_utf8(item).unwrap()).collect()
     }
 
     #[test]
@@ -100,13 +115,13 @@ mod tests {
 
     #[test]
     fn the_cursor_is_none_on_the_last_page() {
-        let page = page(br#"{"metadata":{"resourceVersion":"7","continue":""},"items":null}"#).unwrap();
+        let page = list_page(br#"{"metadata":{"resourceVersion":"7","continue":""},"items":null}"#).unwrap();
         assert_eq!((page.cursor, page.resource_version.as_str(), page.items.len()), (None, "7", 0));
     }
 
     #[test]
     fn what_is_not_a_list_is_an_error() {
-        assert!(page(b"<html>").is_err());
-        assert!(page(br#"{"items": 3}"#).is_err());
+        assert!(list_page(b"<html>").is_err());
+        assert!(list_page(br#"{"items": 3}"#).is_err());
     }
 }

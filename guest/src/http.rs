@@ -1,0 +1,224 @@
+//! Raw requests: to the API server for what is no object, such as logs, and to the grant's `egress` for all else.
+//!
+//! The host answers for the API server by any of its usual names, under the same grant as [`api`](crate::api), and adds the
+//! credentials itself: a guest sets no `Authorization`. What the grant denies there comes back as the API server would refuse
+//! it, with status 403 and a `Status` object that says which rule is needed.
+//!
+//! ```no_run
+//! use std::io::BufRead;
+//! use attache_guest::http::{self, Request};
+//!
+//! fn follow(namespace: &str, pod: &str) -> Result<(), Box<dyn std::error::Error>> {
+//!     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?follow=true");
+//!     let answer = http::send(Request::get(path).body("")?)?;
+//!     if !answer.status().is_success() {
+//!         return Err(format!("{}: {}", answer.status(), answer.into_body().text()?).into());
+//!     }
+//!     for line in answer.into_body().lines() {
+//!         println!("{}", line?);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+
+use std::io::{self, BufRead, BufReader, Read};
+
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+
+use ::http::request::Parts;
+use ::http::uri::{Authority, PathAndQuery, Scheme};
+
+use crate::bindings::wasi::http::outgoing_handler;
+use crate::bindings::wasi::http::types as wasi;
+use crate::bindings::wasi::io::streams::{InputStream, OutputStream, StreamError};
+
+/// Where a request goes whose URI is a path only: the API server, by the name that it has in every pod.
+const API_SERVER: &str = "kubernetes.default.svc";
+
+/// The most that may be written at once and waited for (`blocking-write-and-flush` of `wasi:io/streams`).
+const WRITTEN_AT_ONCE: usize = 4096;
+
+/// The most that is read at once when a body is read to its end.
+const READ_AT_ONCE: u64 = 64 << 10;
+
+/// Why a request got no answer, or its answer broke off.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is not a request that can be sent.
+    #[error("no request that can be sent: {0}")]
+    Invalid(String),
+    /// The grant's `egress` does not open its destination.
+    #[error("the grant does not open this destination")]
+    Denied,
+    /// Too many requests are under way, or the grant's rate is spent.
+    #[error("too many requests")]
+    Busy,
+    /// No connection or no answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The answer is larger than the grant allows.
+    #[error("the answer is larger than the grant allows")]
+    TooLarge,
+    /// There was no answer, or not a whole one; the text is the case of `wasi:http`'s `error-code`.
+    #[error("no answer: {0}")]
+    Failed(String),
+}
+
+impl From<wasi::ErrorCode> for Error {
+    fn from(code: wasi::ErrorCode) -> Self {
+        use wasi::ErrorCode as Code;
+        match code {
+            Code::HttpRequestDenied | Code::DestinationIpProhibited => Self::Denied,
+            Code::ConnectionLimitReached => Self::Busy,
+            Code::ConnectionTimeout | Code::ConnectionReadTimeout | Code::HttpResponseTimeout => Self::Timeout,
+            Code::HttpResponseBodySize(_) => Self::TooLarge,
+            Code::HttpRequestUriInvalid => Self::Invalid("the URI is not taken".into()),
+            other => Self::Failed(format!("{other:?}")),
+        }
+    }
+}
+
+/// Sends a request and returns the answer as soon as its head is there; its body streams.
+///
+/// A URI that is a path only is one of the API server's.
+///
+/// # Errors
+///
+/// Any of [`Error`] but [`Error::TooLarge`], which a body ends with. An answer of any status is none.
+pub fn send(request: Request<impl AsRef<[u8]>>) -> Result<Response<Body>, Error> {
+    let (head, content) = request.into_parts();
+    let outgoing = outgoing(&head)?;
+    let body = outgoing.body().map_err(|()| Error::Invalid("the body is taken".into()))?;
+    let answer = outgoing_handler::handle(outgoing, None)?;
+    write(body, content.as_ref());
+    answer.subscribe().block();
+    match answer.get() {
+        Some(Ok(answer)) => incoming(answer?),
+        _ => Err(Error::Failed("the answer was not there".into())),
+    }
+}
+
+fn outgoing(head: &Parts) -> Result<wasi::OutgoingRequest, Error> {
+    let refused = |what: &str| Error::Invalid(format!("{what} is not taken"));
+    let fields = wasi::Fields::new();
+    for (name, value) in &head.headers {
+        fields
+            .append(name.as_str(), value.as_bytes())
+            .map_err(|error| refused(&format!("header {name} ({error:?})")))?;
+    }
+    let scheme = match head.uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTP => wasi::Scheme::Http,
+        None | Some(_) => wasi::Scheme::Https,
+    };
+    let authority = head.uri.authority().map_or(API_SERVER, Authority::as_str);
+    let path = head.uri.path_and_query().map(PathAndQuery::as_str);
+    let request = wasi::OutgoingRequest::new(fields);
+    request.set_method(&method(&head.method)).map_err(|()| refused("the method"))?;
+    request.set_scheme(Some(&scheme)).map_err(|()| refused("the scheme"))?;
+    request.set_authority(Some(authority)).map_err(|()| refused("the authority"))?;
+    request.set_path_with_query(path).map_err(|()| refused("the path"))?;
+    Ok(request)
+}
+
+fn method(method: &Method) -> wasi::Method {
+    match method.as_str() {
+        "GET" => wasi::Method::Get,
+        "HEAD" => wasi::Method::Head,
+        "POST" => wasi::Method::Post,
+        "PUT" => wasi::Method::Put,
+        "DELETE" => wasi::Method::Delete,
+        "PATCH" => wasi::Method::Patch,
+        "OPTIONS" => wasi::Method::Options,
+        other => wasi::Method::Other(other.to_owned()),
+    }
+}
+
+/// Writes the body. Where that fails, the host has an answer already, and the answer says why.
+fn write(body: wasi::OutgoingBody, content: &[u8]) {
+    let written = body.write().is_ok_and(|stream| push(&stream, content).is_ok());
+    if written {
+        let _ = wasi::OutgoingBody::finish(body, None);
+    }
+}
+
+fn push(stream: &OutputStream, content: &[u8]) -> Result<(), StreamError> {
+    content.chunks(WRITTEN_AT_ONCE).try_for_each(|piece| stream.blocking_write_and_flush(piece))
+}
+
+fn incoming(answer: wasi::IncomingResponse) -> Result<Response<Body>, Error> {
+    let broken = |what: &str| Error::Failed(what.to_owned());
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(answer.status()).map_err(|_| broken("no status"))?;
+    for (name, value) in answer.headers().entries() {
+        let name = HeaderName::try_from(name).map_err(|_| broken("a header"))?;
+        let value = HeaderValue::try_from(value).map_err(|_| broken("a header"))?;
+        response.headers_mut().append(name, value);
+    }
+    let incoming = answer.consume().map_err(|()| broken("no body"))?;
+    let stream = incoming.stream().map_err(|()| broken("no body"))?;
+    Ok(response.map(|()| Body { stream, _incoming: incoming, _answer: answer }))
+}
+
+/// The body of an answer, as it comes: [`Read`] it, or take it by [lines](Body::lines), as one [text](Body::text) or as
+/// [bytes](Body::bytes). Dropping it hangs up.
+#[derive(Debug)]
+pub struct Body {
+    // Declared, and so dropped, before what they are children of.
+    stream: InputStream,
+    _incoming: wasi::IncomingBody,
+    _answer: wasi::IncomingResponse,
+}
+
+impl Body {
+    /// Reads the body to its end.
+    ///
+    /// # Errors
+    ///
+    /// It broke off, or is larger than the grant allows.
+    pub fn bytes(self) -> Result<Vec<u8>, Error> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.piece(READ_AT_ONCE)? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+
+    /// Reads the body to its end, as text; what is not UTF-8 is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`Body::bytes`].
+    pub fn text(self) -> Result<String, Error> {
+        Ok(String::from_utf8_lossy(&self.bytes()?).into_owned())
+    }
+
+    /// Reads the body line by line as it comes: a log that is followed, or the events of a watch.
+    pub fn lines(self) -> io::Lines<BufReader<Self>> {
+        BufReader::new(self).lines()
+    }
+
+    /// Waits for the next piece; `None` at the end.
+    fn piece(&self, most: u64) -> Result<Option<Vec<u8>>, Error> {
+        match self.stream.blocking_read(most) {
+            Ok(piece) => Ok(Some(piece)),
+            Err(StreamError::Closed) => Ok(None),
+            Err(StreamError::LastOperationFailed(error)) => {
+                let code = wasi::http_error_code(&error);
+                Err(code.map_or_else(|| Error::Failed(error.to_debug_string()), Error::from))
+            }
+        }
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let most = u64::try_from(into.len()).unwrap_or(u64::MAX);
+        if most == 0 {
+            return Ok(0);
+        }
+        let piece = self.piece(most).map_err(io::Error::other)?.unwrap_or_default();
+        let length = piece.len().min(into.len());
+        into[..length].copy_from_slice(&piece[..length]);
+        Ok(length)
+    }
+}

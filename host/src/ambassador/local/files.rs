@@ -1,0 +1,153 @@
+//! Static files beside the API: `--www` of `kubectl proxy`.
+//!
+//! Threat: a path that leads out of the folder. It is taken apart into plain names before a file is looked for. Links in the
+//! folder are followed: whoever fills it decides what they lead to.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use percent_encoding::percent_decode_str;
+use tokio::fs::File;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::body::LocalBody;
+use super::plain;
+
+/// How much of a file is read at a time, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// What a folder's own path shows.
+const INDEX: &str = "index.html";
+
+/// What files are, by the end of their names. What is not here is bytes that a browser keeps and does not show.
+const TYPES: [(&str, &str); 12] = [
+    ("html", "text/html; charset=utf-8"),
+    ("htm", "text/html; charset=utf-8"),
+    ("css", "text/css; charset=utf-8"),
+    ("js", "text/javascript; charset=utf-8"),
+    ("mjs", "text/javascript; charset=utf-8"),
+    ("json", "application/json"),
+    ("txt", "text/plain; charset=utf-8"),
+    ("svg", "image/svg+xml"),
+    ("png", "image/png"),
+    ("jpg", "image/jpeg"),
+    ("ico", "image/x-icon"),
+    ("wasm", "application/wasm"),
+];
+
+/// A folder of files.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Answers a request for the file at `path` below the folder.
+    pub(super) async fn answer(&self, method: &Method, path: &str) -> Response<LocalBody> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return plain(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let Some(file) = below(&self.folder, path) else { return plain(StatusCode::NOT_FOUND) };
+        let Ok((file, length, of)) = open(file).await else { return plain(StatusCode::NOT_FOUND) };
+        let mut response = match *method {
+            Method::HEAD => Response::new(LocalBody::text("")),
+            _ => Response::new(LocalBody::file(FileBody { file, left: length, piece: Vec::new() })),
+        };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(of));
+        headers.insert(CONTENT_LENGTH, length.into());
+        headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+        response
+    }
+}
+
+/// The file that a path means; `None` for a path with parts that are no plain names.
+fn below(folder: &Path, path: &str) -> Option<PathBuf> {
+    let path = percent_decode_str(path).decode_utf8().ok()?;
+    let plain = |name: &&str| !matches!(*name, "." | "..") && !name.contains(['\\', '\0']);
+    let names: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
+    names.iter().all(plain).then(|| names.iter().fold(folder.to_owned(), |path, name| path.join(name)))
+}
+
+/// Opens a file, or the index of a folder.
+async fn open(path: PathBuf) -> std::io::Result<(File, u64, &'static str)> {
+    let path = if tokio::fs::metadata(&path).await?.is_dir() { path.join(INDEX) } else { path };
+    let file = File::open(&path).await?;
+    let metadata = file.metadata().await?;
+    if !metadata.is_file() {
+        return Err(std::io::ErrorKind::NotFound.into());
+    }
+    Ok((file, metadata.len(), type_of(&path)))
+}
+
+fn type_of(path: &Path) -> &'static str {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let known = TYPES.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known));
+    known.map_or("application/octet-stream", |(_, of)| of)
+}
+
+/// A file that is read as it is sent, up to the length that was announced.
+pub(super) struct FileBody {
+    file: File,
+    left: u64,
+    piece: Vec<u8>,
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let this = &mut *self;
+        this.piece.resize(PIECE.min(usize::try_from(this.left).unwrap_or(PIECE)), 0);
+        let mut buffer = ReadBuf::new(&mut this.piece);
+        ready!(Pin::new(&mut this.file).poll_read(cx, &mut buffer))?;
+        let read = Bytes::copy_from_slice(buffer.filled());
+        if read.is_empty() {
+            return Poll::Ready(Some(Err(std::io::ErrorKind::UnexpectedEof.into())));
+        }
+        this.left = this.left.saturating_sub(u64::try_from(read.len()).unwrap_or(u64::MAX));
+        Poll::Ready(Some(Ok(Frame::data(read))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leads_out_of_the_folder() {
+        let folder = Path::new("/www");
+        for path in ["../etc/passwd", "a/../../b", "%2e%2e/etc", "..%2fetc", "a/./b", "a\\b", "a%00b", "a%ff"] {
+            assert_eq!(below(folder, path), None, "{path}");
+        }
+        for (path, file) in
+            [("", "/www"), ("a.js", "/www/a.js"), ("a//b/", "/www/a/b"), ("/etc/passwd", "/www/etc/passwd")]
+        {
+            assert_eq!(below(folder, path).as_deref(), Some(Path::new(file)), "{path}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The filter of `kubectl proxy`: by host, path and method, before any grant is asked.
+//!
+//! Threat: a page in a browser on this machine that has a name of its own resolve to 127.0.0.1 and then speaks to the proxy
+//! (DNS rebinding). Its requests carry its name in `Host`, which [`FilterSettings::accept_hosts`] does not know.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use percent_encoding::percent_decode_str;
+use regex::RegexSet;
+use thiserror::Error;
+
+/// Hosts that are this machine.
+pub const ACCEPT_HOSTS: &str = r"^localhost$,^127\.0\.0\.1$,^\[::1\]$";
+/// Every path.
+pub const ACCEPT_PATHS: &str = "^.*";
+/// The paths that `kubectl proxy` rejects, and those that it forgets: port-forward, and all ways in which the API server
+/// is itself a proxy.
+pub const REJECT_PATHS: &str = "^/api/.*/pods/.*/exec,^/api/.*/pods/.*/attach,^/api/.*/pods/.*/portforward,\
+    ^/api/.*/(pods|services|nodes)/.*/proxy,^/api/[^/]*/proxy/";
+/// No method.
+pub const REJECT_METHODS: &str = "^$";
+
+/// What is let through: lists of regular expressions, separated by commas and unanchored unless written so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterSettings {
+    /// One of them has to fit the host of the `Host` header. An IPv6 address is in brackets.
+    pub accept_hosts: String,
+    /// One of them has to fit the path.
+    pub accept_paths: String,
+    /// None of them may fit the path, whatever else fits.
+    pub reject_paths: String,
+    /// None of them may fit the method, whatever else fits.
+    pub reject_methods: String,
+}
+
+impl Default for FilterSettings {
+    fn default() -> Self {
+        Self {
+            accept_hosts: ACCEPT_HOSTS.into(),
+            accept_paths: ACCEPT_PATHS.into(),
+            reject_paths: REJECT_PATHS.into(),
+            reject_methods: REJECT_METHODS.into(),
+        }
+    }
+}
+
+/// Why there is no filter.
+#[derive(Debug, Error)]
+#[error("{list:?} is not a list of regular expressions")]
+pub struct FilterError {
+    list: String,
+    #[source]
+    source: regex::Error,
+}
+
+/// Says which requests are let through to be judged by a grant.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    accept_hosts: RegexSet,
+    accept_paths: RegexSet,
+    reject_paths: RegexSet,
+    reject_methods: RegexSet,
+}
+
+impl Filter {
+    /// Compiles the lists.
+    ///
+    /// # Errors
+    /// When one of them is not a list of regular expressions.
+    pub fn new(settings: &FilterSettings) -> Result<Self, FilterError> {
+        Ok(Self {
+            accept_hosts: compile(&settings.accept_hosts)?,
+            accept_paths: compile(&settings.accept_paths)?,
+            reject_paths: compile(&settings.reject_paths)?,
+            reject_methods: compile(&settings.reject_methods)?,
+        })
+    }
+
+    /// What stands in the way of a request; `None` when nothing does. `host` is the value of `Host`, `path` the path as it
+    /// was sent: escapes in it are undone before it is compared.
+    pub fn refuses(&self, method: &str, path: &str, host: &str) -> Option<&'static str> {
+        let path = decoded(path);
+        if self.reject_paths.is_match(&path) || !self.accept_paths.is_match(&path) {
+            Some("its path is rejected by the filter")
+        } else if self.reject_methods.is_match(method) {
+            Some("its method is rejected by the filter")
+        } else if !self.accept_hosts.is_match(&host_of(host)) {
+            Some("its host is not accepted by the filter")
+        } else {
+            None
+        }
+    }
+}
+
+fn compile(list: &str) -> Result<RegexSet, FilterError> {
+    RegexSet::new(list.split(',')).map_err(|source| FilterError { list: list.to_owned(), source })
+}
+
+/// A path with its escapes undone. What is no text after that is refused when it is parsed.
+fn decoded(path: &str) -> Cow<'_, str> {
+    if path.contains('%') { percent_decode_str(path).decode_utf8_lossy() } else { path.into() }
+}
+
+/// The host without its port; an IPv6 address in brackets, where `kubectl proxy` loses them and so rejects it.
+fn host_of(header: &str) -> Cow<'_, str> {
+    if header.parse::<Ipv6Addr>().is_ok() {
+        return format!("[{header}]").into();
+    }
+    match header.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host.into(),
+        _ => header.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn filter(change: impl FnOnce(&mut FilterSettings)) -> Filter {
+        let mut settings = FilterSettings::default();
+        change(&mut settings);
+        Filter::new(&settings).unwrap()
+    }
+
+    #[test]
+    fn this_machine_is_accepted_by_each_of_its_names() {
+        let filter = filter(|_| ());
+        for host in ["localhost", "localhost:8001", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:8001", "::1"] {
+            assert_eq!(filter.refuses("GET", "/api", host), None, "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.2",
+            "localhost:80:80",
+            "[::2]:80",
+            "xlocalhost",
+            "[::1",
+            "10.0.0.1:8001",
+        ] {
+            assert!(filter.refuses("GET", "/api", host).is_some(), "{host}");
+        }
+    }
+
+    #[test]
+    fn ways_round_the_api_server_are_rejected_by_default() {
+        let filter = filter(|_| ());
+        for path in [
+            "/api/v1/namespaces/a/pods/p/exec",
+            "/api/v1/namespaces/a/pods/p/%65xec",
+            "/api/v1/namespaces/a/pods/p/attach",
+            "/api/v1/namespaces/a/pods/p/portforward",
+            "/api/v1/namespaces/a/pods/p/proxy",
+            "/api/v1/namespaces/a/pods/p:80/proxy/metrics",
+            "/api/v1/namespaces/a/services/https:s:443/proxy/",
+            "/api/v1/nodes/n/proxy/logs",
+            "/api/v1/proxy/namespaces/a/pods/p",
+        ] {
+            assert!(filter.refuses("GET", path, "localhost").is_some(), "{path}");
+        }
+        for path in [
+            "/",
+            "/api/v1/namespaces/a/pods/p/log",
+            "/apis/apps/v1/deployments",
+            "/api/v1/namespaces/a/configmaps/proxy",
+        ] {
+            assert_eq!(filter.refuses("GET", path, "localhost"), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn lists_are_unanchored_and_a_rejection_wins() {
+        let filter = filter(|settings| {
+            settings.accept_paths = "^/api/v1/,/version".into();
+            settings.reject_paths = "secrets".into();
+            settings.reject_methods = "POST,PUT,PATCH".into();
+            settings.accept_hosts = ".*".into();
+        });
+        for (method, path, passes) in [
+            ("GET", "/api/v1/pods", true),
+            ("GET", "/version", true),
+            ("GET", "/x/version/y", true),
+            ("GET", "/apis", false),
+            ("GET", "/api/v1/secrets", false),
+            ("DELETE", "/api/v1/pods", true),
+            ("PATCH", "/api/v1/pods", false),
+        ] {
+            assert_eq!(filter.refuses(method, path, "anybody").is_none(), passes, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_expression_is_told() {
+        let settings = FilterSettings { accept_paths: "(".into(), ..FilterSettings::default() };
+        assert!(Filter::new(&settings).unwrap_err().to_string().contains("\"(\""));
+    }
+}

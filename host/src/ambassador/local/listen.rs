@@ -1,0 +1,170 @@
+//! Where local clients connect.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use rustix::process::umask;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// A socket that takes connections. A Unix socket's file is removed when it is dropped.
+#[derive(Debug)]
+pub struct Listener(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Tcp { listener: TcpListener, keepalive: Duration },
+    Unix { listener: UnixListener, path: PathBuf },
+}
+
+impl Listener {
+    /// Listens on a TCP port of an address or a host name; port 0 takes a free one. A `keepalive` other than zero probes
+    /// connections that have been silent for that long.
+    ///
+    /// # Errors
+    /// When the name means no address, or the system does not give the port.
+    pub async fn tcp(host: &str, port: u16, keepalive: Duration) -> io::Result<Self> {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        Ok(Self(Kind::Tcp { listener: TcpListener::bind((bare, port)).await?, keepalive }))
+    }
+
+    /// Listens on a Unix socket, whose file gets the permission bits `mode`. A socket that is there already, stale or not,
+    /// is removed first, as by `kubectl proxy`; any other file is not.
+    ///
+    /// # Errors
+    /// When there is another file in its place, or the folder cannot be written to.
+    pub fn unix(path: &Path, mode: u32) -> io::Result<Self> {
+        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            std::fs::remove_file(path)?;
+        }
+        // Between its making and the change of its mode nobody else may connect.
+        let before = umask(rustix::fs::Mode::from_raw_mode(0o177));
+        let listener = UnixListener::bind(path);
+        umask(before);
+        let listener = listener?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        Ok(Self(Kind::Unix { listener, path: path.to_owned() }))
+    }
+
+    /// The address, where it is TCP.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Kind::Tcp { listener, .. } => listener.local_addr().ok(),
+            Kind::Unix { .. } => None,
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        match &self.0 {
+            Kind::Tcp { listener, keepalive } => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                prepare(&stream, *keepalive)?;
+                Poll::Ready(Ok(Stream::Tcp(stream)))
+            }
+            Kind::Unix { listener, .. } => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                Poll::Ready(Ok(Stream::Unix(stream)))
+            }
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if !keepalive.is_zero() {
+        sockopt::set_socket_keepalive(stream, true)?;
+        // The system counts whole seconds, and not less than one.
+        sockopt::set_tcp_keepidle(stream, keepalive.max(Duration::from_secs(1)))?;
+    }
+    Ok(())
+}
+
+/// The next connection of any of these, and of which.
+pub(super) async fn accept<T>(listeners: &[(Listener, T)]) -> io::Result<(Stream, &T)> {
+    let any = |cx: &mut Context<'_>| {
+        for (listener, of) in listeners {
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|stream| (stream, of)));
+            }
+        }
+        Poll::Pending
+    };
+    poll_fn(any).await
+}
+
+impl fmt::Display for Listener {
+    /// Address and port, or the path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Tcp { listener, .. } => match listener.local_addr() {
+                Ok(address) => write!(f, "{address}"),
+                Err(_) => f.write_str("an unknown address"),
+            },
+            Kind::Unix { path, .. } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Kind::Unix { path, .. } = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// One connection.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Calls the method of whichever stream it is.
+macro_rules! either {
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        match $self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Self::Unix(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self.poll_write_vectored(cx, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,170 @@
+//! The ambassador for sibling containers: a local socket that speaks plain HTTP/1.1, as `kubectl proxy` does, under grants.
+//!
+//! A [`Listener`] takes connections, a [`Site`] says what is behind it: an [`Ambassador`](super::Ambassador) for each path
+//! prefix. A caller is known by the way it comes: by the socket, which file permissions and mounts keep to one container, or
+//! by the prefix, which tells callers apart that do not mean to be taken for each other. Each has the grant, the limits and
+//! the records of its own gate.
+//!
+//! ```no_run
+//! use attache::ambassador::Ambassador;
+//! use attache::ambassador::local::{Filter, FilterSettings, Listener, LocalServer, Site};
+//! # async fn f(ambassador: Ambassador) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! let site = Site::builder().filter(Filter::new(&FilterSettings::default())?).api("/", ambassador)?.build();
+//! let listener = Listener::tcp("127.0.0.1", 8001, Duration::ZERO).await?;
+//! let server = LocalServer::new().serve(listener, site);
+//! server.run(async { drop(tokio::signal::ctrl_c().await) }, Duration::from_secs(10)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing is buffered on the way: a piece of an answer is written as soon as it has come. A client that does not read holds
+//! up its own answer and nobody else's.
+
+mod body;
+mod files;
+mod filter;
+mod listen;
+mod site;
+
+pub use body::{LocalBody, LocalBodyError};
+pub use filter::{ACCEPT_HOSTS, ACCEPT_PATHS, Filter, FilterError, FilterSettings, REJECT_METHODS, REJECT_PATHS};
+pub use listen::Listener;
+pub use site::{Site, SiteBuilder, SiteError};
+
+use std::pin::pin;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Response, StatusCode};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// How many connections there may be together; more wait in the system's queue. Each takes some 20 KiB.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a connection may be without a request. Go's clients drop an idle connection after 90 s; who closes later than
+/// they do never closes on a request that is just coming.
+const IDLE: Duration = Duration::from_mins(2);
+
+/// How much is buffered of what a client sends, in bytes: the largest head of a request, with the largest target and all
+/// headers.
+const MAX_READ_BUFFER: usize = 64 << 10;
+
+/// The pause after the system had no connection to give, such as for want of file descriptors.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Tells streams to end. Clones hear the same call.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// One that is never called, for a [`Site`] without a server of ours.
+    pub fn never() -> Self {
+        Self(watch::channel(false).1)
+    }
+
+    /// Returns when it is called; not at all, when nobody can call it any more.
+    async fn called(mut self) {
+        if self.0.wait_for(|called| *called).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections that were cut because they did not end in time.
+    pub cut: usize,
+}
+
+/// Serves sites on sockets.
+#[derive(Default)]
+pub struct LocalServer {
+    places: Vec<(Listener, Site)>,
+}
+
+impl LocalServer {
+    /// A server without sockets.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Serves a site on one more socket.
+    #[must_use]
+    pub fn serve(mut self, listener: Listener, site: Site) -> Self {
+        self.places.push((listener, site));
+        self
+    }
+
+    /// The sockets.
+    pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.places.iter().map(|(listener, _)| listener)
+    }
+
+    /// Serves until `stop` returns. Then no more connections are taken, idle ones are closed, streams without an end are
+    /// ended, and requests under way get `grace` to finish.
+    pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
+        let (stopping, stopped) = watch::channel(false);
+        let stopped = Stop(stopped);
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            let room = connections.len() < MAX_CONNECTIONS;
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listen::accept(&self.places), if room => match accepted {
+                    Ok((stream, site)) => drop(connections.spawn(connection(stream, site.clone(), stopped.clone()))),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot take a connection");
+                        sleep(BREATH).await;
+                    }
+                },
+            }
+        }
+        drop(self.places);
+        let _ = stopping.send(true);
+        let all = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout(grace, all).await;
+        let cut = connections.len();
+        connections.shutdown().await;
+        Stopped { cut }
+    }
+}
+
+async fn connection(stream: listen::Stream, site: Site, stop: Stop) {
+    let heard = stop.clone();
+    let service = service_fn(move |request| site.clone().serve(request, stop.clone()));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_READ_BUFFER);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = heard.called() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %crate::telemetry::chain(&error), "a local connection ended early");
+    }
+}
+
+/// An answer that is only its status, as Go's `http.Error` writes it.
+fn plain(status: StatusCode) -> Response<LocalBody> {
+    let mut response = Response::new(LocalBody::text(format!("{}\n", status.canonical_reason().unwrap_or_default())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    response
+}

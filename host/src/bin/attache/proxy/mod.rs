@@ -1,0 +1,172 @@
+//! `attache proxy`: the ambassador for sibling containers.
+
+pub(crate) mod args;
+
+use crate::args::Server;
+use crate::exit::Exit;
+use crate::settings::{self, Variables};
+use crate::signals::Signals;
+use anyhow::{Context, bail};
+use args::{Place, PlacedGrant, Proxy};
+use attache::ambassador::Ambassador;
+use attache::ambassador::local::{Filter, FilterSettings, Listener, LocalServer, Site, SiteBuilder};
+use attache::cluster::Cluster;
+use attache::credentials::ServiceAccount;
+use attache::gate::{Gate, Way};
+use attache::policy::Grant;
+use attache::telemetry::Audit;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the grant of `--read-only` alone is called in records.
+const READ_ONLY: &str = "read-only";
+
+const NO_GRANT: &str = "\
+no grant, so nobody may do anything: say --grant FILE, or --read-only to let all but secrets be read. A small grant:
+
+  apiVersion: attache.dev/v1alpha1
+  kind: Grant
+  metadata: {name: callers}
+  spec:
+    api:
+    - {apiGroups: [\"\"], resources: [pods, pods/log], verbs: [get, list, watch], namespaces: [default]}
+";
+
+pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let (variables, account) = (settings::variables(), ServiceAccount::at(&arguments.server.service_account));
+    let grants = grants(&arguments, &variables, &account)?;
+    let filter = filter(&arguments)?;
+    let audit = settings::audit(&arguments.audit.place)?;
+    let server = server(&arguments);
+    let cluster = settings::connect(&server, account, &variables, &audit).await?;
+    let ambassador = |grant: Grant| ambassador(grant, &cluster, &audit);
+    let server = listen(&arguments, grants, filter.as_ref(), ambassador).await?;
+    for listener in server.listeners() {
+        println!("Starting to serve on {listener}");
+    }
+    let mut exit = Exit::Done;
+    let stopped = server.run(async { exit = signals.arrive().await }, arguments.grace.0).await;
+    if stopped.cut > 0 {
+        eprintln!("{} connections were cut after --grace", stopped.cut);
+    }
+    // A proxy ends by a signal, so that is how it ends well.
+    Ok(if stopped.cut > 0 { exit } else { Exit::Done })
+}
+
+/// The grants, read and narrowed, each with its place.
+fn grants(
+    arguments: &Proxy,
+    variables: &Variables,
+    account: &ServiceAccount,
+) -> anyhow::Result<BTreeMap<Place, Grant>> {
+    let mut grants = BTreeMap::new();
+    if arguments.grants.is_empty() && arguments.read_only {
+        grants.insert(Place::Main, Grant::reading(READ_ONLY).with_discovery());
+    }
+    let mut names = BTreeSet::new();
+    for PlacedGrant { place, file } in &arguments.grants {
+        let grant = settings::resolved(settings::grant(Some(file), file)?, variables, account)?;
+        if !names.insert(grant.name.clone()) {
+            bail!("two grants are called {:?}: records would not tell their callers apart", grant.name);
+        }
+        let grant = if arguments.read_only { grant.reading_only() } else { grant };
+        if grants.insert(place.clone(), grant.with_discovery()).is_some() {
+            bail!("{}: another grant has this place already; say PREFIX=FILE or unix:SOCKET=FILE", file.display());
+        }
+    }
+    if grants.is_empty() {
+        bail!(NO_GRANT);
+    }
+    Ok(grants)
+}
+
+fn filter(arguments: &Proxy) -> anyhow::Result<Option<Filter>> {
+    if arguments.disable_filter {
+        if arguments.unix_socket.is_none() {
+            tracing::warn!("Request filter disabled, your proxy is vulnerable to XSRF attacks, please be cautious");
+        }
+        return Ok(None);
+    }
+    let settings = FilterSettings {
+        accept_hosts: arguments.accept_hosts.clone(),
+        accept_paths: arguments.accept_paths.clone(),
+        reject_paths: arguments.reject_paths.clone(),
+        reject_methods: arguments.reject_methods.clone(),
+    };
+    Ok(Some(Filter::new(&settings)?))
+}
+
+/// The API server that was named, without its URL's path unless that is to go in front of each request's own.
+fn server(arguments: &Proxy) -> Server {
+    let Server { service_account, api_server } = &arguments.server;
+    let of = |url: &String| {
+        let parsed = url.parse::<http::Uri>().ok();
+        let path = parsed.as_ref().map_or("/", http::Uri::path);
+        if arguments.append_server_path || path == "/" {
+            return url.clone();
+        }
+        tracing::warn!(
+            "the API server's URL has the path {path}: --append-server-path puts it in front of each request"
+        );
+        url.strip_suffix(path).unwrap_or(url).to_owned()
+    };
+    Server { service_account: service_account.clone(), api_server: api_server.as_ref().map(of) }
+}
+
+fn ambassador(grant: Grant, cluster: &Cluster, audit: &Arc<dyn Audit>) -> Ambassador {
+    let gate = Gate::new(grant.name.clone(), Arc::new(grant), Arc::clone(audit));
+    Ambassador::new(Way::Proxy, gate, Some(cluster.clone()))
+}
+
+/// Opens the sockets: one for all prefixes, and those that have a grant of their own.
+async fn listen(
+    arguments: &Proxy,
+    grants: BTreeMap<Place, Grant>,
+    filter: Option<&Filter>,
+    ambassador: impl Fn(Grant) -> Ambassador,
+) -> anyhow::Result<LocalServer> {
+    let begin = || filter.into_iter().cloned().fold(Site::builder(), SiteBuilder::filter);
+    let (mut main, mut sockets) = (None, Vec::new());
+    for (place, grant) in grants {
+        let ambassador = ambassador(grant);
+        match place {
+            Place::Main => main = Some(main.unwrap_or_else(begin).api(&arguments.api_prefix, ambassador)?),
+            Place::Prefix(prefix) => main = Some(main.unwrap_or_else(begin).api(&prefix, ambassador)?),
+            Place::Socket(path) => sockets.push((path, begin().api(&arguments.api_prefix, ambassador)?.build())),
+        }
+    }
+    let mut server = LocalServer::new();
+    if let Some(site) = main {
+        let site = match &arguments.www {
+            Some(folder) => site.files(&arguments.www_prefix, checked(folder)?)?,
+            None => site,
+        };
+        server = server.serve(main_listener(arguments).await?, site.build());
+    }
+    for (path, site) in sockets {
+        server = server.serve(unix(&path, arguments.socket_mode)?, site);
+    }
+    Ok(server)
+}
+
+fn checked(folder: &Path) -> anyhow::Result<PathBuf> {
+    if !folder.is_dir() {
+        bail!("--www {}: there is no such folder", folder.display());
+    }
+    Ok(folder.to_owned())
+}
+
+async fn main_listener(arguments: &Proxy) -> anyhow::Result<Listener> {
+    if let Some(path) = &arguments.unix_socket {
+        return unix(path, arguments.socket_mode);
+    }
+    let (host, port) = (&arguments.address, arguments.port);
+    let listening = Listener::tcp(host, port, arguments.keepalive.0).await;
+    listening.with_context(|| format!("cannot listen on {host}, port {port}"))
+}
+
+fn unix(path: &Path, mode: u32) -> anyhow::Result<Listener> {
+    Listener::unix(path, mode).with_context(|| format!("cannot listen on the socket {}", path.display()))
+}

@@ -1,0 +1,82 @@
+//! How long to wait before asking again: longer each time, and not all at the same moment.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The wait after a first failure: a server that restarts or a connection that is cut is back at once as a rule.
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest wait: what is followed is then seconds behind when the server is back, and not the half minute of client-go.
+const LONGEST: Duration = Duration::from_secs(10);
+/// The part of a wait that is added at random at most: half, so that the stores of many hosts do not come back together.
+const JITTER_PART: u32 = 2;
+
+/// The failures of one upstream.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+    /// Since when nothing has succeeded.
+    since: Option<Instant>,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { next: FIRST, since: None }
+    }
+
+    /// The server answers. That alone does not make waits short again: one that takes each watch and cuts it at once is not
+    /// asked without end.
+    pub(super) fn succeeded(&mut self) {
+        self.since = None;
+    }
+
+    /// What was asked for has lived for a while: the next failure is the first again.
+    pub(super) fn settled(&mut self) {
+        self.succeeded();
+        self.next = FIRST;
+    }
+
+    /// Something failed; how long to wait. `random` is any number.
+    pub(super) fn failed(&mut self, now: Instant, random: u32) -> Duration {
+        self.since.get_or_insert(now);
+        let wait = self.next;
+        self.next = self.next.saturating_mul(2).min(LONGEST);
+        let jitter = (wait / JITTER_PART).as_nanos().saturating_mul(u128::from(random)) / u128::from(u32::MAX);
+        wait.saturating_add(Duration::from_nanos(u64::try_from(jitter).unwrap_or_default()))
+    }
+
+    /// For how long nothing has succeeded.
+    pub(super) fn failing_for(&self, now: Instant) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_longest_and_never_shrink_below_their_base() {
+        let (mut backoff, now) = (Backoff::new(), Instant::now());
+        let waits: Vec<_> = (0..12).map(|try_| backoff.failed(now, if try_ % 2 == 0 { 0 } else { u32::MAX })).collect();
+        assert_eq!(waits[0], FIRST);
+        assert_eq!(waits[1], FIRST * 3);
+        assert!(waits.iter().all(|wait| *wait <= LONGEST + LONGEST / 2), "{waits:?}");
+        assert_eq!(waits[10], LONGEST);
+    }
+
+    #[test]
+    fn an_answer_ends_the_outage_and_only_a_life_the_waits() {
+        let (mut backoff, now) = (Backoff::new(), Instant::now());
+        for _ in 0..3 {
+            let _ = backoff.failed(now, 0);
+        }
+        let later = now + Duration::from_secs(5);
+        assert_eq!(backoff.failing_for(later), Duration::from_secs(5));
+        backoff.succeeded();
+        assert_eq!(backoff.failing_for(later), Duration::ZERO);
+        assert_eq!(backoff.failed(later, 0), FIRST * 8);
+        backoff.settled();
+        assert_eq!(backoff.failed(later, 0), FIRST);
+    }
+}

@@ -1,0 +1,91 @@
+//! Bytes, of all stores together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many bytes there may be, and how many there are.
+#[derive(Debug)]
+pub(super) struct Budget {
+    ceiling: u64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(ceiling: u64) -> Arc<Self> {
+        Arc::new(Self { ceiling, used: AtomicU64::new(0) })
+    }
+
+    pub(super) fn ceiling(&self) -> u64 {
+        self.ceiling
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.ceiling);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+}
+
+/// Bytes that are held of a budget; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Held {
+    pub(super) fn nothing(budget: &Arc<Budget>) -> Self {
+        Self { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Holds so many more, or nothing more: then the budget is spent.
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
+        let taken = self.budget.take(bytes);
+        if taken {
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        taken
+    }
+
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.budget.used.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Takes over what another holds of the same budget.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_never_more_than_the_ceiling_and_is_given_back() {
+        let budget = Budget::new(100);
+        let (mut one, mut two) = (Held::nothing(&budget), Held::nothing(&budget));
+        assert!(one.take(60) && two.take(40) && !two.take(1) && !one.take(u64::MAX));
+        one.give_back(10);
+        assert!(two.take(10) && budget.used() == 100);
+        one.absorb(two);
+        assert_eq!((one.bytes(), budget.used()), (100, 100));
+        drop(one);
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,66 @@
+//! Taking a whole list in, page by page.
+
+use super::error::WatchError;
+use super::object::WatchedObject;
+use super::store::{Incoming, NoRoom};
+use super::upstream::{Trouble, Upstream};
+use crate::cluster::client::Payload;
+use crate::cluster::page::{ListPage, list_page};
+
+/// Objects of a page, as kubectl and client-go ask for them.
+const PAGE: u32 = 500;
+/// By how much fewer are asked for where a page is too large.
+const FEWER: u32 = 8;
+
+impl Upstream {
+    /// Lists the collection into the store; returns the version from which on to watch.
+    pub(super) async fn fill(&mut self) -> Result<String, Trouble> {
+        let mut incoming = self.store.incoming(self.hub.budget());
+        let mut limit = PAGE;
+        let mut cursor: Option<String> = None;
+        let version = loop {
+            let page = match self.page(limit, cursor.as_deref(), &mut incoming).await {
+                Err(Trouble::Fatal(WatchError::TooLarge(_))) if limit > 1 => {
+                    limit = (limit / FEWER).max(1);
+                    continue;
+                }
+                other => other?,
+            };
+            self.backoff.succeeded();
+            match page.cursor {
+                // A server that gives the same cursor again would be asked for ever.
+                Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
+                Some(_) => return Err(Trouble::Fatal(WatchError::Unreadable("a list without an end".into()))),
+                None => break page.resource_version,
+            }
+        };
+        // What these hold of the budget is given back before they are applied: they hold it anew then.
+        let changes = self.store.install(incoming, &version);
+        self.apply(changes)?;
+        Ok(version)
+    }
+
+    /// Takes one page in; returns it without its objects.
+    async fn page(&self, limit: u32, cursor: Option<&str>, incoming: &mut Incoming) -> Result<ListPage, Trouble> {
+        // The place is held while the page is in memory twice: as it came, and as it is stored.
+        let _place = self.hub.filling().acquire().await.map_err(|_| Trouble::Fatal(WatchError::Stopped))?;
+        let permit = self.cluster.admitted(&self.gate, self.store.scope().page(Some(limit), cursor)?).await?;
+        let answer = self.cluster.fetch(permit, Payload::none()).await?;
+        let unreadable = |error: serde_json::Error| Trouble::Fatal(WatchError::Unreadable(error.to_string().into()));
+        let mut page = list_page(&answer.bytes).map_err(unreadable)?;
+        drop(answer);
+        for item in std::mem::take(&mut page.items) {
+            self.take_in(incoming, WatchedObject::read(item).map_err(unreadable)?)?;
+        }
+        Ok(page)
+    }
+
+    fn take_in(&self, incoming: &mut Incoming, object: WatchedObject) -> Result<(), Trouble> {
+        let mut object = object;
+        while let Err(NoRoom(back)) = self.store.take_in(incoming, object) {
+            self.make_room()?;
+            object = *back;
+        }
+        Ok(())
+    }
+}

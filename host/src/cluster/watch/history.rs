@@ -1,0 +1,79 @@
+//! What has changed lately, in order: short, and the same for all who read it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::object::WatchedObject;
+
+/// The most changes that are remembered of one collection. A reader that falls further behind starts over.
+const MOST: usize = 4096;
+/// The most bytes that remembered changes may cost, by their objects; most of these are in the store anyway.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// One change of a collection.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// The object is new, or different.
+    Applied(Arc<WatchedObject>),
+    /// The object is gone; this is its last state.
+    Deleted(Arc<WatchedObject>),
+}
+
+impl Change {
+    pub(super) fn object(&self) -> &Arc<WatchedObject> {
+        match self {
+            Self::Applied(object) | Self::Deleted(object) => object,
+        }
+    }
+}
+
+/// The latest changes, each with a number that grows by one.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    changes: VecDeque<Change>,
+    /// The number of the oldest change that is remembered.
+    first: u64,
+    cost: u64,
+}
+
+impl History {
+    /// The number of the oldest change that is remembered.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number that the next change will have.
+    pub(super) fn next(&self) -> u64 {
+        self.first.saturating_add(u64::try_from(self.changes.len()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn at(&self, number: u64) -> Option<&Change> {
+        self.changes.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Remembers a change; returns how many bytes less the history costs for what it forgot.
+    pub(super) fn push(&mut self, change: Change) -> u64 {
+        self.cost = self.cost.saturating_add(change.object().cost());
+        self.changes.push_back(change);
+        let mut freed = 0_u64;
+        while self.changes.len() > MOST || (self.cost > MOST_BYTES && self.changes.len() > 1) {
+            freed = freed.saturating_add(self.forget_oldest());
+        }
+        freed
+    }
+
+    /// Forgets everything; returns how many bytes less the history costs.
+    pub(super) fn forget(&mut self) -> u64 {
+        self.first = self.next();
+        self.changes = VecDeque::new();
+        std::mem::take(&mut self.cost)
+    }
+
+    fn forget_oldest(&mut self) -> u64 {
+        let Some(oldest) = self.changes.pop_front() else { return 0 };
+        self.first = self.first.saturating_add(1);
+        let freed = oldest.object().cost();
+        self.cost = self.cost.saturating_sub(freed);
+        freed
+    }
+}

@@ -1,0 +1,185 @@
+//! The stores of a host by what they hold, who follows them, and which are given up.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::WatchSettings;
+use super::budget::Budget;
+use super::error::WatchError;
+use super::follower::Follower;
+use super::scope::Scope;
+use super::store::Store;
+use super::upstream::Upstream;
+use crate::cluster::connect::Cluster;
+use crate::gate::Permit;
+use crate::telemetry::Audit;
+
+/// The most collections that are watched. Each is a connection and a task here, and a watch at the server.
+const MAX_STORES: usize = 256;
+/// The most lists that are taken in together: each holds a page besides what is stored.
+const MAX_FILLING: usize = 4;
+
+/// All stores of one client.
+pub(in crate::cluster) struct Hub {
+    stores: Mutex<HashMap<Arc<str>, Entry>>,
+    budget: Arc<Budget>,
+    settings: WatchSettings,
+    audit: Arc<dyn Audit>,
+    /// A place for each list that is taken in.
+    filling: Semaphore,
+}
+
+struct Entry {
+    store: Arc<Store>,
+    upstream: AbortHandle,
+    /// Since when nobody follows.
+    left: Option<Instant>,
+}
+
+/// How much a host watches at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchFigures {
+    /// Collections that are watched, each by one watch of the server.
+    pub upstreams: usize,
+    /// Those who follow them.
+    pub followers: usize,
+    /// Bytes of the budget that are held.
+    pub bytes: u64,
+}
+
+impl Hub {
+    pub(in crate::cluster) fn new(settings: WatchSettings, audit: Arc<dyn Audit>) -> Arc<Self> {
+        let budget = Budget::new(settings.bytes);
+        let filling = Semaphore::new(MAX_FILLING);
+        Arc::new(Self { stores: Mutex::default(), budget, settings, audit, filling })
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    pub(super) fn settings(&self) -> &WatchSettings {
+        &self.settings
+    }
+
+    pub(super) fn audit(&self) -> Arc<dyn Audit> {
+        Arc::clone(&self.audit)
+    }
+
+    pub(super) fn filling(&self) -> &Semaphore {
+        &self.filling
+    }
+
+    fn stores(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn follow(self: &Arc<Self>, cluster: &Cluster, scope: &Scope, permit: Permit) -> Result<Follower, WatchError> {
+        let key = scope.watch().target();
+        let mut stores = self.stores();
+        if !stores.contains_key(key) && stores.len() >= MAX_STORES {
+            drop(stores);
+            if !self.relieve(None) {
+                return Err(WatchError::TooMany(MAX_STORES));
+            }
+            stores = self.stores();
+        }
+        let runtime = Handle::try_current().map_err(|_| WatchError::Stopped)?;
+        let entry = stores.entry(key.into()).or_insert_with(|| {
+            let store = Store::new(scope.clone(), &self.budget);
+            let upstream = Upstream::new(cluster.clone(), Arc::clone(self), Arc::clone(&store));
+            let upstream = runtime.spawn(upstream.run()).abort_handle();
+            Entry { store, upstream, left: None }
+        });
+        entry.left = None;
+        entry.store.followers().send_modify(|count| *count = count.saturating_add(1));
+        Ok(Follower::new(Arc::clone(&entry.store), Arc::clone(self), permit))
+    }
+
+    /// One follower less.
+    pub(super) fn left(&self, store: &Arc<Store>) {
+        let mut stores = self.stores();
+        store.followers().send_modify(|count| *count = count.saturating_sub(1));
+        if *store.followers().borrow() > 0 {
+            return;
+        }
+        if let Some(entry) = own(&mut stores, store) {
+            entry.left = Some(Instant::now());
+        }
+    }
+
+    /// Takes a store out that nobody follows, so that nobody will. Whether it did.
+    pub(super) fn retire(&self, store: &Arc<Store>) -> bool {
+        let mut stores = self.stores();
+        let deserted = *store.followers().borrow() == 0;
+        if deserted && own(&mut stores, store).is_some() {
+            stores.remove(store.scope().watch().target());
+        }
+        deserted
+    }
+
+    /// Takes a store out that is over: who follows from now on has a new one.
+    pub(super) fn forget(&self, store: &Arc<Store>) {
+        let mut stores = self.stores();
+        if own(&mut stores, store).is_some() {
+            stores.remove(store.scope().watch().target());
+        }
+    }
+
+    /// Gives the store up that nobody follows for the longest time, but not `except`. Whether there was one.
+    pub(super) fn relieve(&self, except: Option<&Arc<Store>>) -> bool {
+        let mut stores = self.stores();
+        let other = |entry: &Entry| except.is_none_or(|except| !Arc::ptr_eq(except, &entry.store));
+        let left = |(key, entry): (&Arc<str>, &Entry)| Some((entry.left.filter(|_| other(entry))?, Arc::clone(key)));
+        let Some((_, key)) = stores.iter().filter_map(left).min() else { return false };
+        let Some(entry) = stores.remove(&key) else { return false };
+        drop(stores);
+        entry.upstream.abort();
+        // Its memory is wanted now, not when its task comes to its end.
+        entry.store.end(WatchError::Stopped);
+        true
+    }
+
+    fn figures(&self) -> WatchFigures {
+        let stores = self.stores();
+        let followers = stores.values().map(|entry| *entry.store.followers().borrow()).sum();
+        WatchFigures { upstreams: stores.len(), followers, bytes: self.budget.used() }
+    }
+}
+
+/// The entry of this very store; another may have its place by now.
+fn own<'a>(stores: &'a mut HashMap<Arc<str>, Entry>, store: &Arc<Store>) -> Option<&'a mut Entry> {
+    stores.get_mut(store.scope().watch().target()).filter(|entry| Arc::ptr_eq(&entry.store, store))
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("figures", &self.figures()).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Follows a collection for whom the permit was made, beginning with a full replay. The first who follows has the server
+    /// listed and watched; all others share that. Call it in a tokio runtime.
+    ///
+    /// # Errors
+    /// When the permit is for something else, or too many collections are watched. What goes wrong with the server is told
+    /// by [`Follower::read`].
+    pub fn follow(&self, scope: &Scope, permit: Permit) -> Result<Follower, WatchError> {
+        if permit.request() != scope.watch() {
+            return Err(WatchError::Invalid("the permit is for another request".into()));
+        }
+        self.hub().follow(self, scope, permit)
+    }
+
+    /// How much this client watches.
+    pub fn watch_figures(&self) -> WatchFigures {
+        self.hub().figures()
+    }
+}

@@ -1,0 +1,72 @@
+//! Watches that are shared: one list and watch of the server for a collection, however many follow it.
+//!
+//! ```text
+//! guest ── gate ── Permit ── Follower ─┐
+//! guest ── gate ── Permit ── Follower ─┼── store of a Scope ── upstream ── host's gate ── Permit ── API server
+//! guest ── gate ── Permit ── Follower ─┘     (one budget for all stores)
+//! ```
+//!
+//! Threats, and what stops each:
+//! - A store that is filled under one grant and read under a lesser one. A store is found by nothing but the request that
+//!   the gate let through for this very follower: type, namespace and selectors ([`Scope`]). Who may see one name has to
+//!   select that name, as RBAC has it, and so has a store in which there is nothing else.
+//! - A guest that does not read. It is a number in a store's short history; when the history has moved on it starts over
+//!   with what there is now ([`Followed::Resync`]). Nothing is queued for it and nobody waits for it.
+//! - A collection without an end. All stores share one budget in bytes; where it is spent, stores that nobody follows are
+//!   given up, the one left alone the longest first, and then the store that needs more fails, with an error that says so.
+//! - A server that goes away, forgets, or says no. See `upstream`.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `scope` | what is followed |
+//! | `hub` | the stores by their scope: who follows, which are given up |
+//! | `store`, `history`, `object` | one collection as it is now, and what has changed lately |
+//! | `budget` | bytes, of all stores together |
+//! | `upstream`, `fill`, `lines`, `backoff` | keeping a store like the server |
+//! | `follower`, `replay` | one reader's place |
+
+mod backoff;
+mod budget;
+mod error;
+mod fill;
+mod follower;
+mod history;
+mod hub;
+mod lines;
+mod object;
+mod replay;
+mod scope;
+mod store;
+mod upstream;
+
+use std::time::Duration;
+
+pub use error::WatchError;
+pub use follower::{Copies, Followed, Follower};
+pub(super) use hub::Hub;
+pub use hub::WatchFigures;
+pub use object::WatchedObject;
+pub use scope::Scope;
+
+/// Bytes of all stores together by default: ten thousand pods of the usual size, and a third of the memory that a sidecar is
+/// commonly given.
+pub const DEFAULT_STORE_BYTES: u64 = 64 << 20;
+
+/// How long an upstream goes on by default after its last follower has left: guests that run to their end and are started
+/// again find their store warm.
+pub const DEFAULT_LINGER: Duration = Duration::from_secs(10);
+
+/// How a host keeps what it watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchSettings {
+    /// The most bytes of all stores together, by the size of their objects as JSON and what it takes to keep them.
+    pub bytes: u64,
+    /// How long an upstream goes on after its last follower has left.
+    pub linger: Duration,
+}
+
+impl Default for WatchSettings {
+    fn default() -> Self {
+        Self { bytes: DEFAULT_STORE_BYTES, linger: DEFAULT_LINGER }
+    }
+}

@@ -1,0 +1,119 @@
+//! One object as it is kept: its JSON, and the little of it that is looked at.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+/// What it takes to keep an object besides its JSON and its key, in bytes: the object's own fields, the heads of three
+/// allocations, and its share of a map's node.
+const UPKEEP: u64 = 192;
+
+/// An object of a watched collection.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WatchedObject {
+    key: Arc<str>,
+    version: Box<str>,
+    uid: Box<str>,
+    json: Box<[u8]>,
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow, default)]
+    uid: Cow<'a, str>,
+    #[serde(borrow, default)]
+    resource_version: Cow<'a, str>,
+}
+
+impl WatchedObject {
+    /// Reads an object as the API server sends it.
+    ///
+    /// # Errors
+    /// When it is no JSON, or has no name.
+    pub(super) fn read(json: impl Into<Box<[u8]>>) -> Result<Self, serde_json::Error> {
+        let json = json.into();
+        let Head { metadata } = serde_json::from_slice(&json)?;
+        let key = key(&metadata.namespace, &metadata.name).into();
+        let (version, uid) = (metadata.resource_version.into(), metadata.uid.into());
+        Ok(Self { key, version, uid, json })
+    }
+
+    /// `namespace/name`, or the name alone for a cluster-scoped object.
+    pub fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    /// The object as JSON, just as the server sent it.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// Its `resourceVersion`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether this is the same object in the same state.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        !self.version.is_empty() && self.version == other.version && self.uid == other.uid
+    }
+
+    /// Whether another object has taken this one's name since.
+    pub(super) fn was_replaced_by(&self, other: &Self) -> bool {
+        self.uid != other.uid
+    }
+
+    /// What keeping it costs, in bytes.
+    pub(super) fn cost(&self) -> u64 {
+        let bytes = self.json.len().saturating_add(self.key.len()).saturating_add(self.uid.len());
+        UPKEEP.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}
+
+/// The key of an object: slashes are in neither part.
+pub(super) fn key(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_object_is_known_by_namespace_and_name() {
+        let json = br#"{"kind":"Pod","metadata":{"name":"a","namespace":"demo","uid":"u","resourceVersion":"7"}}"#;
+        let object = WatchedObject::read(&json[..]).unwrap();
+        assert_eq!((&**object.key(), object.version(), object.json()), ("demo/a", "7", json.as_slice()));
+        let node = WatchedObject::read(&br#"{"metadata":{"name":"n"}}"#[..]).unwrap();
+        assert_eq!(&**node.key(), "n");
+    }
+
+    #[test]
+    fn what_has_no_name_is_no_object() {
+        for json in ["{}", "[]", "", r#"{"metadata":{}}"#, r#"{"metadata":{"name":7}}"#, r#"{"metadata":null}"#] {
+            assert!(WatchedObject::read(json.as_bytes()).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn objects_without_a_version_are_never_the_same() {
+        let read = |json: &str| WatchedObject::read(json.as_bytes()).unwrap();
+        let bare = r#"{"metadata":{"name":"a"}}"#;
+        assert!(!read(bare).is_at(&read(bare)));
+        let (one, two) = (r#"{"metadata":{"name":"a","uid":"1"}}"#, r#"{"metadata":{"name":"a","uid":"2"}}"#);
+        assert!(read(one).was_replaced_by(&read(two)));
+    }
+}

@@ -1,0 +1,277 @@
+//! Keeping one store like the server: list, watch, and what to do when that fails.
+//!
+//! | what happens | what is done |
+//! | --- | --- |
+//! | the watch ends after its time | it is taken up at the last version, told by an event or a bookmark |
+//! | the connection breaks, the server is away, 429, 5xx, 401 | the same, after a wait that grows to ten seconds |
+//! | 410, as a status or as an event | the collection is listed again, and followers are told what has changed |
+//! | 403, 404 and other refusals | the store is over; its followers are told, and nothing of it is left |
+//! | no room, an object too large, nonsense | the same |
+//!
+//! A server that stays away is waited for as long as somebody follows, for what is in the store is then the newest that
+//! anybody here knows. Two waits have an end: the first filling, after the client's deadline, and 401 after
+//! [`UNAUTHORIZED_FOR`], for a token that nobody renews.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::backoff::Backoff;
+use super::error::WatchError;
+use super::history::Change;
+use super::hub::Hub;
+use super::lines::{Event, LineError, Lines, MAX_LINE};
+use super::store::{Full, Store};
+use crate::cluster::client::{AnswerBody, Payload};
+use crate::cluster::connect::Cluster;
+use crate::cluster::error::ClusterError;
+use crate::cluster::status::ServerStatus;
+use crate::gate::Gate;
+use crate::policy::InvalidRequest;
+use crate::telemetry::chain;
+
+/// How long the server is asked to let one watch live, in seconds, and up to how much longer at random: as the clients
+/// that most servers see.
+const WATCH_SECONDS: u64 = 240;
+const MORE_SECONDS: u64 = 60;
+/// How much longer than that it is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A watch that ends sooner than this counts as a failure, whatever it told: a server that cuts each one is not asked anew
+/// without a pause.
+const MIN_LIFE: Duration = Duration::from_millis(500);
+/// The largest page of a list, in bytes. Where five hundred objects are more, fewer are asked for.
+pub(super) const PAGE_BYTES: u64 = 32 << 20;
+/// How long the body of a refusal is waited for.
+const REFUSAL_WITHIN: Duration = Duration::from_secs(10);
+/// How long 401 is taken for a rotation of tokens that is under way: as long as a kubelet may take to write the new one.
+const UNAUTHORIZED_FOR: Duration = Duration::from_mins(2);
+
+/// Keeps one store.
+pub(super) struct Upstream {
+    pub(super) cluster: Cluster,
+    pub(super) hub: Arc<Hub>,
+    pub(super) store: Arc<Store>,
+    pub(super) gate: Gate,
+    /// From which version on to watch; `None` lists first.
+    version: Option<String>,
+    pub(super) backoff: Backoff,
+}
+
+/// Why a step failed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The server has forgotten what was asked for.
+    Expired,
+    /// It may go better later.
+    Passing(ClusterError),
+    /// The watch ended as soon as it began.
+    Cut,
+    /// It will not.
+    Fatal(WatchError),
+}
+
+impl From<ClusterError> for Trouble {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Refused(status) => match status.code {
+                410 => Self::Expired,
+                401 | 408 | 429 | 500.. => Self::Passing(ClusterError::Refused(status)),
+                _ => Self::Fatal(WatchError::Refused(status)),
+            },
+            ClusterError::Unavailable(_) => Self::Passing(error),
+            other => Self::Fatal(fatal(other)),
+        }
+    }
+}
+
+impl From<InvalidRequest> for Trouble {
+    fn from(error: InvalidRequest) -> Self {
+        Self::Fatal(WatchError::Invalid(error.to_string().into()))
+    }
+}
+
+/// What followers are told of an error that nothing mends.
+fn fatal(error: ClusterError) -> WatchError {
+    match error {
+        ClusterError::Refused(status) => WatchError::Refused(status),
+        ClusterError::Unavailable(why) => WatchError::Unavailable(Arc::new(why)),
+        ClusterError::TooLarge(limit) => WatchError::TooLarge(limit),
+        other => WatchError::Invalid(other.to_string().into()),
+    }
+}
+
+/// Ends the store however its task ends.
+struct Ending {
+    hub: Arc<Hub>,
+    store: Arc<Store>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.hub.forget(&self.store);
+        self.store.end(WatchError::Stopped);
+    }
+}
+
+impl Upstream {
+    pub(super) fn new(cluster: Cluster, hub: Arc<Hub>, store: Arc<Store>) -> Self {
+        let gate = Gate::for_store(hub.audit(), store.scope().list(), PAGE_BYTES);
+        Self { cluster, hub, store, gate, version: None, backoff: Backoff::new() }
+    }
+
+    /// Keeps the store until nobody follows it any more, or it is over.
+    pub(super) async fn run(mut self) {
+        let ending = Ending { hub: Arc::clone(&self.hub), store: Arc::clone(&self.store) };
+        let linger = self.hub.settings().linger;
+        let why = tokio::select! {
+            why = self.keep() => why,
+            () = deserted(&ending, linger) => WatchError::Stopped,
+        };
+        if !matches!(why, WatchError::Stopped) {
+            let path = ending.store.scope().list().path();
+            tracing::warn!(path, error = %chain(&why), "a watch is over");
+        }
+        ending.hub.forget(&ending.store);
+        ending.store.end(why);
+    }
+
+    async fn keep(&mut self) -> WatchError {
+        loop {
+            let step = match self.version.clone() {
+                None => self.fill().await.map(|version| self.version = Some(version)),
+                Some(version) => self.watch(&version).await,
+            };
+            let Err(trouble) = step else { continue };
+            let wait = self.backoff.failed(Instant::now(), random());
+            match trouble {
+                Trouble::Fatal(why) => return why,
+                Trouble::Passing(error) if self.is_lost(&error) => return fatal(error),
+                Trouble::Passing(error) => self.tell(&error, wait),
+                Trouble::Expired => self.version = None,
+                Trouble::Cut => self.backoff.succeeded(),
+            }
+            sleep(wait).await;
+        }
+    }
+
+    /// Whether there is no point in going on after a failure that passes as a rule.
+    fn is_lost(&self, error: &ClusterError) -> bool {
+        let failing_for = self.backoff.failing_for(Instant::now());
+        let unauthorized = matches!(error, ClusterError::Refused(status) if status.code == 401);
+        let patience = match (self.store.is_live(), unauthorized) {
+            (false, _) => self.cluster.deadline(),
+            (true, true) => UNAUTHORIZED_FOR,
+            (true, false) => return false,
+        };
+        failing_for >= patience
+    }
+
+    fn tell(&self, error: &ClusterError, wait: Duration) {
+        let path = self.store.scope().list().path();
+        tracing::debug!(path, error = %chain(error), ?wait, "a watch is interrupted");
+    }
+
+    /// Watches from a version on, until the watch ends.
+    async fn watch(&mut self, version: &str) -> Result<(), Trouble> {
+        let began = Instant::now();
+        let seconds = WATCH_SECONDS.saturating_add(u64::from(random()) % MORE_SECONDS);
+        let request = self.store.scope().changes(version, seconds)?;
+        let permit = self.cluster.admitted(&self.gate, request).await?;
+        let (head, body) = self.cluster.send(permit, Payload::none()).await?.into_parts();
+        if !head.status.is_success() {
+            return Err(refused(head.status, body).await.into());
+        }
+        self.backoff.succeeded();
+        let end = began.checked_add(Duration::from_secs(seconds).saturating_add(PATIENCE)).unwrap_or(began);
+        let told = self.take_events(Lines::of(body), end).await;
+        if began.elapsed() >= MIN_LIFE {
+            self.backoff.settled();
+            return told;
+        }
+        told.and(Err(Trouble::Cut))
+    }
+
+    /// Takes events in until the body ends, or `end` comes.
+    async fn take_events(&mut self, mut lines: Lines, end: Instant) -> Result<(), Trouble> {
+        loop {
+            let Ok(next) = timeout_at(end, lines.next()).await else { return Ok(()) };
+            let next = next.map_err(|error| match error {
+                LineError::Body(error) => error.into(),
+                LineError::TooLong => Trouble::Fatal(WatchError::TooLarge(MAX_LINE as u64)),
+            })?;
+            if next.is_empty() {
+                return Ok(());
+            }
+            let mut changes = VecDeque::with_capacity(next.len());
+            let ended = next.iter().try_for_each(|line| self.understand(line, &mut changes));
+            self.apply(changes)?;
+            ended?;
+        }
+    }
+
+    /// Reads an event; changes are collected, to be applied together.
+    fn understand(&mut self, line: &[u8], changes: &mut VecDeque<Change>) -> Result<(), Trouble> {
+        match Event::read(line).map_err(Trouble::Fatal)? {
+            Event::Applied(object) => changes.push_back(Change::Applied(Arc::new(object))),
+            Event::Deleted(object) => changes.push_back(Change::Deleted(Arc::new(object))),
+            Event::Bookmark(version) => {
+                self.store.reached(&version);
+                self.version = Some(version);
+                return Ok(());
+            }
+            Event::Error(code, status) => {
+                let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                return Err(ClusterError::Refused(Box::new(ServerStatus::read(code, status))).into());
+            }
+            Event::Other => return Ok(()),
+        }
+        if let Some(change) = changes.back() {
+            self.version = Some(change.object().version().to_owned());
+        }
+        Ok(())
+    }
+
+    /// Applies changes; where there is no room, stores that nobody follows make some.
+    pub(super) fn apply(&self, mut changes: VecDeque<Change>) -> Result<(), Trouble> {
+        while let Err(Full) = self.store.apply(&mut changes) {
+            self.make_room()?;
+        }
+        Ok(())
+    }
+
+    /// Gives a store up that nobody follows.
+    pub(super) fn make_room(&self) -> Result<(), Trouble> {
+        if self.hub.relieve(Some(&self.store)) {
+            return Ok(());
+        }
+        Err(Trouble::Fatal(WatchError::Overflow(self.hub.budget().ceiling())))
+    }
+}
+
+/// What the server said when it refused the watch.
+async fn refused(status: StatusCode, body: AnswerBody) -> ClusterError {
+    // A refusal's own body is short; one without an end is not waited for.
+    let read = timeout(REFUSAL_WITHIN, Lines::all_of(body, MAX_LINE)).await.ok().and_then(Result::ok);
+    let told = read.map_or_else(|| ServerStatus::without_body(status), |bytes| ServerStatus::read(status, bytes));
+    ClusterError::Refused(Box::new(told))
+}
+
+/// Comes when nobody has followed for a while, and nobody will.
+async fn deserted(ending: &Ending, linger: Duration) {
+    let mut followers = ending.store.followers().subscribe();
+    loop {
+        let empty = followers.wait_for(|count| *count == 0).await.is_ok();
+        let again = timeout(linger, followers.wait_for(|count| *count > 0)).await.is_ok();
+        if empty && !again && ending.hub.retire(&ending.store) {
+            return;
+        }
+    }
+}
+
+/// Where the system gives no random bits, upstreams wait equally long, which is no worse than no jitter.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_default()
+}

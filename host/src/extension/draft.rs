@@ -1,0 +1,59 @@
+//! The smallest grant that a component's imports tell of.
+
+use super::imports::{API, METADATA, OUTGOING};
+use super::inspect::Inspection;
+use crate::policy::{ComponentPin, Draft, Grant, Rule};
+
+/// What goes into most pods' env by the convention of the Kubernetes documentation.
+const VARIABLES: &str = "env: [POD_NAME, POD_NAMESPACE]";
+
+impl Inspection {
+    /// Draws up a grant called `name`: what the imports prove to be needed, and as comments what they leave open. An import
+    /// says which interface is used and not what for, so a person, or a run that is recorded, has to fill the rules in.
+    pub fn draft(&self, name: &str) -> Draft {
+        let imports = |interface: &str| self.imports.iter().any(|import| import.interface() == interface);
+        let mut grant = Grant::nothing(name);
+        grant.component = self.pin();
+        let mut draft = Draft::new(grant);
+        draft.about = vec![
+            format!("The smallest grant that the imports of {name} tell of. What is commented is for you to decide;"),
+            "`attache dev --record FILE` finds out which rules a run needs.".to_owned(),
+        ];
+        if imports(METADATA) {
+            draft.grant.podinfo = Some(crate::policy::PodInfoMount::default());
+            let why = format!("It imports {METADATA}: the variables that it reads there, by name.");
+            draft.open_fields.push((why, VARIABLES.to_owned()));
+        }
+        if imports(API) || imports(OUTGOING) {
+            let interface = if imports(API) { API } else { OUTGOING };
+            let why = format!("It imports {interface}: what it may ask of the API server, such as");
+            draft.open_rules = Some((why, vec![example()]));
+        }
+        if imports(OUTGOING) {
+            let credentials =
+                "For code that reads a token as in a container, and sends it to the API server.".to_owned();
+            draft.open_fields.push((credentials, "credentials: scoped".to_owned()));
+            let egress = "Where else it may call.".to_owned();
+            draft.open_fields.push((egress, "egress: [\"https://hooks.example.com\"]".to_owned()));
+        }
+        draft
+    }
+
+    fn pin(&self) -> Option<ComponentPin> {
+        let mut sha256 = [0; 32];
+        hex::decode_to_slice(&self.sha256, &mut sha256).ok()?;
+        Some(ComponentPin::new(sha256))
+    }
+}
+
+/// A rule that shows what one looks like.
+fn example() -> Rule {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    Rule {
+        api_groups: words(&[""]),
+        resources: words(&["pods"]),
+        verbs: words(&["get", "list"]),
+        namespaces: words(&["$(POD_NAMESPACE)"]),
+        ..Rule::default()
+    }
+}

@@ -1,0 +1,112 @@
+//! How a call ended that its guest did not end, and which limit was the cause.
+
+use std::time::Duration;
+
+use wasmtime::Trap;
+use wasmtime::component::ResourceTableError;
+
+use crate::engine::{Ceiling, GUEST_STACK, Limiter};
+use crate::policy::{Allowed, Limit, Limits, Reached};
+
+/// How a call ended that the guest did not end itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It ran past the grant's `deadline`, in its own code or in a host call.
+    #[error("the guest was stopped at its deadline of {deadline:?}: raise limits.deadline in its grant to allow more")]
+    Deadline {
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// It used up the grant's `cpu`.
+    #[error("the guest was stopped after {budget:?} of CPU time: raise limits.cpu in its grant to allow more")]
+    Cpu {
+        /// The budget.
+        budget: Duration,
+    },
+    /// It trapped at a limit, or after it had run into one that may be the cause.
+    #[error("the guest trapped after it hit its limit of {reached}: {}", reached.remedy())]
+    Limit {
+        /// What it hit.
+        reached: Reached,
+        /// The trap and where in the guest it happened.
+        #[source]
+        trap: wasmtime::Error,
+    },
+    /// It trapped.
+    #[error("the guest trapped")]
+    Trap(#[source] wasmtime::Error),
+    /// As many calls of the extension as its grant allows are under way.
+    #[error("{instances} calls are under way: raise limits.instances in the grant to allow more")]
+    Busy {
+        /// The limit.
+        instances: u32,
+    },
+    /// No instance could be made: its memory is larger than its limit, or the host runs as many as it can.
+    #[error("the guest could not be instantiated")]
+    Instantiate(#[source] wasmtime::Error),
+    /// A directory that the grant mounts could not be opened.
+    #[error("cannot mount {guest_path} into the guest")]
+    Mount {
+        /// Where the guest would have seen it.
+        guest_path: String,
+        /// What the system said.
+        #[source]
+        source: wasmtime::Error,
+    },
+}
+
+impl RunError {
+    /// The limit that ended the call, if one did.
+    pub fn reached(&self) -> Option<Reached> {
+        let reached = |limit, allowed| Some(Reached { limit, allowed });
+        match self {
+            Self::Deadline { deadline } => reached(Limit::Deadline, Allowed::Time(*deadline)),
+            Self::Cpu { budget } => reached(Limit::Cpu, Allowed::Time(*budget)),
+            Self::Limit { reached, .. } => Some(*reached),
+            Self::Busy { instances } => reached(Limit::Instances, Allowed::Count((*instances).into())),
+            Self::Trap(_) | Self::Instantiate(_) | Self::Mount { .. } => None,
+        }
+    }
+
+    /// Tells a trap at a limit from any other; `otherwise` makes the error of those.
+    pub(super) fn of_trap(
+        trap: wasmtime::Error,
+        limiter: &Limiter,
+        limits: &Limits,
+        otherwise: impl FnOnce(wasmtime::Error) -> Self,
+    ) -> Self {
+        match limit_of(&trap, limits).or_else(|| limiter.hit().map(reached_by_growth)) {
+            Some(reached) => Self::Limit { reached, trap },
+            None => otherwise(trap),
+        }
+    }
+}
+
+/// What a refused growth says.
+pub(super) fn reached_by_growth(ceiling: Ceiling) -> Reached {
+    match ceiling {
+        Ceiling::Memory(bytes) => Reached { limit: Limit::Memory, allowed: Allowed::Bytes(bytes as u64) },
+        Ceiling::Tables(elements) => Reached { limit: Limit::TableElements, allowed: Allowed::Count(elements as u64) },
+    }
+}
+
+/// What wasmtime says where it has a sentence of its own and no type for it. The suite of hostile guests sees to it that
+/// these stay its words.
+const SENTENCES: [(&str, Limit); 3] = [
+    ("store handle limit exceeded", Limit::Handles),
+    ("total size of fields exceeds limit", Limit::HeaderBytes),
+    ("fuel allocated for hostcalls has been exhausted", Limit::HostcallBytes),
+];
+
+/// The limit that a trap names itself.
+fn limit_of(trap: &wasmtime::Error, limits: &Limits) -> Option<Reached> {
+    if let Some(Trap::StackOverflow) = trap.downcast_ref() {
+        return Some(Reached { limit: Limit::Stack, allowed: Allowed::Bytes(GUEST_STACK as u64) });
+    }
+    if let Some(ResourceTableError::Full) = trap.downcast_ref() {
+        return limits.reached(Limit::Handles);
+    }
+    let cause = trap.root_cause().to_string();
+    let named = SENTENCES.iter().find(|(sentence, _)| cause.contains(sentence));
+    named.and_then(|(_, limit)| limits.reached(*limit))
+}

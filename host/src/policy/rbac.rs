@@ -1,0 +1,216 @@
+//! What RBAC has to give a service account for a grant to be of use.
+//!
+//! Threat: an account that may do more than the grant says. The manifest is as narrow as RBAC's words allow, and where they
+//! do not reach, it says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+use super::build::{is_dns_name, is_label};
+use super::rules::{ALL, ORDINARY_VERBS};
+use super::{Grant, ResolveError, Rule};
+
+/// The API group and version of roles.
+const RBAC: &str = "rbac.authorization.k8s.io";
+const RBAC_VERSION: &str = "rbac.authorization.k8s.io/v1";
+
+/// The variable that means the account's own namespace.
+const POD_NAMESPACE: &str = "POD_NAMESPACE";
+
+/// A service account, written `NAMESPACE:NAME` as kubectl's `--serviceaccount` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// Its namespace, which is that of its pods.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A text that names no service account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a service account is written NAMESPACE:NAME")]
+pub struct AccountError;
+
+impl FromStr for Account {
+    type Err = AccountError;
+
+    fn from_str(text: &str) -> Result<Self, AccountError> {
+        let (namespace, name) = text.split_once(':').ok_or(AccountError)?;
+        if is_label(namespace) && is_dns_name(name) {
+            return Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() });
+        }
+        Err(AccountError)
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.namespace, self.name)
+    }
+}
+
+/// Roles and their bindings. It serialises to a `v1` `List`; [`Rbac::to_yaml`] has one document for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rbac {
+    objects: Vec<Object>,
+    remarks: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Object {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Metadata,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<Rule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role_ref: Option<RoleRef>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subjects: Vec<Subject>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Metadata {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RoleRef {
+    api_group: &'static str,
+    kind: &'static str,
+    name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Subject {
+    kind: &'static str,
+    #[serde(flatten)]
+    account: Account,
+}
+
+impl Grant {
+    /// The roles and bindings that let `account` do what this grant opens: a `Role` in each namespace that it names, a
+    /// `ClusterRole` for what it opens in all of them and for paths.
+    ///
+    /// `$(POD_NAMESPACE)` becomes the account's namespace. A name with another variable differs from pod to pod, which RBAC
+    /// cannot say: its rule then holds for all names, with a remark.
+    ///
+    /// # Errors
+    /// [`ResolveError`] for a namespace that names another variable.
+    pub fn to_rbac(&self, account: &Account) -> Result<Rbac, ResolveError> {
+        let mut remarks = Vec::new();
+        let mut grant = self.clone();
+        for (index, rule) in grant.api.iter_mut().enumerate() {
+            remarks.extend(widen(index, rule));
+        }
+        let grant = grant.resolve(|name| (name == POD_NAMESPACE).then(|| account.namespace.clone()))?;
+        let mut places: BTreeMap<Option<String>, Vec<Rule>> = BTreeMap::new();
+        for rule in &grant.api {
+            for place in rule.scopes() {
+                places.entry(place).or_default().push(in_rbac(rule));
+            }
+        }
+        let pair = |(place, rules)| objects(&self.name, account, place, rules);
+        Ok(Rbac { objects: places.into_iter().flat_map(pair).collect(), remarks })
+    }
+}
+
+impl Rule {
+    /// The namespaces that the rule holds in; `None` is the whole cluster, which covers all others.
+    pub(super) fn scopes(&self) -> BTreeSet<Option<String>> {
+        if !self.non_resource_urls.is_empty() || self.namespaces.iter().any(|namespace| namespace == ALL) {
+            return BTreeSet::from([None]);
+        }
+        self.namespaces.iter().cloned().map(Some).collect()
+    }
+}
+
+/// Makes a rule one that RBAC can say, and says what that adds.
+fn widen(index: usize, rule: &mut Rule) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if rule.resource_names.iter().any(|name| name.contains('$')) {
+        remarks.push(format!(
+            "spec.api[{index}] names objects by a variable; RBAC cannot, so the role holds for all names"
+        ));
+        rule.resource_names.clear();
+    }
+    if rule.resources.iter().any(|resource| resource == ALL) {
+        remarks.push(format!(
+            "spec.api[{index}] covers all that is ordinary; RBAC's `*` also covers secrets, tokens, exec and the like: name \
+             the resources to keep the account as small as the grant"
+        ));
+    }
+    remarks
+}
+
+/// The rule in RBAC's own words: those of a `Role` have no namespaces, and its verb `*` covers what ours never does.
+fn in_rbac(rule: &Rule) -> Rule {
+    let mut rule = Rule { namespaces: Vec::new(), ..rule.clone() };
+    if rule.non_resource_urls.is_empty() && rule.verbs.iter().any(|verb| verb == ALL) {
+        rule.verbs.retain(|verb| verb != ALL && !ORDINARY_VERBS.contains(&verb.as_str()));
+        rule.verbs.splice(0..0, ORDINARY_VERBS.map(str::to_owned));
+    }
+    rule
+}
+
+fn objects(name: &str, account: &Account, place: Option<String>, rules: Vec<Rule>) -> [Object; 2] {
+    let (role, binding, name) = match &place {
+        Some(_) => ("Role", "RoleBinding", name.to_owned()),
+        // A name in the cluster is everybody's, so it says whose it is.
+        None => ("ClusterRole", "ClusterRoleBinding", format!("attache:{}:{name}", account.namespace)),
+    };
+    let metadata = Metadata { name: name.clone(), namespace: place };
+    let object = |kind| Object {
+        api_version: RBAC_VERSION,
+        kind,
+        metadata: metadata.clone(),
+        rules: Vec::new(),
+        role_ref: None,
+        subjects: Vec::new(),
+    };
+    let subject = Subject { kind: "ServiceAccount", account: account.clone() };
+    let role_ref = RoleRef { api_group: RBAC, kind: role, name };
+    [Object { rules, ..object(role) }, Object { role_ref: Some(role_ref), subjects: vec![subject], ..object(binding) }]
+}
+
+impl Rbac {
+    /// Whether the account needs no rights at all.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// Where the manifest gives more than the grant opens.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The manifest: one YAML document for each object, the remarks as comments before them.
+    pub fn to_yaml(&self) -> String {
+        let remarks = self.remarks.iter().map(|remark| format!("# {remark}\n"));
+        // Texts and lists have nothing to fail on.
+        let documents = self.objects.iter().map(|object| serde_saphyr::to_string(object).unwrap_or_default());
+        let documents: Vec<_> = documents.collect();
+        remarks.collect::<String>() + &documents.join("---\n")
+    }
+}
+
+impl Serialize for Rbac {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct List<'a> {
+            api_version: &'static str,
+            kind: &'static str,
+            items: &'a [Object],
+        }
+        List { api_version: "v1", kind: "List", items: &self.objects }.serialize(serializer)
+    }
+}

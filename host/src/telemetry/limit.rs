@@ -1,0 +1,50 @@
+//! One record of a limit that an extension reached.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::audit::to_the_microsecond;
+use crate::policy::{Allowed, Reached};
+
+/// That an extension reached a limit, and what came of it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitRecord<'a> {
+    /// When it was noted; RFC 3339 in UTC with microseconds.
+    #[serde(serialize_with = "to_the_microsecond")]
+    pub time: Timestamp,
+    /// Which extension.
+    pub extension: &'a str,
+    /// The limit's name in a grant, such as `memory`.
+    pub limit: &'static str,
+    /// How much it allows.
+    pub allowed: Allowed,
+    /// Whether that ended the call.
+    pub ended: bool,
+}
+
+impl<'a> LimitRecord<'a> {
+    /// The record of a limit that has just been reached.
+    pub fn now(extension: &'a str, reached: Reached, ended: bool) -> Self {
+        let Reached { limit, allowed } = reached;
+        Self { time: Timestamp::now(), extension, limit: limit.name(), allowed, ended }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::policy::Limit;
+
+    #[test]
+    fn a_record_names_the_limit_and_its_number() {
+        let reached = Reached { limit: Limit::Memory, allowed: Allowed::Bytes(64 << 20) };
+        let record = LimitRecord { time: Timestamp::UNIX_EPOCH, ..LimitRecord::now("hog", reached, true) };
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            "{\"time\":\"1970-01-01T00:00:00.000000Z\",\"extension\":\"hog\",\"limit\":\"memory\",\"allowed\":\"64Mi\",\
+             \"ended\":true}"
+        );
+    }
+}

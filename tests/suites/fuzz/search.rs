@@ -1,0 +1,77 @@
+//! The search: inputs that are answered in a new way are kept.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::mutation::{Dice, Words};
+
+/// How long each reader is tried where the environment does not say.
+const SECONDS: u64 = 2;
+
+/// How long a reader may take for one input: many times what the longest good one takes without optimisation.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Inputs that are kept at most.
+const KEPT: usize = 4096;
+
+/// Tries `read` on what is made of `seeds`. It checks its own properties, and gives the kind of its answer: the same kind for
+/// inputs that are alike.
+pub(crate) fn search(name: &str, seeds: &[&str], words: &Words, mut read: impl FnMut(&[u8], &mut Dice) -> String) {
+    let seed = number("ATTACHE_FUZZ_SEED").unwrap_or_else(now);
+    let seconds = number("ATTACHE_FUZZ_SECONDS").unwrap_or(SECONDS);
+    let (mut dice, begun) = (Dice::new(seed), Instant::now());
+    let mut kept: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+    let (mut kinds, mut tried) = (HashSet::new(), 0_u64);
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let fresh = usize::try_from(tried).ok().filter(|turn| *turn < seeds.len()).map(|turn| kept[turn].clone());
+        let input = fresh.unwrap_or_else(|| {
+            let (one, other) = (dice.below(kept.len()), dice.below(kept.len()));
+            words.mutate(&kept[one], &kept[other], &mut dice)
+        });
+        tried += 1;
+        let kind = answered(name, seed, &input, || read(&input, &mut dice));
+        if kinds.insert(kind) && kept.len() < KEPT {
+            kept.push(input);
+        }
+    }
+    println!("{name}: {tried} inputs, {} kinds of answers, seed {seed}", kinds.len());
+}
+
+/// The answer; a panic, or an answer that takes long, is told with its input.
+fn answered(name: &str, seed: u64, input: &[u8], read: impl FnOnce() -> String) -> String {
+    let begun = Instant::now();
+    let answer = catch_unwind(AssertUnwindSafe(read));
+    let shown = || input.escape_ascii().to_string();
+    let kind = answer.unwrap_or_else(|_| panic!("{name}: seed {seed}, input \"{}\"", shown()));
+    assert!(begun.elapsed() < SOON, "{name}: {:?} for {} bytes: \"{:.500}\"", begun.elapsed(), input.len(), shown());
+    kind
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| u64::from(time.subsec_nanos()) ^ time.as_secs())
+}
+
+/// The kind of an error's text: without its numbers and what it quotes.
+pub(crate) fn kind_of(error: &str) -> String {
+    let mut kind = String::new();
+    let mut quoted = false;
+    for letter in error.chars().take(400) {
+        if letter == '`' || letter == '"' {
+            quoted = !quoted;
+        } else if !quoted && !letter.is_ascii_digit() && kind.len() < 40 {
+            kind.push(letter);
+        }
+    }
+    kind
+}
+
+/// That a message may stand in a log: short, and without control characters.
+pub(crate) fn assert_tellable(message: &str) {
+    assert!(message.len() < 4000, "{} bytes: {:.200}", message.len(), message);
+    assert!(!message.chars().any(|letter| letter.is_control() && letter != '\n'), "{message:?}");
+}

@@ -1,0 +1,185 @@
+//! Guests that speak plain HTTP to the API server's names, and to whoever else might listen.
+
+use std::sync::Arc;
+
+use attache::policy::Limit;
+use serde_json::Value;
+
+use super::stage::{Ran, Stage, opening, run};
+use super::{Attack, attacks};
+
+pub(crate) const ALL: &[Attack] = attacks! {
+    "smuggling by target" => targets,
+    "odd methods and upgrades" => methods,
+    "headers that say who asks" => identities,
+    "guessing of other guests' tokens" => tokens,
+    "a body without an end" => endless,
+    "a body that never ends" => stalled,
+    "enormous headers" => headers,
+    "flood of plain requests" => flood,
+    "destinations that are nobody's business" => destinations,
+};
+
+const POD: &str = "/api/v1/namespaces/demo/pods/a";
+
+const LIMITS: &str = "{deadline: 20s, cpu: 10s, requestsPerSecond: 100000, burst: 100000, requestBytes: 64Ki, \
+     headerBytes: 8Ki}";
+
+async fn calls(stage: &Stage, limits: &str, calls: &[&[&str]]) -> Vec<Ran> {
+    let extension = stage.guest("http-calls", &opening(limits)).await;
+    let mut ran = Vec::new();
+    for call in calls {
+        ran.push(run(&extension, call).await);
+    }
+    ran
+}
+
+/// The one line that the guest prints of an answer.
+fn line(ran: &Ran) -> Value {
+    assert_eq!(ran.ended.as_ref().unwrap().code, 0, "{}", ran.out);
+    serde_json::from_str(ran.out.trim()).unwrap_or_else(|error| panic!("{error}: {}", ran.out))
+}
+
+fn is_refused(answer: &Value) -> bool {
+    answer["error"].is_string() || answer["status"].as_u64().is_some_and(|status| (400..500).contains(&status))
+}
+
+/// That none of these is answered, and that nothing was sent.
+async fn all_refused(stage: &Stage, what: &[&[&str]]) -> String {
+    for (ran, call) in calls(stage, LIMITS, what).await.iter().zip(what) {
+        assert!(is_refused(&line(ran)), "{call:?}: {}", ran.out);
+        assert!(!ran.out.contains("hidden"), "{call:?}: {}", ran.out);
+    }
+    let records = stage.audit.of("attacker");
+    assert!(records.iter().all(|record| record["verdict"] != "allowed"), "{records:?}");
+    format!("{} refused, nothing sent", what.len())
+}
+
+async fn targets(stage: Arc<Stage>) -> String {
+    let targets = [
+        "/api/v1/namespaces/demo/pods/../secrets/a",
+        "/api/v1/namespaces/demo/pods/%2e%2e/secrets/a",
+        "/api/v1/namespaces/demo/pods/..%2fsecrets%2fa",
+        "/api/v1/namespaces/demo/pods/..%252fsecrets",
+        "/api/v1/namespaces/demo/pods\\..\\secrets",
+        "/api/v1/namespaces/demo//secrets/a",
+        "//kubernetes/api/v1/namespaces/demo/secrets/a",
+        "/api/v1/namespaces/demo%2fsecrets/a",
+        "/api/v1/namespaces/demo/pods?watch=0&watch=1",
+        "/api/v1/namespaces/demo/pods?fieldSelector=a=b&fieldSelector=c=d",
+        "/api/v1/namespaces/demo/pods?limit=1;watch=1",
+        "/api/v1/namespaces/demo/pods/a%0d%0aX-Remote-User:%20admin",
+        "/api/v1/namespaces/demo/pods/a HTTP/1.1\r\nX-Remote-User: admin",
+        "http://kubernetes/api/v1/namespaces/demo/secrets/a",
+        "https://evil@kubernetes/api/v1/namespaces/demo/secrets/a",
+        "*",
+        "/api/v1/namespaces/demo/secrets/a",
+        "/api/v1/namespaces/demo/pods/a/exec?command=sh",
+        "/api/v1/proxy/namespaces/demo/services/a",
+    ];
+    let calls: Vec<[&str; 4]> = targets.iter().map(|target| ["GET", "https", "kubernetes", *target]).collect();
+    let calls: Vec<&[&str]> = calls.iter().map(|call| &call[..]).collect();
+    all_refused(&stage, &calls).await
+}
+
+async fn methods(stage: Arc<Stage>) -> String {
+    let upgrade =
+        ["GET", "https", "kubernetes", POD, "--header", "upgrade", "websocket", "--header", "connection", "upgrade"];
+    let methods =
+        ["CONNECT", "TRACE", "OPTIONS", "get", "PURGE", "GET /api/v1/secrets HTTP/1.1\r\nX:", "POST", "DELETE"];
+    let calls: Vec<[&str; 4]> = methods.iter().map(|method| [*method, "https", "kubernetes", POD]).collect();
+    let calls: Vec<&[&str]> = calls.iter().map(|call| &call[..]).chain([&upgrade[..]]).collect();
+    all_refused(&stage, &calls).await
+}
+
+async fn identities(stage: Arc<Stage>) -> String {
+    let headers = [
+        ("Impersonate-User", "system:admin"),
+        ("impersonate-group", "system:masters"),
+        ("Impersonate-Extra-scopes", "x"),
+        ("X-Remote-User", "admin"),
+        ("x-remote-group", "system:masters"),
+        ("authorization", "Basic YWRtaW46YWRtaW4="),
+        ("authorization", "Bearer "),
+        ("host", "evil"),
+        ("transfer-encoding", "chunked"),
+        ("content-length", "-1"),
+        ("x-any", "a\r\nImpersonate-User: admin"),
+    ];
+    let call = |(name, value)| ["GET", "https", "kubernetes", POD, "--header", name, value];
+    let calls: Vec<[&str; 7]> = headers.map(call).to_vec();
+    let calls: Vec<&[&str]> = calls.iter().map(|call| &call[..]).collect();
+    all_refused(&stage, &calls).await
+}
+
+/// Each guess spends the rate.
+async fn tokens(stage: Arc<Stage>) -> String {
+    let guess = format!("Bearer attache_{}", "A".repeat(43));
+    let call = ["GET", "https", "kubernetes", POD, "--header", "authorization", &guess, "--times", "300"];
+    let ran = calls(&stage, "{deadline: 20s, cpu: 10s, logBytesPerSecond: 1Mi}", &[&call]).await;
+    let answers: Vec<Value> = ran[0].out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 300);
+    let of = |status: u64| answers.iter().filter(|answer| answer["status"] == status).count();
+    assert_eq!(of(200), 0);
+    assert!(of(401) <= 200 && of(429) > 0, "{} and {}", of(401), of(429));
+    format!("{} unauthorised, {} throttled", of(401), of(429))
+}
+
+async fn endless(stage: Arc<Stage>) -> String {
+    let spec = format!(
+        "{{api: [{{apiGroups: [''], resources: [pods], verbs: [create], namespaces: [demo]}}], limits: {LIMITS}}}"
+    );
+    let extension = stage.guest("http-calls", &spec).await;
+    let ran = run(&extension, &["POST", "https", "kubernetes", "/api/v1/namespaces/demo/pods", "--endless"]).await;
+    assert!(is_refused(&line(&ran)), "{}", ran.out);
+    format!("refused beyond requestBytes: 64Ki ({})", line(&ran)["status"])
+}
+
+async fn stalled(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("http-calls", &opening("{deadline: 700ms}")).await;
+    let ran = run(&extension, &["GET", "https", "kubernetes", POD, "--stalled"]).await;
+    stage.limited(&ran, Limit::Deadline)
+}
+
+/// wasmtime counts what a guest puts into its headers; a host that only looks when they are sent holds them before.
+async fn headers(stage: Arc<Stage>) -> String {
+    let value = "x".repeat(6000);
+    let mut call = vec!["GET", "https", "kubernetes", POD];
+    for name in ["x-a", "x-b", "x-c", "x-d"] {
+        call.extend(["--header", name, &value]);
+    }
+    let ran = calls(&stage, LIMITS, &[&call]).await.pop().unwrap();
+    assert!(stage.audit.of("attacker").iter().all(|record| record["verdict"] != "allowed"));
+    stage.limited(&ran, Limit::HeaderBytes)
+}
+
+async fn flood(stage: Arc<Stage>) -> String {
+    let call = ["GET", "https", "kubernetes", POD, "--length", "--times", "100000"];
+    let ran = calls(&stage, "{deadline: 10s, cpu: 500ms, logBytesPerSecond: 1Mi}", &[&call]).await.pop().unwrap();
+    let reached = ran.ended.as_ref().expect_err("it floods").reached().unwrap();
+    // Thousands of requests in one call leave no handle behind.
+    assert!(matches!(reached.limit, Limit::Cpu | Limit::Deadline), "{reached}");
+    let records = stage.audit.of("attacker");
+    assert!(records.len() < 500, "{}", records.len());
+    let allowed = records.iter().filter(|record| record["verdict"] == "allowed").count();
+    assert!(allowed <= 240, "{allowed}");
+    format!("{allowed} sent, the rest throttled, stopped at {reached}")
+}
+
+async fn destinations(stage: Arc<Stage>) -> String {
+    let places = [
+        ("http", "169.254.169.254"),
+        ("http", "127.0.0.1:10250"),
+        ("https", "[::1]:6443"),
+        ("http", "0.0.0.0:80"),
+        ("http", "localhost:9999"),
+        ("http", "2130706433"),
+        ("https", "kubernetes.evil.example"),
+        ("https", "kubernetes:10250"),
+        ("https", "kubernetes@evil.example"),
+        ("ftp", "kubernetes"),
+    ];
+    let calls: Vec<[&str; 4]> = places.iter().map(|(scheme, place)| ["GET", *scheme, *place, "/"]).collect();
+    let calls: Vec<&[&str]> = calls.iter().map(|call| &call[..]).collect();
+    all_refused(&stage, &calls).await
+}

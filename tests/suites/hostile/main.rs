@@ -1,0 +1,79 @@
+//! Hostile guests: for each attack what the host answers, and what a neighbour in the same host feels of it.
+//!
+//! The attacks run one after another, so that what the neighbour feels is of that attack alone, and a table of them all is
+//! printed at the end. Words on the command line choose those attacks whose names hold one of them.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+
+mod bodies;
+mod files;
+mod handles;
+mod http;
+mod limits;
+mod output;
+mod requests;
+mod shapes;
+mod stage;
+mod table;
+mod time;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use stage::Stage;
+use table::Row;
+
+/// As many as the host's binary has on a small node; more would hide what a guest takes from its neighbours.
+const THREADS: usize = 2;
+
+type Acted = Pin<Box<dyn Future<Output = String> + Send>>;
+
+/// An attack's name and what it does; it gives what the host answered.
+pub(crate) type Attack = (&'static str, fn(Arc<Stage>) -> Acted);
+
+/// Names asynchronous functions as attacks.
+macro_rules! attacks {
+    ($($name:literal => $function:path),* $(,)?) => {
+        &[$(($name, |stage| Box::pin($function(stage)))),*]
+    };
+}
+pub(crate) use attacks;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().unwrap();
+    let passed = runtime.block_on(act(&words));
+    runtime.shutdown_background();
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn act(words: &[String]) -> bool {
+    let all = [
+        time::ALL,
+        limits::ALL,
+        handles::ALL,
+        shapes::ALL,
+        output::ALL,
+        files::ALL,
+        requests::ALL,
+        bodies::ALL,
+        http::ALL,
+    ]
+    .concat();
+    let chosen = |(name, _): &Attack| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let chosen: Vec<Attack> = all.into_iter().filter(chosen).collect();
+    if chosen.is_empty() {
+        return true;
+    }
+    let stage = Arc::new(Stage::new().await);
+    let (mut rows, mut passed) = (Vec::new(), true);
+    for (name, attack) in chosen {
+        let row = Row::of(name, attack, &stage).await;
+        println!("attack: {name} ... {}", row.verdict());
+        passed &= row.passed();
+        rows.push(row);
+    }
+    table::print(&rows);
+    passed
+}

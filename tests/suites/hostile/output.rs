@@ -1,0 +1,57 @@
+//! Guests that print without end.
+
+use std::sync::Arc;
+
+use attache::policy::Limit;
+
+use super::stage::{Stage, opening, run};
+use super::{Attack, attacks};
+
+pub(crate) const ALL: &[Attack] = attacks! {
+    "flood of output" => flood,
+    "flood of output of several calls at once" => floods,
+    "flood of output where there is to be none" => silenced,
+};
+
+/// Bytes a second that the guest may print, and the seconds that it has.
+const RATE: usize = 16 << 10;
+const SECONDS: usize = 3;
+
+const LIMITS: &str = "{logBytesPerSecond: 16Ki, deadline: 3s, cpu: 10s}";
+
+async fn flood(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("flood", &opening(LIMITS)).await;
+    let ran = run(&extension, &["stdout"]).await;
+    // One second's worth at once, then the rate; the first lines are there, so nothing is lost but what came too late.
+    assert!((RATE..=RATE * (SECONDS + 2)).contains(&ran.out.len()), "{}", ran.out.len());
+    let answered = stage.limited(&ran, Limit::Deadline);
+    let few = run(&extension, &["200", "stdout"]).await;
+    let outcome = few.ended.as_ref().unwrap();
+    assert_eq!(few.out.lines().count(), 201, "all of it came, late");
+    let reached = outcome.reached.expect("it was slowed");
+    assert_eq!(reached.limit, Limit::LogBytesPerSecond);
+    stage.told(Limit::LogBytesPerSecond, false);
+    format!("slowed at {reached}, {answered}")
+}
+
+/// The rate is the extension's, not the call's.
+async fn floods(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("flood", &opening(LIMITS)).await;
+    let calls = (0..4).map(|_| {
+        let extension = extension.clone();
+        tokio::spawn(async move { run(&extension, &["stdout"]).await.out.len() })
+    });
+    let mut printed = 0;
+    for call in calls.collect::<Vec<_>>() {
+        printed += call.await.unwrap();
+    }
+    assert!(printed <= RATE * (SECONDS + 2), "{printed}");
+    format!("{printed} bytes of four calls in {SECONDS} s")
+}
+
+async fn silenced(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("flood", &opening("{logBytesPerSecond: 0, cpu: 300ms}")).await;
+    let ran = run(&extension, &["stdout"]).await;
+    assert!(ran.out.is_empty());
+    stage.limited(&ran, Limit::Cpu)
+}

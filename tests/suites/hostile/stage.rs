@@ -1,0 +1,188 @@
+//! The host that all attacks share: one engine, one API server, and the neighbour.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use attache::cluster::{Cluster, ClusterSettings, Endpoint};
+use attache::credentials::ServiceAccount;
+use attache::devcluster::{DevCluster, DevClusterSettings};
+use attache::engine::{Engine, EngineSettings};
+use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
+use attache::podinfo::PodInfo;
+use attache::policy::{Grant, Limit};
+use attache::telemetry::{Audit, AuditRecord, LimitRecord};
+use attache_tests::guest;
+use attache_tests::pod::{PodTree, Volume};
+use serde_json::{Value, json};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+
+/// More than any guest prints whose output is looked at, in bytes.
+const OUTPUT: usize = 16 << 20;
+
+/// How long the tokens of the suite live.
+const LIFETIME: Duration = Duration::from_hours(1);
+
+/// What the neighbour may: enough for a call every few milliseconds.
+const NEIGHBOUR: &str = "{podinfo: {}, api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: [demo]}], \
+     limits: {requestsPerSecond: 100000, burst: 100000, logBytesPerSecond: 16Mi, deadline: 30s, cpu: 30s}}";
+
+/// Keeps what it is told, as a log would have it.
+#[derive(Default)]
+pub(crate) struct Kept(Mutex<Vec<Value>>);
+
+impl Audit for Kept {
+    fn record(&self, line: &AuditRecord<'_>) {
+        self.0.lock().unwrap().push(serde_json::to_value(line).unwrap());
+    }
+
+    fn limit(&self, line: &LimitRecord<'_>) {
+        self.0.lock().unwrap().push(serde_json::to_value(line).unwrap());
+    }
+}
+
+impl Kept {
+    /// The lines of one extension so far.
+    pub(crate) fn of(&self, extension: &str) -> Vec<Value> {
+        self.0.lock().unwrap().iter().filter(|line| line["extension"] == extension).cloned().collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
+/// What came of a call.
+pub(crate) struct Ran {
+    pub(crate) ended: Result<Outcome, RunError>,
+    pub(crate) out: String,
+    pub(crate) elapsed: Duration,
+}
+
+/// One host with a neighbour in it.
+pub(crate) struct Stage {
+    pub(crate) server: DevCluster,
+    pub(crate) audit: Arc<Kept>,
+    pub(crate) volume: Mutex<Volume>,
+    pub(crate) engine: Engine,
+    runtime: Runtime,
+    neighbour: Extension,
+    pub(crate) podinfo: PathBuf,
+    _files: (PodTree, tempfile::TempDir),
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let server = DevCluster::start(DevClusterSettings::default()).unwrap();
+        server.load(objects()).unwrap();
+        let audit = Arc::new(Kept::default());
+        let (tree, account) = (PodTree::new().unwrap(), tempfile::tempdir().unwrap());
+        let volume = tree.podinfo(LABELS).unwrap();
+        std::fs::write(tree.root().join("etc/outside"), "the host's own").unwrap();
+        std::fs::write(account.path().join("token"), server.token_for("demo", "ext", LIFETIME).unwrap()).unwrap();
+        std::fs::write(account.path().join("ca.crt"), server.ca_pem()).unwrap();
+        std::fs::write(account.path().join("namespace"), "demo").unwrap();
+        let engine = Engine::new(&EngineSettings::default().instances(64)).unwrap();
+        let podinfo = volume.path().to_owned();
+        let builder = builder(&engine, &audit, &podinfo);
+        let settings = ClusterSettings {
+            service_account: Some(ServiceAccount::at(account.path())),
+            ..ClusterSettings::new(Endpoint::given(&server.url()).unwrap(), audit.clone())
+        };
+        let runtime = builder.cluster(Cluster::connect(settings).unwrap()).build().unwrap();
+        let neighbour = runtime.load_file(&guest("neighbour"), grant("neighbour", NEIGHBOUR)).await.unwrap();
+        let files = (tree, account);
+        Self { server, audit, volume: Mutex::new(volume), engine, runtime, neighbour, podinfo, _files: files }
+    }
+
+    /// Loads a guest by its name, under a grant with this `spec`.
+    pub(crate) async fn guest(&self, name: &str, spec: &str) -> Extension {
+        self.runtime.load_file(&guest(name), grant("attacker", spec)).await.unwrap()
+    }
+
+    /// Loads a component from its text.
+    pub(crate) async fn component(&self, text: &str, spec: &str) -> Result<Extension, LoadError> {
+        self.load(wat::parse_str(text).unwrap_or_else(|error| panic!("{error}")), spec).await
+    }
+
+    /// Loads what may be a component.
+    pub(crate) async fn load(&self, bytes: Vec<u8>, spec: &str) -> Result<Extension, LoadError> {
+        self.runtime.load(bytes, grant("attacker", spec)).await
+    }
+
+    /// Another runtime in the same host, that asks the server at this address without TLS.
+    pub(crate) fn asking(&self, url: &str) -> Runtime {
+        let settings = ClusterSettings::new(Endpoint::given(url).unwrap(), self.audit.clone());
+        let builder = builder(&self.engine, &self.audit, &self.podinfo);
+        builder.cluster(Cluster::connect(settings).unwrap()).build().unwrap()
+    }
+
+    /// One call of the neighbour, and how long it took.
+    pub(crate) async fn neighbour(&self) -> Duration {
+        let begun = Instant::now();
+        let ran = run(&self.neighbour, &["/etc/podinfo", "v1/pods", "demo", "a"]).await;
+        assert_eq!(ran.ended.expect("the neighbour is undisturbed").code, 0, "{}", ran.out);
+        begun.elapsed()
+    }
+
+    /// That the call ended at this limit, and that the operator was told so; gives the limit and its number.
+    pub(crate) fn limited(&self, ran: &Ran, limit: Limit) -> String {
+        let error = ran.ended.as_ref().expect_err("the call is ended");
+        let reached = error.reached().unwrap_or_else(|| panic!("no limit: {error:?}"));
+        assert_eq!(reached.limit, limit, "{error:?}");
+        self.told(limit, true);
+        format!("stopped at {reached}")
+    }
+
+    /// That the audit has this limit.
+    pub(crate) fn told(&self, limit: Limit, ended: bool) {
+        let lines = self.audit.of("attacker");
+        let told = lines.iter().any(|line| line["limit"] == limit.name() && line["ended"] == ended);
+        assert!(told, "the audit has no {limit}: {lines:?}");
+    }
+}
+
+/// The attacker's and the neighbour's labels.
+pub(crate) const LABELS: &[(&str, &str)] = &[("labels", "app=\"web\"\nzone=\"a\""), ("annotations", "note=\"two\"")];
+
+fn builder(engine: &Engine, audit: &Arc<Kept>, podinfo: &Path) -> RuntimeBuilder {
+    let pod = PodInfo::builder().volume(podinfo).build().unwrap();
+    Runtime::builder().engine(engine.clone()).audit(audit.clone()).pod_info(pod).podinfo_volume(podinfo)
+}
+
+pub(crate) fn grant(name: &str, spec: &str) -> Grant {
+    let text = format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: {name}}}\nspec: {spec}\n");
+    Grant::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The rest of a grant that opens the pod's metadata and reading pods in `demo`, with these limits.
+pub(crate) fn opening(limits: &str) -> String {
+    format!(
+        "{{podinfo: {{}}, api: [{{apiGroups: [''], resources: [pods], verbs: [get, list], namespaces: [demo]}}], \
+         limits: {limits}}}"
+    )
+}
+
+/// Calls an extension and keeps what it prints.
+pub(crate) async fn run(extension: &Extension, arguments: &[&str]) -> Ran {
+    let out = MemoryOutputPipe::new(OUTPUT);
+    let call = Invocation::new().args(arguments.iter().copied()).stdout(out.clone());
+    let begun = Instant::now();
+    let ended = extension.run(call).await;
+    Ran { ended, out: String::from_utf8_lossy(&out.contents()).into_owned(), elapsed: begun.elapsed() }
+}
+
+fn objects() -> Vec<Value> {
+    let metadata = |name: &str| json!({"name": name, "namespace": "demo"});
+    vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata("ext")}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata("all"),
+            "rules": [{"apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["*"]}]}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata("all"),
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "all"},
+            "subjects": [{"kind": "ServiceAccount", "name": "ext", "namespace": "demo"}]}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata("a"), "stringData": {"key": "hidden"}}),
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata("a"),
+            "spec": {"containers": [{"name": "main", "image": "none"}]}}),
+    ]
+}

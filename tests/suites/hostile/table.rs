@@ -1,0 +1,104 @@
+//! What an attack did to the neighbour, measured; and the table of them all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::stage::Stage;
+
+/// Calls of the neighbour before each attack.
+const BEFORE: usize = 30;
+
+/// Calls during it at least: they go on until the attack is over.
+const DURING: usize = 10;
+
+/// No call of the neighbour may take longer. A call takes some milliseconds; the rest is room for a machine that builds
+/// something else meanwhile. A neighbour that is blocked rather than slowed is far beyond it.
+const LONGEST: Duration = Duration::from_secs(4);
+
+/// No attack may take longer: each of them is bounded by its grant.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One attack, as it went.
+pub(crate) struct Row {
+    name: &'static str,
+    answered: Result<String, String>,
+    before: Vec<Duration>,
+    during: Vec<Duration>,
+}
+
+impl Row {
+    /// Runs an attack while the neighbour is called.
+    pub(crate) async fn of(name: &'static str, attack: fn(Arc<Stage>) -> super::Acted, stage: &Arc<Stage>) -> Self {
+        let before = calls(stage, BEFORE, &AtomicBool::new(true)).await;
+        stage.audit.clear();
+        let over = Arc::new(AtomicBool::new(false));
+        let (neighbour, flag) = (Arc::clone(stage), Arc::clone(&over));
+        let during = tokio::spawn(async move { calls(&neighbour, DURING, &flag).await });
+        let acted = tokio::spawn(attack(Arc::clone(stage)));
+        let answered = match tokio::time::timeout(PATIENCE, acted).await {
+            Ok(Ok(answered)) => Ok(answered),
+            Ok(Err(panicked)) => Err(panicked.to_string()),
+            Err(_) => Err("did not end".to_owned()),
+        };
+        over.store(true, Ordering::Relaxed);
+        let (answered, during) = joined(answered, during).await;
+        Self { name, answered, before, during }
+    }
+
+    pub(crate) fn passed(&self) -> bool {
+        self.answered.is_ok()
+    }
+
+    pub(crate) fn verdict(&self) -> String {
+        match &self.answered {
+            Ok(_) => "ok".to_owned(),
+            Err(why) => format!("FAILED: {why}"),
+        }
+    }
+}
+
+async fn joined(
+    answered: Result<String, String>,
+    during: JoinHandle<Vec<Duration>>,
+) -> (Result<String, String>, Vec<Duration>) {
+    match during.await {
+        Ok(during) if during.iter().any(|call| *call > LONGEST) => {
+            (Err(format!("a neighbour's call took {:?}", during.iter().max())), during)
+        }
+        Ok(during) => (answered, during),
+        Err(panicked) => (Err(format!("the neighbour: {panicked}")), Vec::new()),
+    }
+}
+
+/// Calls the neighbour at least so often, and until the flag is set.
+async fn calls(stage: &Stage, least: usize, over: &AtomicBool) -> Vec<Duration> {
+    let mut taken = Vec::new();
+    while taken.len() < least || !over.load(Ordering::Relaxed) {
+        taken.push(stage.neighbour().await);
+    }
+    taken
+}
+
+/// The call that 99 of 100 do not exceed, in milliseconds.
+fn p99(calls: &[Duration]) -> String {
+    let mut sorted = calls.to_vec();
+    sorted.sort();
+    let at = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
+    sorted.get(at).map_or("-".to_owned(), |call| format!("{:.1}", call.as_secs_f64() * 1000.0))
+}
+
+pub(crate) fn print(rows: &[Row]) {
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
+    println!(
+        "\nneighbour's p99 in ms, before and during, and its calls during; nothing of it failed unless it says so\n"
+    );
+    println!("{:width$}  {:>7}  {:>7}  {:>5}  answered", "attack", "before", "during", "calls");
+    for row in rows {
+        let answered = row.answered.as_ref().unwrap_or_else(|why| why);
+        let (before, during, calls) = (p99(&row.before), p99(&row.during), row.during.len());
+        println!("{:width$}  {before:>7}  {during:>7}  {calls:>5}  {answered}", row.name);
+    }
+}

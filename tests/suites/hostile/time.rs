@@ -1,0 +1,107 @@
+//! Guests that never come back: each ends with its budget or its deadline, whatever it waits in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attache::devcluster::Fault;
+use attache::extension::Invocation;
+use attache::policy::Limit;
+use tokio::io::AsyncWriteExt;
+use wasmtime_wasi::cli::{AsyncStdinStream, AsyncStdoutStream};
+
+use super::stage::{Ran, Stage, opening, run};
+use super::{Attack, attacks};
+
+pub(crate) const ALL: &[Attack] = attacks! {
+    "endless loop" => endless_loop,
+    "endless loops, eight at once" => endless_loops,
+    "sleep" => sleep,
+    "wait for stdin" => stdin,
+    "wait for a change that never comes" => change,
+    "wait for the API server" => server,
+    "wait for a file that blocks" => blocking_file,
+    "print where nobody reads" => unread_output,
+};
+
+/// A call that ends at its deadline ends about then.
+const LATE: Duration = Duration::from_secs(5);
+
+async fn endless_loop(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("spin", "{limits: {cpu: 500ms, deadline: 1m}}").await;
+    stage.limited(&run(&extension, &[]).await, Limit::Cpu)
+}
+
+async fn endless_loops(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("spin", "{limits: {cpu: 200ms, deadline: 1m}}").await;
+    let spinning = (0..8).map(|_| {
+        let extension = extension.clone();
+        tokio::spawn(async move { run(&extension, &[]).await })
+    });
+    let mut answered = String::new();
+    for ran in spinning.collect::<Vec<_>>() {
+        answered = stage.limited(&ran.await.unwrap(), Limit::Cpu);
+    }
+    format!("each {answered}")
+}
+
+async fn sleep(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("sleep-long", "{limits: {deadline: 500ms}}").await;
+    in_time(&stage, &run(&extension, &[]).await)
+}
+
+/// That the call was ended at its deadline, and not long after.
+fn in_time(stage: &Stage, ran: &Ran) -> String {
+    assert!(ran.elapsed < LATE, "{:?}", ran.elapsed);
+    stage.limited(ran, Limit::Deadline)
+}
+
+/// Calls an extension with these streams.
+async fn given(stage: &Stage, name: &str, arguments: &[&str], call: impl FnOnce(Invocation) -> Invocation) -> Ran {
+    let extension = stage.guest(name, &opening("{deadline: 500ms}")).await;
+    let begun = std::time::Instant::now();
+    let ended = extension.run(call(Invocation::new().args(arguments.iter().copied()))).await;
+    Ran { ended, out: String::new(), elapsed: begun.elapsed() }
+}
+
+async fn stdin(stage: Arc<Stage>) -> String {
+    let (mut ours, theirs) = tokio::io::duplex(64);
+    ours.write_all(b"the beginning of what never goes on").await.unwrap();
+    let ran = given(&stage, "env-args-stdio", &[], |call| call.stdin(AsyncStdinStream::new(theirs))).await;
+    in_time(&stage, &ran)
+}
+
+async fn unread_output(stage: Arc<Stage>) -> String {
+    let (_ours, theirs) = tokio::io::duplex(64);
+    let ran = given(&stage, "flood", &["stdout"], |call| call.stdout(AsyncStdoutStream::new(1024, theirs))).await;
+    in_time(&stage, &ran)
+}
+
+async fn change(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("metadata-calls", "{podinfo: {}, limits: {deadline: 500ms}}").await;
+    let ran = run(&extension, &["follow", "2"]).await;
+    assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
+    in_time(&stage, &ran)
+}
+
+async fn server(stage: Arc<Stage>) -> String {
+    let slow = "/api/v1/namespaces/demo/pods/slow";
+    stage.server.faults().next(Fault::Latency(Duration::from_secs(30)), slow, 1);
+    let extension = stage.guest("api-calls", &opening("{deadline: 500ms}")).await;
+    let answered = in_time(&stage, &run(&extension, &["get", "v1/pods", "demo", "slow"]).await);
+    let records = stage.audit.of("attacker");
+    assert!(records.iter().any(|record| record["path"] == slow && record["verdict"] == "allowed"), "{records:?}");
+    answered
+}
+
+/// A pipe in the place of a file: opening it blocks a thread, which is not one of those that others need.
+async fn blocking_file(stage: Arc<Stage>) -> String {
+    let pipe = stage.podinfo.join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let extension = stage.guest("flood", &opening("{deadline: 500ms}")).await;
+    let ran = run(&extension, &["1", "files", "/etc/podinfo/pipe"]).await;
+    // Lets go of the thread that waits for somebody to write.
+    let writer = std::fs::OpenOptions::new().read(true).write(true).open(&pipe);
+    std::fs::remove_file(&pipe).unwrap();
+    drop(writer);
+    in_time(&stage, &ran)
+}

@@ -1,0 +1,81 @@
+//! The budget: what does not fit is an error that says so, and nobody else's.
+
+use attache::cluster::watch::{WatchError, WatchSettings};
+use std::time::Duration;
+
+use super::{World, all_maps};
+
+/// A world whose stores hold so many bytes, and are kept for long when nobody follows.
+fn world(bytes: u64) -> World {
+    World::keeping(WatchSettings { bytes, linger: Duration::from_mins(10) })
+}
+
+#[tokio::test]
+async fn a_collection_that_does_not_fit_is_an_error_and_its_neighbour_goes_on() {
+    let world = world(100_000).with(&["a"]);
+    world.server.load((0..20).map(|n| super::map(&format!("large{n}"), &"x".repeat(10_000)))).unwrap();
+    let gate = world.gate(&all_maps());
+    let mut small = world.follow_as(&gate, Some("demo"), &[("labelSelector", "value=1")]).unwrap().unwrap();
+    small.until("synced").await;
+    let mut large = world.follow();
+    let error = large.ended().await;
+    assert!(matches!(error, WatchError::Overflow(100_000)), "{error:?}");
+    assert!(error.to_string().contains("100000 bytes"), "{error}");
+    world.set("b", "1");
+    assert_eq!(small.until("+b=1").await, ["+b=1"]);
+    assert!(matches!(large.0.read(1), Err(WatchError::Overflow(_))), "the same for ever");
+    assert_eq!(world.cluster.watch_figures().upstreams, 1);
+}
+
+#[tokio::test]
+async fn a_collection_that_outgrows_the_budget_is_an_error() {
+    let world = world(100_000).with(&["a"]);
+    let mut watcher = world.follow();
+    watcher.until("synced").await;
+    world.server.load((0..20).map(|n| super::map(&format!("large{n}"), &"x".repeat(10_000)))).unwrap();
+    assert!(matches!(watcher.ended().await, WatchError::Overflow(_)));
+    assert_eq!(world.cluster.watch_figures().bytes, 0, "nothing of it is kept");
+}
+
+#[tokio::test]
+async fn stores_that_nobody_follows_make_room_the_longest_left_first() {
+    let world = world(100_000);
+    let gate = world.gate(&all_maps());
+    let follow = |label: &str| {
+        let select = format!("value={label}");
+        world.follow_as(&gate, Some("demo"), &[("labelSelector", &select)]).unwrap().unwrap()
+    };
+    for label in ["one", "two", "three"] {
+        let value = format!("{label:20}{}", "x".repeat(40_000)).replace(' ', "-");
+        let mut object = super::map(label, &value);
+        object["metadata"]["labels"]["value"] = label.into();
+        world.server.load([object]).unwrap();
+    }
+    follow("one").until("synced").await;
+    follow("two").until("synced").await;
+    assert_eq!(world.cluster.watch_figures().upstreams, 2);
+    follow("three").until("synced").await;
+    let figures = world.cluster.watch_figures();
+    assert_eq!((figures.upstreams, figures.followers), (2, 0));
+    assert!(figures.bytes <= 100_000);
+    let listed = world.records.hosts("list", "allowed");
+    follow("two").until("synced").await;
+    assert_eq!(world.records.hosts("list", "allowed"), listed, "`two` was kept");
+    follow("one").until("synced").await;
+    assert_eq!(world.records.hosts("list", "allowed"), listed + 1, "`one` was given up");
+}
+
+#[tokio::test]
+async fn an_object_larger_than_the_grant_lets_through_ends_that_follower_alone() {
+    let world = World::new().with(&["a"]);
+    let spec = all_maps().replace("limits: {", "limits: {responseBytes: 5000, ");
+    let mut narrow = world.follow_as(&world.gate(&spec), Some("demo"), &[]).unwrap().unwrap();
+    let mut wide = world.follow();
+    narrow.until("synced").await;
+    wide.until("synced").await;
+    let large = "x".repeat(10_000);
+    world.set("b", &large);
+    wide.until(&format!("+b={}", super::short(&large))).await;
+    assert!(matches!(narrow.ended().await, WatchError::TooLarge(5000)));
+    assert!(matches!(narrow.0.get(Some("demo"), "b"), Err(WatchError::TooLarge(5000))));
+}

@@ -1,0 +1,179 @@
+//! Servers that no honest one is like, byte by byte.
+
+use std::time::Duration;
+
+use attache::cluster::watch::{WatchError, WatchSettings};
+use attache::cluster::{Cluster, ClusterSettings, Endpoint};
+use attache::gate::{Gate, Way};
+use std::sync::Arc;
+
+use super::scripted::{Scripted, Step, answer, ok};
+use super::{Records, Watcher, all_maps, grant, scope};
+
+/// A list with one map at this version.
+fn list(version: u32, value: &str) -> Vec<Step> {
+    ok(&format!(
+        r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}"}},"items":[{}]}}"#,
+        object(version, value)
+    ))
+}
+
+fn object(version: u32, value: &str) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"a","namespace":"demo","uid":"u","resourceVersion":"{version}"}},"data":{{"value":"{value}"}}}}"#
+    )
+}
+
+/// The head of an answer without an end, and these lines.
+fn stream(lines: &[&str]) -> Step {
+    let chunks: String = lines.iter().map(|line| format!("{:x}\r\n{line}\n\r\n", line.len() + 1)).collect();
+    Step::Send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").into_bytes())
+}
+
+fn follow(server: &Scripted) -> (Cluster, Watcher) {
+    let records = Records::new();
+    let settings = ClusterSettings {
+        watches: WatchSettings { linger: Duration::ZERO, ..WatchSettings::default() },
+        deadline: Duration::from_secs(2),
+        ..ClusterSettings::new(Endpoint::given(&server.url).unwrap(), records.clone())
+    };
+    let cluster = Cluster::connect(settings).unwrap();
+    let scope = scope("configmaps", Some("demo"), &[]);
+    let gate = Gate::new("tried", Arc::new(grant(&all_maps())), records);
+    let permit = gate.admit_follower(Way::Api, scope.list(), scope.watch().clone()).unwrap();
+    let watcher = Watcher(cluster.follow(&scope, permit).unwrap());
+    (cluster, watcher)
+}
+
+#[tokio::test]
+async fn a_410_as_a_status_is_listed_anew() {
+    let gone = r#"{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version"}"#;
+    let server = Scripted::plain(move |number, head| match (number, head.contains("watch=")) {
+        (0, false) => list(5, "1"),
+        (1, true) => answer("410 Gone", "Content-Type: application/json\r\n", gone),
+        (2, false) => list(9, "2"),
+        _ => vec![stream(&[]), Step::Silence],
+    })
+    .await;
+    let (_cluster, mut watcher) = follow(&server);
+    assert_eq!(watcher.until("+a=2").await, ["resync", "+a=1", "synced", "+a=2"]);
+}
+
+#[tokio::test]
+async fn a_410_as_an_event_is_listed_anew() {
+    let gone = r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}"#;
+    let server = Scripted::plain(move |number, head| match (number, head.contains("watch=")) {
+        (0, false) => list(5, "1"),
+        (1, true) => vec![stream(&[gone]), Step::Silence],
+        (2, false) => list(9, "2"),
+        _ => vec![stream(&[]), Step::Silence],
+    })
+    .await;
+    let (_cluster, mut watcher) = follow(&server);
+    watcher.until("+a=2").await;
+}
+
+#[tokio::test]
+async fn a_watch_is_taken_up_at_the_last_bookmark() {
+    let bookmark = r#"{"type":"BOOKMARK","object":{"kind":"ConfigMap","metadata":{"resourceVersion":"50"}}}"#;
+    let server = Scripted::plain(move |number, head| match (number, head.contains("watch=")) {
+        (0, _) => list(5, "1"),
+        (1, _) => vec![stream(&[bookmark]), Step::Close],
+        (2, _) => {
+            let event = format!(r#"{{"type":"MODIFIED","object":{}}}"#, object(51, "2"));
+            vec![stream(&[&event]), Step::Silence]
+        }
+        _ => vec![Step::Close],
+    })
+    .await;
+    let (_cluster, mut watcher) = follow(&server);
+    watcher.until("+a=2").await;
+    let heads = server.heads();
+    assert!(heads[0].contains("limit=500") && !heads[0].contains("resourceversion"), "{}", heads[0]);
+    for (head, version) in [(&heads[1], "resourceversion=5&"), (&heads[2], "resourceversion=50&")] {
+        assert!(head.contains(version) && head.contains("allowwatchbookmarks=true"), "{head}");
+        assert!(head.contains("timeoutseconds="), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_expires_begins_the_list_anew() {
+    let first = |cursor: &str| {
+        ok(&format!(
+            r#"{{"kind":"ConfigMapList","metadata":{{"resourceVersion":"5","continue":"{cursor}"}},"items":[{}]}}"#,
+            object(5, "1")
+        ))
+    };
+    let server = Scripted::plain(move |number, head| match number {
+        0 => first("next"),
+        1 => answer("410 Gone", "", r#"{"kind":"Status","code":410}"#),
+        2 => list(7, "2"),
+        _ if head.contains("watch=") => vec![stream(&[]), Step::Silence],
+        _ => vec![Step::Close],
+    })
+    .await;
+    let (_cluster, mut watcher) = follow(&server);
+    assert_eq!(watcher.until("synced").await, ["resync", "+a=2", "synced"]);
+    assert!(server.heads()[1].contains("continue=next") && !server.heads()[2].contains("continue"));
+}
+
+#[tokio::test]
+async fn what_is_no_event_ends_the_watch() {
+    for line in ["{", "null", r#"{"type":"ADDED","object":{"metadata":{}}}"#, "<html>"] {
+        let server =
+            Scripted::plain(
+                move |_, head| {
+                    if head.contains("watch=") { vec![stream(&[line]), Step::Silence] } else { list(5, "1") }
+                },
+            )
+            .await;
+        let (_cluster, mut watcher) = follow(&server);
+        assert!(matches!(watcher.ended().await, WatchError::Unreadable(_)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_an_end_is_cut_off() {
+    let server = Scripted::plain(|_, head| {
+        if head.contains("watch=") {
+            vec![
+                Step::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()),
+                Step::Repeat([b"10000\r\n".as_slice(), &[b'x'; 65536], b"\r\n"].concat()),
+            ]
+        } else {
+            list(5, "1")
+        }
+    })
+    .await;
+    let (_cluster, mut watcher) = follow(&server);
+    assert!(matches!(watcher.ended().await, WatchError::TooLarge(_)));
+}
+
+#[tokio::test]
+async fn a_list_without_an_end_is_an_error() {
+    let page = r#"{"kind":"ConfigMapList","metadata":{"resourceVersion":"5","continue":"again"},"items":[]}"#;
+    let server = Scripted::plain(move |_, _| ok(page)).await;
+    let (_cluster, mut watcher) = follow(&server);
+    assert!(matches!(watcher.ended().await, WatchError::Unreadable(_)));
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_waited_for_as_long_as_the_deadline_says() {
+    let server = Scripted::plain(|_, _| vec![Step::Silence]).await;
+    let (cluster, mut watcher) = follow(&server);
+    assert!(matches!(watcher.ended().await, WatchError::Unavailable(_)));
+    assert_eq!(cluster.watch_figures().upstreams, 0);
+}
+
+#[tokio::test]
+async fn the_server_is_let_go_of_when_nobody_follows() {
+    let mut server =
+        Scripted::plain(
+            |_, head| if head.contains("watch=") { vec![stream(&[]), Step::Silence] } else { list(5, "1") },
+        )
+        .await;
+    let (_cluster, mut watcher) = follow(&server);
+    watcher.until("synced").await;
+    drop(watcher);
+    server.hung_up().await;
+}

@@ -1,0 +1,149 @@
+//! The server's bad days: forgotten history, restarts, tokens, certificates and rights that go.
+
+use std::time::Duration;
+
+use attache::cluster::watch::WatchError;
+use attache::devcluster::Fault;
+
+use super::{MAPS, Watcher, World, access, all_maps, scope};
+use attache::gate::Way;
+
+impl World {
+    /// Cuts all watches and lets nobody back in while `meanwhile` happens.
+    fn away(&self, meanwhile: impl FnOnce()) {
+        let faults = self.server.faults();
+        faults.always(Fault::Unavailable(None), MAPS);
+        faults.reset_connections();
+        meanwhile();
+        faults.clear();
+    }
+}
+
+async fn synced(world: &World) -> Watcher {
+    let mut watcher = world.follow();
+    watcher.until("synced").await;
+    watcher
+}
+
+#[tokio::test]
+async fn what_happened_while_the_server_was_away_is_told_when_it_is_back() {
+    let world = World::new().with(&["a"]);
+    let mut watcher = synced(&world).await;
+    world.away(|| world.set("a", "2"));
+    assert_eq!(watcher.until("+a=2").await, ["+a=2"]);
+    assert_eq!(world.records.hosts("list", "allowed"), 1, "taken up where it was");
+}
+
+#[tokio::test]
+async fn history_that_is_forgotten_is_listed_anew_and_told_as_changes() {
+    let world = World::new().with(&["a", "b", "c"]);
+    let mut watcher = synced(&world).await;
+    let admin = world.server.faults();
+    admin.always(Fault::Unavailable(None), MAPS);
+    admin.reset_connections();
+    world.set("a", "2");
+    world.set("d", "1");
+    admin.expire_history();
+    admin.clear();
+    assert_eq!(watcher.until("+d=1").await, ["+a=2", "+d=1"]);
+    assert_eq!(world.records.hosts("list", "allowed"), 2);
+    world.delete("b").await;
+    assert_eq!(watcher.until("-b").await, ["-b"]);
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_with_its_data_is_followed_on() {
+    let world = World::new().with(&["a"]);
+    let mut watcher = synced(&world).await;
+    // It blocks while the server is away, as it would block this test's only thread.
+    let world = tokio::task::spawn_blocking(move || {
+        world.server.faults().restart(Duration::from_millis(300)).unwrap();
+        world.set("a", "2");
+        world
+    });
+    let world = world.await.unwrap();
+    assert_eq!(watcher.until("+a=2").await, ["+a=2"]);
+    assert_eq!(world.cluster.watch_figures().upstreams, 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_is_waited_out_until_there_is_a_new_one() {
+    let world = World::new().with(&["a"]);
+    let mut watcher = synced(&world).await;
+    world.server.faults().rotate_tokens().unwrap();
+    world.server.faults().reset_connections();
+    let refused = |line: &super::Line| line.way == "host" && line.verb == "watch" && line.status == Some(401);
+    world.records.wait_for(|records| records.lines.lock().unwrap().iter().any(refused)).await;
+    world.set("a", "2");
+    assert!(!watcher.0.is_ready());
+    world.write_token();
+    assert_eq!(watcher.until("+a=2").await, ["+a=2"]);
+}
+
+#[tokio::test]
+async fn a_ca_that_rotates_is_followed_on() {
+    let world = World::new().with(&["a"]);
+    let mut watcher = synced(&world).await;
+    world.server.faults().rotate_ca().unwrap();
+    world.server.faults().reset_connections();
+    world.set("a", "2");
+    std::fs::write(world.account.path().join("ca.crt"), world.server.ca_pem()).unwrap();
+    assert_eq!(watcher.until("+a=2").await, ["+a=2"]);
+}
+
+#[tokio::test]
+async fn rights_that_are_taken_away_take_the_store_with_them() {
+    let world = World::new().with(&["a"]);
+    let mut watcher = synced(&world).await;
+    world.server.load(access(&[])).unwrap();
+    world.server.faults().reset_connections();
+    let error = watcher.ended().await;
+    assert!(matches!(&error, WatchError::Refused(status) if status.code == 403), "{error:?}");
+    assert!(watcher.0.get(Some("demo"), "a").is_err());
+    let figures = world.cluster.watch_figures();
+    assert_eq!((figures.upstreams, figures.bytes), (0, 0));
+    world.server.load(access(&["configmaps"])).unwrap();
+    synced(&world).await;
+}
+
+#[tokio::test]
+async fn what_the_host_may_not_or_does_not_exist_is_the_servers_refusal() {
+    let world = World::new();
+    let spec = all_maps().replace("[configmaps]", r#"["*"]"#);
+    for (plural, code) in [("pods", 403), ("gadgets", 403), ("configmaps", 0)] {
+        let scope = scope(plural, Some("demo"), &[]);
+        let permit = world.gate(&spec).admit_follower(Way::Api, scope.list(), scope.watch().clone()).unwrap();
+        let mut watcher = Watcher(world.cluster.follow(&scope, permit).unwrap());
+        if code == 0 {
+            watcher.until("synced").await;
+            continue;
+        }
+        let error = watcher.ended().await;
+        assert!(matches!(&error, WatchError::Refused(status) if status.code == code), "{plural}: {error:?}");
+        assert!(watcher.0.filled().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn faults_of_all_kinds_pass() {
+    let world = World::new().with(&["a"]);
+    let mut watcher = synced(&world).await;
+    let faults = world.server.faults();
+    for (number, fault) in [
+        Fault::Reset,
+        Fault::Internal,
+        Fault::TooManyRequests(1),
+        Fault::Unavailable(Some(1)),
+        Fault::Unauthorized,
+        Fault::Latency(Duration::from_millis(50)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        faults.next(fault, MAPS, 2);
+        faults.reset_connections();
+        let value = format!("{}", number + 10);
+        world.set("a", &value);
+        watcher.until(&format!("+a={value}")).await;
+    }
+}
