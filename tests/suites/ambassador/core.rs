@@ -316,6 +316,36 @@ async fn a_watch_goes_on_past_the_deadline_and_the_limit() {
 }
 
 #[tokio::test]
+async fn a_log_is_followed_past_the_deadline_and_the_limit() {
+    let authority = Authority::new();
+    let (mut server, records) = (
+        Scripted::tls(&authority, |_, _| {
+            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            vec![Step::Send(head), Step::Trickle(b"5\r\nline\n\r\n".to_vec(), Duration::from_millis(10))]
+        })
+        .await,
+        Records::default(),
+    );
+    let dir = service_account("t", authority.pem());
+    let deadline = Duration::from_millis(200);
+    let cluster = client(&server.url, dir.path(), deadline, &records);
+    let spec = SPEC.replace("limits: {", "limits: {responseBytes: 50, ");
+    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &records), Some(cluster));
+    let log = "/api/v1/namespaces/demo/pods/web/log";
+    let began = Instant::now();
+    let mut answer = ambassador.answer(request(&Method::GET, &format!("{log}?follow=true"), &[])).await;
+    let mut seen = 0;
+    while began.elapsed() < 2 * deadline || seen < 100 {
+        seen += line(answer.body_mut()).await.len();
+    }
+    drop(answer);
+    server.hung_up().await;
+    // Without `follow` it has an end, and so a limit.
+    let answer = ambassador.answer(request(&Method::GET, &format!("{log}?follow=false"), &[])).await;
+    assert!(answer.into_body().collect().await.is_err());
+}
+
+#[tokio::test]
 async fn a_large_body_is_passed_on_as_it_comes() {
     let (server, ambassador, _) = scripted(|_, _| ok("{}")).await;
     let text = "x".repeat(1 << 20);

@@ -275,3 +275,14 @@ async fn a_component_that_imports_outgoing_http_needs_a_grant_for_it() {
     assert!(lacks.len() == 1 && lacks[0].contains("wasi:http/outgoing-handler"), "{lacks:?}");
     assert!(lacks[0].contains("under `api:`, or a destination under `egress:`"), "{lacks:?}");
 }
+
+#[tokio::test]
+async fn the_measuring_guest_prints_a_time_for_each_round() {
+    let world = World::new();
+    let extension = load(host(&world), "bench-http", API).await.unwrap();
+    let (outcome, out) = run(&extension, &["2", "3", COLOURS]).await;
+    assert_eq!(outcome.unwrap().code, 0, "{out}");
+    let times: Vec<f64> = out.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(times.len() == 2 && times.iter().all(|time| *time > 0.0), "{times:?}");
+    assert_eq!(world.records.all().len(), 6);
+}

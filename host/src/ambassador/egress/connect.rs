@@ -1,7 +1,7 @@
 //! Connections to places outside the API server: the look-up, the check of what it gave, TCP, TLS.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_rustls::TlsConnector;
 
 use super::address::{fault_of_granted, fault_of_resolved, plain};
@@ -28,15 +28,30 @@ pub trait Resolve: Send + Sync {
     fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
 }
 
+/// How many look-ups of the system's resolver run at once. Each holds a thread until the system gives up, whoever still
+/// waits for it, and files are read on the same threads.
+const MAX_LOOK_UPS: usize = 16;
+
 /// The system's resolver.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemResolver;
+#[derive(Clone, Debug)]
+pub struct SystemResolver(Arc<Semaphore>);
+
+impl Default for SystemResolver {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_LOOK_UPS)))
+    }
+}
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            let (name, turn) = (name.to_owned(), Arc::clone(&self.0).acquire_owned().await);
+            let looking_up = tokio::task::spawn_blocking(move || {
+                let found = (name, 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect());
+                drop(turn);
+                found
+            });
+            looking_up.await.map_err(io::Error::other)?
         })
     }
 }

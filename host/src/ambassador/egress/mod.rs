@@ -59,7 +59,7 @@ pub struct EgressSettings {
 impl Default for EgressSettings {
     /// The system's resolver, and its roots alone.
     fn default() -> Self {
-        Self { resolver: Arc::new(SystemResolver), extra_roots: Vec::new() }
+        Self { resolver: Arc::new(SystemResolver::default()), extra_roots: Vec::new() }
     }
 }
 

@@ -4,7 +4,7 @@ use super::sandbox;
 use crate::settings;
 use anyhow::Context;
 use attache::devcluster::kubelet::Container;
-use attache::policy::{Grant, PodInfoMount, Rule};
+use attache::policy::{CredentialsMode, Grant, PodInfoMount, Rule};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ const DEADLINE: Duration = Duration::from_hours(1);
 /// A minute of CPU time: a guest that runs away is still stopped before lunch.
 const CPU: Duration = Duration::from_mins(1);
 
-/// Makes and prints it: the container's Downward API volume and env, and reading in the pod's namespace. RBAC judges the
-/// pod's service account all the same.
+/// Makes and prints it: the container's Downward API volume and env, reading in the pod's namespace, and credentials that
+/// code written for a container finds. RBAC judges the pod's service account all the same.
 pub(super) fn development(component: &Path, namespace: &str, container: &Container) -> anyhow::Result<Grant> {
     let mut grant = settings::grant(None, component)?;
     if let Some(mount) = sandbox::podinfo_mounts(container).next() {
@@ -26,6 +26,7 @@ pub(super) fn development(component: &Path, namespace: &str, container: &Contain
     grant.env = container.env.keys().filter(|name| is_wanted(name)).cloned().collect();
     if sandbox::service_account_mount(container).is_some() {
         grant.api.push(reading(namespace));
+        grant.credentials.mode = CredentialsMode::Scoped;
     }
     grant.limits.deadline = DEADLINE;
     grant.limits.cpu = CPU;
