@@ -1,0 +1,115 @@
+//! The filter, over the wire, and what the ambassador refuses whatever a filter says.
+
+use crate::world::{ALL, Proxy, World, refused};
+
+const POD: &str = "/api/v1/namespaces/default/pods/p";
+
+fn proxy(world: &World, flags: &[&str]) -> Proxy {
+    let grant = world.grant("all", ALL);
+    world.start(&[&["--port=0", "--grant", grant.to_str().unwrap()], flags].concat())
+}
+
+/// Asks with a `Host` of its own, and gives the status and the text.
+fn ask(proxy: &Proxy, line: &str, host: &str) -> (u16, String) {
+    let answer = proxy.at.send(line, &[&format!("Host: {host}")], b"");
+    (answer.status, answer.text())
+}
+
+#[test]
+fn by_default_this_machine_may_ask_and_ways_round_the_server_are_rejected() {
+    let world = World::new();
+    let proxy = proxy(&world, &[]);
+    for host in ["localhost", "127.0.0.1:8001", "[::1]:8001", "[::1]"] {
+        assert_eq!(ask(&proxy, "GET /version", host).0, 200, "{host}");
+    }
+    for (line, host) in [
+        ("GET /version", "evil.example"),
+        ("GET /version", "localhost.evil.example:8001"),
+        (&format!("POST {POD}/exec?command=ls"), "localhost"),
+        (&format!("POST {POD}/attach"), "localhost"),
+        (&format!("POST {POD}/portforward"), "localhost"),
+        (&format!("POST {POD}/p%6frtforward"), "localhost"),
+        (&format!("GET {POD}/proxy/metrics"), "localhost"),
+        ("GET /api/v1/namespaces/default/services/s:80/proxy/", "localhost"),
+        ("GET /api/v1/nodes/n/proxy/logs", "localhost"),
+        ("GET /api/v1/proxy/nodes/n", "localhost"),
+    ] {
+        assert_eq!(ask(&proxy, line, host), (403, "Forbidden\n".into()), "{line} {host}");
+    }
+    let record = world.record(|record| record["path"].as_str().unwrap().ends_with("/exec"));
+    assert_eq!((&record["verdict"], &record["way"]), (&"denied".into(), &"proxy".into()), "{record}");
+    assert_eq!(record["reason"], "its path is rejected by the filter");
+}
+
+#[test]
+fn the_flags_of_kubectl_proxy_mean_what_they_mean_there() {
+    let world = World::new();
+    let flags = [
+        "--accept-paths=^/api/v1/namespaces/default/,/version",
+        "--reject-paths=secrets",
+        "--reject-methods=POST,DELETE",
+        "--accept-hosts=.*",
+    ];
+    let proxy = proxy(&world, &flags);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for (line, status) in [
+        (format!("GET {maps}"), 200),
+        ("GET /version".into(), 200),
+        ("GET /apis".into(), 403),
+        ("GET /api/v1/namespaces/default/secrets".into(), 403),
+        (format!("POST {maps}"), 403),
+        (format!("DELETE {maps}/none"), 403),
+        (format!("PUT {maps}/none"), 400),
+    ] {
+        assert_eq!(ask(&proxy, &line, "evil.example").0, status, "{line}");
+    }
+}
+
+#[test]
+fn without_a_filter_the_grant_is_still_asked() {
+    let world = World::new();
+    let proxy = proxy(&world, &["--disable-filter"]);
+    assert_eq!(ask(&proxy, "GET /version", "evil.example").0, 200);
+    let (status, text) = ask(&proxy, &format!("POST {POD}/exec?command=ls"), "evil.example");
+    assert!(status == 403 && text.contains("pods/exec"), "`*` never covers what hands out power: {text}");
+}
+
+#[test]
+fn who_asks_and_what_is_asked_cannot_be_said_twice() {
+    let world = World::new();
+    let proxy = proxy(&world, &[]);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for (line, header, status) in [
+        (format!("GET {maps}"), "Impersonate-User: admin", 403),
+        (format!("GET {maps}"), "X-Remote-User: admin", 403),
+        (format!("GET {maps}"), "Authorization: Bearer stolen", 401),
+        (format!("GET {maps}"), "Upgrade: websocket", 501),
+        (format!("GET {maps}/..%2fsecrets"), "A: b", 400),
+        (format!("GET {maps}/../secrets"), "A: b", 400),
+        (format!("GET /{maps}"), "A: b", 400),
+        (format!("GET {maps}?watch=0&watch=1"), "A: b", 400),
+        (format!("TRACE {maps}"), "A: b", 405),
+        (format!("GET http://kubernetes{maps}"), "A: b", 400),
+    ] {
+        let answer = proxy.at.send(&line, &[header], b"");
+        let told = (answer.status, answer.text());
+        assert_eq!(told.0, status, "{line} {header}: {}", told.1);
+    }
+}
+
+#[test]
+fn a_wrong_flag_is_told_before_anything_starts() {
+    let world = World::new();
+    for (flags, said) in [
+        (&["--read-only", "--accept-paths=("][..], "\"(\""),
+        (&["--read-only", "--port=1", "--unix-socket=/tmp/x"], "cannot be used with"),
+        (&["--read-only", "--www=/no/such/folder"], "/no/such/folder"),
+        (&["--read-only", "--api-prefix=x"], "begins with a slash"),
+        (&["--read-only", "--port=0", "--address=203.0.113.9"], "cannot listen on 203.0.113.9"),
+        (&["--read-only", "--keepalive=soon"], "a duration"),
+        (&["--grant=/no/such/grant.yaml"], "/no/such/grant.yaml"),
+    ] {
+        let told = refused(&mut world.command(flags));
+        assert!(told.contains(said), "{flags:?}: {told}");
+    }
+}

@@ -1,0 +1,11 @@
+//! `attache proxy`: the real binary in front of a devcluster with TLS, spoken to as sibling containers and kubectl do.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod filters;
+mod grants;
+mod http1;
+mod kubectl;
+mod stop;
+mod streams;
+mod world;
