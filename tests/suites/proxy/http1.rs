@@ -1,5 +1,6 @@
 //! A client that sends exactly what a test says and shows exactly what comes.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -66,7 +67,7 @@ impl At {
             head.push_str("\r\n");
         }
         if !body.is_empty() {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            write!(head, "Content-Length: {}\r\n", body.len()).unwrap();
         }
         connection.write_all(&[head.as_bytes(), b"\r\n", body].concat()).unwrap();
         Answer::read(BufReader::new(connection))

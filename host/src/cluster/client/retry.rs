@@ -19,10 +19,6 @@ const JITTER_PART: u32 = 4;
 
 /// The tries of one request.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "what kind of request it is, and which single tries are spent: all combine freely"
-)]
 pub(super) struct Tries {
     /// Whether the request changes nothing, so that it may be made again although it may have reached the server.
     safe: bool,
