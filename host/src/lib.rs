@@ -80,14 +80,15 @@
 //! let pod = PodCtx::new(&pod, Gate::new("greeter", Arc::clone(&grant), Arc::new(ToTracing)));
 //!
 //! // Once for each instance.
-//! let memory = usize::try_from(grant.limits.memory)?;
+//! let limits = &grant.limits;
+//! let limiter = Limiter::new(usize::try_from(limits.memory)?, usize::try_from(limits.table_elements)?);
 //! let mut table = ResourceTable::new();
-//! table.set_max_capacity(usize::try_from(grant.limits.handles)?);
-//! let state = State { table, wasi: WasiCtx::default(), pod, limiter: Limiter::new(memory) };
-//! let mut store = Store::new(engine.wasmtime(), state);
+//! table.set_max_capacity(usize::try_from(limits.handles)?);
+//! let mut store = Store::new(engine.wasmtime(), State { table, wasi: WasiCtx::default(), pod, limiter });
 //! store.limiter(|state| &mut state.limiter);
-//! store.set_epoch_deadline(1);
-//! store.epoch_deadline_async_yield_and_update(1);
+//! store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes)?);
+//! store.set_max_component_handles(usize::try_from(limits.handles)?);
+//! let turn = engine.take_turns(&mut store);
 //! # Ok(())
 //! # }
 //! ```

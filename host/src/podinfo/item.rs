@@ -124,6 +124,12 @@ pub enum ItemError {
     },
 }
 
+/// As much of a name as an error repeats: more than any that is valid has.
+fn quoted(name: &str) -> String {
+    const LONGEST: usize = 256;
+    name.chars().take(LONGEST).collect()
+}
+
 /// A file of the volume, and what it tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileSource {
@@ -154,7 +160,7 @@ fn file_source(item: &Item) -> Result<FileSource, ItemError> {
     let path = RelativePath::new(&item.path)?;
     match file_meaning(item) {
         Ok(meaning) => Ok(FileSource { path, meaning }),
-        Err(source) => Err(ItemError::Item { path: item.path.clone(), source }),
+        Err(source) => Err(ItemError::Item { path: quoted(&item.path), source }),
     }
 }
 
@@ -191,7 +197,7 @@ impl EnvField {
             (None, Some(resource)) => resource.bound().map(Meaning::Resource),
             (Some(_), Some(_)) => Err(FieldError::NotOneReference),
         };
-        meaning.map(Some).map_err(|source| ItemError::Variable { name: self.name.clone(), source })
+        meaning.map(Some).map_err(|source| ItemError::Variable { name: quoted(&self.name), source })
     }
 }
 
