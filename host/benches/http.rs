@@ -31,6 +31,7 @@ apiVersion: attache.dev/v1alpha1
 kind: Grant
 metadata: {name: bench}
 spec:
+  podinfo: {}
   api: [{apiGroups: [''], resources: [configmaps], verbs: [get], namespaces: [default]}]
   limits: {deadline: 10m, cpu: 10m, requestsPerSecond: 1000000, burst: 1000000}
 ";

@@ -94,7 +94,9 @@ async fn main() {
 /// Instances that have started and wait.
 async fn live(runtime: &Runtime) {
     let sleeper = std::fs::read(guest("sleep-long")).unwrap();
-    let extension = runtime.load(sleeper, Grant::nothing("sleeper")).await.unwrap();
+    let mut grant = Grant::nothing("sleeper");
+    grant.limits.instances = u32::try_from(MANY).unwrap();
+    let extension = runtime.load(sleeper, grant).await.unwrap();
     let before = Resident::now();
     let mut running = tokio::task::JoinSet::new();
     let mut outputs = Vec::new();
@@ -106,6 +108,7 @@ async fn live(runtime: &Runtime) {
     // Each says that it has started before it sleeps.
     while outputs.iter().any(|out| out.contents().is_empty()) {
         tokio::task::yield_now().await;
+        assert!(running.try_join_next().is_none(), "a guest ended before it was counted");
     }
     before.tell_growth("100 live instances");
     running.shutdown().await;

@@ -1,9 +1,10 @@
 //! What a guest prints, on its way out: metered, and never waited for on a thread that others need.
 //!
 //! Threat: a guest that floods the log with its output, or that stalls the host by printing into a pipe that nobody reads.
-//! The extension's rate makes its writes wait, as a slow pipe would; nothing is lost, and the deadline covers the wait.
+//! The extension's rate makes its writes wait, as a slow pipe would; nothing is lost, and the deadline covers the wait. A
+//! write that may go out goes out whole, on credit: a guest that takes half a write for all of it would lose the rest.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,59 +23,67 @@ const WORTHWHILE: u64 = 1 << 10;
 /// How long what the guest had printed may take to go out after its end. A reader that stalls longer loses it.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
-/// The rate of one extension's output, for all its calls together. After a pause it takes one second's worth at once.
+/// The rate of one extension's output, for all its calls together. After a pause it takes one second's worth at once, and
+/// the last write of that may be larger than what is left: what is written after it waits until that is made up for.
 #[derive(Debug)]
 pub(super) struct Meter {
     /// Bytes a second; 0 silences.
     rate: u64,
     bucket: Mutex<Bucket>,
+    /// How many streams there are. Each may be about to write a piece that nothing has been taken for yet, so they share
+    /// one: with a thousand of them, all of these together are less than eight pieces (of a harmonic series).
+    streams: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Bucket {
-    bytes: u64,
+    /// Below 0 is what was written on credit.
+    bytes: i64,
     filled: Instant,
 }
 
 impl Meter {
     pub(super) fn new(rate: u64) -> Self {
-        Self { rate, bucket: Mutex::new(Bucket { bytes: rate, filled: Instant::now() }) }
+        let bucket = Mutex::new(Bucket { bytes: signed(rate), filled: Instant::now() });
+        Self { rate, bucket, streams: AtomicUsize::new(0) }
     }
 
-    /// Takes as many bytes as there are, or says how long to wait for some. The rate is not 0.
-    fn take(&self, now: Instant) -> Result<usize, Duration> {
+    /// How many bytes one stream may write now, or how long to wait for some. The rate is not 0.
+    fn allowed(&self, now: Instant) -> Result<usize, Duration> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         self.fill(&mut bucket, now);
-        if bucket.bytes == 0 {
-            return Err(self.time_for(WORTHWHILE.min(self.rate)));
+        if bucket.bytes > 0 {
+            return Ok((PIECE / self.streams.load(Ordering::Relaxed).max(1)).max(1));
         }
-        let taken = bucket.bytes.min(PIECE as u64);
-        bucket.bytes -= taken;
-        Ok(usize::try_from(taken).unwrap_or(PIECE))
+        Err(self.time_for(bucket.bytes.unsigned_abs().saturating_add(WORTHWHILE.min(self.rate))))
+    }
+
+    fn take(&self, written: usize) {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.bytes = bucket.bytes.saturating_sub_unsigned(written as u64);
     }
 
     fn fill(&self, bucket: &mut Bucket, now: Instant) {
         let passed = now.saturating_duration_since(bucket.filled);
         let gained = passed.as_nanos().saturating_mul(self.rate.into()) / 1_000_000_000;
         let gained = u64::try_from(gained).unwrap_or(u64::MAX);
-        if gained >= self.rate {
-            *bucket = Bucket { bytes: self.rate, filled: now };
-        } else if gained > 0 {
-            // The time of what is less than a byte is kept, else a guest that asks often would get nothing.
-            bucket.filled += self.time_for(gained);
-            bucket.bytes = bucket.bytes.saturating_add(gained).min(self.rate);
+        if gained == 0 {
+            return;
         }
+        let full = signed(self.rate);
+        bucket.bytes = bucket.bytes.saturating_add(signed(gained)).min(full);
+        // The time of what is less than a byte is kept, else a guest that asks often would get nothing.
+        bucket.filled = if bucket.bytes == full { now } else { bucket.filled + self.time_for(gained) };
     }
 
     fn time_for(&self, bytes: u64) -> Duration {
         let nanos = u128::from(bytes).saturating_mul(1_000_000_000).div_ceil(self.rate.max(1).into());
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
+}
 
-    fn give_back(&self, unused: usize) {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        bucket.bytes = bucket.bytes.saturating_add(unused as u64).min(self.rate);
-    }
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// The outputs of one call, as its host sees them.
@@ -128,6 +137,7 @@ impl IsTerminal for Metered {
 impl StdoutStream for Metered {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
         let (meter, slowed) = (Arc::clone(&self.meter), Arc::clone(&self.slowed));
+        meter.streams.fetch_add(1, Ordering::Relaxed);
         Box::new(MeteredStream { inner: self.stream.p2_stream(), meter, slowed, permit: 0 })
     }
 
@@ -141,7 +151,7 @@ struct MeteredStream {
     inner: Box<dyn OutputStream>,
     meter: Arc<Meter>,
     slowed: Arc<AtomicBool>,
-    /// Bytes that were taken from the meter and may be written.
+    /// Bytes that may be written before the next question.
     permit: usize,
 }
 
@@ -157,10 +167,11 @@ impl OutputStream for MeteredStream {
         if self.is_silent() {
             return Ok(PIECE);
         }
-        if self.permit == 0 {
-            self.permit = self.meter.take(Instant::now()).unwrap_or(0);
+        self.permit = self.inner.check_write()?;
+        if self.permit > 0 {
+            self.permit = self.permit.min(self.meter.allowed(Instant::now()).unwrap_or(0));
         }
-        Ok(self.inner.check_write()?.min(self.permit))
+        Ok(self.permit)
     }
 
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
@@ -169,6 +180,7 @@ impl OutputStream for MeteredStream {
         }
         let left = self.permit.checked_sub(bytes.len());
         self.permit = left.ok_or_else(|| StreamError::trap("wrote more than check-write had allowed"))?;
+        self.meter.take(bytes.len());
         self.inner.write(bytes)
     }
 
@@ -184,14 +196,11 @@ impl OutputStream for MeteredStream {
 #[wasmtime_wasi::async_trait]
 impl Pollable for MeteredStream {
     async fn ready(&mut self) {
-        while self.permit == 0 && !self.is_silent() {
-            match self.meter.take(Instant::now()) {
-                Ok(permit) => self.permit = permit,
-                Err(wait) => {
-                    self.slowed.store(true, Ordering::Relaxed);
-                    tokio::time::sleep(wait).await;
-                }
-            }
+        while !self.is_silent()
+            && let Err(wait) = self.meter.allowed(Instant::now())
+        {
+            self.slowed.store(true, Ordering::Relaxed);
+            tokio::time::sleep(wait).await;
         }
         self.inner.ready().await;
     }
@@ -199,7 +208,7 @@ impl Pollable for MeteredStream {
 
 impl Drop for MeteredStream {
     fn drop(&mut self) {
-        self.meter.give_back(self.permit);
+        self.meter.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -244,30 +253,52 @@ impl StdoutStream for Inherited {
 mod tests {
     use super::*;
 
+    /// Takes all that the meter gives at one time, in pieces of a byte.
+    fn got(meter: &Meter, now: Instant) -> usize {
+        (0..).take_while(|_| meter.allowed(now).inspect(|_| meter.take(1)).is_ok()).count()
+    }
+
     #[test]
     fn a_meter_gives_a_second_at_once_and_then_its_rate() {
         let (meter, now) = (Meter::new(1000), Instant::now());
-        assert_eq!(meter.take(now), Ok(1000));
-        let wait = meter.take(now);
-        assert_eq!(wait, Err(Duration::from_secs(1)));
-        assert_eq!(meter.take(now + Duration::from_millis(250)), Ok(250));
-        assert_eq!(meter.take(now + Duration::from_secs(100)), Ok(1000));
+        assert_eq!(got(&meter, now), 1000);
+        assert_eq!(meter.allowed(now), Err(Duration::from_secs(1)));
+        assert_eq!(got(&meter, now + Duration::from_millis(250)), 250);
+        assert_eq!(got(&meter, now + Duration::from_secs(100)), 1000);
     }
 
     #[test]
     fn a_meter_that_is_asked_often_gives_as_much() {
         let (meter, begun) = (Meter::new(10), Instant::now());
-        assert_eq!(meter.take(begun), Ok(10));
+        assert_eq!(got(&meter, begun), 10);
         let asked = (0..2000).map(|millis| begun + Duration::from_millis(millis));
-        let got: usize = asked.filter_map(|now| meter.take(now).ok()).sum();
+        let got: usize = asked.map(|now| got(&meter, now)).sum();
         assert!((18..=20).contains(&got), "{got}");
     }
 
     #[test]
-    fn what_is_not_used_is_given_back() {
+    fn a_write_goes_out_whole_and_is_made_up_for() {
         let (meter, now) = (Meter::new(1000), Instant::now());
-        assert_eq!(meter.take(now), Ok(1000));
-        meter.give_back(400);
-        assert_eq!(meter.take(now), Ok(400));
+        meter.take(999);
+        assert_eq!(meter.allowed(now), Ok(PIECE));
+        meter.take(2001);
+        assert_eq!(meter.allowed(now), Err(Duration::from_secs(3)));
+        assert!(meter.allowed(now + Duration::from_millis(1999)).is_err());
+        assert_eq!(got(&meter, now + Duration::from_secs(3)), 1000);
+    }
+
+    #[test]
+    fn many_streams_share_a_piece() {
+        let meter = Arc::new(Meter::new(1 << 16));
+        let mut outputs = Outputs::default();
+        let metered = outputs.metered(Box::new(wasmtime_wasi::p2::pipe::MemoryOutputPipe::new(1 << 20)), &meter);
+        let mut streams: Vec<_> = (0..1024).map(|_| metered.p2_stream()).collect();
+        let mut allowed = 0;
+        for stream in &mut streams {
+            allowed += stream.check_write().unwrap_or(0);
+        }
+        assert_eq!(allowed, PIECE);
+        drop(streams);
+        assert_eq!(metered.p2_stream().check_write().unwrap_or(0), PIECE);
     }
 }
