@@ -64,7 +64,7 @@ impl Bench {
         let account = Some(ServiceAccount::at(volume.path()));
         let settings = ClusterSettings { service_account: account, ..ClusterSettings::new(server, Arc::new(NoAudit)) };
         let runtime = Runtime::builder().audit(Arc::new(NoAudit)).cluster(Cluster::connect(settings).unwrap());
-        let runtime = runtime.build().unwrap();
+        let runtime = runtime.podinfo_volume(tree.podinfo(&[("labels", "")]).unwrap().path()).build().unwrap();
         let load = async |name| runtime.load_file(&guest(name), Grant::parse(GRANT).unwrap()).await.unwrap();
         let (plain, typed) = (load("bench-http").await, load("bench-calls").await);
         Self { native: native(&cluster, &token).await, _cluster: cluster, _tree: tree, plain, typed }
