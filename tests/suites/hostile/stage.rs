@@ -65,6 +65,7 @@ pub(crate) struct Stage {
     pub(crate) audit: Arc<Kept>,
     pub(crate) volume: Mutex<Volume>,
     pub(crate) engine: Engine,
+    pub(crate) cluster: Cluster,
     runtime: Runtime,
     neighbour: Extension,
     pub(crate) podinfo: PathBuf,
@@ -89,10 +90,11 @@ impl Stage {
             service_account: Some(ServiceAccount::at(account.path())),
             ..ClusterSettings::new(Endpoint::given(&server.url()).unwrap(), audit.clone())
         };
-        let runtime = builder.cluster(Cluster::connect(settings).unwrap()).build().unwrap();
+        let cluster = Cluster::connect(settings).unwrap();
+        let runtime = builder.cluster(cluster.clone()).build().unwrap();
         let neighbour = runtime.load_file(&guest("neighbour"), grant("neighbour", NEIGHBOUR)).await.unwrap();
         let files = (tree, account);
-        Self { server, audit, volume: Mutex::new(volume), engine, runtime, neighbour, podinfo, _files: files }
+        Self { server, audit, volume: Mutex::new(volume), engine, cluster, runtime, neighbour, podinfo, _files: files }
     }
 
     /// Loads a guest by its name, under a grant with this `spec`.

@@ -22,6 +22,9 @@ use crate::telemetry::Audit;
 
 /// The most collections that are watched. Each is a connection and a task here, and a watch at the server.
 const MAX_STORES: usize = 256;
+/// The most of them that go on with nobody following: enough for the guests of a pod that run again and again, and few
+/// enough that a guest which follows one selection after the other leaves no trail of watches at the server.
+const MAX_DESERTED: usize = 16;
 /// The most lists that are taken in together: each holds a page besides what is stored.
 const MAX_FILLING: usize = 4;
 
@@ -111,6 +114,11 @@ impl Hub {
         }
         if let Some(entry) = own(&mut stores, store) {
             entry.left = Some(Instant::now());
+        }
+        let deserted = stores.values().filter(|entry| entry.left.is_some()).count();
+        drop(stores);
+        if deserted > MAX_DESERTED {
+            self.relieve(None);
         }
     }
 

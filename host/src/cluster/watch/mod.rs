@@ -14,6 +14,8 @@
 //!   with what there is now ([`Followed::Resync`]). Nothing is queued for it and nobody waits for it.
 //! - A collection without an end. All stores share one budget in bytes; where it is spent, stores that nobody follows are
 //!   given up, the one left alone the longest first, and then the store that needs more fails, with an error that says so.
+//! - A guest that follows one selection after the other and leaves each. Its own rate bounds how many it opens; of those that
+//!   nobody follows any more only a few go on.
 //! - A server that goes away, forgets, or says no. See `upstream`.
 //!
 //! | file | holds |
