@@ -121,9 +121,12 @@ impl Stage {
 
     /// One call of the neighbour, and how long it took.
     pub(crate) async fn neighbour(&self) -> Duration {
-        let begun = Instant::now();
-        let ran = run(&self.neighbour, &["/etc/podinfo", "v1/pods", "demo", "a"]).await;
-        assert_eq!(ran.ended.expect("the neighbour is undisturbed").code, 0, "{}", ran.out);
+        let (printed, begun) = (MemoryOutputPipe::new(OUTPUT), Instant::now());
+        let call = Invocation::new().args(["/etc/podinfo", "v1/pods", "demo", "a"]);
+        let ended = self.neighbour.run(call.stdout(printed.clone()).stderr(printed.clone())).await;
+        let printed = printed.contents();
+        let printed = String::from_utf8_lossy(&printed);
+        assert_eq!(ended.expect("the neighbour is undisturbed").code, 0, "{printed}");
         begun.elapsed()
     }
 

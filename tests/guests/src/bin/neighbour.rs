@@ -3,19 +3,32 @@
 //! `neighbour MOUNT TYPE NAMESPACE NAME`
 
 use std::error::Error;
+use std::fs::read_to_string;
+use std::io::{self, ErrorKind};
 
 use attache_guest::api::{Collection, ResourceType};
 use attache_guest::pod;
+
+/// How often a file is looked for.
+const LOOKS: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [mount, of, namespace, name] = arguments.as_slice() else {
         return Err("arguments: MOUNT TYPE NAMESPACE NAME".into());
     };
-    let file = std::fs::read_to_string(format!("{mount}/labels"))?;
+    let file = labels(mount).map_err(|error| format!("reading the labels: {error}"))?;
     let label = pod::label("app")?.ok_or("no label app")?;
     let objects = Collection::namespaced(&of.parse::<ResourceType>()?, namespace)?;
     let object = objects.get_json(name)?;
     println!("{} {label} {}", file.len(), object.len());
     Ok(())
+}
+
+/// As a program reads a volume that may be swapped: between the link and the file that it leads to, the kubelet may have
+/// taken the old files away, and then the next look finds the new ones.
+fn labels(mount: &str) -> io::Result<String> {
+    let look = || read_to_string(format!("{mount}/labels"));
+    let gone = |read: &io::Result<String>| matches!(read, Err(error) if error.kind() == ErrorKind::NotFound);
+    (1..LOOKS).map(|_| look()).find(|read| !gone(read)).unwrap_or_else(look)
 }
