@@ -121,7 +121,7 @@ impl Proxy {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().ok()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("Starting to serve on ").expect("it says where it listens").to_owned();
+        let address = line.trim().strip_prefix("Starting to serve on ").unwrap().to_owned();
         Some(Self { child, to: To { name, address, tls: None, authorization: None } })
     }
 
