@@ -107,6 +107,8 @@
 //! - `cli` (default): the `attache` binary.
 //! - `devcluster`: [an API server and a kubelet's part](https://docs.rs/attache/latest/attache/devcluster) inside the
 //!   process, for laptops and tests.
+//! - `metrics`: decisions and limits counted for a scraper such as Prometheus
+//!   ([`telemetry::Metrics`](https://docs.rs/attache/latest/attache/telemetry/struct.Metrics.html)).
 //!
 //! An embedder wants `default-features = false`.
 

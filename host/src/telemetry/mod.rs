@@ -4,10 +4,14 @@ mod audit;
 mod chain;
 mod json_lines;
 mod limit;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod recording;
 
 pub use audit::{Audit, AuditRecord, AuditedResource, Decision, MAX_TEXT, NoAudit, ToTracing, Way};
 pub use chain::{chain, legible};
 pub use json_lines::JsonLines;
 pub use limit::LimitRecord;
+#[cfg(feature = "metrics")]
+pub use metrics::{MAX_EXTENSIONS, Metrics, OTHER};
 pub use recording::Recording;

@@ -6,6 +6,8 @@ use attache_tests::guest;
 use attache_tests::pod::{PodTree, Volume};
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 #[test]
@@ -45,6 +47,30 @@ fn a_signal_ends_the_guest_and_the_host() {
         run.signal(signal);
         assert_eq!(run.code(), Some(code));
     }
+}
+
+#[test]
+fn a_scraper_sees_what_an_extension_does_while_it_runs() {
+    let (pod, folder) = (ByHand::new(), folder());
+    let spec = "{podinfo: {}, credentials: scoped, limits: {deadline: 1h}, \
+                api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: [default]}]}";
+    let mut run = pod.run("sleep-long");
+    let run = run.arg("--grant").arg(grant(&folder, spec)).args(["--audit=none", "--metrics=127.0.0.1:0"]);
+    let run = Going::start_quiet(run);
+    let line = run.line(|line| line.starts_with("Metrics at "));
+    let address = line.strip_prefix("Metrics at http://").and_then(|url| url.strip_suffix("/metrics")).unwrap();
+    let mut scraper = TcpStream::connect(address).unwrap();
+    scraper.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    scraper.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    // What the host asks for itself at its start, and the figures of what is watched.
+    let asked = "attache_requests_total{extension=\"attache\",way=\"host\",verdict=\"allowed\",status=\"2xx\"} ";
+    for series in [asked, "attache_watches 0", "attache_followers 0", "attache_watched_bytes 0", "# EOF"] {
+        assert!(text.contains(series), "{series} is not in\n{text}");
+    }
+    run.signal("TERM");
+    assert_eq!(run.code(), Some(143));
 }
 
 /// An API server with the demo's objects, and a pod's directories as a kubelet would have laid them out for it.

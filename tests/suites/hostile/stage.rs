@@ -11,9 +11,11 @@ use attache::engine::{Engine, EngineSettings};
 use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
 use attache::podinfo::PodInfo;
 use attache::policy::{Grant, Limit};
-use attache::telemetry::{Audit, AuditRecord, LimitRecord};
+use attache::telemetry::{Audit, AuditRecord, LimitRecord, Metrics};
 use attache_tests::guest;
 use attache_tests::pod::{PodTree, Volume};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
@@ -63,6 +65,9 @@ pub(crate) struct Ran {
 pub(crate) struct Stage {
     pub(crate) server: DevCluster,
     pub(crate) audit: Arc<Kept>,
+    /// Counts what `audit` is told.
+    metrics: Arc<Metrics>,
+    registry: Registry,
     pub(crate) volume: Mutex<Volume>,
     pub(crate) engine: Engine,
     pub(crate) cluster: Cluster,
@@ -76,7 +81,8 @@ impl Stage {
     pub(crate) async fn new() -> Self {
         let server = DevCluster::start(DevClusterSettings::default()).unwrap();
         server.load(objects()).unwrap();
-        let audit = Arc::new(Kept::default());
+        let (audit, mut registry) = (Arc::new(Kept::default()), Registry::default());
+        let metrics = Arc::new(Metrics::new(audit.clone(), &mut registry));
         let (tree, account) = (PodTree::new().unwrap(), tempfile::tempdir().unwrap());
         let volume = tree.podinfo(LABELS).unwrap();
         std::fs::write(tree.root().join("etc/outside"), "the host's own").unwrap();
@@ -85,16 +91,27 @@ impl Stage {
         std::fs::write(account.path().join("namespace"), "demo").unwrap();
         let engine = Engine::new(&EngineSettings::default().instances(64)).unwrap();
         let podinfo = volume.path().to_owned();
-        let builder = builder(&engine, &audit, &podinfo);
+        let builder = builder(&engine, &metrics, &podinfo);
         let settings = ClusterSettings {
             service_account: Some(ServiceAccount::at(account.path())),
-            ..ClusterSettings::new(Endpoint::given(&server.url()).unwrap(), audit.clone())
+            ..ClusterSettings::new(Endpoint::given(&server.url()).unwrap(), metrics.clone())
         };
         let cluster = Cluster::connect(settings).unwrap();
         let runtime = builder.cluster(cluster.clone()).build().unwrap();
         let neighbour = runtime.load_file(&guest("neighbour"), grant("neighbour", NEIGHBOUR)).await.unwrap();
-        let files = (tree, account);
-        Self { server, audit, volume: Mutex::new(volume), engine, cluster, runtime, neighbour, podinfo, _files: files }
+        Self {
+            server,
+            audit,
+            metrics,
+            registry,
+            volume: Mutex::new(volume),
+            engine,
+            cluster,
+            runtime,
+            neighbour,
+            podinfo,
+            _files: (tree, account),
+        }
     }
 
     /// Loads a guest by its name, under a grant with this `spec`.
@@ -114,8 +131,8 @@ impl Stage {
 
     /// Another runtime in the same host, that asks the server at this address without TLS.
     pub(crate) fn asking(&self, url: &str) -> Runtime {
-        let settings = ClusterSettings::new(Endpoint::given(url).unwrap(), self.audit.clone());
-        let builder = builder(&self.engine, &self.audit, &self.podinfo);
+        let settings = ClusterSettings::new(Endpoint::given(url).unwrap(), self.metrics.clone());
+        let builder = builder(&self.engine, &self.metrics, &self.podinfo);
         builder.cluster(Cluster::connect(settings).unwrap()).build().unwrap()
     }
 
@@ -139,20 +156,24 @@ impl Stage {
         format!("stopped at {reached}")
     }
 
-    /// That the audit has this limit.
+    /// That the audit and the metrics have this limit.
     pub(crate) fn told(&self, limit: Limit, ended: bool) {
         let lines = self.audit.of("attacker");
         let told = lines.iter().any(|line| line["limit"] == limit.name() && line["ended"] == ended);
         assert!(told, "the audit has no {limit}: {lines:?}");
+        let mut text = String::new();
+        encode(&mut text, &self.registry).unwrap();
+        let series = format!("attache_limits_total{{extension=\"attacker\",limit=\"{limit}\",ended=\"{ended}\"}} ");
+        assert!(text.contains(&series), "no {series}in\n{text}");
     }
 }
 
 /// The attacker's and the neighbour's labels.
 pub(crate) const LABELS: &[(&str, &str)] = &[("labels", "app=\"web\"\nzone=\"a\""), ("annotations", "note=\"two\"")];
 
-fn builder(engine: &Engine, audit: &Arc<Kept>, podinfo: &Path) -> RuntimeBuilder {
+fn builder(engine: &Engine, metrics: &Arc<Metrics>, podinfo: &Path) -> RuntimeBuilder {
     let pod = PodInfo::builder().volume(podinfo).build().unwrap();
-    Runtime::builder().engine(engine.clone()).audit(audit.clone()).pod_info(pod).podinfo_volume(podinfo)
+    Runtime::builder().engine(engine.clone()).audit(metrics.clone()).pod_info(pod).podinfo_volume(podinfo)
 }
 
 pub(crate) fn grant(name: &str, spec: &str) -> Grant {

@@ -6,6 +6,7 @@ mod filters;
 mod grants;
 mod http1;
 mod kubectl;
+mod metrics;
 mod stop;
 mod streams;
 mod world;

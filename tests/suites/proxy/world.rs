@@ -118,7 +118,11 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        Self::of(command.stderr(Stdio::inherit()).spawn().unwrap())
+    }
+
+    /// One that has been started, and says on stdout where it listens.
+    pub(crate) fn of(mut child: Child) -> Self {
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {

@@ -26,6 +26,7 @@ mod body;
 mod files;
 mod filter;
 mod listen;
+mod page;
 mod site;
 
 pub use body::{LocalBody, LocalBodyError};

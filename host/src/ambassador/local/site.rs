@@ -1,4 +1,4 @@
-//! What one socket serves: for each path prefix a grant of its own, and files beside them.
+//! What one socket serves: for each path prefix a grant of its own, and files and texts beside them.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -8,12 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Parts, PathAndQuery};
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use thiserror::Error;
 
 use super::body::LocalBody;
 use super::files::Files;
 use super::filter::Filter;
+use super::page::Page;
 use super::{Stop, plain};
 use crate::ambassador::Ambassador;
 use crate::gate::Way;
@@ -47,6 +48,7 @@ struct Inner {
 enum Place {
     Api(Ambassador),
     Files(Files),
+    Text(Page),
 }
 
 /// Makes a [`Site`].
@@ -79,6 +81,20 @@ impl SiteBuilder {
     /// As [`SiteBuilder::api`].
     pub fn files(self, prefix: &str, folder: impl Into<PathBuf>) -> Result<Self, SiteError> {
         self.place(prefix, Place::Files(Files::new(folder.into())))
+    }
+
+    /// Serves a text that `make` makes for each request, at this path alone. The filter does not look at requests for it.
+    /// `make` must not hold its caller up.
+    ///
+    /// # Errors
+    /// As [`SiteBuilder::api`].
+    pub fn text(
+        self,
+        path: &str,
+        content_type: HeaderValue,
+        make: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Result<Self, SiteError> {
+        self.place(path, Place::Text(Page::new(content_type, make)))
     }
 
     fn place(mut self, prefix: &str, place: Place) -> Result<Self, SiteError> {
@@ -117,6 +133,9 @@ impl Site {
             Some((prefix, Place::Files(files))) => {
                 let path = request.uri().path().get(prefix.len()..).unwrap_or_default();
                 files.answer(request.method(), path).await
+            }
+            Some((prefix, Place::Text(page))) => {
+                page.answer(request.method(), request.uri().path().get(prefix.len()..).unwrap_or_default())
             }
             Some((prefix, Place::Api(ambassador))) => self.ask(prefix, ambassador, request, stop).await,
         }

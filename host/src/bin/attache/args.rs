@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use crate::metrics;
 use attache::policy::Account;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -90,13 +91,16 @@ pub(crate) struct Artefacts {
     pub(crate) no_cache: bool,
 }
 
-/// Where decisions are recorded.
+/// Where decisions are recorded and counted.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Audit")]
+#[command(next_help_heading = "Audit and metrics")]
 pub(crate) struct Audit {
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
     #[arg(long = "audit", value_name = "WHERE", default_value = "stderr")]
     pub(crate) place: String,
+    /// Counts decisions and limits for a scraper, at /metrics of this address (as in 127.0.0.1:9464) [default: does not]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<metrics::At>,
 }
 
 /// Starts an API server, plays the kubelet for a pod, and runs the extension as one of its containers

@@ -4,6 +4,7 @@ mod args;
 mod dev;
 mod exit;
 mod inspect;
+mod metrics;
 mod proxy;
 mod record;
 mod run;

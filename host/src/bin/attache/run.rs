@@ -2,6 +2,7 @@
 
 use crate::args;
 use crate::exit::Exit;
+use crate::metrics::Scraped;
 use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
@@ -13,13 +14,15 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
     let variables = settings::variables();
     let grant = settings::grant(arguments.grant.as_deref(), &arguments.component)?;
     let record = Record::begin(arguments.record.as_deref())?;
-    let audit = Record::over(record.as_ref(), settings::audit(&arguments.audit.place)?);
+    let mut scraped = Scraped::listen(arguments.audit.metrics.as_ref()).await?;
+    let audit = scraped.over(Record::over(record.as_ref(), settings::audit(&arguments.audit.place)?));
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone()).variables(variables.clone());
     if let Some(record) = &record {
         let namespace = settings::namespace(&variables, &ServiceAccount::at(&arguments.pod.server.service_account));
         record.under(&grant, namespace.as_deref(), &variables);
     }
-    let (runtime, grant) = settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit).await?;
+    let (runtime, grant) = settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit, &mut scraped).await?;
+    scraped.serve()?;
     let extension = runtime.build()?.load_file(&arguments.component, grant).await?;
     let mut call = Invocation::new().args(arguments.arguments).inherit_output();
     if arguments.stdin {

@@ -3,6 +3,7 @@
 //! Everything is resolved here, before any work starts: a wrong value is told before a guest is compiled.
 
 use crate::args;
+use crate::metrics::Scraped;
 use anyhow::{Context, anyhow, bail};
 use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
@@ -128,6 +129,7 @@ pub(crate) async fn in_pod(
     grant: Grant,
     variables: &Variables,
     audit: &Arc<dyn Audit>,
+    scraped: &mut Scraped,
 ) -> anyhow::Result<(RuntimeBuilder, Grant)> {
     let account = ServiceAccount::at(&pod.server.service_account);
     let grant = resolved(grant, variables, &account).with_context(|| {
@@ -144,7 +146,9 @@ pub(crate) async fn in_pod(
         runtime = runtime.service_account(&pod.server.service_account);
     }
     if !grant.api.is_empty() {
-        runtime = runtime.cluster(connect(&pod.server, account, variables, audit).await?);
+        let cluster = connect(&pod.server, account, variables, audit).await?;
+        scraped.watches(&cluster);
+        runtime = runtime.cluster(cluster);
     }
     Ok((runtime, grant))
 }

@@ -154,7 +154,7 @@ impl Hub {
         true
     }
 
-    fn figures(&self) -> WatchFigures {
+    pub(super) fn figures(&self) -> WatchFigures {
         let stores = self.stores();
         let followers = stores.values().map(|entry| *entry.store.followers().borrow()).sum();
         WatchFigures { upstreams: stores.len(), followers, bytes: self.budget.used() }

@@ -26,6 +26,7 @@
 //! | `budget` | bytes, of all stores together |
 //! | `upstream`, `fill`, `lines`, `backoff` | keeping a store like the server |
 //! | `follower`, `replay` | one reader's place |
+//! | `metrics` | figures for a scraper |
 
 mod backoff;
 mod budget;
@@ -35,6 +36,8 @@ mod follower;
 mod history;
 mod hub;
 mod lines;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod object;
 mod replay;
 mod scope;

@@ -4,6 +4,7 @@ pub(crate) mod args;
 
 use crate::args::Server;
 use crate::exit::Exit;
+use crate::metrics::Scraped;
 use crate::settings::{self, Variables};
 use crate::signals::Signals;
 use anyhow::{Context, bail};
@@ -38,11 +39,13 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let (variables, account) = (settings::variables(), ServiceAccount::at(&arguments.server.service_account));
     let grants = grants(&arguments, &variables, &account)?;
     let filter = filter(&arguments)?;
-    let audit = settings::audit(&arguments.audit.place)?;
+    let mut scraped = Scraped::listen(arguments.audit.metrics.as_ref()).await?;
+    let audit = scraped.over(settings::audit(&arguments.audit.place)?);
     let server = server(&arguments);
     let cluster = settings::connect(&server, account, &variables, &audit).await?;
     let ambassador = |grant: Grant| ambassador(grant, &cluster, &audit);
     let server = listen(&arguments, grants, filter.as_ref(), ambassador).await?;
+    scraped.serve()?;
     for listener in server.listeners() {
         println!("Starting to serve on {listener}");
     }

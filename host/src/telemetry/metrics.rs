@@ -1,0 +1,246 @@
+//! Decisions and limits, counted for a scraper.
+//!
+//! Threat: a series for each text that a guest makes up, until the scraper or the host has no memory left. Labels are the
+//! names of extensions, which are the operator's, [`MAX_EXTENSIONS`] of them at most, and words of ours; of what a server or
+//! a guest says only the class of a status becomes one.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Audit, AuditRecord, Decision, LimitRecord};
+
+/// How many extensions have series of their own: more than a host runs. The rest are one, called [`OTHER`].
+pub const MAX_EXTENSIONS: usize = 1024;
+
+/// What extensions beyond [`MAX_EXTENSIONS`] are called together. A grant's name cannot be this.
+pub const OTHER: &str = "(other)";
+
+/// Upper bounds of how long an answer took, in seconds: from an answer within the machine to a list of thousands.
+const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+
+/// Counts what an audit is told, and passes each record on.
+///
+/// | series | labels | counts |
+/// | --- | --- | --- |
+/// | `attache_requests_total` | `extension`, `way`, `verdict`, `status` | decisions on requests; `status` is the class of the server's answer, such as `2xx`, or empty |
+/// | `attache_request_duration_seconds` | `extension`, `way` | from admission to the end of the answer; without watches, which end when nobody follows |
+/// | `attache_response_bytes_total` | `extension`, `way` | bytes of bodies that were passed on |
+/// | `attache_unrecorded_refusals_total` | `extension` | refusals that were too many to record one by one |
+/// | `attache_limits_total` | `extension`, `limit`, `ended` | limits that were reached, by their name in a grant, and whether that ended the call |
+///
+/// ```
+/// use attache::telemetry::{Metrics, NoAudit};
+/// use prometheus_client::encoding::text::encode;
+/// use prometheus_client::registry::Registry;
+/// use std::sync::Arc;
+///
+/// let mut registry = Registry::default();
+/// let audit = Arc::new(Metrics::new(Arc::new(NoAudit), &mut registry));
+/// // For `RuntimeBuilder::audit` and `ClusterSettings`. For a scraper:
+/// let mut text = String::new();
+/// encode(&mut text, &registry)?;
+/// # drop(audit);
+/// # Ok::<(), std::fmt::Error>(())
+/// ```
+pub struct Metrics {
+    next: Arc<dyn Audit>,
+    /// Those that have series of their own.
+    extensions: RwLock<HashSet<Arc<str>>>,
+    requests: Family<Request, Counter>,
+    durations: Family<Asked, Histogram, fn() -> Histogram>,
+    bytes: Family<Asked, Counter>,
+    unrecorded: Family<Asker, Counter>,
+    limits: Family<Reached, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    extension: Arc<str>,
+    way: &'static str,
+    verdict: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    extension: Arc<str>,
+    way: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asker {
+    extension: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reached {
+    extension: Arc<str>,
+    limit: &'static str,
+    ended: bool,
+}
+
+impl Metrics {
+    /// Counts, and passes each record on to `next`. The series are registered under the names above.
+    pub fn new(next: Arc<dyn Audit>, registry: &mut Registry) -> Self {
+        let metrics = Self {
+            next,
+            extensions: RwLock::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            bytes: Family::default(),
+            unrecorded: Family::default(),
+            limits: Family::default(),
+        };
+        registry.register("attache_requests", "Decisions on requests", metrics.requests.clone());
+        let help = "From admission to the end of the answer, without watches";
+        registry.register_with_unit("attache_request_duration", help, Unit::Seconds, metrics.durations.clone());
+        let help = "Bytes of answers' bodies that were passed on";
+        registry.register_with_unit("attache_response", help, Unit::Bytes, metrics.bytes.clone());
+        let help = "Refusals that were too many to record one by one";
+        registry.register("attache_unrecorded_refusals", help, metrics.unrecorded.clone());
+        registry.register("attache_limits", "Limits that extensions reached", metrics.limits.clone());
+        metrics
+    }
+
+    /// The name of an extension's series.
+    fn extension(&self, name: &str) -> Arc<str> {
+        if let Some(known) = self.extensions.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Arc::clone(known);
+        }
+        let mut extensions = self.extensions.write().unwrap_or_else(PoisonError::into_inner);
+        if extensions.len() >= MAX_EXTENSIONS && !extensions.contains(name) {
+            return OTHER.into();
+        }
+        let name: Arc<str> = name.into();
+        extensions.insert(Arc::clone(&name));
+        name
+    }
+
+    fn count(&self, line: &AuditRecord<'_>) {
+        let (extension, way) = (self.extension(line.extension), line.way.as_str());
+        let status = line.status.map_or("", class);
+        let request = Request { extension: Arc::clone(&extension), way, verdict: line.verdict.as_str(), status };
+        self.requests.get_or_create(&request).inc();
+        if line.unrecorded > 0 {
+            self.unrecorded.get_or_create(&Asker { extension: Arc::clone(&extension) }).inc_by(line.unrecorded);
+        }
+        if line.verdict != Decision::Allowed {
+            return;
+        }
+        let asked = Asked { extension, way };
+        self.bytes.get_or_create(&asked).inc_by(line.bytes);
+        if line.status.is_some() && line.verb != "watch" {
+            self.durations.get_or_create(&asked).observe(line.duration.as_secs_f64());
+        }
+    }
+}
+
+/// The class of a status; empty for what is none.
+fn class(status: u16) -> &'static str {
+    match status {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500..600 => "5xx",
+        _ => "",
+    }
+}
+
+impl Audit for Metrics {
+    fn record(&self, line: &AuditRecord<'_>) {
+        self.count(line);
+        self.next.record(line);
+    }
+
+    fn limit(&self, line: &LimitRecord<'_>) {
+        let extension = self.extension(line.extension);
+        self.limits.get_or_create(&Reached { extension, limit: line.limit, ended: line.ended }).inc();
+        self.next.limit(line);
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::policy::{Allowed, ApiRequest, Limit, Reached};
+    use crate::telemetry::{NoAudit, Way};
+    use http::Method;
+    use jiff::Timestamp;
+    use prometheus_client::encoding::text::encode;
+    use std::time::Duration;
+
+    fn text(registry: &Registry) -> String {
+        let mut text = String::new();
+        encode(&mut text, registry).unwrap();
+        text
+    }
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|had| had == line), "{line}\nis not in\n{text}");
+    }
+
+    #[test]
+    fn decisions_are_counted_by_extension_way_verdict_and_class() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(Arc::new(NoAudit), &mut registry);
+        let record = |target: &str, verdict: Decision, status: Option<u16>| {
+            let request = ApiRequest::parse(&Method::GET, target).unwrap();
+            let asked = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "card", Way::Api, &request);
+            let duration = Duration::from_micros(3500);
+            metrics.record(&AuditRecord { verdict, status, duration, bytes: 40, ..asked });
+        };
+        record("/api/v1/pods", Decision::Allowed, Some(200));
+        record("/api/v1/pods", Decision::Allowed, Some(204));
+        record("/api/v1/pods?watch=1", Decision::Begun, Some(200));
+        record("/api/v1/pods?watch=1", Decision::Allowed, Some(200));
+        record("/api/v1/nodes", Decision::Denied, None);
+        let text = text(&registry);
+        let labels = "extension=\"card\",way=\"api\"";
+        has(&text, &format!("attache_requests_total{{{labels},verdict=\"allowed\",status=\"2xx\"}} 3"));
+        has(&text, &format!("attache_requests_total{{{labels},verdict=\"begun\",status=\"2xx\"}} 1"));
+        has(&text, &format!("attache_requests_total{{{labels},verdict=\"denied\",status=\"\"}} 1"));
+        has(&text, &format!("attache_response_bytes_total{{{labels}}} 120"));
+        has(&text, &format!("attache_request_duration_seconds_count{{{labels}}} 2"));
+        has(&text, &format!("attache_request_duration_seconds_bucket{{le=\"0.0025\",{labels}}} 0"));
+        has(&text, &format!("attache_request_duration_seconds_bucket{{le=\"0.005\",{labels}}} 2"));
+    }
+
+    #[test]
+    fn limits_are_counted_by_name() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(Arc::new(NoAudit), &mut registry);
+        for _ in 0..2 {
+            let reached = Reached { limit: Limit::Memory, allowed: Allowed::Bytes(64 << 20) };
+            metrics.limit(&LimitRecord::now("hog", reached, true));
+        }
+        has(&text(&registry), "attache_limits_total{extension=\"hog\",limit=\"memory\",ended=\"true\"} 2");
+    }
+
+    #[test]
+    fn extensions_without_number_are_one() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(Arc::new(NoAudit), &mut registry);
+        for number in 0..MAX_EXTENSIONS + 10 {
+            let name = format!("e{number}");
+            metrics.record(&AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, &name, Way::Api, &Method::GET, "/x"));
+        }
+        let text = text(&registry);
+        has(&text, "attache_requests_total{extension=\"(other)\",way=\"api\",verdict=\"invalid\",status=\"\"} 10");
+        assert_eq!(text.lines().filter(|line| line.starts_with("attache_requests_total")).count(), MAX_EXTENSIONS + 1);
+    }
+}
