@@ -11,6 +11,7 @@ use attache_tests::guest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use xtask::languages::{self, Example};
 
 use crate::world::{World, grant};
 
@@ -79,6 +80,22 @@ async fn code_that_was_written_for_a_container_runs_unchanged() {
     let extension = load(host(&world), "seed-client", &format!("credentials: scoped, {API}")).await.unwrap();
     let (outcome, out) = run(&extension, &[]).await;
     outcome.unwrap();
+    assert_eq!(out, "the CA begins with -----BEGIN CERTIFICATE-----\nstatus 200\npod web\n");
+    let record = world.records.last();
+    assert_eq!((&record["way"], &record["resource"]), (&json!("wasi-http"), &json!("pods")));
+}
+
+#[tokio::test]
+async fn so_does_code_in_python() {
+    let Some(guest) = Example::CONTAINER_PYTHON.ready().unwrap() else { return };
+    let world = World::new();
+    // Compiling an interpreter takes the better part of a minute, so it is kept from one run of the tests to the next.
+    let kept = Artefacts::open(&languages::folder().join("artefacts"), DEFAULT_CAPACITY).unwrap();
+    let spec = format!("{{credentials: scoped, {API}, limits: {{memory: 128Mi, deadline: 1m, cpu: 30s}}}}");
+    let runtime = host(&world).artefacts(kept).build().unwrap();
+    let extension = runtime.load_file(&guest, grant("ext", &spec)).await.unwrap();
+    let (outcome, out) = run(&extension, &[]).await;
+    assert_eq!(outcome.unwrap().code, 0, "{out}");
     assert_eq!(out, "the CA begins with -----BEGIN CERTIFICATE-----\nstatus 200\npod web\n");
     let record = world.records.last();
     assert_eq!((&record["way"], &record["resource"]), (&json!("wasi-http"), &json!("pods")));

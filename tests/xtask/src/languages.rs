@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -13,7 +14,7 @@ use crate::guests::{watch, workspace};
 /// Set to `required`, it makes a missing tool a failure: where all tests have to run.
 pub const DEMAND: &str = "ATTACHE_LANGUAGES";
 
-/// A language that an example is written in.
+/// A language that examples are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
     /// With componentize-py, from PyPI.
@@ -26,7 +27,7 @@ impl Language {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Python, Self::JavaScript];
 
-    /// Its name, as the folder of its example has it.
+    /// Its name, as the folder of its examples has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
@@ -34,21 +35,7 @@ impl Language {
         }
     }
 
-    /// Builds the example if its tool is there; `None` when it is not.
-    ///
-    /// # Errors
-    ///
-    /// The example does not build, or the tool is missing although [`DEMAND`] says that it must not.
-    pub fn ready(self) -> Result<Option<PathBuf>> {
-        if self.tool().is_some() {
-            return self.build().map(Some);
-        }
-        let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
-        ensure!(!demanded, "the tool for guests in {} is not here: cargo xtask languages", self.name());
-        Ok(None)
-    }
-
-    /// Fetches its tool, in the version that the example names, into a folder below `target`.
+    /// Fetches its tool, in the version that its examples name, into a folder below `target`.
     ///
     /// # Errors
     ///
@@ -72,50 +59,7 @@ impl Language {
         }
     }
 
-    /// Builds the example, unless it is newer than all that it is made of.
-    ///
-    /// # Errors
-    ///
-    /// The tool is missing, or the example does not build.
-    pub fn build(self) -> Result<PathBuf> {
-        let tool = self.tool().with_context(|| format!("no tool for guests in {}", self.name()))?;
-        let out = self.folder().join("hello-pod.wasm");
-        let wit = workspace().join("wit");
-        if modified(&out) > newest(&self.source()).max(newest(&wit)) {
-            return Ok(out);
-        }
-        // Built beside it and renamed: another process may be reading it.
-        let fresh = self.folder().join(format!("hello-pod.{}.wasm", std::process::id()));
-        watch(&mut self.command(&tool, &wit, &fresh)?, |_| ())?;
-        fs::rename(&fresh, &out)?;
-        Ok(out)
-    }
-
-    fn command(self, tool: &Path, wit: &Path, out: &Path) -> Result<Command> {
-        let mut command = Command::new(tool);
-        match self {
-            Self::Python => {
-                command.current_dir(self.source()).env("PYTHONDONTWRITEBYTECODE", "1");
-                command.arg("--wit-path").arg(wit).args([
-                    "--world",
-                    "attache:pod/command",
-                    "componentize",
-                    "hello_pod",
-                ]);
-                command.arg("--output").arg(out);
-            }
-            Self::JavaScript => {
-                // Node.js looks for packages beside the program.
-                for file in ["build.js", "hello-pod.js"] {
-                    fs::copy(self.source().join(file), self.folder().join(file))?;
-                }
-                command.current_dir(self.folder()).arg("build.js").arg(wit).arg(out);
-            }
-        }
-        Ok(command)
-    }
-
-    /// What builds it, if it is there.
+    /// What builds its examples, if it is there.
     fn tool(self) -> Option<PathBuf> {
         match self {
             Self::Python => {
@@ -135,6 +79,93 @@ impl Language {
 
     fn folder(self) -> PathBuf {
         folder().join(self.name())
+    }
+}
+
+/// An example that is written in one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Example {
+    /// What it is written in.
+    pub language: Language,
+    /// Its name.
+    pub name: &'static str,
+    /// The world that it is built for, and where that is told if not in the interfaces of this workspace.
+    world: (&'static str, Option<&'static str>),
+}
+
+impl Example {
+    /// The three calls, in Python.
+    pub const HELLO_PYTHON: Self =
+        Self { language: Language::Python, name: "hello_pod", world: ("attache:pod/command", None) };
+    /// The three calls, in JavaScript.
+    pub const HELLO_JAVASCRIPT: Self =
+        Self { language: Language::JavaScript, name: "hello-pod", world: ("attache:pod/command", None) };
+    /// A program for a container, in Python.
+    pub const CONTAINER_PYTHON: Self =
+        Self { language: Language::Python, name: "list_pods", world: ("attache:example/container", Some("wit")) };
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::HELLO_PYTHON, Self::CONTAINER_PYTHON, Self::HELLO_JAVASCRIPT];
+
+    /// Builds it if its tool is there; says that a test is skipped, and gives `None`, when it is not.
+    ///
+    /// # Errors
+    ///
+    /// It does not build, or the tool is missing although [`DEMAND`] says that it must not.
+    pub fn ready(self) -> Result<Option<PathBuf>> {
+        if self.language.tool().is_some() {
+            return self.build().map(Some);
+        }
+        let (name, language) = (self.name, self.language.name());
+        let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
+        ensure!(!demanded, "the tool for guests in {language} is not here: cargo xtask languages");
+        // Past the harness, which would keep it to itself: nobody is to take a skipped test for one that has passed.
+        let skipped = format!("SKIPPED: no tool for {name} in {language}; run `cargo xtask languages`\n");
+        std::io::stderr().write_all(skipped.as_bytes())?;
+        Ok(None)
+    }
+
+    /// Builds it, unless it is newer than all that it is made of.
+    ///
+    /// # Errors
+    ///
+    /// The tool is missing, or it does not build.
+    pub fn build(self) -> Result<PathBuf> {
+        let (language, name) = (self.language, self.name);
+        let tool = language.tool().with_context(|| format!("no tool for guests in {}", language.name()))?;
+        let out = language.folder().join(format!("{name}.wasm"));
+        let wit = workspace().join("wit");
+        if modified(&out) > newest(&language.source()).max(newest(&wit)) {
+            return Ok(out);
+        }
+        // Built beside it and renamed: another process may be reading it.
+        let fresh = language.folder().join(format!("{name}.{}.wasm", std::process::id()));
+        watch(&mut self.command(&tool, &wit, &fresh)?, |_| ())?;
+        fs::rename(&fresh, &out)?;
+        Ok(out)
+    }
+
+    fn command(self, tool: &Path, wit: &Path, out: &Path) -> Result<Command> {
+        let (mut command, source) = (Command::new(tool), self.language.source());
+        match self.language {
+            Language::Python => {
+                let (world, own) = self.world;
+                command.current_dir(source).env("PYTHONDONTWRITEBYTECODE", "1");
+                command.arg("--wit-path").arg(wit);
+                if let Some(own) = own {
+                    command.args(["--wit-path", own]);
+                }
+                command.args(["--world", world, "componentize", self.name, "--output"]).arg(out);
+            }
+            Language::JavaScript => {
+                // Node.js looks for packages beside the program.
+                let folder = self.language.folder();
+                for file in ["build.js", "hello-pod.js"] {
+                    fs::copy(source.join(file), folder.join(file))?;
+                }
+                command.current_dir(folder).arg("build.js").arg(wit).arg(out);
+            }
+        }
+        Ok(command)
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use xtask::guests::{self, Guests};
-use xtask::languages::Language;
+use xtask::languages::{Example, Language};
 use xtask::programs::{self, Programs};
 
 /// The tasks of the workspace.
@@ -96,8 +96,10 @@ fn languages() -> Result<()> {
     for language in Language::ALL {
         let name = language.name();
         progress::during(&format!("fetching the tool for guests in {name}"), |line| language.fetch(line))?;
-        let built = progress::during(&format!("building the guest in {name}"), |_| language.build())?;
-        println!("{name:16} {:>4} kB  {}", built.metadata()?.len().div_ceil(1000), built.display());
+    }
+    for example in Example::ALL {
+        let built = progress::during(&format!("building {}", example.name), |_| example.build())?;
+        println!("{:16} {:>4} kB  {}", example.name, built.metadata()?.len().div_ceil(1000), built.display());
     }
     Ok(())
 }
