@@ -54,6 +54,10 @@ const DISCOVERY_BYTES: u64 = 32 << 20;
 /// What the host asks about its own rights: every account of a cluster may (`system:basic-user`).
 const REVIEWS: [&str; 2] = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
 
+/// How many of those questions a second, and at once: for ten extensions that ask at their default rate. Who asks more than
+/// all others together makes them wait, but no longer than its own rate lets it ask.
+const REVIEW_RATE: (u32, u32) = (200, 400);
+
 /// Why a request was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -92,7 +96,10 @@ impl Refusal {
 
 /// Judges, meters and records the requests of one extension. Cheap to clone; clones share the meters.
 #[derive(Clone)]
-pub struct Gate(Arc<Inner>);
+pub struct Gate {
+    inner: Arc<Inner>,
+    ends: Option<Instant>,
+}
 
 struct Inner {
     extension: Arc<str>,
@@ -127,12 +134,20 @@ impl Gate {
         audit: Arc<dyn Audit>,
     ) -> Self {
         let (rate, places, refusals) = (rate::of(&grant.limits), Places::default(), Refusals::new());
-        Self(Arc::new(Inner { extension: extension.into(), grant, audit, rate, host_rate, places, refusals }))
+        let inner = Inner { extension: extension.into(), grant, audit, rate, host_rate, places, refusals };
+        Self { inner: Arc::new(inner), ends: None }
+    }
+
+    /// The same gate, for one run of the extension that ends at `ends` at the latest: no request that it lets through waits
+    /// for longer. With a later one it makes no difference.
+    #[must_use]
+    pub fn until(&self, ends: Instant) -> Self {
+        Self { inner: Arc::clone(&self.inner), ends: Some(self.ends.map_or(ends, |sooner| sooner.min(ends))) }
     }
 
     /// A gate for the host's own discovery requests: `/version`, `/api`, `/apis` and what is below the two but no resource,
     /// to read.
-    pub fn for_host(audit: Arc<dyn Audit>) -> Self {
+    pub fn for_host(host_rate: Option<HostRate>, audit: Arc<dyn Audit>) -> Self {
         let mut grant = Grant::nothing(HOST);
         grant.limits.response_bytes = DISCOVERY_BYTES;
         grant.api.push(Rule {
@@ -140,15 +155,16 @@ impl Gate {
             non_resource_urls: DISCOVERY.map(str::to_owned).into(),
             ..Rule::default()
         });
-        Self::new(HOST, Arc::new(grant), audit)
+        Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 
     /// A gate for the host's own questions about what its service account may do. Guests cause them, so they are metered
     /// apart from discovery.
-    pub fn for_reviews(audit: Arc<dyn Audit>) -> Self {
+    pub fn for_reviews(host_rate: Option<HostRate>, audit: Arc<dyn Audit>) -> Self {
         let mut grant = Grant::nothing(HOST);
         // Of each guest at most one is under way, and each pays for it with its own rate.
         grant.limits.in_flight = u32::MAX;
+        (grant.limits.requests_per_second, grant.limits.burst) = REVIEW_RATE;
         grant.api.push(Rule {
             api_groups: vec!["authorization.k8s.io".into()],
             resources: REVIEWS.map(str::to_owned).into(),
@@ -156,7 +172,7 @@ impl Gate {
             namespaces: vec!["*".into()],
             ..Rule::default()
         });
-        Self::new(HOST, Arc::new(grant), audit)
+        Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 
     /// Takes one request's worth of the rate, for what the host asks in a guest's stead.
@@ -169,17 +185,17 @@ impl Gate {
 
     /// The grant that this gate judges by.
     pub fn grant(&self) -> &Arc<Grant> {
-        &self.0.grant
+        &self.inner.grant
     }
 
     /// Who asks at this gate, as records name it.
     pub fn extension(&self) -> &str {
-        &self.0.extension
+        &self.inner.extension
     }
 
     /// How many requests are under way.
     pub fn in_flight(&self) -> u32 {
-        self.0.places.number(Place::InFlight)
+        self.inner.places.number(Place::InFlight)
     }
 
     /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is dropped; of
@@ -206,7 +222,7 @@ impl Gate {
         decided: Result<usize, Refusal>,
     ) -> Result<Permit, Refusal> {
         let (time, since) = (Timestamp::now(), Instant::now());
-        let record = || AuditRecord::of_request(time, &self.0.extension, way, &request);
+        let record = || AuditRecord::of_request(time, &self.inner.extension, way, &request);
         let rule = match decided {
             Ok(rule) => rule,
             Err(refusal) => {
@@ -215,7 +231,7 @@ impl Gate {
             }
         };
         if request.is_endless() {
-            self.0.audit.record(&AuditRecord { verdict: Decision::Begun, rule: Some(rule), ..record() });
+            self.inner.audit.record(&AuditRecord { verdict: Decision::Begun, rule: Some(rule), ..record() });
         }
         let gate = self.clone();
         Ok(Permit { gate, way, request, place, rule, time, since, status: None, bytes: 0, reached: None })
@@ -225,17 +241,17 @@ impl Gate {
     fn record_refusal(&self, refusal: &Refusal, request: AuditRecord<'_>) {
         let (verdict, reason) = (refusal.decision(), self.reason(refusal));
         let Some(unrecorded) = self.records(verdict) else { return };
-        self.0.audit.record(&AuditRecord { verdict, reason: Some(reason.into()), unrecorded, ..request });
+        self.inner.audit.record(&AuditRecord { verdict, unrecorded, ..request }.because(reason));
     }
 
     /// Whether one more refusal of this kind is recorded: then how many before it were not.
     fn records(&self, verdict: Decision) -> Option<u64> {
-        if verdict == Decision::Throttled { self.0.refusals.record() } else { Some(0) }
+        if verdict == Decision::Throttled { self.inner.refusals.record() } else { Some(0) }
     }
 
     /// The refusal, and which limit it is, for the operator.
     fn reason(&self, refusal: &Refusal) -> String {
-        let limits = &self.0.grant.limits;
+        let limits = &self.inner.grant.limits;
         let reached = |limit| limits.reached(limit).map(|reached| reached.to_string()).unwrap_or_default();
         match refusal {
             Refusal::Denied(reason) => reason.clone(),
@@ -249,12 +265,9 @@ impl Gate {
     /// Records a request that could not be understood, and so never comes to be judged. Of many at once only some are
     /// recorded, with the number of the others.
     pub fn refuse_invalid(&self, way: Way, method: &Method, target: &str, why: &InvalidRequest) {
-        let Some(unrecorded) = self.0.refusals.record() else { return };
-        self.0.audit.record(&AuditRecord {
-            reason: Some(why.to_string().into()),
-            unrecorded,
-            ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
-        });
+        let Some(unrecorded) = self.inner.refusals.record() else { return };
+        let record = AuditRecord::of_invalid(Timestamp::now(), &self.inner.extension, way, method, target);
+        self.inner.audit.record(&AuditRecord { unrecorded, ..record }.because(why.to_string()));
     }
 
     /// Records a request that was refused for what came with it, before it came to be judged: a token that is not the
@@ -266,12 +279,8 @@ impl Gate {
         let metered = self.meter();
         let verdict = metered.as_ref().map_or_else(Refusal::decision, |()| verdict);
         if let Some(unrecorded) = self.records(verdict) {
-            self.0.audit.record(&AuditRecord {
-                verdict,
-                reason: Some(why.into()),
-                unrecorded,
-                ..AuditRecord::of_invalid(Timestamp::now(), &self.0.extension, way, method, target)
-            });
+            let record = AuditRecord::of_invalid(Timestamp::now(), &self.inner.extension, way, method, target);
+            self.inner.audit.record(&AuditRecord { verdict, unrecorded, ..record }.because(why));
         }
         metered
     }
@@ -280,31 +289,31 @@ impl Gate {
     fn decide(&self, requests: &[&ApiRequest], place: Place) -> Result<usize, Refusal> {
         self.meter()?;
         let rule = self.judge(requests)?;
-        self.0.places.enter(place, &self.0.grant.limits)?;
+        self.inner.places.enter(place, &self.inner.grant.limits)?;
         Ok(rule)
     }
 
     /// The extension's own rate comes first: what that one refuses costs its neighbours nothing.
     fn meter(&self) -> Result<(), Refusal> {
-        rate::spend(&self.0.rate).map_err(Refusal::Throttled)?;
-        self.0.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(Refusal::HostThrottled)
+        rate::spend(&self.inner.rate).map_err(Refusal::Throttled)?;
+        self.inner.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(Refusal::HostThrottled)
     }
 
     /// Counts one more request under way. The permit's drop counts it out.
     fn enter(&self) -> Result<(), Refusal> {
-        self.0.places.enter(Place::InFlight, &self.0.grant.limits)
+        self.inner.places.enter(Place::InFlight, &self.inner.grant.limits)
     }
 
     /// Counts one request less under way.
     fn leave(&self) {
-        self.0.places.leave(Place::InFlight);
+        self.inner.places.leave(Place::InFlight);
     }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
-            .field("extension", &self.0.extension)
+            .field("extension", &self.inner.extension)
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }
@@ -337,22 +346,27 @@ impl Permit {
     /// The most bytes of the answer's body that may be passed on. An answer without an end has none: it is passed on piece
     /// by piece, never kept, and ends with whoever reads it.
     pub fn response_limit(&self) -> u64 {
-        if self.request.is_endless() { u64::MAX } else { self.gate.0.grant.limits.response_bytes }
+        if self.request.is_endless() { u64::MAX } else { self.gate.inner.grant.limits.response_bytes }
     }
 
     /// The most bytes of one piece of an answer without an end, such as one event of a watch.
     pub fn piece_limit(&self) -> u64 {
-        self.gate.0.grant.limits.response_bytes
+        self.gate.inner.grant.limits.response_bytes
     }
 
     /// The most bytes of the request's body that may be sent.
     pub fn request_limit(&self) -> u64 {
-        self.gate.0.grant.limits.request_bytes
+        self.gate.inner.grant.limits.request_bytes
+    }
+
+    /// When the exchange has to be over, because whoever asked will be: see [`Gate::until`].
+    pub fn ends(&self) -> Option<Instant> {
+        self.gate.ends
     }
 
     /// Notes that the exchange was cut off at a limit, for the record.
     pub fn reached(&mut self, limit: Limit) {
-        self.reached = self.gate.0.grant.limits.reached(limit);
+        self.reached = self.gate.inner.grant.limits.reached(limit);
     }
 
     /// Notes the server's HTTP status.
@@ -374,7 +388,7 @@ impl fmt::Debug for Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let gate = &self.gate.0;
+        let gate = &self.gate.inner;
         gate.places.leave(self.place);
         gate.audit.record(&AuditRecord {
             rule: Some(self.rule),

@@ -187,7 +187,7 @@ fn denied_requests_spend_the_rate_too() {
 
 #[test]
 fn the_hosts_gate_opens_discovery_and_nothing_else() {
-    let gate = Gate::for_host(Arc::new(Kept::default()));
+    let gate = Gate::for_host(None, Arc::new(Kept::default()));
     let admitted = |request: ApiRequest| gate.admit(Way::Host, request).is_ok();
     for target in ["/version", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"] {
         assert!(admitted(get(target)), "{target}");
@@ -201,7 +201,7 @@ fn the_hosts_gate_opens_discovery_and_nothing_else() {
 #[test]
 fn the_gate_of_reviews_opens_questions_about_oneself_and_nothing_else() {
     let kept = Arc::new(Kept::default());
-    let gate = Gate::for_reviews(kept.clone());
+    let gate = Gate::for_reviews(None, kept.clone());
     let post = |path: &str| ApiRequest::parse(&Method::POST, path).unwrap();
     drop(gate.admit(Way::Host, post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")).unwrap());
     assert_eq!((&kept.take()[0]["extension"], gate.in_flight()), (&json!("attache"), 0));

@@ -54,6 +54,8 @@ pub use refused::Refused;
 pub use token::{ScopedTokens, TOKEN_PREFIX};
 pub use upload::MAX_REQUEST_BODY;
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response};
@@ -108,6 +110,12 @@ impl Ambassador {
     pub fn with_tokens(mut self, tokens: ScopedTokens) -> Self {
         self.tokens = Some(tokens);
         self
+    }
+
+    /// Ends each exchange at `ends` at the latest; see [`Gate::until`].
+    #[must_use]
+    pub fn until(self, ends: Instant) -> Self {
+        Self { gate: self.gate.until(ends), ..self }
     }
 
     /// The gate that judges the requests.

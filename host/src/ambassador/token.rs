@@ -42,17 +42,17 @@ impl ScopedTokens {
     }
 
     /// Puts a new token in force and takes the one before for `grace` more, as long as a guest may go on with what it has
-    /// read.
+    /// read. After [`ScopedTokens::end`] it does nothing.
     ///
     /// # Errors
     /// As [`ScopedTokens::issue`]; the old token stays in force then.
     pub fn rotate(&self, grace: Duration) -> Result<(), getrandom::Error> {
         let next = random()?;
         let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = tokens.current.replace(next) {
-            let until = Instant::now().checked_add(grace);
-            tokens.previous = until.map(|until| (current, until));
-        }
+        // What has ended stays ended: a rotation may come late.
+        let Some(current) = tokens.current.take() else { return Ok(()) };
+        tokens.previous = Instant::now().checked_add(grace).map(|until| (current, until));
+        tokens.current = Some(next);
         Ok(())
     }
 
@@ -100,6 +100,8 @@ mod tests {
         }
         own.end();
         assert!(!own.take(&token) && !own.take(""));
+        own.rotate(Duration::from_mins(1)).unwrap();
+        assert!(own.expose().is_empty() && !own.take(&token) && !own.take(""));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::ambassador::egress::EgressClient;
 use crate::cluster::Cluster;
 use crate::gate::Gate;
 use crate::podinfo::PodInfo;
+use std::time::Instant;
 use wasmtime::component::ResourceTable;
 
 /// The pod and the API server as one guest may see them. Cheap to clone: clones share the pod, the gate's budgets and
@@ -60,6 +61,15 @@ impl PodCtx {
     #[must_use]
     pub fn with_server_variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         self.http.rename(|names| names.with_variables(variable));
+        self
+    }
+
+    /// Ends each of the guest's requests at `ends` at the latest, body included: when its run will be over. A `Retry-After`
+    /// beyond that is told the guest at once. Without this each takes what [`Cluster::deadline`] says.
+    #[must_use]
+    pub fn until(mut self, ends: Instant) -> Self {
+        self.gate = self.gate.until(ends);
+        self.http.until(ends);
         self
     }
 

@@ -13,7 +13,7 @@ use super::transport::{TlsError, Transport, Transports};
 use super::unavailable::Unavailable;
 use super::watch::{Hub, WatchSettings};
 use crate::credentials::{CredentialsError, ServiceAccount, Token};
-use crate::gate::Gate;
+use crate::gate::{Gate, HostRate};
 use crate::telemetry::Audit;
 
 /// How long a call may take by default, its answer's body included: as long as an API server takes at most itself
@@ -34,6 +34,8 @@ pub struct ClusterSettings {
     pub audit: Arc<dyn Audit>,
     /// How what is watched is kept.
     pub watches: WatchSettings,
+    /// The rate that the host's own requests count in and wait for, as those of its extensions do.
+    pub rate: Option<HostRate>,
 }
 
 /// Why there is no [`Cluster`].
@@ -97,13 +99,14 @@ struct Inner {
     reviews: Gate,
     catalogue: Catalogue,
     hub: Arc<Hub>,
+    rate: Option<HostRate>,
 }
 
 impl ClusterSettings {
-    /// Settings for `server` with the defaults: no credentials, no CA, [`DEFAULT_DEADLINE`].
+    /// Settings for `server` with the defaults: no credentials, no CA, [`DEFAULT_DEADLINE`], no rate of the whole host.
     pub fn new(server: Endpoint, audit: Arc<dyn Audit>) -> Self {
         let watches = WatchSettings::default();
-        Self { server, service_account: None, ca: None, deadline: DEFAULT_DEADLINE, audit, watches }
+        Self { server, service_account: None, ca: None, deadline: DEFAULT_DEADLINE, audit, watches, rate: None }
     }
 
     /// Settings as every in-cluster client finds them: the server by `variable` (which looks up the environment), else by
@@ -132,7 +135,7 @@ impl Cluster {
     /// # Errors
     /// When the token or the certificates are missing or of no use.
     pub fn connect(settings: ClusterSettings) -> Result<Self, ConnectError> {
-        let ClusterSettings { server: endpoint, service_account, ca, deadline, audit, watches } = settings;
+        let ClusterSettings { server: endpoint, service_account, ca, deadline, audit, watches, rate } = settings;
         // Plain HTTP is for an ambassador on this machine, which has credentials of its own.
         let account = service_account.filter(|_| endpoint.is_encrypted());
         let server = || endpoint.to_string();
@@ -144,7 +147,8 @@ impl Cluster {
         let transports = Transports::new(&roots.pem, roots.generation)
             .map_err(|source| ConnectError::Roots { origin: roots.origin.clone(), source })?;
         let (address, catalogue) = (endpoint.address(), Catalogue::default());
-        let (host, reviews) = (Gate::for_host(Arc::clone(&audit)), Gate::for_reviews(Arc::clone(&audit)));
+        let host = Gate::for_host(rate.clone(), Arc::clone(&audit));
+        let reviews = Gate::for_reviews(rate.clone(), Arc::clone(&audit));
         let hub = Hub::new(watches, audit);
         let roots_origin = roots.origin;
         let inner = Inner {
@@ -159,6 +163,7 @@ impl Cluster {
             reviews,
             catalogue,
             hub,
+            rate,
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -194,6 +199,11 @@ impl Cluster {
     /// The gate of the host's questions about its own rights.
     pub(super) fn reviews(&self) -> &Gate {
         &self.0.reviews
+    }
+
+    /// The rate of the whole host.
+    pub(super) fn rate(&self) -> Option<&HostRate> {
+        self.0.rate.as_ref()
     }
 
     /// What is watched.

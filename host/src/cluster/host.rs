@@ -39,7 +39,7 @@ impl Cluster {
         Ok(review.status.allowed)
     }
 
-    /// A permit of one of the host's own gates. Where its rate is spent, it waits: plain discovery takes a request per
+    /// A permit of one of the host's own gates. Where its rate is spent, or the whole host's, it waits: plain discovery takes a request per
     /// group, and many guests may ask at once.
     pub(super) async fn admitted(&self, gate: &Gate, request: ApiRequest) -> Result<Permit, ClusterError> {
         let give_up = Instant::now().checked_add(self.deadline());
@@ -47,7 +47,7 @@ impl Cluster {
         loop {
             match gate.admit(Way::Host, request.clone()) {
                 Ok(permit) => return Ok(permit),
-                Err(Refusal::Throttled(wait)) if in_time() => sleep(wait).await,
+                Err(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) if in_time() => sleep(wait).await,
                 Err(refusal) => return Err(Unavailable::Busy(refusal.to_string()).into()),
             }
         }

@@ -10,7 +10,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -74,31 +74,33 @@ pub(super) struct Transport {
 }
 
 /// The transport in use, replaced when the roots rotate. Streams that are open on an older one run to their end.
-pub(super) struct Transports(RwLock<Arc<Transport>>);
+pub(super) struct Transports {
+    in_use: RwLock<Arc<Transport>>,
+    /// The newest generation of roots that was looked at, of use or not: what cannot be read is not read at each request.
+    seen: Mutex<u64>,
+}
 
 impl Transports {
     /// Starts with these roots in PEM; none at all is for a server without TLS.
     pub(super) fn new(roots: &[u8], generation: u64) -> Result<Self, TlsError> {
-        Ok(Self(RwLock::new(Transport::new(roots, generation)?)))
+        Ok(Self { in_use: RwLock::new(Transport::new(roots, generation)?), seen: Mutex::new(generation) })
     }
 
     pub(super) fn current(&self) -> Arc<Transport> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.in_use.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes the roots of a later generation count. Returns whether they differ from those of `in_use`.
     ///
     /// Idle connections of the older roots are closed: a CA may have been replaced because it was stolen.
     pub(super) fn renew(&self, in_use: u64, roots: &[u8], generation: u64) -> Result<bool, TlsError> {
-        let current = self.current().generation;
-        if generation <= current {
-            return Ok(current > in_use);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if generation <= *seen {
+            return Ok(self.current().generation > in_use);
         }
+        *seen = generation;
         let renewed = Transport::new(roots, generation)?;
-        let mut place = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if renewed.generation > place.generation {
-            *place = renewed;
-        }
+        *self.in_use.write().unwrap_or_else(PoisonError::into_inner) = renewed;
         Ok(true)
     }
 }

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use hyper_util::client::legacy;
 use thiserror::Error;
 
 use crate::credentials::CredentialsError;
@@ -103,9 +104,25 @@ pub(super) struct NoAddress {
     pub(super) source: io::Error,
 }
 
+/// How far an exchange had come. The system's words are the same for both: a network that leads nowhere, and one that did
+/// lead there and now is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There was no connection yet.
+    Connecting,
+    /// The connection was there, so that the request may have reached the server.
+    Connected,
+}
+
+impl Stage {
+    pub(super) fn of(error: &legacy::Error) -> Self {
+        if error.is_connect() { Self::Connecting } else { Self::Connected }
+    }
+}
+
 impl Unavailable {
     /// Finds the cause in what the HTTP client reports. `roots` says where the trusted certificates came from.
-    pub(super) fn from_chain(error: &(dyn Error + 'static), address: &str, roots: &str) -> Self {
+    pub(super) fn from_chain(error: &(dyn Error + 'static), stage: Stage, address: &str, roots: &str) -> Self {
         let address = address.to_owned();
         for cause in causes(error) {
             if let Some(NoAddress { host, source }) = cause.downcast_ref() {
@@ -114,8 +131,8 @@ impl Unavailable {
             if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
                 return Self::from_tls(tls.clone(), address, roots);
             }
-            if let Some(system) = cause.downcast_ref::<io::Error>().filter(|system| system.get_ref().is_none()) {
-                return Self::from_system(system, address);
+            if let Some(system) = cause.downcast_ref::<io::Error>().filter(|system| says_what(system)) {
+                return Self::from_system(system, stage, address);
             }
         }
         let detail = causes(error).last().map_or_else(String::new, ToString::to_string);
@@ -129,15 +146,18 @@ impl Unavailable {
         }
     }
 
-    fn from_system(system: &io::Error, address: String) -> Self {
+    fn from_system(system: &io::Error, stage: Stage, address: String) -> Self {
         use io::ErrorKind as Kind;
-        match system.kind() {
-            Kind::ConnectionRefused => Self::ConnectionRefused { address },
-            Kind::HostUnreachable
-            | Kind::NetworkUnreachable
-            | Kind::NetworkDown
-            | Kind::TimedOut
-            | Kind::AddrNotAvailable => Self::Unreachable { address, source: copy(system) },
+        match (stage, system.kind()) {
+            (Stage::Connecting, Kind::ConnectionRefused) => Self::ConnectionRefused { address },
+            (
+                Stage::Connecting,
+                Kind::HostUnreachable
+                | Kind::NetworkUnreachable
+                | Kind::NetworkDown
+                | Kind::TimedOut
+                | Kind::AddrNotAvailable,
+            ) => Self::Unreachable { address, source: copy(system) },
             _ => Self::BrokenOff { address, detail: system.to_string() },
         }
     }
@@ -174,6 +194,12 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
+/// Whether an error says itself what happened, and does not only wrap another. A connection that was not made in time is an
+/// error of the HTTP client's own, with a timer's in it.
+fn says_what(error: &io::Error) -> bool {
+    error.get_ref().is_none() || error.kind() == io::ErrorKind::TimedOut
+}
+
 /// The same error of the system once more; [`io::Error`] cannot be cloned.
 fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
@@ -187,7 +213,7 @@ mod tests {
     use super::*;
 
     fn read(error: &(dyn Error + 'static)) -> Unavailable {
-        Unavailable::from_chain(error, "10.0.0.1:443", "/ca.crt")
+        Unavailable::from_chain(error, Stage::Connecting, "10.0.0.1:443", "/ca.crt")
     }
 
     /// Wraps as the HTTP client does.
@@ -227,7 +253,17 @@ mod tests {
     #[test]
     fn no_route_is_unreachable_and_a_reset_has_broken_off() {
         assert!(matches!(read(&io::Error::from_raw_os_error(113)), Unavailable::Unreachable { .. }));
+        let late = io::Error::new(io::ErrorKind::TimedOut, std::fmt::Error);
+        assert!(matches!(read(&wrapped(late)), Unavailable::Unreachable { .. }));
         assert!(read(&io::Error::from_raw_os_error(104)).broke_off());
         assert!(read(&wrapped(std::fmt::Error)).broke_off());
+    }
+
+    #[test]
+    fn a_connection_that_falls_silent_has_broken_off() {
+        for number in [110, 113] {
+            let silent = wrapped(io::Error::from_raw_os_error(number));
+            assert!(Unavailable::from_chain(&silent, Stage::Connected, "10.0.0.1:443", "").broke_off(), "{number}");
+        }
     }
 }

@@ -117,7 +117,7 @@ impl Extension {
         let begun = Instant::now();
         let instances = self.limits.instances;
         let _place = self.places.try_acquire().map_err(|_| RunError::Busy { instances })?;
-        let mut store = self.store(call, outputs)?;
+        let mut store = self.store(call, outputs, begun)?;
         let _running = self.runtime.engine.running();
         let (ended, cpu) = self.drive(&mut store, begun).await?;
         let limiter = &store.data().limiter;
@@ -175,14 +175,18 @@ impl Extension {
         }
     }
 
-    fn store(&self, call: Invocation, outputs: &mut Outputs) -> Result<Store<State>, RunError> {
+    fn store(&self, call: Invocation, outputs: &mut Outputs, begun: Instant) -> Result<Store<State>, RunError> {
         let limits = &self.limits;
         let handles = size(limits.handles.into());
         let mut table = ResourceTable::new();
         table.set_max_capacity(handles);
         let memory = size(limits.memory).min(self.runtime.engine.memory_ceiling());
         let limiter = Limiter::new(memory, size(limits.table_elements.into()));
-        let state = State { table, wasi: self.wasi(call, outputs)?, pod: self.pod.clone(), limiter };
+        let pod = match begun.checked_add(limits.deadline) {
+            Some(ends) => self.pod.clone().until(ends.into_std()),
+            None => self.pod.clone(),
+        };
+        let state = State { table, wasi: self.wasi(call, outputs)?, pod, limiter };
         let mut store = Store::new(self.runtime.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         // The table above counts what the host holds for the guest, this what the guest holds of its own resources.

@@ -116,7 +116,7 @@ impl Record {
 
     fn write(&self, verdict: Decision, reason: Option<&str>, unrecorded: u64) {
         let (time, extension) = (self.time, self.gate.extension());
-        self.gate.0.audit.record(&AuditRecord {
+        self.gate.inner.audit.record(&AuditRecord {
             verdict,
             reason: reason.map(Into::into),
             unrecorded,

@@ -2,11 +2,12 @@
 //!
 //! A watch stays for hours. Among the requests in flight a few of them would leave no room for any other.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Gate, Refusal};
+use super::{Gate, HostRate, Refusal};
 use crate::policy::{ApiRequest, Grant, Limits, Rule, Verdict};
-use crate::telemetry::Way;
+use crate::telemetry::{Audit, Way};
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -78,18 +79,18 @@ impl Gate {
 
     /// A gate for the watch that the host keeps of one collection: its list and its watch, and nothing else. `list` is a
     /// request for the whole of it; `bytes` bound one answer.
-    pub fn for_store(audit: std::sync::Arc<dyn crate::telemetry::Audit>, list: &ApiRequest, bytes: u64) -> Self {
+    pub fn for_store(host_rate: Option<HostRate>, audit: Arc<dyn Audit>, list: &ApiRequest, bytes: u64) -> Self {
         let mut grant = Grant::nothing(HOST);
         grant.limits.response_bytes = bytes;
         // A list of ten thousand objects takes twenty pages; what follows upon failures waits longer and longer.
         grant.limits.burst = 100;
         grant.api.push(Rule { verbs: vec!["list".into(), "watch".into()], ..Rule::needed_for(list) });
-        Self::new(HOST, std::sync::Arc::new(grant), audit)
+        Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 
     /// How many watches are open.
     pub fn watches(&self) -> u32 {
-        self.0.places.number(Place::Watch)
+        self.inner.places.number(Place::Watch)
     }
 
     /// Whether the rules allow all of these requests, and by which rule the last.

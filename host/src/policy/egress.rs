@@ -60,6 +60,12 @@ impl Egress {
         self.0.contains(destination)
     }
 
+    /// Those of them that are among `used`.
+    #[must_use]
+    pub fn only(&self, used: impl Fn(&Destination) -> bool) -> Self {
+        Self(self.0.iter().filter(|destination| used(destination)).cloned().collect())
+    }
+
     /// Whether nothing is permitted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -17,6 +17,9 @@ use crate::policy::{ApiRequest, ResourcePath};
 /// length is 4 KiB, which a pipe still takes in one piece.
 pub const MAX_TEXT: usize = 512;
 
+/// The longest reason in a record, in bytes: what was asked, and the rule that would allow it.
+const MAX_REASON: usize = 2 * MAX_TEXT;
+
 /// The way by which a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -167,6 +170,18 @@ impl<'a> AuditRecord<'a> {
         let path = target.split('?').next().unwrap_or_default();
         let bare = Self::bare(time, extension, way, escaped(method.as_str()), escaped(path));
         Self { destination: Some(escaped(destination)), ..bare }
+    }
+
+    /// The same with why it was refused: the grant's answer repeats what was asked, which may be long.
+    #[must_use]
+    pub fn because(self, reason: impl Into<Cow<'a, str>>) -> Self {
+        let reason = match reason.into() {
+            long if long.len() > MAX_REASON => {
+                long.get(..long.floor_char_boundary(MAX_REASON)).unwrap_or_default().to_owned().into()
+            }
+            whole => whole,
+        };
+        Self { reason: Some(reason), ..self }
     }
 
     fn bare(time: Timestamp, extension: &'a str, way: Way, verb: Cow<'a, str>, path: Cow<'a, str>) -> Self {

@@ -6,8 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Audit, AuditRecord, AuditedResource, Decision, MAX_TEXT, Way};
-use crate::policy::{Draft, Grant, Rule};
+use super::{Audit, AuditRecord, AuditedResource, Decision, LimitRecord, MAX_TEXT, Way};
+use crate::policy::{Destination, Draft, Grant, Rule};
+
+/// The verbs of paths that are no resources, as rules have them. What was never judged is recorded with its method.
+const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
 /// How many different requests are kept, each as a rule of a few hundred bytes. Who needs more writes a rule by hand.
 const MAX_RULES: usize = 2048;
@@ -22,7 +25,22 @@ pub struct Recording {
 struct Asked {
     allowed: BTreeSet<Rule>,
     denied: BTreeSet<Rule>,
+    /// Destinations outside the API server, and whether they are granted.
+    called: BTreeSet<(bool, String)>,
     full: bool,
+}
+
+impl Asked {
+    /// Whether there is room for one more; once there is none, that is told.
+    fn has_room(&mut self) -> bool {
+        let kept = [self.allowed.len(), self.denied.len(), self.called.len()];
+        self.full |= kept.into_iter().fold(0_usize, usize::saturating_add) >= MAX_RULES;
+        !self.full
+    }
+
+    fn destinations(&self, granted: bool) -> impl Iterator<Item = &str> {
+        self.called.iter().filter(move |(is, _)| *is == granted).map(|(_, destination)| destination.as_str())
+    }
 }
 
 impl Recording {
@@ -39,19 +57,24 @@ impl Recording {
     pub fn draft(&self, given: &Grant, variables: &[(&str, &str)]) -> Draft {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = |rules: &BTreeSet<Rule>| Rule::merged(rules.iter().map(|rule| with_variables(rule, variables)));
-        let mut draft = Draft::new(Grant { api: rules(&asked.allowed), ..given.clone() });
+        let called = |destination: &Destination| asked.destinations(true).any(|one| one == destination.to_string());
+        let egress = given.egress.only(called);
+        let mut draft = Draft::new(Grant { api: rules(&asked.allowed), egress, ..given.clone() });
         draft.about = vec![
             format!(
-                "What was asked of the API server in a run under the grant {:?}: rules that were not used are left",
+                "What was asked of the API server, and called outside it, in a run under the grant {:?}: rules and",
                 given.name
             ),
-            "out. All else is as in that grant; a recording does not tell what of it was needed.".to_owned(),
+            "destinations that were not used are left out. All else is as in that grant; a recording does not tell what of it"
+                .to_owned(),
+            "was needed.".to_owned(),
         ];
         if asked.full {
             draft.about.push(format!("More than {MAX_RULES} different requests were made: rules are missing."));
         }
         let why = "Denied in that run. Take the sign off in front of what it is to have:".to_owned();
         draft.open_rules = Some((why, rules(&asked.denied)));
+        draft.open_fields.extend(open_egress(&draft.grant, asked.destinations(false)));
         draft
     }
 
@@ -62,18 +85,30 @@ impl Recording {
             // Nobody has judged these; who meant them asks again.
             _ => return,
         };
-        let Some(rule) = needed(line) else { return };
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.allowed.len().saturating_add(asked.denied.len()) >= MAX_RULES {
-            asked.full = true;
+        if let Some(destination) = &line.destination {
+            if asked.has_room() {
+                asked.called.insert((allowed, destination.to_string()));
+            }
             return;
         }
-        if allowed {
-            asked.allowed.insert(rule)
-        } else {
-            asked.denied.insert(rule)
-        };
+        let Some(rule) = needed(line) else { return };
+        if asked.has_room() {
+            let rules = if allowed { &mut asked.allowed } else { &mut asked.denied };
+            rules.insert(rule);
+        }
     }
+}
+
+/// The line that would let a run out to where it was denied to go, for somebody to decide on.
+fn open_egress<'a>(grant: &Grant, denied: impl Iterator<Item = &'a str>) -> Option<(String, String)> {
+    let denied: Vec<_> = denied.collect();
+    if denied.is_empty() {
+        return None;
+    }
+    let granted = grant.egress.destinations().iter().map(ToString::to_string);
+    let all: Vec<_> = granted.chain(denied.into_iter().map(str::to_owned)).map(|place| format!("{place:?}")).collect();
+    Some(("Denied in that run are destinations of this list:".to_owned(), format!("egress: [{}]", all.join(", "))))
 }
 
 impl Audit for Recording {
@@ -83,6 +118,10 @@ impl Audit for Recording {
         }
         self.next.record(line);
     }
+
+    fn limit(&self, line: &LimitRecord<'_>) {
+        self.next.limit(line);
+    }
 }
 
 /// The smallest rule for what a record tells; `None` where a text in it has been cut.
@@ -90,18 +129,29 @@ fn needed(line: &AuditRecord<'_>) -> Option<Rule> {
     let whole = |text: &str| (text.len() < MAX_TEXT).then(|| vec![text.to_owned()]);
     let verbs = whole(&line.verb)?;
     let Some(AuditedResource { group, resource, subresource, namespace, name, .. }) = line.resource else {
+        if !PATH_VERBS.contains(&&*line.verb) || !line.path.starts_with('/') {
+            return None;
+        }
         return Some(Rule { verbs, non_resource_urls: whole(&line.path)?, ..Rule::default() });
     };
     let resource = subresource.map_or_else(|| resource.to_owned(), |subresource| format!("{resource}/{subresource}"));
     Some(Rule {
         api_groups: whole(group)?,
         resources: whole(&resource)?,
-        verbs,
+        verbs: with_list(line.way, verbs),
         namespaces: whole(namespace.unwrap_or("*"))?,
         // The metrics APIs call all objects `*`; no rule can name that.
         resource_names: name.filter(|name| *name != "*").map_or(Some(Vec::new()), whole)?,
         non_resource_urls: Vec::new(),
     })
+}
+
+/// Who follows a collection through `api` is recorded once, as watching it, and judged for its list as well.
+fn with_list(way: Way, mut verbs: Vec<String>) -> Vec<String> {
+    if way == Way::Api && verbs == ["watch"] {
+        verbs.insert(0, "list".to_owned());
+    }
+    verbs
 }
 
 fn with_variables(rule: &Rule, variables: &[(&str, &str)]) -> Rule {
@@ -129,6 +179,47 @@ mod tests {
         let request = ApiRequest::parse(&Method::GET, target).unwrap();
         recording
             .record(&AuditRecord { verdict, ..AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", way, &request) });
+    }
+
+    #[test]
+    fn what_was_called_outside_is_granted_by_its_destination() {
+        let recording = Recording::new(Arc::new(NoAudit));
+        let called = |destination: &str, verdict| {
+            let time = Timestamp::UNIX_EPOCH;
+            let record = AuditRecord::of_egress(time, "e", Way::WasiHttp, &Method::GET, destination, "/*");
+            recording.record(&AuditRecord { verdict, ..record });
+        };
+        called("https://a.example", Decision::Allowed);
+        called("https://b.example", Decision::Denied);
+        let spec = "spec: {egress: [\"https://a.example\", \"https://unused.example\"]}";
+        let head = "apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {name: given}\n";
+        let given = Grant::parse(&format!("{head}{spec}\n")).unwrap();
+        let text = recording.draft(&given, &[]).to_string();
+        let grant = Grant::parse(&text).unwrap();
+        let places: Vec<_> = grant.egress.destinations().iter().map(ToString::to_string).collect();
+        assert_eq!((places.as_slice(), grant.api.len()), (&["https://a.example".to_owned()][..], 0), "{text}");
+        assert!(text.contains("# egress: [\"https://a.example\", \"https://b.example\"]"), "{text}");
+    }
+
+    #[test]
+    fn what_was_never_judged_becomes_no_rule() {
+        let recording = Recording::new(Arc::new(NoAudit));
+        let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Way::WasiHttp, &Method::GET, "http:/x");
+        recording.record(&AuditRecord { verdict: Decision::Denied, ..record });
+        assert!(!recording.draft(&Grant::nothing("given"), &[]).to_string().contains("nonResourceURLs"));
+    }
+
+    #[test]
+    fn who_follows_a_collection_needs_its_list_too() {
+        let recording = Recording::new(Arc::new(NoAudit));
+        record(&recording, "/api/v1/namespaces/demo/pods?watch=1", Decision::Allowed, Way::Api);
+        record(&recording, "/api/v1/namespaces/demo/services?watch=1", Decision::Allowed, Way::WasiHttp);
+        let draft = recording.draft(&Grant::nothing("given"), &[]).to_string();
+        let rules: Vec<_> = Grant::parse(&draft).unwrap().api.iter().map(ToString::to_string).collect();
+        let rule = |resource, verbs| {
+            format!("{{apiGroups: [\"\"], resources: [{resource}], verbs: [{verbs}], namespaces: [demo]}}")
+        };
+        assert_eq!(rules, [rule("services", "watch"), rule("pods", "list, watch")]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use attache::cluster::{Cluster, ClusterError, ClusterSettings, ConnectError, Endpoint, Payload, Unavailable};
+use attache::cluster::{
+    Cluster, ClusterError, ClusterSettings, ConnectError, Endpoint, Payload, Streamed, Unavailable,
+};
 use attache::credentials::ServiceAccount;
 use attache::telemetry::ToTracing;
 use tempfile::TempDir;
@@ -144,6 +146,23 @@ async fn a_rotated_ca_is_found_at_once_and_without_a_restart() {
     assert!(matches!(error, ClusterError::Unavailable(Unavailable::Certificate { .. })), "{error:?}");
     std::fs::write(dir.path().join("ca.crt"), new.pem()).unwrap();
     client.cluster.fetch(client.permit(&http::Method::POST, super::PODS), Payload::none()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_streams_is_sent_whole_although_the_ca_has_rotated() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let server = Scripted::tls(&old, |_, _| super::scripted::answer("200 OK", "Connection: close\r\n", "{}")).await;
+    let dir = service_account("t", old.pem());
+    let client = Client::pod(&server.url, dir.path());
+    client.cluster.fetch(client.get(), Payload::none()).await.unwrap();
+    server.present(new.acceptor("127.0.0.1"));
+    std::fs::write(dir.path().join("ca.crt"), new.pem()).unwrap();
+    let body = "{\"kind\": \"Pod\"}";
+    let stream = Some(Streamed::new(body.to_owned()));
+    let permit = client.permit(&http::Method::POST, super::PODS);
+    client.cluster.fetch(permit, Payload { stream, ..Payload::none() }).await.unwrap();
+    let heads = server.heads();
+    assert!(heads.last().unwrap().contains(&format!("content-length: {}", body.len())), "{heads:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Asking what one may do, and what types there are.
 
 use super::{DEMO, Stage, widgets};
+use attache::devcluster::Fault;
 use serde_json::{Value, json};
 
 async fn may(stage: &Stage, spec: &str, words: [&str; 4]) -> Value {
@@ -106,4 +107,19 @@ async fn an_ambiguous_name_is_said_to_be_and_its_meanings_are_listed() {
     assert_eq!(resolve(&stage, "widgets.example.org").await["ok"]["of"], "example.org/v1/widgets");
     let unknown = resolve(&stage, "gadgets").await;
     assert_eq!(unknown["error"], "invalid", "{unknown}");
+}
+
+#[tokio::test]
+async fn an_hour_of_the_servers_that_comes_after_the_runs_end_is_told_at_once() {
+    let stage = Stage::new();
+    let spec = r#"{api: [{apiGroups: [""], resources: [configmaps], verbs: [get, create], namespaces: [demo]}],
+                   limits: {deadline: 10s}}"#;
+    stage.server.faults().always(Fault::TooManyRequests(20), "/api/v1/namespaces/demo/configmaps");
+    let (outcome, out) = stage.run("api-calls", spec, &["get", "v1/configmaps", "demo", "a"]).await;
+    assert!(outcome.is_ok() && out.contains("429"), "{outcome:?}: {out}");
+    let written = stage.call(spec, &["create", "v1/configmaps", "demo", r#"{"metadata":{"name":"a"}}"#]).await;
+    assert_eq!(written["code"], 429, "{written}");
+    let path = "/api/v1/namespaces/demo/configmaps/a";
+    let (outcome, out) = stage.run("http-calls", spec, &["GET", "https", "kubernetes", path]).await;
+    assert!(outcome.is_ok() && out.contains("\"status\":429"), "{outcome:?}: {out}");
 }

@@ -113,3 +113,25 @@ fn a_wrong_flag_is_told_before_anything_starts() {
         assert!(told.contains(said), "{flags:?}: {told}");
     }
 }
+
+#[test]
+fn a_page_of_another_site_cannot_write_by_a_form_that_asks_no_leave() {
+    let world = World::new();
+    let proxy = proxy(&world, &[]);
+    let send = |header: &str| {
+        let body = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"made-"}}"#;
+        proxy.at.send("POST /api/v1/namespaces/default/configmaps", &[header], body).status
+    };
+    assert_eq!((send("Origin: http://evil.example"), send("Sec-Fetch-Site: cross-site")), (403, 403));
+    assert_eq!((send("Origin: http://localhost:3000"), send("Accept: */*")), (201, 201));
+}
+
+#[test]
+fn a_target_that_names_another_server_is_refused_under_a_prefix_too() {
+    let world = World::new();
+    let grant = world.grant("all", ALL);
+    let proxy = world.start(&["--port=0", "--grant", &format!("/all={}", grant.display())]);
+    assert_eq!(proxy.at.get("/all/version").0, 200);
+    let answer = proxy.at.send("GET http://evil.example/all/version", &["Host: localhost"], b"");
+    assert_eq!(answer.status, 400, "{}", answer.text());
+}

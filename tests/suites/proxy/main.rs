@@ -7,6 +7,7 @@ mod grants;
 mod http1;
 mod kubectl;
 mod metrics;
+mod sockets;
 mod stop;
 mod streams;
 mod world;

@@ -9,9 +9,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where clouds answer with a machine's credentials, beyond what link-local covers: Amazon's over IPv6, Alibaba's, Oracle's.
-const METADATA: [IpAddr; 3] = [
+/// Where clouds answer with a machine's credentials, beyond what link-local covers: Amazon's and Google's over IPv6,
+/// Azure's WireServer, Alibaba's, Oracle's.
+const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
@@ -45,8 +48,9 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address inside an IPv6 one, where the network unwraps it on the way: mapped (`::ffff:0:0/96`), compatible
-/// (`::/96`), NAT64 (`64:ff9b::/96`) and 6to4 (`2002::/16`).
+/// The IPv4 address inside an IPv6 one, where the network unwraps it on the way: mapped (`::ffff:0:0/96`), translated
+/// (`::ffff:0:0:0/96`, RFC 2765), compatible (`::/96`), NAT64 (`64:ff9b::/96`, and `64:ff9b:1::/96` of the block that RFC 8215
+/// leaves to each network) and 6to4 (`2002::/16`).
 pub(super) fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(wide) = address else { return address };
     let segments = wide.segments();
@@ -55,7 +59,9 @@ pub(super) fn plain(address: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0 | 1, 0, 0, 0, high, low] => v4(high, low),
         // `::` and `::1` are IPv6's own.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
         [0x2002, high, low, ..] => v4(high, low),
@@ -81,6 +87,8 @@ mod tests {
             "::ffff:127.0.0.1",
             "::127.0.0.1",
             "64:ff9b::7f00:1",
+            "64:ff9b:1::7f00:1",
+            "::ffff:0:7f00:1",
             "2002:7f00:1::",
             "169.254.169.254",
             "169.254.0.1",
@@ -88,6 +96,8 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "fe80::1",
             "fd00:ec2::254",
+            "fd20:ce::254",
+            "168.63.129.16",
             "100.100.100.200",
             "192.0.0.192",
             "0.0.0.0",

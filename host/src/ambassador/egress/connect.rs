@@ -78,8 +78,9 @@ impl Connector {
         &self,
         destination: &Destination,
         shielded: &[Destination],
+        look_ups: &Arc<Semaphore>,
     ) -> Result<Box<dyn Stream>, EgressError> {
-        let addresses = self.addresses(destination, shielded).await?;
+        let addresses = self.addresses(destination, shielded, look_ups).await?;
         let tcp = tcp(destination, &addresses).await?;
         if !destination.is_tls() {
             return Ok(Box::new(tcp));
@@ -94,8 +95,9 @@ impl Connector {
         &self,
         destination: &Destination,
         shielded: &[Destination],
+        look_ups: &Arc<Semaphore>,
     ) -> Result<Vec<SocketAddr>, EgressError> {
-        let server = self.server_addresses(shielded).await;
+        let server = self.server_addresses(shielded, look_ups).await;
         let prohibited = |what| EgressError::Prohibited { destination: destination.to_string(), what };
         let place = |address| SocketAddr::new(address, destination.port());
         let Some(name) = destination.name() else {
@@ -110,7 +112,7 @@ impl Connector {
             };
         };
         let no_address = |source| EgressError::NoAddress { name: name.to_owned(), source };
-        let found = self.resolver.resolve(name).await.map_err(no_address)?;
+        let found = self.look_up(name, look_ups).await.map_err(no_address)?;
         let fault = |address: &IpAddr| match fault_of_resolved(*address) {
             None if server.iter().any(|(server, _)| *server == plain(*address)) => Some(API_SERVER),
             fault => fault,
@@ -125,16 +127,29 @@ impl Connector {
     }
 
     /// Where the API server is. A name of it that does not resolve leads nowhere, and needs no shield.
-    async fn server_addresses(&self, shielded: &[Destination]) -> Vec<(IpAddr, u16)> {
+    async fn server_addresses(&self, shielded: &[Destination], look_ups: &Arc<Semaphore>) -> Vec<(IpAddr, u16)> {
         let mut addresses = Vec::new();
         for server in shielded {
             let found = match (server.name(), server.address()) {
-                (Some(name), _) => self.resolver.resolve(name).await.unwrap_or_default(),
+                (Some(name), _) => self.look_up(name, look_ups).await.unwrap_or_default(),
                 (None, address) => address.into_iter().collect(),
             };
             addresses.extend(found.into_iter().map(|address| (plain(address), server.port())));
         }
         addresses
+    }
+
+    /// Looks a name up in one of the extension's places, which it holds until the resolver is done: who stops waiting does
+    /// not get to begin the next.
+    async fn look_up(&self, name: &str, look_ups: &Arc<Semaphore>) -> io::Result<Vec<IpAddr>> {
+        let place = Arc::clone(look_ups).acquire_owned().await.map_err(io::Error::other)?;
+        let (resolver, name) = (Arc::clone(&self.resolver), name.to_owned());
+        let looking_up = tokio::spawn(async move {
+            let found = resolver.resolve(&name).await;
+            drop(place);
+            found
+        });
+        looking_up.await.map_err(io::Error::other)?
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, EgressError> {

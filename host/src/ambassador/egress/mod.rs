@@ -29,6 +29,7 @@ use http_body_util::{LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::BoxError;
@@ -43,6 +44,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the head of an answer may take where the guest names no time. A run's own deadline is mostly sooner.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
+
+/// How many look-ups of one extension run at once: a quarter of the resolver's. One whose answer does not come holds its
+/// place for as long as the resolver waits, though nobody else may any more.
+const LOOK_UPS: usize = 4;
 
 /// How large the head of an answer may be, in bytes, and how many headers it may have.
 const MAX_HEAD: usize = 64 << 10;
@@ -95,19 +100,32 @@ pub struct Patience {
     pub answer: Option<Duration>,
 }
 
-/// The requests of one extension to the destinations of its grant. Cheap to clone.
+/// The requests of one extension to the destinations of its grant. Cheap to clone; clones share the places for look-ups.
 #[derive(Clone, Debug)]
 pub struct Egress {
     way: Way,
     gate: Gate,
     client: EgressClient,
-    shielded: Vec<Destination>,
+    shielded: Arc<[Destination]>,
+    look_ups: Arc<Semaphore>,
 }
 
 impl Egress {
     /// Sends what `gate` lets through. No name may lead to where `shielded`, the API server's own addresses, lead.
     pub fn new(way: Way, gate: Gate, client: EgressClient, shielded: Vec<Destination>) -> Self {
-        Self { way, gate, client, shielded }
+        Self { way, gate, client, shielded: shielded.into(), look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
+    }
+
+    /// Sends with this client.
+    #[must_use]
+    pub fn with_client(self, client: EgressClient) -> Self {
+        Self { client, ..self }
+    }
+
+    /// Shields these in place of others.
+    #[must_use]
+    pub fn shielding(self, shielded: &[Destination]) -> Self {
+        Self { shielded: shielded.into(), ..self }
     }
 
     /// Sends a request to `destination` and hands back the head of the answer, whatever it is; its body streams, and ends
@@ -153,7 +171,7 @@ impl Egress {
         let late = |step| move |_| EgressError::Late { destination: destination.to_string(), step };
         let limit = permit.request_limit();
         let broken = |source| broken_off(destination, limit, source);
-        let connecting = self.client.0.connect(destination, &self.shielded);
+        let connecting = self.client.0.connect(destination, &self.shielded, &self.look_ups);
         let stream = timeout(patience.connect.unwrap_or(CONNECT_WITHIN), connecting).await;
         let stream = stream.map_err(late("connection"))??;
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream));

@@ -1,14 +1,21 @@
 //! The filter of `kubectl proxy`: by host, path and method, before any grant is asked.
 //!
 //! Threat: a page in a browser on this machine that has a name of its own resolve to 127.0.0.1 and then speaks to the proxy
-//! (DNS rebinding). Its requests carry its name in `Host`, which [`FilterSettings::accept_hosts`] does not know.
+//! (DNS rebinding). Its requests carry its name in `Host`, which [`FilterSettings::accept_hosts`] does not know. A page that
+//! keeps its own name can still send requests here, whose answers it cannot read but which may write (a form's POST asks for
+//! no leave before): the browser says in `Origin` and `Sec-Fetch-Site` where such a request comes from.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
+use http::HeaderMap;
+use http::header::{HeaderName, ORIGIN};
 use percent_encoding::percent_decode_str;
 use regex::RegexSet;
 use thiserror::Error;
+
+/// How a browser says whose page a request comes from (Fetch Metadata).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Hosts that are this machine.
 pub const ACCEPT_HOSTS: &str = r"^localhost$,^127\.0\.0\.1$,^\[::1\]$";
@@ -91,6 +98,18 @@ impl Filter {
             None
         }
     }
+
+    /// What stands in the way of a request that a page in a browser makes; `None` for all other clients, and for pages of
+    /// hosts that are accepted.
+    pub fn refuses_page(&self, headers: &HeaderMap) -> Option<&'static str> {
+        let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+        let host = |origin: &str| origin.split_once("://").map(|(_, host)| host_of(host).into_owned());
+        let foreign = |origin| host(origin).is_none_or(|host| !self.accept_hosts.is_match(&host));
+        if text(ORIGIN).any(foreign) || text(SEC_FETCH_SITE).any(|site| site.eq_ignore_ascii_case("cross-site")) {
+            return Some("it comes from a page of another site");
+        }
+        None
+    }
 }
 
 fn compile(list: &str) -> Result<RegexSet, FilterError> {
@@ -122,6 +141,25 @@ mod tests {
         let mut settings = FilterSettings::default();
         change(&mut settings);
         Filter::new(&settings).unwrap()
+    }
+
+    #[test]
+    fn a_page_of_another_site_sends_nothing() {
+        let filter = filter(|_| ());
+        let refuses = |name: &'static str, value: &str| {
+            filter.refuses_page(&[(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect())
+        };
+        for origin in ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:8443"] {
+            assert_eq!(refuses("origin", origin), None, "{origin}");
+        }
+        for origin in ["http://evil.example", "null", "", "http://localhost.evil.example", "localhost"] {
+            assert!(refuses("origin", origin).is_some(), "{origin}");
+        }
+        assert!(refuses("sec-fetch-site", "cross-site").is_some());
+        for site in ["same-origin", "same-site", "none"] {
+            assert_eq!(refuses("sec-fetch-site", site), None, "{site}");
+        }
+        assert_eq!(filter.refuses_page(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Where local clients connect.
 
 use std::fmt;
+use std::fs::Metadata;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,7 +23,7 @@ pub struct Listener(Kind);
 #[derive(Debug)]
 enum Kind {
     Tcp { listener: TcpListener, keepalive: Duration },
-    Unix { listener: UnixListener, path: PathBuf },
+    Unix { listener: UnixListener, path: PathBuf, file: Option<(u64, u64)> },
 }
 
 impl Listener {
@@ -45,13 +46,13 @@ impl Listener {
         if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
             std::fs::remove_file(path)?;
         }
-        // Between its making and the change of its mode nobody else may connect.
-        let before = umask(rustix::fs::Mode::from_raw_mode(0o177));
+        // It is made with its mode: a name that is changed afterwards may be another file's by then.
+        let before = umask(rustix::fs::Mode::from_raw_mode(!mode & 0o777));
         let listener = UnixListener::bind(path);
         umask(before);
         let listener = listener?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-        Ok(Self(Kind::Unix { listener, path: path.to_owned() }))
+        let file = std::fs::symlink_metadata(path).ok().map(identity);
+        Ok(Self(Kind::Unix { listener, path: path.to_owned(), file }))
     }
 
     /// The address, where it is TCP.
@@ -87,10 +88,12 @@ fn prepare(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// The next connection of any of these, and of which.
-pub(super) async fn accept<T>(listeners: &[(Listener, T)]) -> io::Result<(Stream, &T)> {
+/// The next connection of any of these, and of which. They are asked in this order, so begin with another each time.
+pub(super) async fn accept<'a, T>(
+    listeners: impl Iterator<Item = (&'a Listener, T)> + Clone,
+) -> io::Result<(Stream, T)> {
     let any = |cx: &mut Context<'_>| {
-        for (listener, of) in listeners {
+        for (listener, of) in listeners.clone() {
             if let Poll::Ready(accepted) = listener.poll_accept(cx) {
                 return Poll::Ready(accepted.map(|stream| (stream, of)));
             }
@@ -98,6 +101,11 @@ pub(super) async fn accept<T>(listeners: &[(Listener, T)]) -> io::Result<(Stream
         Poll::Pending
     };
     poll_fn(any).await
+}
+
+/// What tells one file from all others on this machine.
+fn identity(file: Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 impl fmt::Display for Listener {
@@ -115,7 +123,9 @@ impl fmt::Display for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Kind::Unix { path, .. } = &self.0 {
+        let Kind::Unix { path, file, .. } = &self.0 else { return };
+        // Whoever listens there by now keeps it.
+        if std::fs::symlink_metadata(path).ok().map(identity) == *file {
             let _ = std::fs::remove_file(path);
         }
     }

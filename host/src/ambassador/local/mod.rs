@@ -35,6 +35,7 @@ pub use listen::Listener;
 pub use site::{Site, SiteBuilder, SiteError};
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -42,12 +43,12 @@ use http::{HeaderValue, Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// How many connections there may be together; more wait in the system's queue. Each takes some 20 KiB.
-const MAX_CONNECTIONS: usize = 1024;
+/// How many connections there may be together by default. Each takes some 20 KiB.
+const CONNECTIONS: usize = 1024;
 
 /// How long a connection may be without a request. Go's clients drop an idle connection after 90 s; who closes later than
 /// they do never closes on a request that is just coming.
@@ -86,9 +87,15 @@ pub struct Stopped {
 }
 
 /// Serves sites on sockets.
-#[derive(Default)]
 pub struct LocalServer {
     places: Vec<(Listener, Site)>,
+    connections: usize,
+}
+
+impl Default for LocalServer {
+    fn default() -> Self {
+        Self { places: Vec::new(), connections: CONNECTIONS }
+    }
 }
 
 impl LocalServer {
@@ -104,6 +111,13 @@ impl LocalServer {
         self
     }
 
+    /// Takes so many connections at most (1024 by default), each socket an equal share; more wait in the system's queue. Who
+    /// opens as many as there may be keeps out those who come by the same socket, and nobody else.
+    #[must_use]
+    pub fn connections(self, connections: usize) -> Self {
+        Self { connections, ..self }
+    }
+
     /// The sockets.
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.places.iter().map(|(listener, _)| listener)
@@ -115,15 +129,27 @@ impl LocalServer {
         let (stopping, stopped) = watch::channel(false);
         let stopped = Stop(stopped);
         let mut connections = JoinSet::new();
+        let share = self.connections.checked_div(self.places.len()).unwrap_or_default().max(1);
+        let room: Vec<_> = self.places.iter().map(|_| Arc::new(Semaphore::new(share))).collect();
         let mut stop = pin!(stop);
+        let mut first = 0;
         loop {
-            let room = connections.len() < MAX_CONNECTIONS;
+            let with_room = self.places.iter().zip(&room).filter(|(_, room)| room.available_permits() > 0);
+            let (before, from) = (with_room.clone().take(first), with_room.skip(first));
+            let open = from.chain(before).map(|((listener, site), room)| (listener, (site, room)));
             tokio::select! {
                 biased;
                 () = &mut stop => break,
                 Some(_) = connections.join_next() => {}
-                accepted = listen::accept(&self.places), if room => match accepted {
-                    Ok((stream, site)) => drop(connections.spawn(connection(stream, site.clone(), stopped.clone()))),
+                accepted = listen::accept(open) => match accepted {
+                    Ok((stream, (site, room))) => {
+                        first = (first + 1) % self.places.len().max(1);
+                        let (place, site, stopped) = (Arc::clone(room).try_acquire_owned(), site.clone(), stopped.clone());
+                        connections.spawn(async move {
+                            let _place = place;
+                            connection(stream, site, stopped).await;
+                        });
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot take a connection");
                         sleep(BREATH).await;

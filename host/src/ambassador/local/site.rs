@@ -174,8 +174,10 @@ impl Site {
     }
 
     fn refuses<B>(&self, request: &Request<B>) -> Option<&'static str> {
+        let filter = self.0.filter.as_ref()?;
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        self.0.filter.as_ref()?.refuses(request.method().as_str(), request.uri().path(), host)
+        let refused = filter.refuses(request.method().as_str(), request.uri().path(), host);
+        refused.or_else(|| filter.refuses_page(request.headers()))
     }
 
     /// As a service of hyper's has it.
@@ -190,7 +192,8 @@ impl Site {
 
 /// The URI with the prefix taken off; `None` where it stays as it is.
 fn without(prefix: &str, uri: &Uri) -> Option<Uri> {
-    if prefix == "/" || OF_THE_API.iter().any(|start| prefix.starts_with(start)) {
+    // One that names another server is left as it is, to be refused.
+    if prefix == "/" || uri.authority().is_some() || OF_THE_API.iter().any(|start| prefix.starts_with(start)) {
         return None;
     }
     let target = uri.path_and_query()?.as_str();
@@ -224,6 +227,7 @@ mod tests {
             ("/apis/apps/", "/apis/apps/v1", None),
             ("/k8s-api/", "/k8s-api/version", Some("/version")),
             ("/a/", "/a//api", Some("//api")),
+            ("/a/", "http://evil.example/a/api", None),
         ] {
             let found = without(prefix, &uri.parse().unwrap()).map(|uri| uri.to_string());
             assert_eq!(found.as_deref(), left, "{prefix} {uri}");

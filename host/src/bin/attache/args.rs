@@ -1,8 +1,10 @@
 //! The command line, as clap reads it.
 
 use crate::metrics;
+use attache::gate::HostRate;
 use attache::policy::Account;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 /// Runs untrusted WebAssembly extensions inside Kubernetes pods.
@@ -65,6 +67,8 @@ pub(crate) struct Pod {
     pub(crate) podinfo_items: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) rate: Rate,
 }
 
 /// Where the API server and the credentials for it are, if not where a pod has them.
@@ -77,6 +81,25 @@ pub(crate) struct Server {
     /// The API server [default: by `KUBERNETES_SERVICE_HOST` and `_PORT`, else <https://kubernetes.default.svc>]
     #[arg(long, value_name = "URL")]
     pub(crate) api_server: Option<String>,
+}
+
+/// How much the API server is asked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The pod")]
+pub(crate) struct Rate {
+    /// The most requests a second that go to the API server from here, whoever asks [default: what the grants allow]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) requests_per_second: Option<NonZeroU32>,
+    /// How many of them may come at once after a pause [default: twice as many]
+    #[arg(long, value_name = "NUMBER", requires = "requests_per_second")]
+    pub(crate) burst: Option<NonZeroU32>,
+}
+
+impl Rate {
+    pub(crate) fn of_host(&self) -> Option<HostRate> {
+        let steady = self.requests_per_second?.get();
+        Some(HostRate::new(steady, self.burst.map_or(steady.saturating_mul(2), NonZeroU32::get)))
+    }
 }
 
 /// Where compiled components are kept.

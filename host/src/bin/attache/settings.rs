@@ -9,6 +9,7 @@ use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Runtime, RuntimeBuilder};
+use attache::gate::HostRate;
 use attache::podinfo::{Item, PodInfo};
 use attache::policy::{CredentialsMode, Grant};
 use attache::telemetry::{Audit, JsonLines, NoAudit};
@@ -146,9 +147,10 @@ pub(crate) async fn in_pod(
         runtime = runtime.service_account(&pod.server.service_account);
     }
     if !grant.api.is_empty() {
-        let cluster = connect(&pod.server, account, variables, audit).await?;
+        let rate = pod.rate.of_host();
+        let cluster = connect(&pod.server, account, variables, audit, rate.clone()).await?;
         scraped.watches(&cluster);
-        runtime = runtime.cluster(cluster);
+        runtime = rate.into_iter().fold(runtime.cluster(cluster), RuntimeBuilder::rate);
     }
     Ok((runtime, grant))
 }
@@ -205,6 +207,7 @@ pub(crate) async fn connect(
     account: ServiceAccount,
     variables: &Variables,
     audit: &Arc<dyn Audit>,
+    rate: Option<HostRate>,
 ) -> anyhow::Result<Cluster> {
     let settings = match &server.api_server {
         Some(url) => ClusterSettings {
@@ -214,7 +217,7 @@ pub(crate) async fn connect(
         None => ClusterSettings::in_cluster(|name| variables.get(name).cloned(), account, Arc::clone(audit))
             .map_err(|error| anyhow!("{error} (--api-server URL, --service-account DIR). {OUTSIDE}"))?,
     };
-    reach(settings).await
+    reach(ClusterSettings { rate, ..settings }).await
 }
 
 /// Connects, and asks the API server for what every client asks first: a wrong address, CA or token shows here, and not

@@ -27,7 +27,7 @@ mod handling;
 mod paced;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery};
 use http::{Request, Response, Uri};
@@ -85,7 +85,7 @@ pub(super) struct HttpCtx {
 #[derive(Clone, Debug)]
 struct Outgoing {
     ambassador: Ambassador,
-    client: EgressClient,
+    egress: Egress,
     names: Arc<ServerNames>,
 }
 
@@ -93,9 +93,10 @@ impl HttpCtx {
     pub(super) fn new(gate: Gate) -> Self {
         let mut wasi = WasiHttpCtx::new();
         wasi.set_field_size_limit(usize::try_from(gate.grant().limits.header_bytes).unwrap_or(usize::MAX));
+        let names = Arc::<ServerNames>::default();
+        let egress = Egress::new(Way::WasiHttp, gate.clone(), EgressClient::default(), names.own().to_vec());
         let ambassador = Ambassador::new(Way::WasiHttp, gate, None);
-        let outgoing = Outgoing { ambassador, client: EgressClient::default(), names: Arc::default() };
-        Self { outgoing, wasi }
+        Self { outgoing: Outgoing { ambassador, egress, names }, wasi }
     }
 
     pub(super) fn set_cluster(&mut self, cluster: Cluster) {
@@ -103,16 +104,22 @@ impl HttpCtx {
         self.outgoing.ambassador = self.outgoing.ambassador.clone().with_cluster(cluster);
     }
 
+    pub(super) fn until(&mut self, ends: Instant) {
+        self.outgoing.ambassador = self.outgoing.ambassador.clone().until(ends);
+    }
+
     pub(super) fn set_tokens(&mut self, tokens: ScopedTokens) {
         self.outgoing.ambassador = self.outgoing.ambassador.clone().with_tokens(tokens);
     }
 
     pub(super) fn set_egress(&mut self, client: EgressClient) {
-        self.outgoing.client = client;
+        self.outgoing.egress = self.outgoing.egress.clone().with_client(client);
     }
 
     pub(super) fn rename(&mut self, rename: impl FnOnce(ServerNames) -> ServerNames) {
-        self.outgoing.names = Arc::new(rename(ServerNames::clone(&self.outgoing.names)));
+        let names = rename(ServerNames::clone(&self.outgoing.names));
+        self.outgoing.egress = self.outgoing.egress.clone().shielding(names.own());
+        self.outgoing.names = Arc::new(names);
     }
 }
 
@@ -147,11 +154,9 @@ impl Outgoing {
         request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<Response<WasiBody>, Error> {
-        let gate = self.ambassador.gate();
-        let egress = Egress::new(Way::WasiHttp, gate.clone(), self.client.clone(), self.names.own().to_vec());
         let patience = Patience { connect: options.connect_timeout, answer: options.first_byte_timeout };
-        let answer = egress.send(destination, request, patience).await.map_err(|error| {
-            tracing::info!(extension = gate.extension(), error = %crate::telemetry::chain(&error), "egress failed");
+        let answer = self.egress.send(destination, request, patience).await.map_err(|error| {
+            tracing::info!(extension = self.ambassador.gate().extension(), error = %crate::telemetry::chain(&error), "egress failed");
             of_egress(error)
         })?;
         let paced = |body| Paced::new(body, options.between_bytes_timeout, of_egress).boxed_unsync();

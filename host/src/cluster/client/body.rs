@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::cluster::error::ClusterError;
-use crate::cluster::unavailable::Unavailable;
+use crate::cluster::unavailable::{Stage, Unavailable};
 use crate::gate::Permit;
 use crate::policy::Limit;
 
@@ -108,7 +108,7 @@ impl AnswerBody {
                 Poll::Ready(Some(passed.map(|()| frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(Unavailable::from_chain(&error, &self.address, "").into())))
+                Poll::Ready(Some(Err(Unavailable::from_chain(&error, Stage::Connected, &self.address, "").into())))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {

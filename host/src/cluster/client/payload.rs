@@ -1,13 +1,15 @@
 //! What goes with a permit to the server, and what comes back.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request on its way to the server.
-pub(in crate::cluster) type Outbound = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BoxError>>;
+pub(in crate::cluster) type Outbound = Either<Full<Bytes>, Streamed>;
 
 /// What a request carries besides what was judged. These headers are all that a caller can set: the host writes every
 /// other, so that none can say who asks.
@@ -100,9 +102,10 @@ impl PassedOn {
     }
 }
 
-/// A request's body that is sent as it comes, once. Clones share it: the first to send it has it.
+/// A request's body that is sent as it comes, once. Clones are the same body: what one of them has given is gone. A try
+/// whose connection fails takes nothing of it.
 #[derive(Clone)]
-pub struct Streamed(Arc<Mutex<Option<UnsyncBoxBody<Bytes, BoxError>>>>);
+pub struct Streamed(Arc<Mutex<UnsyncBoxBody<Bytes, BoxError>>>);
 
 impl Streamed {
     /// Sends this body. An error of it breaks the request off.
@@ -111,11 +114,28 @@ impl Streamed {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Arc::new(Mutex::new(Some(body.map_err(Into::into).boxed_unsync()))))
+        Self(Arc::new(Mutex::new(body.map_err(Into::into).boxed_unsync())))
     }
 
-    fn take(&self) -> Option<UnsyncBoxBody<Bytes, BoxError>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn body(&self) -> MutexGuard<'_, UnsyncBoxBody<Bytes, BoxError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut *self.body()).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body().size_hint()
     }
 }
 
@@ -126,10 +146,10 @@ impl fmt::Debug for Streamed {
 }
 
 impl Payload {
-    /// The body to send; of a streamed one what is left, which is nothing the second time.
+    /// The body to send; of a streamed one what is left.
     pub(super) fn outbound(&self) -> Outbound {
-        match self.stream.as_ref().and_then(Streamed::take) {
-            Some(stream) => Either::Right(stream),
+        match &self.stream {
+            Some(stream) => Either::Right(stream.clone()),
             None => Either::Left(Full::new(self.body.clone())),
         }
     }

@@ -19,7 +19,7 @@ use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::status::ServerStatus;
 use crate::cluster::transport::Transport;
-use crate::cluster::unavailable::Unavailable;
+use crate::cluster::unavailable::{Stage, Unavailable};
 use crate::credentials::Token;
 use crate::gate::Permit;
 use crate::policy::{ApiRequest, Limit};
@@ -55,7 +55,8 @@ impl Cluster {
     /// streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is followed
     /// goes on until it is dropped, unless the payload names a deadline.
     ///
-    /// 429 and 503 with `Retry-After` are obeyed within the deadline. A 401 drops the token that was sent, and the request is
+    /// 429 and 503 with `Retry-After` are obeyed within the deadline, which is the payload's or the permit's, whichever comes
+    /// first; a wait beyond it is not begun, and the refusal handed back. A 401 drops the token that was sent, and the request is
     /// made once more if there is another: the API server authenticates first, so nothing was done. Only a request that
     /// changes something behind `proxy`, where a 401 may be somebody else's, or whose body is streamed, is not. Dropping the future or the body ends the request.
     ///
@@ -83,9 +84,11 @@ impl Cluster {
         if_none_match: Option<HeaderValue>,
     ) -> Result<Response<AnswerBody>, ClusterError> {
         let began = Instant::now();
-        let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
+        let asker = permit.ends().map(Instant::from_std);
+        let sooner = |at: Instant| asker.map_or(at, |ends| ends.min(at));
+        let deadline = sooner(payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began));
         let whole_by = match payload.deadline {
-            None if permit.request().is_endless() => began.checked_add(NO_END).unwrap_or(deadline),
+            None if permit.request().is_endless() => sooner(began.checked_add(NO_END).unwrap_or(deadline)),
             _ => deadline,
         };
         let after = deadline.saturating_duration_since(began);
@@ -154,7 +157,7 @@ impl Cluster {
         token: Option<&Token>,
     ) -> Result<Response<Incoming>, Unavailable> {
         let sent = transport.send(outgoing.request(token)).await;
-        sent.map_err(|error| Unavailable::from_chain(&error, self.address(), self.roots_origin()))
+        sent.map_err(|error| Unavailable::from_chain(&error, Stage::of(&error), self.address(), self.roots_origin()))
     }
 
     /// Drops a token that a server did not take. Whether the file has another one by now.

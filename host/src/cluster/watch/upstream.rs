@@ -118,7 +118,7 @@ impl Drop for Ending {
 
 impl Upstream {
     pub(super) fn new(cluster: Cluster, hub: Arc<Hub>, store: Arc<Store>) -> Self {
-        let gate = Gate::for_store(hub.audit(), store.scope().list(), PAGE_BYTES);
+        let gate = Gate::for_store(cluster.rate().cloned(), hub.audit(), store.scope().list(), PAGE_BYTES);
         Self { cluster, hub, store, gate, version: None, backoff: Backoff::new() }
     }
 

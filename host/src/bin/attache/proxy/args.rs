@@ -1,6 +1,6 @@
 //! The flags of `kubectl proxy`, and ours.
 
-use crate::args::{Audit, Server};
+use crate::args::{Audit, Rate, Server};
 use attache::ambassador::local::{ACCEPT_HOSTS, ACCEPT_PATHS, REJECT_METHODS, REJECT_PATHS};
 use attache::policy::GoDuration;
 use clap::Args;
@@ -79,6 +79,8 @@ pub(crate) struct Proxy {
     pub(crate) grace: GoDuration,
     #[command(flatten)]
     pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) rate: Rate,
     #[command(flatten)]
     pub(crate) audit: Audit,
 }

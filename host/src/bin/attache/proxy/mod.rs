@@ -11,11 +11,9 @@ use anyhow::{Context, bail};
 use args::{Place, PlacedGrant, Proxy};
 use attache::ambassador::Ambassador;
 use attache::ambassador::local::{Filter, FilterSettings, Listener, LocalServer, Site, SiteBuilder};
-use attache::cluster::Cluster;
 use attache::credentials::ServiceAccount;
 use attache::gate::{Gate, Way};
 use attache::policy::Grant;
-use attache::telemetry::Audit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,8 +40,12 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let mut scraped = Scraped::listen(arguments.audit.metrics.as_ref()).await?;
     let audit = scraped.over(settings::audit(&arguments.audit.place)?);
     let server = server(&arguments);
-    let cluster = settings::connect(&server, account, &variables, &audit).await?;
-    let ambassador = |grant: Grant| ambassador(grant, &cluster, &audit);
+    let rate = arguments.rate.of_host();
+    let cluster = settings::connect(&server, account, &variables, &audit, rate.clone()).await?;
+    let ambassador = |grant: Grant| {
+        let gate = Gate::within(rate.clone(), grant.name.clone(), Arc::new(grant), Arc::clone(&audit));
+        Ambassador::new(Way::Proxy, gate, Some(cluster.clone()))
+    };
     let server = listen(&arguments, grants, filter.as_ref(), ambassador).await?;
     scraped.serve()?;
     for listener in server.listeners() {
@@ -116,11 +118,6 @@ fn server(arguments: &Proxy) -> Server {
         url.strip_suffix(path).unwrap_or(url).to_owned()
     };
     Server { service_account: service_account.clone(), api_server: api_server.as_ref().map(of) }
-}
-
-fn ambassador(grant: Grant, cluster: &Cluster, audit: &Arc<dyn Audit>) -> Ambassador {
-    let gate = Gate::new(grant.name.clone(), Arc::new(grant), Arc::clone(audit));
-    Ambassador::new(Way::Proxy, gate, Some(cluster.clone()))
 }
 
 /// Opens the sockets: one for all prefixes, and those that have a grant of their own.
