@@ -219,7 +219,7 @@ mod tests {
         let rule = |resource, verbs| {
             format!("{{apiGroups: [\"\"], resources: [{resource}], verbs: [{verbs}], namespaces: [demo]}}")
         };
-        assert_eq!(rules, [rule("services", "watch"), rule("pods", "list, watch")]);
+        assert_eq!(rules, [rule("pods", "list, watch"), rule("services", "watch")]);
     }
 
     #[test]

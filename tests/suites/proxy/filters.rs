@@ -133,5 +133,5 @@ fn a_target_that_names_another_server_is_refused_under_a_prefix_too() {
     let proxy = world.start(&["--port=0", "--grant", &format!("/all={}", grant.display())]);
     assert_eq!(proxy.at.get("/all/version").0, 200);
     let answer = proxy.at.send("GET http://evil.example/all/version", &["Host: localhost"], b"");
-    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(answer.status, 400);
 }
