@@ -7,7 +7,7 @@ use super::{World, all_maps};
 
 /// A world whose stores hold so many bytes, and are kept for long when nobody follows.
 fn world(bytes: u64) -> World {
-    World::keeping(WatchSettings { bytes, linger: Duration::from_mins(10) })
+    World::keeping(WatchSettings { bytes, linger: Duration::from_mins(10), ..WatchSettings::default() })
 }
 
 #[tokio::test]

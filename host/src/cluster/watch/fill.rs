@@ -3,7 +3,8 @@
 use super::error::WatchError;
 use super::object::WatchedObject;
 use super::store::{Incoming, NoRoom};
-use super::upstream::{Trouble, Upstream};
+use super::trouble::Trouble;
+use super::upstream::Upstream;
 use crate::cluster::client::Payload;
 use crate::cluster::page::{ListPage, list_page};
 
@@ -26,7 +27,7 @@ impl Upstream {
                 }
                 other => other?,
             };
-            self.backoff.succeeded();
+            self.succeeded();
             match page.cursor {
                 // A server that gives the same cursor again would be asked for ever.
                 Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),

@@ -24,7 +24,7 @@
 //! | `hub` | the stores by their scope: who follows, which are given up |
 //! | `store`, `history`, `object` | one collection as it is now, and what has changed lately |
 //! | `budget` | bytes, of all stores together |
-//! | `upstream`, `fill`, `lines`, `backoff` | keeping a store like the server |
+//! | `upstream`, `fill`, `lines`, `trouble`, `backoff` | keeping a store like the server |
 //! | `follower`, `replay` | one reader's place |
 //! | `metrics` | figures for a scraper |
 
@@ -42,6 +42,7 @@ mod object;
 mod replay;
 mod scope;
 mod store;
+mod trouble;
 mod upstream;
 
 use std::time::Duration;
@@ -61,6 +62,11 @@ pub const DEFAULT_STORE_BYTES: u64 = 64 << 20;
 /// again find their store warm.
 pub const DEFAULT_LINGER: Duration = Duration::from_secs(10);
 
+/// How long a store that was whole once goes on by default while the server answers 403 or 404 and nothing else. A server that
+/// starts says so until it has read roles and definitions, which takes seconds; a right that was taken away is then gone for a
+/// minute longer than it has to be, in which nothing new is learnt.
+pub const DEFAULT_FORBIDDEN_FOR: Duration = Duration::from_mins(1);
+
 /// How a host keeps what it watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
@@ -68,10 +74,13 @@ pub struct WatchSettings {
     pub bytes: u64,
     /// How long an upstream goes on after its last follower has left.
     pub linger: Duration,
+    /// How long a store that was whole once goes on while the server answers 403 or 404 and nothing else, as one that starts
+    /// does.
+    pub forbidden_for: Duration,
 }
 
 impl Default for WatchSettings {
     fn default() -> Self {
-        Self { bytes: DEFAULT_STORE_BYTES, linger: DEFAULT_LINGER }
+        Self { bytes: DEFAULT_STORE_BYTES, linger: DEFAULT_LINGER, forbidden_for: DEFAULT_FORBIDDEN_FOR }
     }
 }

@@ -3,14 +3,14 @@
 //! | what happens | what is done |
 //! | --- | --- |
 //! | the watch ends after its time | it is taken up at the last version, told by an event or a bookmark |
-//! | the connection breaks, the server is away, 429, 5xx, 401 | the same, after a wait that grows to ten seconds |
+//! | the connection breaks, the server is away, 429, 5xx | the same, after a wait that grows to ten seconds |
+//! | 401, 403, 404 | the same for a while, see `trouble`; a store that has not been whole yet is over at once at 403 and 404 |
 //! | 410, as a status or as an event | the collection is listed again, and followers are told what has changed |
-//! | 403, 404 and other refusals | the store is over; its followers are told, and nothing of it is left |
+//! | other refusals, or those for too long | the store is over; its followers are told, and nothing of it is left |
 //! | no room, an object too large, nonsense | the same |
 //!
 //! A server that stays away is waited for as long as somebody follows, for what is in the store is then the newest that
-//! anybody here knows. Two waits have an end: the first filling, after the client's deadline, and 401 after
-//! [`UNAUTHORIZED_FOR`], for a token that nobody renews.
+//! anybody here knows. The first filling has to succeed within the client's deadline.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ use super::history::Change;
 use super::hub::Hub;
 use super::lines::{Event, LineError, Lines, MAX_LINE};
 use super::store::{Full, Store};
+use super::trouble::{Denial, Denials, Trouble, fatal};
 use crate::cluster::client::{AnswerBody, Payload};
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::status::ServerStatus;
 use crate::gate::Gate;
-use crate::policy::InvalidRequest;
 use crate::telemetry::chain;
 
 /// How long the server is asked to let one watch live, in seconds, and up to how much longer at random: as the clients
@@ -46,8 +46,6 @@ const MIN_LIFE: Duration = Duration::from_millis(500);
 pub(super) const PAGE_BYTES: u64 = 32 << 20;
 /// How long the body of a refusal is waited for.
 const REFUSAL_WITHIN: Duration = Duration::from_secs(10);
-/// How long 401 is taken for a rotation of tokens that is under way: as long as a kubelet may take to write the new one.
-const UNAUTHORIZED_FOR: Duration = Duration::from_mins(2);
 
 /// Keeps one store.
 pub(super) struct Upstream {
@@ -57,50 +55,8 @@ pub(super) struct Upstream {
     pub(super) gate: Gate,
     /// From which version on to watch; `None` lists first.
     version: Option<String>,
-    pub(super) backoff: Backoff,
-}
-
-/// Why a step failed.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The server has forgotten what was asked for.
-    Expired,
-    /// It may go better later.
-    Passing(ClusterError),
-    /// The watch ended as soon as it began.
-    Cut,
-    /// It will not.
-    Fatal(WatchError),
-}
-
-impl From<ClusterError> for Trouble {
-    fn from(error: ClusterError) -> Self {
-        match error {
-            ClusterError::Refused(status) => match status.code {
-                410 => Self::Expired,
-                401 | 408 | 429 | 500.. => Self::Passing(ClusterError::Refused(status)),
-                _ => Self::Fatal(WatchError::Refused(status)),
-            },
-            ClusterError::Unavailable(_) => Self::Passing(error),
-            other => Self::Fatal(fatal(other)),
-        }
-    }
-}
-
-impl From<InvalidRequest> for Trouble {
-    fn from(error: InvalidRequest) -> Self {
-        Self::Fatal(WatchError::Invalid(error.to_string().into()))
-    }
-}
-
-/// What followers are told of an error that nothing mends.
-fn fatal(error: ClusterError) -> WatchError {
-    match error {
-        ClusterError::Refused(status) => WatchError::Refused(status),
-        ClusterError::Unavailable(why) => WatchError::Unavailable(Arc::new(why)),
-        ClusterError::TooLarge(limit) => WatchError::TooLarge(limit),
-        other => WatchError::Invalid(other.to_string().into()),
-    }
+    backoff: Backoff,
+    denials: Denials,
 }
 
 /// Ends the store however its task ends.
@@ -119,7 +75,7 @@ impl Drop for Ending {
 impl Upstream {
     pub(super) fn new(cluster: Cluster, hub: Arc<Hub>, store: Arc<Store>) -> Self {
         let gate = Gate::for_store(hub.audit(), store.scope().list(), PAGE_BYTES);
-        Self { cluster, hub, store, gate, version: None, backoff: Backoff::new() }
+        Self { cluster, hub, store, gate, version: None, backoff: Backoff::new(), denials: Denials::default() }
     }
 
     /// Keeps the store until nobody follows it any more, or it is over.
@@ -158,15 +114,22 @@ impl Upstream {
     }
 
     /// Whether there is no point in going on after a failure that passes as a rule.
-    fn is_lost(&self, error: &ClusterError) -> bool {
-        let failing_for = self.backoff.failing_for(Instant::now());
-        let unauthorized = matches!(error, ClusterError::Refused(status) if status.code == 401);
-        let patience = match (self.store.is_live(), unauthorized) {
-            (false, _) => self.cluster.deadline(),
-            (true, true) => UNAUTHORIZED_FOR,
-            (true, false) => return false,
-        };
-        failing_for >= patience
+    fn is_lost(&mut self, error: &ClusterError) -> bool {
+        let (now, denial) = (Instant::now(), Denial::of(error));
+        let denied_for = self.denials.note(denial, now);
+        match (self.store.is_live(), denial) {
+            // Nothing says that this was ever otherwise.
+            (false, Some(Denial::Forbidden)) => true,
+            (false, _) => self.backoff.failing_for(now) >= self.cluster.deadline(),
+            (true, Some(denial)) => denied_for >= denial.patience(self.hub.settings()),
+            (true, None) => false,
+        }
+    }
+
+    /// The server has given what was asked for.
+    pub(super) fn succeeded(&mut self) {
+        self.backoff.succeeded();
+        self.denials = Denials::default();
     }
 
     fn tell(&self, error: &ClusterError, wait: Duration) {
@@ -184,7 +147,7 @@ impl Upstream {
         if !head.status.is_success() {
             return Err(refused(head.status, body).await.into());
         }
-        self.backoff.succeeded();
+        self.succeeded();
         let end = began.checked_add(Duration::from_secs(seconds).saturating_add(PATIENCE)).unwrap_or(began);
         let told = self.take_events(Lines::of(body), end).await;
         if began.elapsed() >= MIN_LIFE {
