@@ -38,6 +38,28 @@ async fn a_collection_that_outgrows_the_budget_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_collection_of_most_of_the_budget_is_listed_anew_within_it() {
+    let world = world(100_000);
+    let load = |round: u32| {
+        let value = format!("{round}{}", "x".repeat(10_000));
+        world.server.load((0..7).map(|number| super::map(&format!("large{number}"), &value))).unwrap();
+    };
+    load(1);
+    let mut watcher = world.follow();
+    watcher.until("synced").await;
+    let bytes = world.cluster.watch_figures().bytes;
+    assert!(bytes > 70_000, "{bytes} bytes");
+    world.away_for_long(|| load(2));
+    let seen = watcher.until("synced").await;
+    let (begin, replay) = seen.split_at(seen.len() - 9);
+    assert!(begin.iter().all(|event| event.starts_with("+large")), "{seen:?}");
+    let changed = (0..7).map(|number| format!("+large{number}=2xxxxxxxxxxx"));
+    let expected: Vec<_> = ["resync".to_owned()].into_iter().chain(changed).chain(["synced".to_owned()]).collect();
+    assert_eq!(replay, expected, "more has changed than there is room to remember");
+    assert_eq!(world.records.hosts("list", "allowed"), 2);
+}
+
+#[tokio::test]
 async fn stores_that_nobody_follows_make_room_the_longest_left_first() {
     let world = world(100_000);
     let gate = world.gate(&all_maps());

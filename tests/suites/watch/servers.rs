@@ -12,15 +12,23 @@ use super::{Records, Watcher, all_maps, grant, scope};
 
 /// A list with one map at this version.
 fn list(version: u32, value: &str) -> Vec<Step> {
+    page(version, "", &object(version, value))
+}
+
+/// A page of a list at this version, the last one where nothing continues it.
+fn page(version: u32, continued: &str, items: &str) -> Vec<Step> {
     ok(&format!(
-        r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}"}},"items":[{}]}}"#,
-        object(version, value)
+        r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","continue":"{continued}"}},"items":[{items}]}}"#
     ))
 }
 
 fn object(version: u32, value: &str) -> String {
+    named("a", version, value)
+}
+
+fn named(name: &str, version: u32, value: &str) -> String {
     format!(
-        r#"{{"metadata":{{"name":"a","namespace":"demo","uid":"u","resourceVersion":"{version}"}},"data":{{"value":"{value}"}}}}"#
+        r#"{{"metadata":{{"name":"{name}","namespace":"demo","uid":"u","resourceVersion":"{version}"}},"data":{{"value":"{value}"}}}}"#
     )
 }
 
@@ -98,14 +106,8 @@ async fn a_watch_is_taken_up_at_the_last_bookmark() {
 
 #[tokio::test]
 async fn a_page_that_expires_begins_the_list_anew() {
-    let first = |cursor: &str| {
-        ok(&format!(
-            r#"{{"kind":"ConfigMapList","metadata":{{"resourceVersion":"5","continue":"{cursor}"}},"items":[{}]}}"#,
-            object(5, "1")
-        ))
-    };
     let server = Scripted::plain(move |number, head| match number {
-        0 => first("next"),
+        0 => page(5, "next", &object(5, "1")),
         1 => answer("410 Gone", "", r#"{"kind":"Status","code":410}"#),
         2 => list(7, "2"),
         _ if head.contains("watch=") => vec![stream(&[]), Step::Silence],
@@ -115,6 +117,28 @@ async fn a_page_that_expires_begins_the_list_anew() {
     let (_cluster, mut watcher) = follow(&server);
     assert_eq!(watcher.until("synced").await, ["resync", "+a=2", "synced"]);
     assert!(server.heads()[1].contains("continue=next") && !server.heads()[2].contains("continue"));
+}
+
+#[tokio::test]
+async fn a_page_that_expires_while_a_live_store_is_listed_anew_loses_nothing_and_leaves_nothing_behind() {
+    let gone = || answer("410 Gone", "", r#"{"kind":"Status","code":410}"#);
+    let server = Scripted::plain(move |number, head| match (number, head.contains("watch=")) {
+        (0, false) => page(5, "", &[object(5, "1"), named("b", 5, "1"), named("c", 5, "1")].join(",")),
+        (1, true) => gone(),
+        (2, false) => page(7, "next", &[object(7, "2"), named("new", 7, "1")].join(",")),
+        (3, false) => gone(),
+        (4, false) => page(9, "next", &object(9, "3")),
+        (5, false) => page(9, "", &named("c", 5, "1")),
+        (_, true) => vec![stream(&[]), Step::Silence],
+        _ => vec![Step::Close],
+    })
+    .await;
+    let (_cluster, mut watcher) = follow(&server);
+    let mut seen = watcher.until("-new").await;
+    assert_eq!(seen.drain(..5).collect::<Vec<_>>(), ["resync", "+a=1", "+b=1", "+c=1", "synced"]);
+    assert_eq!(seen, ["+a=2", "+new=1", "+a=3", "-b", "-new"]);
+    assert_eq!(watcher.0.list(None, 10).unwrap().version, "9");
+    assert!(server.heads()[4].contains("limit=500") && !server.heads()[4].contains("continue"));
 }
 
 #[tokio::test]

@@ -18,6 +18,14 @@ impl World {
         meanwhile();
         faults.clear();
     }
+
+    /// The same, with a server that comes back and has forgotten what happened.
+    pub(crate) fn away_for_long(&self, meanwhile: impl FnOnce()) {
+        self.away(|| {
+            meanwhile();
+            self.server.faults().expire_history();
+        });
+    }
 }
 
 async fn synced(world: &World) -> Watcher {
@@ -39,13 +47,10 @@ async fn what_happened_while_the_server_was_away_is_told_when_it_is_back() {
 async fn history_that_is_forgotten_is_listed_anew_and_told_as_changes() {
     let world = World::new().with(&["a", "b", "c"]);
     let mut watcher = synced(&world).await;
-    let admin = world.server.faults();
-    admin.always(Fault::Unavailable(None), MAPS);
-    admin.reset_connections();
-    world.set("a", "2");
-    world.set("d", "1");
-    admin.expire_history();
-    admin.clear();
+    world.away_for_long(|| {
+        world.set("a", "2");
+        world.set("d", "1");
+    });
     assert_eq!(watcher.until("+d=1").await, ["+a=2", "+d=1"]);
     assert_eq!(world.records.hosts("list", "allowed"), 2);
     world.delete("b").await;

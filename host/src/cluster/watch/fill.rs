@@ -1,8 +1,14 @@
 //! Taking a whole list in, page by page.
+//!
+//! Each object takes the place of what the store has of it, so a store that is listed anew needs no second time its size.
+//! Meanwhile it is as a watch leaves it that is behind: each object is as it was at one time, and not all at the same. What has
+//! gone is taken out at the end, when it is known.
+
+use std::sync::Arc;
 
 use super::error::WatchError;
 use super::object::WatchedObject;
-use super::store::{Incoming, NoRoom};
+use super::store::Full;
 use super::trouble::Trouble;
 use super::upstream::Upstream;
 use crate::cluster::client::Payload;
@@ -16,11 +22,11 @@ const FEWER: u32 = 8;
 impl Upstream {
     /// Lists the collection into the store; returns the version from which on to watch.
     pub(super) async fn fill(&mut self) -> Result<String, Trouble> {
-        let mut incoming = self.store.incoming(self.hub.budget());
+        self.store.begin_list();
         let mut limit = PAGE;
         let mut cursor: Option<String> = None;
         let version = loop {
-            let page = match self.page(limit, cursor.as_deref(), &mut incoming).await {
+            let page = match self.page(limit, cursor.as_deref()).await {
                 Err(Trouble::Fatal(WatchError::TooLarge(_))) if limit > 1 => {
                     limit = (limit / FEWER).max(1);
                     continue;
@@ -35,14 +41,12 @@ impl Upstream {
                 None => break page.resource_version,
             }
         };
-        // What these hold of the budget is given back before they are applied: they hold it anew then.
-        let changes = self.store.install(incoming, &version);
-        self.apply(changes)?;
+        self.store.end_list(&version);
         Ok(version)
     }
 
     /// Takes one page in; returns it without its objects.
-    async fn page(&self, limit: u32, cursor: Option<&str>, incoming: &mut Incoming) -> Result<ListPage, Trouble> {
+    async fn page(&self, limit: u32, cursor: Option<&str>) -> Result<ListPage, Trouble> {
         // The place is held while the page is in memory twice: as it came, and as it is stored.
         let _place = self.hub.filling().acquire().await.map_err(|_| Trouble::Fatal(WatchError::Stopped))?;
         let permit = self.cluster.admitted(&self.gate, self.store.scope().page(Some(limit), cursor)?).await?;
@@ -51,16 +55,15 @@ impl Upstream {
         let mut page = list_page(&answer.bytes).map_err(unreadable)?;
         drop(answer);
         for item in std::mem::take(&mut page.items) {
-            self.take_in(incoming, WatchedObject::read(item).map_err(unreadable)?)?;
+            self.take_in(&Arc::new(WatchedObject::read(item).map_err(unreadable)?))?;
         }
+        self.store.tell();
         Ok(page)
     }
 
-    fn take_in(&self, incoming: &mut Incoming, object: WatchedObject) -> Result<(), Trouble> {
-        let mut object = object;
-        while let Err(NoRoom(back)) = self.store.take_in(incoming, object) {
+    fn take_in(&self, object: &Arc<WatchedObject>) -> Result<(), Trouble> {
+        while let Err(Full) = self.store.take_in(object) {
             self.make_room()?;
-            object = *back;
         }
         Ok(())
     }

@@ -109,8 +109,9 @@ impl Follower {
     /// When the watch is over, or the object is larger than may be passed on.
     pub fn get(&mut self, namespace: Option<&str>, name: &str) -> Result<Option<Arc<WatchedObject>>, WatchError> {
         let state = self.store.read();
-        is_live(&state)?;
-        let found = state.objects.get(key(namespace.unwrap_or_default(), name).as_str()).cloned();
+        let live = is_live(&state)?;
+        let found = state.objects.get(key(namespace.unwrap_or_default(), name).as_str());
+        let found = found.filter(|_| live).map(|kept| Arc::clone(&kept.object));
         drop(state);
         if let Some(object) = &found {
             let length = u64::try_from(object.json().len()).unwrap_or(u64::MAX);
@@ -123,18 +124,20 @@ impl Follower {
         Ok(found)
     }
 
-    /// Up to `most` objects of the store that come after a key. Fewer are returned when they are large.
+    /// Up to `most` objects of the store that come after a key; none before it is filled. Fewer are returned when they are
+    /// large.
     ///
     /// # Errors
     /// When the watch is over, or an object is larger than may be passed on.
     pub fn list(&mut self, after: Option<&str>, most: usize) -> Result<Copies, WatchError> {
         let state = self.store.read();
-        is_live(&state)?;
+        let live = is_live(&state)?;
         let largest = self.permit.piece_limit();
         let mut copies = Copies { objects: Vec::new(), cursor: None, version: state.version.clone() };
         let mut bytes = 0_u64;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for object in state.objects.range::<str, _>((from, Bound::Unbounded)).map(|(_, object)| object) {
+        let objects = state.objects.range::<str, _>((from, Bound::Unbounded)).map(|(_, kept)| &kept.object);
+        for object in objects.take_while(|_| live) {
             if copies.objects.len() >= most || bytes >= MAX_READ.min(largest) {
                 copies.cursor = copies.objects.last().map(|last| last.key().to_string());
                 break;

@@ -198,7 +198,7 @@ impl Upstream {
     }
 
     /// Applies changes; where there is no room, stores that nobody follows make some.
-    pub(super) fn apply(&self, mut changes: VecDeque<Change>) -> Result<(), Trouble> {
+    fn apply(&self, mut changes: VecDeque<Change>) -> Result<(), Trouble> {
         while let Err(Full) = self.store.apply(&mut changes) {
             self.make_room()?;
         }
