@@ -67,7 +67,7 @@ pub enum Unavailable {
     Deadline {
         /// Host and port.
         address: String,
-        /// `answer`, or `finish its answer`.
+        /// `answer`, `finish its answer`, or `finish an event`.
         step: &'static str,
         /// How long it was given.
         after: Duration,

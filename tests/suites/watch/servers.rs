@@ -38,18 +38,28 @@ fn stream(lines: &[&str]) -> Step {
     Step::Send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").into_bytes())
 }
 
-fn follow(server: &Scripted) -> (Cluster, Watcher) {
-    let records = Records::new();
+/// How long the server has for the first list where that is not to end within the test.
+const PATIENT: Duration = Duration::from_mins(10);
+
+fn connect(server: &Scripted, deadline: Duration) -> Cluster {
     let settings = ClusterSettings {
         watches: WatchSettings { linger: Duration::ZERO, ..WatchSettings::default() },
-        deadline: Duration::from_secs(2),
-        ..ClusterSettings::new(Endpoint::given(&server.url).unwrap(), records.clone())
+        deadline,
+        ..ClusterSettings::new(Endpoint::given(&server.url).unwrap(), Records::new())
     };
-    let cluster = Cluster::connect(settings).unwrap();
-    let scope = scope("configmaps", Some("demo"), &[]);
-    let gate = Gate::new("tried", Arc::new(grant(&all_maps())), records);
+    Cluster::connect(settings).unwrap()
+}
+
+fn follow_of(cluster: &Cluster, query: &[(&str, &str)]) -> Watcher {
+    let scope = scope("configmaps", Some("demo"), query);
+    let gate = Gate::new("tried", Arc::new(grant(&all_maps())), Records::new());
     let permit = gate.admit_follower(Way::Api, scope.list(), scope.watch().clone()).unwrap();
-    let watcher = Watcher(cluster.follow(&scope, permit).unwrap());
+    Watcher(cluster.follow(&scope, permit).unwrap())
+}
+
+fn follow(server: &Scripted) -> (Cluster, Watcher) {
+    let cluster = connect(server, Duration::from_secs(2));
+    let watcher = follow_of(&cluster, &[]);
     (cluster, watcher)
 }
 
@@ -171,6 +181,47 @@ async fn an_event_without_an_end_is_cut_off() {
     .await;
     let (_cluster, mut watcher) = follow(&server);
     assert!(matches!(watcher.ended().await, WatchError::TooLarge(_)));
+}
+
+/// As large as the API server takes an object, in bytes.
+const HUGE: usize = 3 << 20;
+
+#[tokio::test]
+async fn fewer_objects_are_asked_for_until_a_page_is_small_enough_and_one_huge_object_is() {
+    let server = Scripted::plain(|_, head| match head.split_once("limit=") {
+        Some((_, rest)) if rest.starts_with("1 ") || rest.starts_with("1&") => list(5, &"x".repeat(HUGE)),
+        // The second object makes the page too large.
+        Some(_) => page(5, "", &[object(5, &"x".repeat(HUGE)), named("b", 5, &"x".repeat(HUGE))].join(",")),
+        None => vec![stream(&[]), Step::Silence],
+    })
+    .await;
+    let cluster = connect(&server, PATIENT);
+    let mut watcher = follow_of(&cluster, &[]);
+    assert_eq!(watcher.until("synced").await, ["resync", "+a=xxxxxxxxxxxx", "synced"]);
+    let limits: Vec<_> = server.heads().iter().filter_map(|head| head.split("limit=").nth(1).map(number)).collect();
+    assert_eq!(limits, [500, 125, 31, 7, 1]);
+}
+
+fn number(text: &str) -> u32 {
+    text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+#[tokio::test]
+async fn huge_events_of_more_watches_than_are_read_at_a_time_all_arrive() {
+    let server = Scripted::plain(|_, head| {
+        if !head.contains("watch=") {
+            return list(5, "1");
+        }
+        let event = |version, value: &str| format!(r#"{{"type":"MODIFIED","object":{}}}"#, object(version, value));
+        vec![stream(&[&event(6, &"x".repeat(HUGE)), &event(7, "3")]), Step::Silence]
+    })
+    .await;
+    let cluster = connect(&server, PATIENT);
+    let names: Vec<_> = (0..6).map(|number| format!("name={number}")).collect();
+    let mut watchers: Vec<_> = names.iter().map(|name| follow_of(&cluster, &[("labelSelector", name)])).collect();
+    for watcher in &mut watchers {
+        watcher.until("+a=3").await;
+    }
 }
 
 #[tokio::test]

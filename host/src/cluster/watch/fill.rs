@@ -12,12 +12,18 @@ use super::store::Full;
 use super::trouble::Trouble;
 use super::upstream::Upstream;
 use crate::cluster::client::Payload;
-use crate::cluster::page::{ListPage, list_page};
+use crate::cluster::page::UncutPage;
 
 /// Objects of a page, as kubectl and client-go ask for them.
 const PAGE: u32 = 500;
 /// By how much fewer are asked for where a page is too large.
-const FEWER: u32 = 8;
+const FEWER: u32 = 4;
+
+/// What a page says besides its objects.
+struct Taken {
+    cursor: Option<String>,
+    version: String,
+}
 
 impl Upstream {
     /// Lists the collection into the store; returns the version from which on to watch.
@@ -38,27 +44,23 @@ impl Upstream {
                 // A server that gives the same cursor again would be asked for ever.
                 Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
                 Some(_) => return Err(Trouble::Fatal(WatchError::Unreadable("a list without an end".into()))),
-                None => break page.resource_version,
+                None => break page.version,
             }
         };
         self.store.end_list(&version);
         Ok(version)
     }
 
-    /// Takes one page in; returns it without its objects.
-    async fn page(&self, limit: u32, cursor: Option<&str>) -> Result<ListPage, Trouble> {
-        // The place is held while the page is in memory twice: as it came, and as it is stored.
-        let _place = self.hub.filling().acquire().await.map_err(|_| Trouble::Fatal(WatchError::Stopped))?;
+    /// Takes one page in.
+    async fn page(&self, limit: u32, cursor: Option<&str>) -> Result<Taken, Trouble> {
+        // The place is held while the page is in memory besides what is stored.
+        let _place = self.hub.pages().acquire().await.map_err(|_| Trouble::Fatal(WatchError::Stopped))?;
         let permit = self.cluster.admitted(&self.gate, self.store.scope().page(Some(limit), cursor)?).await?;
         let answer = self.cluster.fetch(permit, Payload::none()).await?;
-        let unreadable = |error: serde_json::Error| Trouble::Fatal(WatchError::Unreadable(error.to_string().into()));
-        let mut page = list_page(&answer.bytes).map_err(unreadable)?;
-        drop(answer);
-        for item in std::mem::take(&mut page.items) {
-            self.take_in(&Arc::new(WatchedObject::read(item).map_err(unreadable)?))?;
-        }
+        let page = UncutPage::read(&answer.bytes)?;
+        page.cut(|item| self.take_in(&Arc::new(WatchedObject::read(item)?)))?;
         self.store.tell();
-        Ok(page)
+        Ok(Taken { cursor: page.cursor(), version: page.version().to_owned() })
     }
 
     fn take_in(&self, object: &Arc<WatchedObject>) -> Result<(), Trouble> {

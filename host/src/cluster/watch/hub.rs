@@ -25,8 +25,12 @@ const MAX_STORES: usize = 256;
 /// The most of them that go on with nobody following: enough for the guests of a pod that run again and again, and few
 /// enough that a guest which follows one selection after the other leaves no trail of watches at the server.
 const MAX_DESERTED: usize = 16;
-/// The most lists that are taken in together: each holds a page besides what is stored.
-const MAX_FILLING: usize = 4;
+/// The most pages of lists that are in memory together, besides what is stored of them: four upstreams that fill their stores
+/// keep a processor busy.
+const MAX_PAGES: usize = 4;
+/// The most long events that are in memory together while they come in. They are rare, and a watch that waits for its turn
+/// loses nothing.
+const MAX_LONG_EVENTS: usize = 2;
 
 /// All stores of one client.
 pub(in crate::cluster) struct Hub {
@@ -34,8 +38,8 @@ pub(in crate::cluster) struct Hub {
     budget: Arc<Budget>,
     settings: WatchSettings,
     audit: Arc<dyn Audit>,
-    /// A place for each list that is taken in.
-    filling: Semaphore,
+    pages: Semaphore,
+    long_events: Arc<Semaphore>,
 }
 
 struct Entry {
@@ -59,8 +63,8 @@ pub struct WatchFigures {
 impl Hub {
     pub(in crate::cluster) fn new(settings: WatchSettings, audit: Arc<dyn Audit>) -> Arc<Self> {
         let budget = Budget::new(settings.bytes);
-        let filling = Semaphore::new(MAX_FILLING);
-        Arc::new(Self { stores: Mutex::default(), budget, settings, audit, filling })
+        let (pages, long_events) = (Semaphore::new(MAX_PAGES), Arc::new(Semaphore::new(MAX_LONG_EVENTS)));
+        Arc::new(Self { stores: Mutex::default(), budget, settings, audit, pages, long_events })
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
@@ -75,8 +79,14 @@ impl Hub {
         Arc::clone(&self.audit)
     }
 
-    pub(super) fn filling(&self) -> &Semaphore {
-        &self.filling
+    /// A place for each page that is in memory.
+    pub(super) fn pages(&self) -> &Semaphore {
+        &self.pages
+    }
+
+    /// A place for each long event that is in memory.
+    pub(super) fn long_events(&self) -> &Arc<Semaphore> {
+        &self.long_events
     }
 
     fn stores(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {

@@ -68,6 +68,11 @@ pub const DEFAULT_LINGER: Duration = Duration::from_secs(10);
 pub const DEFAULT_FORBIDDEN_FOR: Duration = Duration::from_mins(1);
 
 /// How a host keeps what it watches.
+///
+/// Besides `bytes`, memory is taken by what is on its way in. At most four pages of lists are in memory together and two long
+/// events (above 32 KiB), each of at most 4 MiB, and of each one object a second time while it is stored: 24 MiB, and 48 MiB
+/// where objects are as large as pages. Each watch, of 256 at most, may have the beginning of a short event and what its
+/// connection has read ahead, 160 KiB together; a watch in which nothing happens has neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
     /// The most bytes of all stores together, by the size of their objects as JSON and what it takes to keep them.

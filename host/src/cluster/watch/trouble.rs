@@ -46,6 +46,12 @@ impl From<ClusterError> for Trouble {
     }
 }
 
+impl From<serde_json::Error> for Trouble {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Fatal(WatchError::Unreadable(error.to_string().into()))
+    }
+}
+
 impl From<InvalidRequest> for Trouble {
     fn from(error: InvalidRequest) -> Self {
         Self::Fatal(WatchError::Invalid(error.to_string().into()))

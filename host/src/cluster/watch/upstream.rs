@@ -30,6 +30,7 @@ use crate::cluster::client::{AnswerBody, Payload};
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::status::ServerStatus;
+use crate::cluster::unavailable::Unavailable;
 use crate::gate::Gate;
 use crate::telemetry::chain;
 
@@ -42,10 +43,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A watch that ends sooner than this counts as a failure, whatever it told: a server that cuts each one is not asked anew
 /// without a pause.
 const MIN_LIFE: Duration = Duration::from_millis(500);
-/// The largest page of a list, in bytes. Where five hundred objects are more, fewer are asked for.
-pub(super) const PAGE_BYTES: u64 = 32 << 20;
-/// How long the body of a refusal is waited for.
+/// The largest page of a list, in bytes. Where five hundred objects are more, fewer are asked for; one fits that fits a line.
+const PAGE_BYTES: u64 = MAX_LINE as u64;
+/// How long the body of a refusal is waited for, and how many bytes of it are read: it is a status and a sentence.
 const REFUSAL_WITHIN: Duration = Duration::from_secs(10);
+const REFUSAL_BYTES: usize = 64 << 10;
 
 /// Keeps one store.
 pub(super) struct Upstream {
@@ -149,7 +151,7 @@ impl Upstream {
         }
         self.succeeded();
         let end = began.checked_add(Duration::from_secs(seconds).saturating_add(PATIENCE)).unwrap_or(began);
-        let told = self.take_events(Lines::of(body), end).await;
+        let told = self.take_events(Lines::of(body, self.hub.long_events()), end).await;
         if began.elapsed() >= MIN_LIFE {
             self.backoff.settled();
             return told;
@@ -161,10 +163,7 @@ impl Upstream {
     async fn take_events(&mut self, mut lines: Lines, end: Instant) -> Result<(), Trouble> {
         loop {
             let Ok(next) = timeout_at(end, lines.next()).await else { return Ok(()) };
-            let next = next.map_err(|error| match error {
-                LineError::Body(error) => error.into(),
-                LineError::TooLong => Trouble::Fatal(WatchError::TooLarge(MAX_LINE as u64)),
-            })?;
+            let next = next.map_err(|error| self.unread(error))?;
             if next.is_empty() {
                 return Ok(());
             }
@@ -172,6 +171,17 @@ impl Upstream {
             let ended = next.iter().try_for_each(|line| self.understand(line, &mut changes));
             self.apply(changes)?;
             ended?;
+        }
+    }
+
+    fn unread(&self, error: LineError) -> Trouble {
+        match error {
+            LineError::Body(error) => error.into(),
+            LineError::TooLong => Trouble::Fatal(WatchError::TooLarge(PAGE_BYTES)),
+            LineError::Late(after) => {
+                let address = self.cluster.address().to_owned();
+                ClusterError::from(Unavailable::Deadline { address, step: "finish an event", after }).into()
+            }
         }
     }
 
@@ -217,7 +227,7 @@ impl Upstream {
 /// What the server said when it refused the watch.
 async fn refused(status: StatusCode, body: AnswerBody) -> ClusterError {
     // A refusal's own body is short; one without an end is not waited for.
-    let read = timeout(REFUSAL_WITHIN, Lines::all_of(body, MAX_LINE)).await.ok().and_then(Result::ok);
+    let read = timeout(REFUSAL_WITHIN, Lines::all_of(body, REFUSAL_BYTES)).await.ok().and_then(Result::ok);
     let told = read.map_or_else(|| ServerStatus::without_body(status), |bytes| ServerStatus::read(status, bytes));
     ClusterError::Refused(Box::new(told))
 }
