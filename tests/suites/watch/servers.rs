@@ -241,6 +241,21 @@ async fn a_server_that_never_answers_is_waited_for_as_long_as_the_deadline_says(
 }
 
 #[tokio::test]
+async fn lists_that_hang_do_not_hold_up_others() {
+    let server = Scripted::plain(|_, head| match (head.contains("hung"), head.contains("watch=")) {
+        (true, _) => vec![Step::Silence],
+        (false, true) => vec![stream(&[]), Step::Silence],
+        (false, false) => list(5, "1"),
+    })
+    .await;
+    let cluster = connect(&server, PATIENT);
+    let hung: Vec<_> = (0..8).map(|number| format!("hung={number}")).collect();
+    let _hung: Vec<_> = hung.iter().map(|label| follow_of(&cluster, &[("labelSelector", label)])).collect();
+    server.asked(8).await;
+    assert_eq!(follow_of(&cluster, &[]).until("synced").await, ["resync", "+a=1", "synced"]);
+}
+
+#[tokio::test]
 async fn the_server_is_let_go_of_when_nobody_follows() {
     let mut server =
         Scripted::plain(

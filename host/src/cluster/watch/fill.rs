@@ -10,7 +10,7 @@ use super::error::WatchError;
 use super::object::WatchedObject;
 use super::store::Full;
 use super::trouble::Trouble;
-use super::upstream::Upstream;
+use super::upstream::{Upstream, refused};
 use crate::cluster::client::Payload;
 use crate::cluster::page::UncutPage;
 
@@ -53,11 +53,16 @@ impl Upstream {
 
     /// Takes one page in.
     async fn page(&self, limit: u32, cursor: Option<&str>) -> Result<Taken, Trouble> {
-        // The place is held while the page is in memory besides what is stored.
-        let _place = self.hub.pages().acquire().await.map_err(|_| Trouble::Fatal(WatchError::Stopped))?;
         let permit = self.cluster.admitted(&self.gate, self.store.scope().page(Some(limit), cursor)?).await?;
-        let answer = self.cluster.fetch(permit, Payload::none()).await?;
-        let page = UncutPage::read(&answer.bytes)?;
+        let (head, body) = self.cluster.send(permit, Payload::none()).await?.into_parts();
+        if !head.status.is_success() {
+            return Err(refused(head.status, body).await.into());
+        }
+        // The place is held while the page is in memory besides what is stored, and not while a server thinks: an aggregated API
+        // that hangs holds up nobody else.
+        let _place = self.hub.pages().acquire().await.map_err(|_| Trouble::Fatal(WatchError::Stopped))?;
+        let bytes = body.collected().await?;
+        let page = UncutPage::read(&bytes)?;
         page.cut(|item| self.take_in(&Arc::new(WatchedObject::read(item)?)))?;
         self.store.tell();
         Ok(Taken { cursor: page.cursor(), version: page.version().to_owned() })

@@ -224,8 +224,8 @@ impl Upstream {
     }
 }
 
-/// What the server said when it refused the watch.
-async fn refused(status: StatusCode, body: AnswerBody) -> ClusterError {
+/// What the server said when it refused a list or a watch.
+pub(super) async fn refused(status: StatusCode, body: AnswerBody) -> ClusterError {
     // A refusal's own body is short; one without an end is not waited for.
     let read = timeout(REFUSAL_WITHIN, Lines::all_of(body, REFUSAL_BYTES)).await.ok().and_then(Result::ok);
     let told = read.map_or_else(|| ServerStatus::without_body(status), |bytes| ServerStatus::read(status, bytes));
