@@ -1,6 +1,7 @@
 //! The budget: what does not fit is an error that says so, and nobody else's.
 
 use attache::cluster::watch::{WatchError, WatchSettings};
+use attache::gate::Gate;
 use std::time::Duration;
 
 use super::{World, all_maps};
@@ -25,6 +26,48 @@ async fn a_collection_that_does_not_fit_is_an_error_and_its_neighbour_goes_on() 
     assert_eq!(small.until("+b=1").await, ["+b=1"]);
     assert!(matches!(large.0.read(1), Err(WatchError::Overflow(_))), "the same for ever");
     assert_eq!(world.cluster.watch_figures().upstreams, 1);
+}
+
+#[tokio::test]
+async fn who_follows_many_large_selections_ends_none_of_a_small_neighbours() {
+    let world = world(100_000).with(&["a"]);
+    world.server.load((0..4).map(|n| super::map(&format!("large{n}"), &"x".repeat(10_000)))).unwrap();
+    let (gate, neighbours) = (world.gate(&all_maps()), world.gate(&all_maps()));
+    let follow = |gate: &Gate, label: &str| world.follow_as(gate, Some("demo"), &[("labelSelector", label)]);
+    let mut small = follow(&neighbours, "value=1").unwrap().unwrap();
+    small.until("synced").await;
+    let mut hogs = Vec::new();
+    for label in ["value!=1", "value notin (1)", "value,value!=1"] {
+        let mut hog = follow(&gate, label).unwrap().unwrap();
+        hog.until("synced").await;
+        hogs.push(hog);
+    }
+    assert_eq!(world.cluster.watch_figures().upstreams, 3, "one of the large ones made room for another");
+    // More than is left, and less than a large one.
+    world.server.load((10..50).map(|n| super::map(&format!("n{n}"), "1"))).unwrap();
+    small.until("+n49=1").await;
+    assert_eq!(small.0.list(None, 100).unwrap().objects.len(), 41);
+    let over = hogs.iter_mut().filter_map(|hog| hog.0.get(None, "x").err()).collect::<Vec<_>>();
+    assert_eq!(over.len(), 2);
+    assert!(over.iter().all(|error| matches!(error, WatchError::Overflow(100_000))), "{over:?}");
+    assert!(over[0].to_string().contains("this host watches is more than the 100000 bytes"), "{}", over[0]);
+}
+
+#[tokio::test]
+async fn an_object_that_no_room_is_enough_for_ends_its_own_watch_alone() {
+    let world = world(100_000).with(&["a", "b"]);
+    let gate = world.gate(&all_maps());
+    let follow = |name: &str| {
+        let field = format!("metadata.name={name}");
+        world.follow_as(&gate, Some("demo"), &[("fieldSelector", &field)]).unwrap().unwrap()
+    };
+    let (mut one, mut other) = (follow("a"), follow("b"));
+    one.until("synced").await;
+    other.until("synced").await;
+    world.set("b", &"x".repeat(200_000));
+    assert!(matches!(other.ended().await, WatchError::Overflow(_)));
+    world.set("a", "2");
+    assert_eq!(one.until("+a=2").await.last().unwrap(), "+a=2");
 }
 
 #[tokio::test]

@@ -69,8 +69,8 @@ impl Upstream {
     }
 
     fn take_in(&self, object: &Arc<WatchedObject>) -> Result<(), Trouble> {
-        while let Err(Full) = self.store.take_in(object) {
-            self.make_room()?;
+        while let Err(Full(wanted)) = self.store.take_in(object) {
+            self.make_room(wanted)?;
         }
         Ok(())
     }

@@ -49,6 +49,14 @@ struct Entry {
     left: Option<Instant>,
 }
 
+impl Entry {
+    /// Ends it at once: its memory is wanted now, not when its task comes to its end.
+    fn end(self, why: WatchError) {
+        self.upstream.abort();
+        self.store.end(why);
+    }
+}
+
 /// How much a host watches at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WatchFigures {
@@ -158,9 +166,32 @@ impl Hub {
         let Some((_, key)) = stores.iter().filter_map(left).min() else { return false };
         let Some(entry) = stores.remove(&key) else { return false };
         drop(stores);
-        entry.upstream.abort();
-        // Its memory is wanted now, not when its task comes to its end.
-        entry.store.end(WatchError::Stopped);
+        entry.end(WatchError::Stopped);
+        true
+    }
+
+    /// Makes room in the budget for a store that is to hold `wanted` bytes: of what nobody follows, else of what is remembered
+    /// for slow readers, else of the largest store. Whether there was any; else the one that asks is the largest itself.
+    pub(super) fn make_room(&self, asking: &Arc<Store>, wanted: u64) -> bool {
+        self.relieve(Some(asking)) || self.forget_histories() || self.end_largest(asking, wanted)
+    }
+
+    fn forget_histories(&self) -> bool {
+        let stores: Vec<_> = self.stores().values().map(|entry| Arc::clone(&entry.store)).collect();
+        stores.iter().filter(|store| store.forget_history()).count() > 0
+    }
+
+    /// Ends the store that holds the most, if that is more than `wanted`: who needs little does not pay for who takes most.
+    fn end_largest(&self, asking: &Arc<Store>, wanted: u64) -> bool {
+        let mut stores = self.stores();
+        let others = stores.iter().filter(|(_, entry)| !Arc::ptr_eq(asking, &entry.store));
+        let largest = others.map(|(key, entry)| (entry.store.bytes(), Arc::clone(key))).max();
+        let Some((_, key)) = largest.filter(|(bytes, _)| *bytes > wanted) else { return false };
+        let Some(entry) = stores.remove(&key) else { return false };
+        drop(stores);
+        let why = WatchError::Overflow(self.budget.ceiling());
+        tracing::warn!(path = entry.store.scope().list().path(), error = %why, "a watch is over");
+        entry.end(why);
         true
     }
 

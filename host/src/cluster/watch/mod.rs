@@ -13,7 +13,8 @@
 //! - A guest that does not read. It is a number in a store's short history; when the history has moved on it starts over
 //!   with what there is now ([`Followed::Resync`]). Nothing is queued for it and nobody waits for it.
 //! - A collection without an end. All stores share one budget in bytes; where it is spent, stores that nobody follows are
-//!   given up, the one left alone the longest first, and then the store that needs more fails, with an error that says so.
+//!   given up, the one left alone the longest first, then what is remembered for slow readers, and then the largest store
+//!   fails, with an error that says so, whichever it was that needed more.
 //! - A guest that follows one selection after the other and leaves each. Its own rate bounds how many it opens; of those that
 //!   nobody follows any more only a few go on.
 //! - A server that goes away, forgets, or says no. See `upstream`.

@@ -22,9 +22,9 @@ pub(super) struct Kept {
     list: u64,
 }
 
-/// The budget is spent; what was to be stored is not.
+/// The budget is spent; what was to be stored is not. With it the store would hold so many bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct Full(pub(super) u64);
 
 /// Whether a store can be read.
 #[derive(Debug)]
@@ -147,6 +147,19 @@ impl Store {
         applied
     }
 
+    /// How many bytes it holds.
+    pub(super) fn bytes(&self) -> u64 {
+        self.read().held.bytes()
+    }
+
+    /// Lets go of what is remembered for slow readers. Whether that was anything.
+    pub(super) fn forget_history(&self) -> bool {
+        let mut state = self.write();
+        let forgotten = state.history.forget();
+        state.held.give_back(forgotten);
+        forgotten > 0
+    }
+
     /// Notes how far the server has told everything.
     pub(super) fn reached(&self, version: &str) {
         version.clone_into(&mut self.write().version);
@@ -234,7 +247,10 @@ impl State {
         }
         let forgotten = self.history.forget();
         self.held.give_back(forgotten);
-        if self.held.exchange(before, after) { Ok(()) } else { Err(Full) }
+        if self.held.exchange(before, after) {
+            return Ok(());
+        }
+        Err(Full(self.held.bytes().saturating_sub(before).saturating_add(after)))
     }
 }
 
@@ -337,7 +353,7 @@ mod tests {
         list(&store, "1", []);
         let change = |number: u32| Change::Applied(Arc::new(object(&format!("a{number}"), "u", 1)));
         let mut changes: VecDeque<_> = (0..8).map(change).collect();
-        assert_eq!(store.apply(&mut changes), Err(Full));
+        assert_eq!(store.apply(&mut changes), Err(Full(cost * 7)));
         let state = store.read();
         assert_eq!((state.objects.len(), changes.len()), (6, 2), "all of it is objects'");
         assert!(budget.used() <= budget.ceiling());
@@ -348,7 +364,10 @@ mod tests {
         let (store, budget) = store(object("a0", "u", 1).cost() * 2);
         store.begin_list();
         let take_in = |name: &str| store.take_in(&Arc::new(object(name, "u", 1)));
-        assert_eq!([take_in("a0"), take_in("a1"), take_in("a2")], [Ok(()), Ok(()), Err(Full)]);
+        assert_eq!(
+            [take_in("a0"), take_in("a1"), take_in("a2")],
+            [Ok(()), Ok(()), Err(Full(budget.ceiling() / 2 * 3))]
+        );
         assert_eq!(budget.used(), budget.ceiling());
         store.end(WatchError::Stopped);
         assert_eq!((take_in("a3"), budget.used()), (Ok(()), 0));

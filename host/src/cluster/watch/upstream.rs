@@ -207,17 +207,17 @@ impl Upstream {
         Ok(())
     }
 
-    /// Applies changes; where there is no room, stores that nobody follows make some.
+    /// Applies changes; where there is no room, other stores make some.
     fn apply(&self, mut changes: VecDeque<Change>) -> Result<(), Trouble> {
-        while let Err(Full) = self.store.apply(&mut changes) {
-            self.make_room()?;
+        while let Err(Full(wanted)) = self.store.apply(&mut changes) {
+            self.make_room(wanted)?;
         }
         Ok(())
     }
 
-    /// Gives a store up that nobody follows.
-    pub(super) fn make_room(&self) -> Result<(), Trouble> {
-        if self.hub.relieve(Some(&self.store)) {
+    /// Has other stores make room for this one, which is to hold `wanted` bytes.
+    pub(super) fn make_room(&self, wanted: u64) -> Result<(), Trouble> {
+        if self.hub.make_room(&self.store, wanted) {
             return Ok(());
         }
         Err(Trouble::Fatal(WatchError::Overflow(self.hub.budget().ceiling())))
