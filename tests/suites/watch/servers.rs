@@ -1,11 +1,11 @@
 //! Servers that no honest one is like, byte by byte.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use attache::cluster::watch::{WatchError, WatchSettings};
 use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::gate::{Gate, Way};
-use std::sync::Arc;
 
 use super::scripted::{Scripted, Step, answer, ok};
 use super::{Records, Watcher, all_maps, grant, scope};
@@ -181,6 +181,42 @@ async fn an_event_without_an_end_is_cut_off() {
     .await;
     let (_cluster, mut watcher) = follow(&server);
     assert!(matches!(watcher.ended().await, WatchError::TooLarge(_)));
+}
+
+#[tokio::test]
+async fn a_version_that_the_server_fails_to_serve_again_and_again_is_listed_anew() {
+    let error = r#"{"type":"ERROR","object":{"kind":"Status","code":500,"reason":"InternalError"}}"#;
+    let server = Scripted::plain(move |number, head| match (number, head.contains("watch=")) {
+        (0, false) => list(5, "1"),
+        (1 | 3 | 5, true) => answer("500 Internal Server Error", "", ""),
+        (2 | 4, true) => vec![stream(&[error]), Step::Silence],
+        (6, false) => list(9, "2"),
+        (_, true) => vec![stream(&[]), Step::Silence],
+        _ => vec![Step::Close],
+    })
+    .await;
+    let (_cluster, mut watcher) = follow(&server);
+    assert_eq!(watcher.until("+a=2").await, ["resync", "+a=1", "synced", "+a=2"]);
+}
+
+#[tokio::test]
+async fn a_server_that_says_when_is_not_asked_sooner() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let asking = Arc::clone(&asked);
+    // Later than the deadline of one request, so that it is the watch that waits.
+    let server = Scripted::plain(move |number, _| {
+        asking.lock().unwrap().push(Instant::now());
+        match number {
+            0 => list(5, "1"),
+            1 => answer("429 Too Many Requests", "Retry-After: 3\r\n", ""),
+            _ => vec![stream(&[&format!(r#"{{"type":"MODIFIED","object":{}}}"#, object(6, "2"))]), Step::Silence],
+        }
+    })
+    .await;
+    let (_cluster, mut watcher) = follow(&server);
+    watcher.until("+a=2").await;
+    let asked = asked.lock().unwrap();
+    assert!(asked[2] - asked[1] >= Duration::from_secs(3));
 }
 
 /// As large as the API server takes an object, in bytes.

@@ -56,7 +56,7 @@ impl Upstream {
         let permit = self.cluster.admitted(&self.gate, self.store.scope().page(Some(limit), cursor)?).await?;
         let (head, body) = self.cluster.send(permit, Payload::none()).await?.into_parts();
         if !head.status.is_success() {
-            return Err(refused(head.status, body).await.into());
+            return Err(refused(&head, body).await);
         }
         // The place is held while the page is in memory besides what is stored, and not while a server thinks: an aggregated API
         // that hangs holds up nobody else.

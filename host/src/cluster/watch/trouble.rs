@@ -19,13 +19,17 @@ use crate::policy::InvalidRequest;
 /// hour, and not before; the time after that is the kubelet's to write it. Beyond, there is no such account.
 const UNAUTHORIZED_FOR: Duration = Duration::from_mins(65);
 
+/// The longest wait that a server may ask for: what is followed is then as old, and a proxy that asks for a day has not thought of
+/// that.
+const LONGEST_ASKED: Duration = Duration::from_mins(2);
+
 /// Why a step failed.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// The server has forgotten what was asked for.
     Expired,
-    /// It may go better later.
-    Passing(ClusterError),
+    /// It may go better later, and not before this long, if the server said so.
+    Passing(ClusterError, Option<Duration>),
     /// The watch ended as soon as it began.
     Cut,
     /// It will not.
@@ -37,10 +41,10 @@ impl From<ClusterError> for Trouble {
         match error {
             ClusterError::Refused(status) => match status.code {
                 410 => Self::Expired,
-                401 | 403 | 404 | 408 | 429 | 500.. => Self::Passing(ClusterError::Refused(status)),
+                401 | 403 | 404 | 408 | 429 | 500.. => Self::Passing(ClusterError::Refused(status), None),
                 _ => Self::Fatal(WatchError::Refused(status)),
             },
-            ClusterError::Unavailable(_) => Self::Passing(error),
+            ClusterError::Unavailable(_) => Self::Passing(error, None),
             other => Self::Fatal(fatal(other)),
         }
     }
@@ -56,6 +60,22 @@ impl From<InvalidRequest> for Trouble {
     fn from(error: InvalidRequest) -> Self {
         Self::Fatal(WatchError::Invalid(error.to_string().into()))
     }
+}
+
+impl Trouble {
+    /// The same, where the server says when to ask again (`Retry-After`). It is believed up to [`LONGEST_ASKED`].
+    pub(super) fn asking(self, retry_after: Option<Duration>) -> Self {
+        match self {
+            Self::Passing(error, _) => Self::Passing(error, retry_after.map(|wait| wait.min(LONGEST_ASKED))),
+            other => other,
+        }
+    }
+}
+
+/// Whether a failure may be one of the version that was asked for, and not of the server: an error inside it. One that stands
+/// before it and cannot reach it (502), or that takes nothing at the moment (503), says nothing of a version.
+pub(super) fn is_about_version(error: &ClusterError) -> bool {
+    matches!(error, ClusterError::Refused(status) if status.code >= 500 && !matches!(status.code, 502 | 503))
 }
 
 /// What followers are told of an error that nothing mends.

@@ -5,6 +5,8 @@
 //! | the watch ends after its time | it is taken up at the last version, told by an event or a bookmark |
 //! | the connection breaks, the server is away, 429, 5xx | the same, after a wait that grows to ten seconds |
 //! | 401, 403, 404 | the same for a while, see `trouble`; a store that has not been whole yet is over at once at 403 and 404 |
+//! | 429 or 503 with `Retry-After` | the same, after no less than that, up to two minutes |
+//! | 500 or 504 again and again, as a status or as an event, at one version | after five of them as at 410 |
 //! | 410, as a status or as an event | the collection is listed again, and followers are told what has changed |
 //! | other refusals, or those for too long | the store is over; its followers are told, and nothing of it is left |
 //! | no room, an object too large, nonsense | the same |
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use http::response::Parts;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::backoff::Backoff;
@@ -25,8 +28,8 @@ use super::history::Change;
 use super::hub::Hub;
 use super::lines::{Event, LineError, Lines, MAX_LINE};
 use super::store::{Full, Store};
-use super::trouble::{Denial, Denials, Trouble, fatal};
-use crate::cluster::client::{AnswerBody, Payload};
+use super::trouble::{Denial, Denials, Trouble, fatal, is_about_version};
+use crate::cluster::client::{AnswerBody, Payload, retry_after};
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::status::ServerStatus;
@@ -49,6 +52,10 @@ const PAGE_BYTES: u64 = MAX_LINE as u64;
 const REFUSAL_WITHIN: Duration = Duration::from_secs(10);
 const REFUSAL_BYTES: usize = 64 << 10;
 
+/// How often in a row the watch of one version may fail by an error inside the server before the collection is listed anew. A
+/// list costs the server more than a watch, and a version that it cannot serve costs followers everything.
+const MAX_FAILURES: u32 = 5;
+
 /// Keeps one store.
 pub(super) struct Upstream {
     pub(super) cluster: Cluster,
@@ -59,6 +66,8 @@ pub(super) struct Upstream {
     version: Option<String>,
     backoff: Backoff,
     denials: Denials,
+    /// How often in a row the watch of one version failed by what may be that version's fault.
+    failures: u32,
 }
 
 /// Ends the store however its task ends.
@@ -77,7 +86,16 @@ impl Drop for Ending {
 impl Upstream {
     pub(super) fn new(cluster: Cluster, hub: Arc<Hub>, store: Arc<Store>) -> Self {
         let gate = Gate::for_store(hub.audit(), store.scope().list(), PAGE_BYTES);
-        Self { cluster, hub, store, gate, version: None, backoff: Backoff::new(), denials: Denials::default() }
+        Self {
+            cluster,
+            hub,
+            store,
+            gate,
+            version: None,
+            backoff: Backoff::new(),
+            denials: Denials::default(),
+            failures: 0,
+        }
     }
 
     /// Keeps the store until nobody follows it any more, or it is over.
@@ -98,31 +116,62 @@ impl Upstream {
 
     async fn keep(&mut self) -> WatchError {
         loop {
-            let step = match self.version.clone() {
+            let before = self.version.clone();
+            let step = match &before {
                 None => self.fill().await.map(|version| self.version = Some(version)),
-                Some(version) => self.watch(&version).await,
+                Some(version) => self.watch(version).await,
             };
-            let Err(trouble) = step else { continue };
-            let wait = self.backoff.failed(Instant::now(), random());
-            match trouble {
-                Trouble::Fatal(why) => return why,
-                Trouble::Passing(error) if self.is_lost(&error) => return fatal(error),
-                Trouble::Passing(error) => self.tell(&error, wait),
-                Trouble::Expired => self.version = None,
-                Trouble::Cut => self.backoff.succeeded(),
+            if step.is_ok() || self.version != before {
+                self.failures = 0;
             }
-            sleep(wait).await;
+            let Err(trouble) = step else { continue };
+            match self.borne(trouble) {
+                Ok(wait) => sleep(wait).await,
+                Err(why) => return why,
+            }
         }
     }
 
-    /// Whether there is no point in going on after a failure that passes as a rule.
-    fn is_lost(&mut self, error: &ClusterError) -> bool {
-        let (now, denial) = (Instant::now(), Denial::of(error));
+    /// How long to wait after this, or why not to go on.
+    fn borne(&mut self, trouble: Trouble) -> Result<Duration, WatchError> {
+        let now = Instant::now();
+        let wait = self.backoff.failed(now, random());
+        match trouble {
+            Trouble::Fatal(why) => return Err(why),
+            Trouble::Passing(error, asked) => {
+                // Added, so that those who were all asked to wait equally long do not come back together.
+                let wait = asked.map_or(wait, |asked| asked.saturating_add(wait));
+                if self.is_lost(&error, now, wait) {
+                    return Err(fatal(error));
+                }
+                self.tell(&error, wait);
+                self.count(&error);
+                return Ok(wait);
+            }
+            Trouble::Expired => self.version = None,
+            Trouble::Cut => self.backoff.succeeded(),
+        }
+        Ok(wait)
+    }
+
+    /// Counts the failures of one version; after enough of them the collection is listed anew.
+    fn count(&mut self, error: &ClusterError) {
+        if is_about_version(error) {
+            self.failures = self.failures.saturating_add(1);
+        }
+        if self.failures >= MAX_FAILURES {
+            (self.version, self.failures) = (None, 0);
+        }
+    }
+
+    /// Whether there is no point in waiting so long after a failure that passes as a rule.
+    fn is_lost(&mut self, error: &ClusterError, now: Instant, wait: Duration) -> bool {
+        let denial = Denial::of(error);
         let denied_for = self.denials.note(denial, now);
         match (self.store.is_live(), denial) {
             // Nothing says that this was ever otherwise.
             (false, Some(Denial::Forbidden)) => true,
-            (false, _) => self.backoff.failing_for(now) >= self.cluster.deadline(),
+            (false, _) => self.backoff.failing_for(now).saturating_add(wait) >= self.cluster.deadline(),
             (true, Some(denial)) => denied_for >= denial.patience(self.hub.settings()),
             (true, None) => false,
         }
@@ -147,7 +196,7 @@ impl Upstream {
         let permit = self.cluster.admitted(&self.gate, request).await?;
         let (head, body) = self.cluster.send(permit, Payload::none()).await?.into_parts();
         if !head.status.is_success() {
-            return Err(refused(head.status, body).await.into());
+            return Err(refused(&head, body).await);
         }
         self.succeeded();
         let end = began.checked_add(Duration::from_secs(seconds).saturating_add(PATIENCE)).unwrap_or(began);
@@ -225,11 +274,12 @@ impl Upstream {
 }
 
 /// What the server said when it refused a list or a watch.
-pub(super) async fn refused(status: StatusCode, body: AnswerBody) -> ClusterError {
+pub(super) async fn refused(head: &Parts, body: AnswerBody) -> Trouble {
     // A refusal's own body is short; one without an end is not waited for.
     let read = timeout(REFUSAL_WITHIN, Lines::all_of(body, REFUSAL_BYTES)).await.ok().and_then(Result::ok);
+    let status = head.status;
     let told = read.map_or_else(|| ServerStatus::without_body(status), |bytes| ServerStatus::read(status, bytes));
-    ClusterError::Refused(Box::new(told))
+    Trouble::from(ClusterError::Refused(Box::new(told))).asking(retry_after(&head.headers))
 }
 
 /// Comes when nobody has followed for a while, and nobody will.
