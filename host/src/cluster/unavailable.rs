@@ -142,6 +142,27 @@ impl Unavailable {
         }
     }
 
+    /// The same once more, for those who waited for the same answer. `None` where nobody had to wait: what lacks credentials
+    /// fails at once.
+    pub(super) fn again(&self) -> Option<Self> {
+        Some(match self {
+            Self::Name { host, source } => Self::Name { host: host.clone(), source: copy(source) },
+            Self::ConnectionRefused { address } => Self::ConnectionRefused { address: address.clone() },
+            Self::Unreachable { address, source } => {
+                Self::Unreachable { address: address.clone(), source: copy(source) }
+            }
+            Self::Certificate { address, roots, source } => {
+                Self::Certificate { address: address.clone(), roots: roots.clone(), source: source.clone() }
+            }
+            Self::Tls { address, source } => Self::Tls { address: address.clone(), source: source.clone() },
+            Self::Deadline { address, step, after } => Self::Deadline { address: address.clone(), step, after: *after },
+            Self::BrokenOff { address, detail } => Self::BrokenOff { address: address.clone(), detail: detail.clone() },
+            Self::Switched { address } => Self::Switched { address: address.clone() },
+            Self::Busy(why) => Self::Busy(why.clone()),
+            Self::Credentials(_) => return None,
+        })
+    }
+
     /// Whether the request may have reached the server, whose connection then ended.
     pub(super) fn broke_off(&self) -> bool {
         matches!(self, Self::BrokenOff { .. })
