@@ -10,7 +10,7 @@ use super::hub::Hub;
 use super::object::{WatchedObject, key};
 use super::replay::{Batch, Place};
 use super::store::{Standing, State, Store};
-use crate::gate::Permit;
+use crate::gate::FollowerPermit;
 
 pub use super::replay::Followed;
 
@@ -26,7 +26,7 @@ pub struct Follower {
     hub: Arc<Hub>,
     moved: watch::Receiver<()>,
     place: Place,
-    permit: Permit,
+    permit: FollowerPermit,
 }
 
 /// Some objects of a store.
@@ -41,7 +41,7 @@ pub struct Copies {
 }
 
 impl Follower {
-    pub(super) fn new(store: Arc<Store>, hub: Arc<Hub>, permit: Permit) -> Self {
+    pub(super) fn new(store: Arc<Store>, hub: Arc<Hub>, permit: FollowerPermit) -> Self {
         let moved = store.moved();
         Self { store, hub, moved, place: Place::new(), permit }
     }
@@ -62,8 +62,7 @@ impl Follower {
         self.place.read(&state, &mut batch)?;
         drop(state);
         let told = batch.told();
-        self.permit.answered(200);
-        self.permit.read(told.iter().map(length).fold(0, u64::saturating_add));
+        self.permit.told(told.iter().map(length).fold(0, u64::saturating_add));
         Ok(told)
     }
 
@@ -118,8 +117,7 @@ impl Follower {
             if length > self.permit.piece_limit() {
                 return Err(WatchError::TooLarge(self.permit.piece_limit()));
             }
-            self.permit.answered(200);
-            self.permit.read(length);
+            self.permit.told(length);
         }
         Ok(found)
     }
@@ -150,8 +148,7 @@ impl Follower {
             copies.objects.push(Arc::clone(object));
         }
         drop(state);
-        self.permit.answered(200);
-        self.permit.read(bytes);
+        self.permit.told(bytes);
         Ok(copies)
     }
 }

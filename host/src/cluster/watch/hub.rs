@@ -17,7 +17,7 @@ use super::scope::Scope;
 use super::store::Store;
 use super::upstream::Upstream;
 use crate::cluster::connect::Cluster;
-use crate::gate::Permit;
+use crate::gate::FollowerPermit;
 use crate::telemetry::Audit;
 
 /// The most collections that are watched. Each is a connection and a task here, and a watch at the server.
@@ -101,7 +101,12 @@ impl Hub {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn follow(self: &Arc<Self>, cluster: &Cluster, scope: &Scope, permit: Permit) -> Result<Follower, WatchError> {
+    fn follow(
+        self: &Arc<Self>,
+        cluster: &Cluster,
+        scope: &Scope,
+        permit: FollowerPermit,
+    ) -> Result<Follower, WatchError> {
         let key = scope.watch().target();
         let mut stores = self.stores();
         if !stores.contains_key(key) && stores.len() >= MAX_STORES {
@@ -220,7 +225,7 @@ impl Cluster {
     /// # Errors
     /// When the permit is for something else, or too many collections are watched. What goes wrong with the server is told
     /// by [`Follower::read`].
-    pub fn follow(&self, scope: &Scope, permit: Permit) -> Result<Follower, WatchError> {
+    pub fn follow(&self, scope: &Scope, permit: FollowerPermit) -> Result<Follower, WatchError> {
         if permit.request() != scope.watch() {
             return Err(WatchError::Invalid("the permit is for another request".into()));
         }
