@@ -19,6 +19,7 @@
 //! ```
 
 mod egress;
+mod follower;
 mod place;
 mod rate;
 mod refusals;
@@ -37,6 +38,7 @@ use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
 pub use egress::EgressPermit;
+pub use follower::FollowerPermit;
 use place::{Place, Places};
 pub use rate::HostRate;
 use refusals::Refusals;

@@ -35,10 +35,11 @@ pub enum Error {
         /// When a call will be let through again.
         retry_after: Duration,
     },
-    /// The answer is larger than the grant allows.
-    #[error("the answer is larger than the {limit} bytes that the grant allows")]
+    /// The answer, or an object of a watch, is larger than the grant allows; or all that the host watches, for whomever, is
+    /// more than it keeps, and this watch was the largest part of it.
+    #[error("more than {limit} bytes: what the grant allows of an answer, or the host keeps of all that it watches")]
     TooLarge {
-        /// The grant's limit, in bytes.
+        /// The grant's limit or the host's, in bytes.
         limit: u64,
     },
     /// A name, selector or body is not valid; the API server was not asked.

@@ -113,6 +113,7 @@ impl From<WatchError> for ApiError {
     fn from(error: WatchError) -> Self {
         match error {
             WatchError::Refused(status) => Self::Typed(wit::Error::Refused((*status).into())),
+            // The first limit is the grant's, the second the host's.
             WatchError::TooLarge(limit) | WatchError::Overflow(limit) => Self::Typed(wit::Error::TooLarge(limit)),
             WatchError::Invalid(_) => Self::invalid(error.to_string()),
             // Why is for the operator, who was told when the watch ended.

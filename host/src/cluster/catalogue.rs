@@ -48,6 +48,14 @@ struct Fetched {
     roots: [FetchedRoot; ROOTS.len()],
     /// When the server was last asked because of an unknown name.
     asked_for_unknown: Option<Instant>,
+    failed: Option<Failed>,
+}
+
+/// The last failure. It is told to all who waited for the server meanwhile: where that hangs, they would else wait for it one
+/// after the other, each as long as the first.
+struct Failed {
+    at: Instant,
+    why: Unavailable,
 }
 
 #[derive(Default)]
@@ -68,6 +76,20 @@ impl Catalogue {
     fn put(&self, discovery: Arc<Discovery>) {
         let latest = Latest { discovery, checked: Instant::now() };
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some(latest);
+    }
+}
+
+impl Fetched {
+    fn failed_since(&self, when: Instant) -> Option<Unavailable> {
+        self.failed.as_ref().filter(|failed| failed.at >= when).and_then(|failed| failed.why.again())
+    }
+}
+
+impl Failed {
+    /// Refusals come at once, so that who asks again loses nothing.
+    fn by(error: &ClusterError) -> Option<Self> {
+        let ClusterError::Unavailable(why) = error else { return None };
+        Some(Self { at: Instant::now(), why: why.again()? })
     }
 }
 
@@ -125,19 +147,30 @@ impl Cluster {
             return Ok(self.catalogue().latest().map(|latest| latest.discovery));
         }
         fetched.asked_for_unknown = Some(now);
-        self.fetch_discovery(&mut fetched).await.map(Some)
+        self.fetch_discovery(&mut fetched, began).await.map(Some)
     }
 
     /// The discovery as it was at `oldest` or later.
     async fn discovery_since(&self, oldest: Instant) -> Result<Arc<Discovery>, ClusterError> {
+        let asked = Instant::now();
         let mut fetched = self.catalogue().fetched.lock().await;
         match self.catalogue().checked_since(oldest) {
             Some(discovery) => Ok(discovery),
-            None => self.fetch_discovery(&mut fetched).await,
+            None => self.fetch_discovery(&mut fetched, asked).await,
         }
     }
 
-    async fn fetch_discovery(&self, fetched: &mut Fetched) -> Result<Arc<Discovery>, ClusterError> {
+    /// Asks the server, unless that has failed since `asked`.
+    async fn fetch_discovery(&self, fetched: &mut Fetched, asked: Instant) -> Result<Arc<Discovery>, ClusterError> {
+        if let Some(why) = fetched.failed_since(asked) {
+            return Err(why.into());
+        }
+        let discovery = self.fetch_roots(fetched).await;
+        fetched.failed = discovery.as_ref().err().and_then(Failed::by);
+        discovery
+    }
+
+    async fn fetch_roots(&self, fetched: &mut Fetched) -> Result<Arc<Discovery>, ClusterError> {
         let mut changed = false;
         for (path, root) in ROOTS.into_iter().zip(&mut fetched.roots) {
             if let Some(newer) = self.fetch_root(path, root.etag.clone()).await? {

@@ -1,6 +1,9 @@
 //! One page of a list, cut into its objects without building them.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// A list as the API server sends it; only what a page needs of it.
@@ -15,7 +18,7 @@ struct List<'a> {
     metadata: ListMeta,
     // `null` stands for an empty list where a server encodes a nil slice.
     #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
+    items: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -39,6 +42,14 @@ pub struct ListPage {
     pub resource_version: String,
 }
 
+/// A page whose objects are still in one piece, as the server sent it.
+pub(super) struct UncutPage<'a> {
+    items: Option<&'a RawValue>,
+    /// The first members of each object.
+    head: String,
+    metadata: ListMeta,
+}
+
 /// Cuts a list into a page.
 ///
 /// The server leaves `apiVersion` and `kind` out of a list's items, as the list has said them. An object on its own has
@@ -47,16 +58,67 @@ pub struct ListPage {
 /// # Errors
 /// When it is no list.
 pub fn list_page(list: &[u8]) -> Result<ListPage, serde_json::Error> {
-    let list: List<'_> = serde_json::from_slice(list)?;
-    let head = head(&list.api_version, &list.kind)?;
-    let items = list.items.unwrap_or_default();
-    let ListMeta { resource_version, r#continue: cursor, remaining_item_count: remaining } = list.metadata;
-    Ok(ListPage {
-        items: items.into_iter().map(|item| typed(&head, item.get())).collect(),
-        cursor: Some(cursor).filter(|cursor| !cursor.is_empty()),
-        remaining,
-        resource_version,
-    })
+    let page = UncutPage::read(list)?;
+    let mut items = Vec::new();
+    page.cut(|item| {
+        items.push(item);
+        Ok::<_, serde_json::Error>(())
+    })?;
+    let remaining = page.metadata.remaining_item_count;
+    Ok(ListPage { items, remaining, cursor: page.cursor(), resource_version: page.metadata.resource_version })
+}
+
+impl<'a> UncutPage<'a> {
+    /// Reads what a list says of itself.
+    pub(super) fn read(list: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let List { api_version, kind, metadata, items } = serde_json::from_slice(list)?;
+        Ok(Self { items, head: head(&api_version, &kind)?, metadata })
+    }
+
+    /// What the next page is asked for with; `None` on the last one.
+    pub(super) fn cursor(&self) -> Option<String> {
+        Some(self.metadata.r#continue.clone()).filter(|cursor| !cursor.is_empty())
+    }
+
+    /// The version of the whole list.
+    pub(super) fn version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+
+    /// Hands on one object after the other, as [`list_page`] has them, until one is not taken. However many there are, one is
+    /// copied at a time.
+    pub(super) fn cut<E: From<serde_json::Error>>(&self, take: impl FnMut(Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let Some(items) = self.items else { return Ok(()) };
+        let mut cutter = Cutter { head: &self.head, take, refused: None };
+        let cut = serde_json::Deserializer::from_str(items.get()).deserialize_seq(&mut cutter);
+        cutter.refused.map_or(Ok(()), Err)?;
+        cut.map_err(E::from)
+    }
+}
+
+/// Reads an array's elements, one at a time.
+struct Cutter<'h, F, E> {
+    head: &'h str,
+    take: F,
+    refused: Option<E>,
+}
+
+impl<'de, F: FnMut(Vec<u8>) -> Result<(), E>, E> Visitor<'de> for &mut Cutter<'_, F, E> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list's items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            if let Err(why) = (self.take)(typed(self.head, item.get())) {
+                self.refused = Some(why);
+                return Err(A::Error::custom("an item was not taken"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The first members of each item: `{"kind":"Pod","apiVersion":"v1",`.
@@ -117,6 +179,19 @@ mod tests {
     fn the_cursor_is_none_on_the_last_page() {
         let page = list_page(br#"{"metadata":{"resourceVersion":"7","continue":""},"items":null}"#).unwrap();
         assert_eq!((page.cursor, page.resource_version.as_str(), page.items.len()), (None, "7", 0));
+    }
+
+    #[test]
+    fn cutting_ends_with_the_object_that_is_not_taken() {
+        let page = UncutPage::read(br#"{"items":[{},{"a":1},{},7"#).err();
+        assert!(page.is_some(), "it breaks off");
+        let page = UncutPage::read(br#"{"items":[{},{"a":1},{}]}"#).unwrap();
+        let mut taken = 0;
+        let cut = page.cut(|item| {
+            taken += 1;
+            if item == b"{}" { Ok(()) } else { Err(serde_json::Error::custom("no")) }
+        });
+        assert_eq!((cut.unwrap_err().to_string().as_str(), taken), ("no", 2));
     }
 
     #[test]

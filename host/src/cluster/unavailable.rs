@@ -68,7 +68,7 @@ pub enum Unavailable {
     Deadline {
         /// Host and port.
         address: String,
-        /// `answer`, or `finish its answer`.
+        /// `answer`, `finish its answer`, or `finish an event`.
         step: &'static str,
         /// How long it was given.
         after: Duration,
@@ -160,6 +160,27 @@ impl Unavailable {
             ) => Self::Unreachable { address, source: copy(system) },
             _ => Self::BrokenOff { address, detail: system.to_string() },
         }
+    }
+
+    /// The same once more, for those who waited for the same answer. `None` where nobody had to wait: what lacks credentials
+    /// fails at once.
+    pub(super) fn again(&self) -> Option<Self> {
+        Some(match self {
+            Self::Name { host, source } => Self::Name { host: host.clone(), source: copy(source) },
+            Self::ConnectionRefused { address } => Self::ConnectionRefused { address: address.clone() },
+            Self::Unreachable { address, source } => {
+                Self::Unreachable { address: address.clone(), source: copy(source) }
+            }
+            Self::Certificate { address, roots, source } => {
+                Self::Certificate { address: address.clone(), roots: roots.clone(), source: source.clone() }
+            }
+            Self::Tls { address, source } => Self::Tls { address: address.clone(), source: source.clone() },
+            Self::Deadline { address, step, after } => Self::Deadline { address: address.clone(), step, after: *after },
+            Self::BrokenOff { address, detail } => Self::BrokenOff { address: address.clone(), detail: detail.clone() },
+            Self::Switched { address } => Self::Switched { address: address.clone() },
+            Self::Busy(why) => Self::Busy(why.clone()),
+            Self::Credentials(_) => return None,
+        })
     }
 
     /// Whether the request may have reached the server, whose connection then ended.

@@ -19,6 +19,10 @@ pub enum Fault {
     Reset,
     /// 401, as for a token that has been revoked.
     Unauthorized,
+    /// 403 to everybody, as a server that starts answers before it has read the roles.
+    Forbidden,
+    /// 404, as a server that starts answers before it serves what was defined in it.
+    NotFound,
     /// 429 with a `Retry-After` of so many seconds.
     TooManyRequests(u32),
     /// 500.
@@ -91,6 +95,8 @@ impl Fault {
         match self {
             Self::Latency(_) | Self::Reset => None,
             Self::Unauthorized => Some(ApiError::unauthorized()),
+            Self::Forbidden => Some(ApiError::new(403, "Forbidden", "forbidden: no role has been read yet")),
+            Self::NotFound => Some(ApiError::no_page()),
             Self::TooManyRequests(seconds) => {
                 let mut error = ApiError::new(429, "TooManyRequests", "Too many requests, please try again later.")
                     .with_details(json!({"retryAfterSeconds": seconds}));

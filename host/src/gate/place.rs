@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Gate, HostRate, Refusal};
+use super::{FollowerPermit, Gate, HostRate, Refusal};
 use crate::policy::{ApiRequest, Grant, Limits, Rule, Verdict};
 use crate::telemetry::{Audit, Way};
 
@@ -66,15 +66,15 @@ impl Places {
 impl Gate {
     /// Lets an extension follow a collection that the host itself lists and watches, or says why not. Never waits.
     ///
-    /// The permit is that of the watch, and the extension must be allowed the list as well. It is not for sending: whoever
-    /// follows holds it, and is counted among the extension's watches, for as long as events may come. Both the beginning
+    /// The permit is that of the watch, and the extension must be allowed the list as well. Whoever follows holds it, and is
+    /// counted among the extension's watches, for as long as events may come. Both the beginning
     /// and the end are recorded.
     ///
     /// # Errors
     /// [`Refusal`], as [`Gate::admit`].
-    pub fn admit_follower(&self, way: Way, list: &ApiRequest, watch: ApiRequest) -> Result<super::Permit, Refusal> {
+    pub fn admit_follower(&self, way: Way, list: &ApiRequest, watch: ApiRequest) -> Result<FollowerPermit, Refusal> {
         let decided = self.decide(&[list, &watch], Place::Watch);
-        self.permit(way, watch, Place::Watch, decided)
+        self.permit(way, watch, Place::Watch, decided).map(FollowerPermit::new)
     }
 
     /// A gate for the watch that the host keeps of one collection: its list and its watch, and nothing else. `list` is a

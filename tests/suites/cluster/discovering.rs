@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use attache::cluster::{ClusterError, Discovery, ResolveError, ResourceInfo};
+use attache::cluster::{ClusterError, ClusterSettings, Discovery, Endpoint, ResolveError, ResourceInfo, Unavailable};
 
 use super::Client;
 use super::scripted::{Scripted, Step, answer, ok};
@@ -199,4 +200,20 @@ async fn a_refusal_of_discovery_is_handed_on_and_forgotten() {
     let client = Client::plain(&server.url);
     assert!(matches!(client.cluster.discovery().await, Err(ClusterError::Refused(status)) if status.code == 403));
     client.cluster.discovery().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_who_ask_a_server_that_hangs_wait_for_it_once() {
+    let server = Scripted::plain(|_, _| vec![Step::Silence]).await;
+    let url = Endpoint::given(&server.url).unwrap();
+    let deadline = Duration::from_secs(1);
+    let client = Client::of(|audit| ClusterSettings { deadline, ..ClusterSettings::new(url, audit) });
+    let others = async {
+        server.asked(1).await;
+        futures::future::join_all((0..50).map(|_| client.cluster.discovery())).await
+    };
+    let (first, others) = tokio::join!(client.cluster.discovery(), others);
+    let late = |result: &Result<_, _>| matches!(result, Err(ClusterError::Unavailable(Unavailable::Deadline { .. })));
+    assert!(late(&first) && others.iter().all(late));
+    assert_eq!(server.heads().len(), 1);
 }

@@ -36,6 +36,7 @@ pub(crate) struct Scripted {
     pub(crate) url: String,
     shared: Arc<Shared>,
     hung_up: watch::Receiver<usize>,
+    asked: watch::Receiver<usize>,
     task: AbortHandle,
 }
 
@@ -45,6 +46,7 @@ struct Shared {
     heads: Mutex<Vec<String>>,
     connections: AtomicUsize,
     hung_up: watch::Sender<usize>,
+    asked: watch::Sender<usize>,
 }
 
 impl Scripted {
@@ -65,9 +67,9 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
-        let (sender, hung_up) = watch::channel(0);
+        let ((sender, hung_up), (asking, asked)) = (watch::channel(0), watch::channel(0));
         let (heads, connections) = (Mutex::default(), AtomicUsize::new(0));
-        let shared = Arc::new(Shared { script, tls, heads, connections, hung_up: sender });
+        let shared = Arc::new(Shared { script, tls, heads, connections, hung_up: sender, asked: asking });
         let accepting = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -75,7 +77,7 @@ impl Scripted {
                 tokio::spawn(Arc::clone(&accepting).serve(stream));
             }
         });
-        Self { url, shared, hung_up, task: task.abort_handle() }
+        Self { url, shared, hung_up, asked, task: task.abort_handle() }
     }
 
     /// From now on shows this certificate to new connections.
@@ -90,6 +92,13 @@ impl Scripted {
 
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until there were so many requests.
+    pub(crate) async fn asked(&self, number: usize) {
+        let mut asked = self.asked.clone();
+        let waiting = asked.wait_for(|count| *count >= number);
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the client asks").unwrap();
     }
 
     /// Waits until a client has hung up on an answer that was not over.
@@ -127,6 +136,7 @@ impl Shared {
                 heads.push(head.to_lowercase());
                 heads.len() - 1
             };
+            self.asked.send_modify(|count| *count += 1);
             for step in (self.script)(number, &head) {
                 if !perform(step, &mut stream).await {
                     self.hung_up.send_modify(|count| *count += 1);

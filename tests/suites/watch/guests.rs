@@ -19,7 +19,7 @@ async fn a_guest_is_told_what_there_is_and_what_happens() {
     let guest = run(&runtime, &spec, &["picture", "v1/configmaps", "demo", "-", "-", "zz"]);
     let change = async {
         // It is the third to follow.
-        world.records.wait_for(|records| follows(records) == 3).await;
+        world.records.wait_for(|records| records.follows() == 3).await;
         world.set("a", "2");
         world.delete("b").await;
         world.set("zz", "1");
@@ -28,12 +28,6 @@ async fn a_guest_is_told_what_there_is_and_what_happens() {
     assert_eq!(outcome.unwrap().code, 0, "{lines:?}");
     assert_eq!(lines[0]["ok"]["values"], json!({"a": "2", "kube-root-ca.crt": null, "zz": "1"}));
     assert_eq!(world.records.hosts("watch", "begun"), 1);
-}
-
-/// How many followers have begun.
-fn follows(records: &super::Records) -> usize {
-    let begun = |line: &&super::Line| line.way == "api" && line.verdict == "begun";
-    records.lines.lock().unwrap().iter().filter(begun).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +61,7 @@ async fn a_guest_that_sleeps_is_told_to_start_over_and_ends_with_the_last_state(
     let spec = all_maps();
     let guest = run(&runtime, &spec, &["slow", "v1/configmaps", "demo", "3000", "end"]);
     let change = async {
-        world.records.wait_for(|records| follows(records) == 2).await;
+        world.records.wait_for(|records| records.follows() == 2).await;
         for number in 0..30 {
             world.set("a", &format!("{number}{}", "x".repeat(200_000)));
         }

@@ -83,6 +83,12 @@ impl Records {
         self.lines.lock().unwrap().iter().filter(fits).count()
     }
 
+    /// How many followers have begun.
+    fn follows(&self) -> usize {
+        let begun = |line: &&Line| line.way == "api" && line.verdict == "begun";
+        self.lines.lock().unwrap().iter().filter(begun).count()
+    }
+
     /// Waits until the records are as wanted.
     async fn wait_for(&self, wanted: impl Fn(&Self) -> bool) {
         let mut changed = self.changed.subscribe();

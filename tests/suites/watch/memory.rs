@@ -1,13 +1,14 @@
 //! The budget: what does not fit is an error that says so, and nobody else's.
 
 use attache::cluster::watch::{WatchError, WatchSettings};
+use attache::gate::Gate;
 use std::time::Duration;
 
 use super::{World, all_maps};
 
 /// A world whose stores hold so many bytes, and are kept for long when nobody follows.
 fn world(bytes: u64) -> World {
-    World::keeping(WatchSettings { bytes, linger: Duration::from_mins(10) })
+    World::keeping(WatchSettings { bytes, linger: Duration::from_mins(10), ..WatchSettings::default() })
 }
 
 #[tokio::test]
@@ -28,6 +29,48 @@ async fn a_collection_that_does_not_fit_is_an_error_and_its_neighbour_goes_on() 
 }
 
 #[tokio::test]
+async fn who_follows_many_large_selections_ends_none_of_a_small_neighbours() {
+    let world = world(100_000).with(&["a"]);
+    world.server.load((0..4).map(|n| super::map(&format!("large{n}"), &"x".repeat(10_000)))).unwrap();
+    let (gate, neighbours) = (world.gate(&all_maps()), world.gate(&all_maps()));
+    let follow = |gate: &Gate, label: &str| world.follow_as(gate, Some("demo"), &[("labelSelector", label)]);
+    let mut small = follow(&neighbours, "value=1").unwrap().unwrap();
+    small.until("synced").await;
+    let mut hogs = Vec::new();
+    for label in ["value!=1", "value notin (1)", "value,value!=1"] {
+        let mut hog = follow(&gate, label).unwrap().unwrap();
+        hog.until("synced").await;
+        hogs.push(hog);
+    }
+    assert_eq!(world.cluster.watch_figures().upstreams, 3, "one of the large ones made room for another");
+    // More than is left, and less than a large one.
+    world.server.load((10..50).map(|n| super::map(&format!("n{n}"), "1"))).unwrap();
+    small.until("+n49=1").await;
+    assert_eq!(small.0.list(None, 100).unwrap().objects.len(), 41);
+    let over = hogs.iter_mut().filter_map(|hog| hog.0.get(None, "x").err()).collect::<Vec<_>>();
+    assert_eq!(over.len(), 2);
+    assert!(over.iter().all(|error| matches!(error, WatchError::Overflow(100_000))), "{over:?}");
+    assert!(over[0].to_string().contains("this host watches is more than the 100000 bytes"), "{}", over[0]);
+}
+
+#[tokio::test]
+async fn an_object_that_no_room_is_enough_for_ends_its_own_watch_alone() {
+    let world = world(100_000).with(&["a", "b"]);
+    let gate = world.gate(&all_maps());
+    let follow = |name: &str| {
+        let field = format!("metadata.name={name}");
+        world.follow_as(&gate, Some("demo"), &[("fieldSelector", &field)]).unwrap().unwrap()
+    };
+    let (mut one, mut other) = (follow("a"), follow("b"));
+    one.until("synced").await;
+    other.until("synced").await;
+    world.set("b", &"x".repeat(200_000));
+    assert!(matches!(other.ended().await, WatchError::Overflow(_)));
+    world.set("a", "2");
+    assert_eq!(one.until("+a=2").await.last().unwrap(), "+a=2");
+}
+
+#[tokio::test]
 async fn a_collection_that_outgrows_the_budget_is_an_error() {
     let world = world(100_000).with(&["a"]);
     let mut watcher = world.follow();
@@ -35,6 +78,28 @@ async fn a_collection_that_outgrows_the_budget_is_an_error() {
     world.server.load((0..20).map(|n| super::map(&format!("large{n}"), &"x".repeat(10_000)))).unwrap();
     assert!(matches!(watcher.ended().await, WatchError::Overflow(_)));
     assert_eq!(world.cluster.watch_figures().bytes, 0, "nothing of it is kept");
+}
+
+#[tokio::test]
+async fn a_collection_of_most_of_the_budget_is_listed_anew_within_it() {
+    let world = world(100_000);
+    let load = |round: u32| {
+        let value = format!("{round}{}", "x".repeat(10_000));
+        world.server.load((0..7).map(|number| super::map(&format!("large{number}"), &value))).unwrap();
+    };
+    load(1);
+    let mut watcher = world.follow();
+    watcher.until("synced").await;
+    let bytes = world.cluster.watch_figures().bytes;
+    assert!(bytes > 70_000, "{bytes} bytes");
+    world.away_for_long(|| load(2));
+    let seen = watcher.until("synced").await;
+    let (begin, replay) = seen.split_at(seen.len() - 9);
+    assert!(begin.iter().all(|event| event.starts_with("+large")), "{seen:?}");
+    let changed = (0..7).map(|number| format!("+large{number}=2xxxxxxxxxxx"));
+    let expected: Vec<_> = ["resync".to_owned()].into_iter().chain(changed).chain(["synced".to_owned()]).collect();
+    assert_eq!(replay, expected, "more has changed than there is room to remember");
+    assert_eq!(world.records.hosts("list", "allowed"), 2);
 }
 
 #[tokio::test]

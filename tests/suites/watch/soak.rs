@@ -140,11 +140,7 @@ async fn two_hundred_guests_miss_nothing_while_everything_rotates_restarts_and_e
         let extension = extension.clone();
         guests.spawn(async move { call(&extension, &["picture", "v1/configmaps", "demo", "-", "-", LAST]).await });
     }
-    let begun = |records: &super::Records| {
-        let lines = records.lines.lock().unwrap();
-        lines.iter().filter(|line| line.way == "api" && line.verdict == "begun").count() == GUESTS
-    };
-    world.records.wait_for(begun).await;
+    world.records.wait_for(|records| records.follows() == GUESTS).await;
     let (before, end) = (memory(), Instant::now() + length());
     let (changing, troubling) = (Arc::clone(&world), Arc::clone(&world));
     let changes = tokio::task::spawn_blocking(move || change(&changing, end));

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use attache::cluster::watch::WatchError;
+use attache::cluster::watch::{WatchError, WatchSettings};
 use attache::devcluster::Fault;
-
-use super::{MAPS, Watcher, World, access, all_maps, scope};
 use attache::gate::Way;
+use serde_json::json;
+
+use super::{MAPS, Records, Watcher, World, access, all_maps, run, scope};
 
 impl World {
     /// Cuts all watches and lets nobody back in while `meanwhile` happens.
@@ -16,6 +17,14 @@ impl World {
         faults.reset_connections();
         meanwhile();
         faults.clear();
+    }
+
+    /// The same, with a server that comes back and has forgotten what happened.
+    pub(crate) fn away_for_long(&self, meanwhile: impl FnOnce()) {
+        self.away(|| {
+            meanwhile();
+            self.server.faults().expire_history();
+        });
     }
 }
 
@@ -38,13 +47,10 @@ async fn what_happened_while_the_server_was_away_is_told_when_it_is_back() {
 async fn history_that_is_forgotten_is_listed_anew_and_told_as_changes() {
     let world = World::new().with(&["a", "b", "c"]);
     let mut watcher = synced(&world).await;
-    let admin = world.server.faults();
-    admin.always(Fault::Unavailable(None), MAPS);
-    admin.reset_connections();
-    world.set("a", "2");
-    world.set("d", "1");
-    admin.expire_history();
-    admin.clear();
+    world.away_for_long(|| {
+        world.set("a", "2");
+        world.set("d", "1");
+    });
     assert_eq!(watcher.until("+d=1").await, ["+a=2", "+d=1"]);
     assert_eq!(world.records.hosts("list", "allowed"), 2);
     world.delete("b").await;
@@ -72,8 +78,7 @@ async fn a_token_that_is_revoked_is_waited_out_until_there_is_a_new_one() {
     let mut watcher = synced(&world).await;
     world.server.faults().rotate_tokens().unwrap();
     world.server.faults().reset_connections();
-    let refused = |line: &super::Line| line.way == "host" && line.verb == "watch" && line.status == Some(401);
-    world.records.wait_for(|records| records.lines.lock().unwrap().iter().any(refused)).await;
+    world.records.wait_for(|records| watches_answered(records, 401) > 0).await;
     world.set("a", "2");
     assert!(!watcher.0.is_ready());
     world.write_token();
@@ -91,9 +96,59 @@ async fn a_ca_that_rotates_is_followed_on() {
     assert_eq!(watcher.until("+a=2").await, ["+a=2"]);
 }
 
+/// How many of the host's watches were answered so.
+fn watches_answered(records: &Records, code: u16) -> usize {
+    let fits = |line: &&super::Line| line.way == "host" && line.verb == "watch" && line.status == Some(code);
+    records.lines.lock().unwrap().iter().filter(fits).count()
+}
+
+/// A world whose stores take a refusal for good at once.
+fn impatient() -> World {
+    World::keeping(WatchSettings { linger: Duration::ZERO, forbidden_for: Duration::ZERO, ..WatchSettings::default() })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_starts_and_knows_no_roles_or_types_yet_is_waited_for() {
+    for (fault, code) in [(Fault::Forbidden, 403), (Fault::NotFound, 404)] {
+        let world = World::new().with(&["a"]);
+        let (runtime, spec) = (world.runtime(), all_maps());
+        let guest = || run(&runtime, &spec, &["picture", "v1/configmaps", "demo", "-", "-", "zz"]);
+        let mut first = synced(&world).await;
+        let trouble = async {
+            world.records.wait_for(|records| records.follows() == 3).await;
+            let faults = world.server.faults();
+            faults.always(fault, MAPS);
+            tokio::task::block_in_place(|| faults.restart(Duration::from_millis(100)).unwrap());
+            world.records.wait_for(|records| watches_answered(records, code) >= 3).await;
+            world.set("a", "2");
+            faults.clear();
+            assert_eq!(first.until("+a=2").await, ["+a=2"]);
+            world.set("zz", "1");
+        };
+        let (one, two, ()) = tokio::join!(guest(), guest(), trouble);
+        for (outcome, lines) in [one, two] {
+            assert_eq!(outcome.unwrap().code, 0, "{lines:?}");
+            let values = &lines[0]["ok"]["values"];
+            assert_eq!(values, &json!({"a": "2", "kube-root-ca.crt": null, "zz": "1"}), "{lines:?}");
+            assert_eq!(lines[0]["ok"]["resyncs"], 1);
+        }
+        assert_eq!(world.records.hosts("list", "allowed"), 1, "taken up where it was");
+    }
+}
+
+#[tokio::test]
+async fn a_type_that_is_gone_for_good_ends_the_watch() {
+    let world = impatient().with(&["a"]);
+    let mut watcher = synced(&world).await;
+    world.server.faults().always(Fault::NotFound, MAPS);
+    world.server.faults().reset_connections();
+    let error = watcher.ended().await;
+    assert!(matches!(&error, WatchError::Refused(status) if status.code == 404), "{error:?}");
+}
+
 #[tokio::test]
 async fn rights_that_are_taken_away_take_the_store_with_them() {
-    let world = World::new().with(&["a"]);
+    let world = impatient().with(&["a"]);
     let mut watcher = synced(&world).await;
     world.server.load(access(&[])).unwrap();
     world.server.faults().reset_connections();

@@ -8,3 +8,4 @@ mod send;
 pub use body::AnswerBody;
 pub(in crate::cluster) use payload::Outbound;
 pub use payload::{Answer, PassedOn, Payload, Streamed};
+pub(in crate::cluster) use retry::retry_after;

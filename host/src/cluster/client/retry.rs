@@ -93,7 +93,7 @@ impl Tries {
 }
 
 /// `Retry-After` in seconds, the one form that Kubernetes sends; a date or anything else counts as missing.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(in crate::cluster) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse::<u64>().ok().map(Duration::from_secs)
 }

@@ -60,9 +60,10 @@ impl Held {
         self.budget.used.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Takes over what another holds of the same budget.
-    pub(super) fn absorb(&mut self, mut other: Self) {
-        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
+    /// Holds `after` in place of `before`, which it holds, or nothing else than now: then the budget is spent.
+    pub(super) fn exchange(&mut self, before: u64, after: u64) -> bool {
+        self.give_back(before.saturating_sub(after));
+        self.take(after.saturating_sub(before))
     }
 }
 
@@ -83,9 +84,9 @@ mod tests {
         assert!(one.take(60) && two.take(40) && !two.take(1) && !one.take(u64::MAX));
         one.give_back(10);
         assert!(two.take(10) && budget.used() == 100);
-        one.absorb(two);
-        assert_eq!((one.bytes(), budget.used()), (100, 100));
-        drop(one);
+        assert!(!one.exchange(10, 11) && one.exchange(10, 9) && one.exchange(8, 9));
+        assert_eq!((one.bytes(), two.bytes(), budget.used()), (50, 50, 100));
+        drop((one, two));
         assert_eq!(budget.used(), 0);
     }
 }

@@ -13,8 +13,10 @@ pub enum WatchError {
     /// The API server refused the list or the watch.
     #[error("the API server refused: {0}")]
     Refused(Box<ServerStatus>),
-    /// The objects are more than this host keeps, in bytes, of all that it watches.
-    #[error("the objects are more than the {0} bytes that this host keeps of all that it watches: select fewer")]
+    /// All that this host watches is more than it keeps, in bytes, and this was the largest part of it.
+    #[error(
+        "all that this host watches is more than the {0} bytes that it keeps, and this is the largest part: select fewer"
+    )]
     Overflow(u64),
     /// One object is larger than what may be passed on, in bytes.
     #[error("an object is larger than {0} bytes")]

@@ -10,7 +10,7 @@ use super::hub::Hub;
 use super::object::{WatchedObject, key};
 use super::replay::{Batch, Place};
 use super::store::{Standing, State, Store};
-use crate::gate::Permit;
+use crate::gate::FollowerPermit;
 
 pub use super::replay::Followed;
 
@@ -26,7 +26,7 @@ pub struct Follower {
     hub: Arc<Hub>,
     moved: watch::Receiver<()>,
     place: Place,
-    permit: Permit,
+    permit: FollowerPermit,
 }
 
 /// Some objects of a store.
@@ -41,7 +41,7 @@ pub struct Copies {
 }
 
 impl Follower {
-    pub(super) fn new(store: Arc<Store>, hub: Arc<Hub>, permit: Permit) -> Self {
+    pub(super) fn new(store: Arc<Store>, hub: Arc<Hub>, permit: FollowerPermit) -> Self {
         let moved = store.moved();
         Self { store, hub, moved, place: Place::new(), permit }
     }
@@ -62,8 +62,7 @@ impl Follower {
         self.place.read(&state, &mut batch)?;
         drop(state);
         let told = batch.told();
-        self.permit.answered(200);
-        self.permit.read(told.iter().map(length).fold(0, u64::saturating_add));
+        self.permit.told(told.iter().map(length).fold(0, u64::saturating_add));
         Ok(told)
     }
 
@@ -109,32 +108,34 @@ impl Follower {
     /// When the watch is over, or the object is larger than may be passed on.
     pub fn get(&mut self, namespace: Option<&str>, name: &str) -> Result<Option<Arc<WatchedObject>>, WatchError> {
         let state = self.store.read();
-        is_live(&state)?;
-        let found = state.objects.get(key(namespace.unwrap_or_default(), name).as_str()).cloned();
+        let live = is_live(&state)?;
+        let found = state.objects.get(key(namespace.unwrap_or_default(), name).as_str());
+        let found = found.filter(|_| live).map(|kept| Arc::clone(&kept.object));
         drop(state);
         if let Some(object) = &found {
             let length = u64::try_from(object.json().len()).unwrap_or(u64::MAX);
             if length > self.permit.piece_limit() {
                 return Err(WatchError::TooLarge(self.permit.piece_limit()));
             }
-            self.permit.answered(200);
-            self.permit.read(length);
+            self.permit.told(length);
         }
         Ok(found)
     }
 
-    /// Up to `most` objects of the store that come after a key. Fewer are returned when they are large.
+    /// Up to `most` objects of the store that come after a key; none before it is filled. Fewer are returned when they are
+    /// large.
     ///
     /// # Errors
     /// When the watch is over, or an object is larger than may be passed on.
     pub fn list(&mut self, after: Option<&str>, most: usize) -> Result<Copies, WatchError> {
         let state = self.store.read();
-        is_live(&state)?;
+        let live = is_live(&state)?;
         let largest = self.permit.piece_limit();
         let mut copies = Copies { objects: Vec::new(), cursor: None, version: state.version.clone() };
         let mut bytes = 0_u64;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for object in state.objects.range::<str, _>((from, Bound::Unbounded)).map(|(_, object)| object) {
+        let objects = state.objects.range::<str, _>((from, Bound::Unbounded)).map(|(_, kept)| &kept.object);
+        for object in objects.take_while(|_| live) {
             if copies.objects.len() >= most || bytes >= MAX_READ.min(largest) {
                 copies.cursor = copies.objects.last().map(|last| last.key().to_string());
                 break;
@@ -147,8 +148,7 @@ impl Follower {
             copies.objects.push(Arc::clone(object));
         }
         drop(state);
-        self.permit.answered(200);
-        self.permit.read(bytes);
+        self.permit.told(bytes);
         Ok(copies)
     }
 }

@@ -69,6 +69,13 @@ impl History {
         std::mem::take(&mut self.cost)
     }
 
+    /// Counts a change that is not remembered, so that all readers start over; returns how many bytes less the history costs.
+    pub(super) fn pass_over(&mut self) -> u64 {
+        let freed = self.forget();
+        self.first = self.first.saturating_add(1);
+        freed
+    }
+
     fn forget_oldest(&mut self) -> u64 {
         let Some(oldest) = self.changes.pop_front() else { return 0 };
         self.first = self.first.saturating_add(1);

@@ -17,7 +17,7 @@ use super::scope::Scope;
 use super::store::Store;
 use super::upstream::Upstream;
 use crate::cluster::connect::Cluster;
-use crate::gate::Permit;
+use crate::gate::FollowerPermit;
 use crate::telemetry::Audit;
 
 /// The most collections that are watched. Each is a connection and a task here, and a watch at the server.
@@ -25,8 +25,12 @@ const MAX_STORES: usize = 256;
 /// The most of them that go on with nobody following: enough for the guests of a pod that run again and again, and few
 /// enough that a guest which follows one selection after the other leaves no trail of watches at the server.
 const MAX_DESERTED: usize = 16;
-/// The most lists that are taken in together: each holds a page besides what is stored.
-const MAX_FILLING: usize = 4;
+/// The most pages of lists that are in memory together, besides what is stored of them: four upstreams that fill their stores
+/// keep a processor busy.
+const MAX_PAGES: usize = 4;
+/// The most long events that are in memory together while they come in. They are rare, and a watch that waits for its turn
+/// loses nothing.
+const MAX_LONG_EVENTS: usize = 2;
 
 /// All stores of one client.
 pub(in crate::cluster) struct Hub {
@@ -34,8 +38,8 @@ pub(in crate::cluster) struct Hub {
     budget: Arc<Budget>,
     settings: WatchSettings,
     audit: Arc<dyn Audit>,
-    /// A place for each list that is taken in.
-    filling: Semaphore,
+    pages: Semaphore,
+    long_events: Arc<Semaphore>,
 }
 
 struct Entry {
@@ -43,6 +47,14 @@ struct Entry {
     upstream: AbortHandle,
     /// Since when nobody follows.
     left: Option<Instant>,
+}
+
+impl Entry {
+    /// Ends it at once: its memory is wanted now, not when its task comes to its end.
+    fn end(self, why: WatchError) {
+        self.upstream.abort();
+        self.store.end(why);
+    }
 }
 
 /// How much a host watches at a moment.
@@ -59,8 +71,8 @@ pub struct WatchFigures {
 impl Hub {
     pub(in crate::cluster) fn new(settings: WatchSettings, audit: Arc<dyn Audit>) -> Arc<Self> {
         let budget = Budget::new(settings.bytes);
-        let filling = Semaphore::new(MAX_FILLING);
-        Arc::new(Self { stores: Mutex::default(), budget, settings, audit, filling })
+        let (pages, long_events) = (Semaphore::new(MAX_PAGES), Arc::new(Semaphore::new(MAX_LONG_EVENTS)));
+        Arc::new(Self { stores: Mutex::default(), budget, settings, audit, pages, long_events })
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
@@ -75,15 +87,26 @@ impl Hub {
         Arc::clone(&self.audit)
     }
 
-    pub(super) fn filling(&self) -> &Semaphore {
-        &self.filling
+    /// A place for each page that is in memory.
+    pub(super) fn pages(&self) -> &Semaphore {
+        &self.pages
+    }
+
+    /// A place for each long event that is in memory.
+    pub(super) fn long_events(&self) -> &Arc<Semaphore> {
+        &self.long_events
     }
 
     fn stores(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn follow(self: &Arc<Self>, cluster: &Cluster, scope: &Scope, permit: Permit) -> Result<Follower, WatchError> {
+    fn follow(
+        self: &Arc<Self>,
+        cluster: &Cluster,
+        scope: &Scope,
+        permit: FollowerPermit,
+    ) -> Result<Follower, WatchError> {
         let key = scope.watch().target();
         let mut stores = self.stores();
         if !stores.contains_key(key) && stores.len() >= MAX_STORES {
@@ -148,9 +171,32 @@ impl Hub {
         let Some((_, key)) = stores.iter().filter_map(left).min() else { return false };
         let Some(entry) = stores.remove(&key) else { return false };
         drop(stores);
-        entry.upstream.abort();
-        // Its memory is wanted now, not when its task comes to its end.
-        entry.store.end(WatchError::Stopped);
+        entry.end(WatchError::Stopped);
+        true
+    }
+
+    /// Makes room in the budget for a store that is to hold `wanted` bytes: of what nobody follows, else of what is remembered
+    /// for slow readers, else of the largest store. Whether there was any; else the one that asks is the largest itself.
+    pub(super) fn make_room(&self, asking: &Arc<Store>, wanted: u64) -> bool {
+        self.relieve(Some(asking)) || self.forget_histories() || self.end_largest(asking, wanted)
+    }
+
+    fn forget_histories(&self) -> bool {
+        let stores: Vec<_> = self.stores().values().map(|entry| Arc::clone(&entry.store)).collect();
+        stores.iter().filter(|store| store.forget_history()).count() > 0
+    }
+
+    /// Ends the store that holds the most, if that is more than `wanted`: who needs little does not pay for who takes most.
+    fn end_largest(&self, asking: &Arc<Store>, wanted: u64) -> bool {
+        let mut stores = self.stores();
+        let others = stores.iter().filter(|(_, entry)| !Arc::ptr_eq(asking, &entry.store));
+        let largest = others.map(|(key, entry)| (entry.store.bytes(), Arc::clone(key))).max();
+        let Some((_, key)) = largest.filter(|(bytes, _)| *bytes > wanted) else { return false };
+        let Some(entry) = stores.remove(&key) else { return false };
+        drop(stores);
+        let why = WatchError::Overflow(self.budget.ceiling());
+        tracing::warn!(path = entry.store.scope().list().path(), error = %why, "a watch is over");
+        entry.end(why);
         true
     }
 
@@ -179,7 +225,7 @@ impl Cluster {
     /// # Errors
     /// When the permit is for something else, or too many collections are watched. What goes wrong with the server is told
     /// by [`Follower::read`].
-    pub fn follow(&self, scope: &Scope, permit: Permit) -> Result<Follower, WatchError> {
+    pub fn follow(&self, scope: &Scope, permit: FollowerPermit) -> Result<Follower, WatchError> {
         if permit.request() != scope.watch() {
             return Err(WatchError::Invalid("the permit is for another request".into()));
         }

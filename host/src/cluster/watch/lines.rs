@@ -1,18 +1,30 @@
 //! The events of a watch, cut out of the answer's body: one JSON object a line.
+//!
+//! Threat: hundreds of watches, in each of which the server begins a line of megabytes. Each may hold a short one, and as few
+//! as there are places a long one; the others leave it on their connections until there is a place.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::error::WatchError;
 use super::object::WatchedObject;
 use crate::cluster::client::AnswerBody;
 use crate::cluster::error::ClusterError;
 
-/// The longest line, in bytes. etcd takes no object above 1.5 MiB; JSON and managed fields make more of it.
-pub(super) const MAX_LINE: usize = 8 << 20;
+/// The longest line, in bytes. The API server takes no object above 3 MiB and etcd none above 1.5 MiB as it stores them; JSON
+/// makes more of the latter, and the event goes around it.
+pub(super) const MAX_LINE: usize = 4 << 20;
+/// How much of a line that is not whole a watch may hold without a place for it, in bytes: most objects have some kilobytes.
+const SHORT: usize = 32 << 10;
+/// How long the rest of a long line may take, so that a server that sends half of one does not keep its place from others.
+const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why there is no next event.
 #[derive(Debug)]
@@ -21,6 +33,8 @@ pub(super) enum LineError {
     Body(ClusterError),
     /// A line is too long.
     TooLong,
+    /// A long line was not whole within this time.
+    Late(Duration),
 }
 
 /// Cuts a body into lines.
@@ -29,16 +43,45 @@ pub(super) struct Lines {
     rest: BytesMut,
     /// How much of `rest` is known to hold no end of a line.
     searched: usize,
+    places: Arc<Semaphore>,
+    /// That of a long line, while it comes and until it is taken in.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Lines {
-    pub(super) fn of(body: AnswerBody) -> Self {
-        Self { body, rest: BytesMut::new(), searched: 0 }
+    /// Cuts this body; each long line takes a place.
+    pub(super) fn of(body: AnswerBody, places: &Arc<Semaphore>) -> Self {
+        Self { body, rest: BytesMut::new(), searched: 0, places: Arc::clone(places), place: None }
     }
 
     /// All lines that are there, at least one; waits for it. Empty at the end of the body; what follows the last line's
-    /// end is cut off and no event.
+    /// end is cut off and no event. What was returned before has been taken in and dropped by now.
     pub(super) async fn next(&mut self) -> Result<Vec<Bytes>, LineError> {
+        // A buffer that a large event or a burst of them took is not kept while nothing happens.
+        self.rest = BytesMut::from(&*self.rest);
+        self.place = None;
+        loop {
+            let lines = self.cut();
+            if !lines.is_empty() {
+                return Ok(lines);
+            }
+            if self.rest.len() > SHORT {
+                return self.long().await;
+            }
+            if !self.more().await? {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// The lines that there are when a long one is whole.
+    async fn long(&mut self) -> Result<Vec<Bytes>, LineError> {
+        // Closed by nobody.
+        self.place = Arc::clone(&self.places).acquire_owned().await.ok();
+        timeout(WHOLE_WITHIN, self.whole()).await.map_err(|_| LineError::Late(WHOLE_WITHIN))?
+    }
+
+    async fn whole(&mut self) -> Result<Vec<Bytes>, LineError> {
         loop {
             let lines = self.cut();
             if !lines.is_empty() {
@@ -47,11 +90,17 @@ impl Lines {
             if self.rest.len() > MAX_LINE {
                 return Err(LineError::TooLong);
             }
-            match self.body.next().await.map_err(LineError::Body)? {
-                Some(piece) => self.rest.extend_from_slice(&piece),
-                None => return Ok(Vec::new()),
+            if !self.more().await? {
+                return Ok(Vec::new());
             }
         }
+    }
+
+    /// Reads on; false at the end of the body.
+    async fn more(&mut self) -> Result<bool, LineError> {
+        let piece = self.body.next().await.map_err(LineError::Body)?;
+        self.rest.extend_from_slice(piece.as_deref().unwrap_or_default());
+        Ok(piece.is_some())
     }
 
     /// A whole body that is no stream of events, up to a number of bytes.

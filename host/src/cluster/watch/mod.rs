@@ -13,7 +13,8 @@
 //! - A guest that does not read. It is a number in a store's short history; when the history has moved on it starts over
 //!   with what there is now ([`Followed::Resync`]). Nothing is queued for it and nobody waits for it.
 //! - A collection without an end. All stores share one budget in bytes; where it is spent, stores that nobody follows are
-//!   given up, the one left alone the longest first, and then the store that needs more fails, with an error that says so.
+//!   given up, the one left alone the longest first, then what is remembered for slow readers, and then the largest store
+//!   fails, with an error that says so, whichever it was that needed more.
 //! - A guest that follows one selection after the other and leaves each. Its own rate bounds how many it opens; of those that
 //!   nobody follows any more only a few go on.
 //! - A server that goes away, forgets, or says no. See `upstream`.
@@ -24,7 +25,7 @@
 //! | `hub` | the stores by their scope: who follows, which are given up |
 //! | `store`, `history`, `object` | one collection as it is now, and what has changed lately |
 //! | `budget` | bytes, of all stores together |
-//! | `upstream`, `fill`, `lines`, `backoff` | keeping a store like the server |
+//! | `upstream`, `fill`, `lines`, `trouble`, `backoff` | keeping a store like the server |
 //! | `follower`, `replay` | one reader's place |
 //! | `metrics` | figures for a scraper |
 
@@ -42,6 +43,7 @@ mod object;
 mod replay;
 mod scope;
 mod store;
+mod trouble;
 mod upstream;
 
 use std::time::Duration;
@@ -61,17 +63,30 @@ pub const DEFAULT_STORE_BYTES: u64 = 64 << 20;
 /// again find their store warm.
 pub const DEFAULT_LINGER: Duration = Duration::from_secs(10);
 
+/// How long a store that was whole once goes on by default while the server answers 403 or 404 and nothing else. A server that
+/// starts says so until it has read roles and definitions, which takes seconds; a right that was taken away is then gone for a
+/// minute longer than it has to be, in which nothing new is learnt.
+pub const DEFAULT_FORBIDDEN_FOR: Duration = Duration::from_mins(1);
+
 /// How a host keeps what it watches.
+///
+/// Besides `bytes`, memory is taken by what is on its way in. At most four pages of lists are in memory together and two long
+/// events (above 32 KiB), each of at most 4 MiB, and of each one object a second time while it is stored: 24 MiB, and 48 MiB
+/// where objects are as large as pages. Each watch, of 256 at most, may have the beginning of a short event and what its
+/// connection has read ahead, 160 KiB together; a watch in which nothing happens has neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
     /// The most bytes of all stores together, by the size of their objects as JSON and what it takes to keep them.
     pub bytes: u64,
     /// How long an upstream goes on after its last follower has left.
     pub linger: Duration,
+    /// How long a store that was whole once goes on while the server answers 403 or 404 and nothing else, as one that starts
+    /// does.
+    pub forbidden_for: Duration,
 }
 
 impl Default for WatchSettings {
     fn default() -> Self {
-        Self { bytes: DEFAULT_STORE_BYTES, linger: DEFAULT_LINGER }
+        Self { bytes: DEFAULT_STORE_BYTES, linger: DEFAULT_LINGER, forbidden_for: DEFAULT_FORBIDDEN_FOR }
     }
 }

@@ -127,11 +127,11 @@ impl Place {
     fn walk(&mut self, state: &State, batch: &mut Batch) -> Result<(), WatchError> {
         let Replay::UpTo(last) = &mut self.replay else { return Ok(()) };
         let after = last.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        for (key, object) in state.objects.range::<Arc<str>, _>((after, Bound::Unbounded)) {
+        for (key, kept) in state.objects.range::<Arc<str>, _>((after, Bound::Unbounded)) {
             if !batch.has_room() {
                 return Ok(());
             }
-            batch.tell(Followed::Applied(Arc::clone(object)))?;
+            batch.tell(Followed::Applied(Arc::clone(&kept.object)))?;
             *last = Some(Arc::clone(key));
         }
         if batch.has_room() {

@@ -12,15 +12,19 @@ use super::object::WatchedObject;
 use super::scope::Scope;
 
 /// Objects by their keys.
-pub(super) type Objects = BTreeMap<Arc<str>, Arc<WatchedObject>>;
+pub(super) type Objects = BTreeMap<Arc<str>, Kept>;
 
-/// The budget is spent; what was to be stored is not.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
-
-/// The budget is spent; this object was not taken in.
+/// An object of a store.
 #[derive(Debug)]
-pub(super) struct NoRoom(pub(super) Box<WatchedObject>);
+pub(super) struct Kept {
+    pub(super) object: Arc<WatchedObject>,
+    /// The number of the list during which it was last seen.
+    list: u64,
+}
+
+/// The budget is spent; what was to be stored is not. With it the store would hold so many bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full(pub(super) u64);
 
 /// Whether a store can be read.
 #[derive(Debug)]
@@ -48,15 +52,10 @@ pub(super) struct State {
     pub(super) objects: Objects,
     pub(super) history: History,
     pub(super) standing: Standing,
-    /// The server's version of the collection.
+    /// The server's version of the collection: nothing in the store is older.
     pub(super) version: String,
-    held: Held,
-}
-
-/// A list on its way in.
-#[derive(Debug)]
-pub(super) struct Incoming {
-    objects: Objects,
+    /// How many times the collection was listed.
+    lists: u64,
     held: Held,
 }
 
@@ -67,6 +66,7 @@ impl Store {
             history: History::default(),
             standing: Standing::Filling,
             version: String::new(),
+            lists: 0,
             held: Held::nothing(budget),
         };
         let (moved, followers) = (watch::Sender::new(()), watch::Sender::new(0));
@@ -100,59 +100,64 @@ impl Store {
         matches!(self.read().standing, Standing::Live)
     }
 
-    /// Begins to take a list in.
-    pub(super) fn incoming(&self, budget: &Arc<Budget>) -> Incoming {
-        Incoming { objects: Objects::new(), held: Held::nothing(budget) }
-    }
-
-    /// Takes one object of a list in. One that is here already, in the same state, costs nothing a second time.
-    pub(super) fn take_in(&self, incoming: &mut Incoming, object: WatchedObject) -> Result<(), NoRoom> {
-        let state = self.read();
-        let kept = state.objects.get(object.key()).filter(|known| known.is_at(&object));
-        let object = match kept {
-            Some(known) => Arc::clone(known),
-            None if incoming.held.take(object.cost()) => Arc::new(object),
-            None => return Err(NoRoom(Box::new(object))),
-        };
-        incoming.objects.insert(Arc::clone(object.key()), object);
-        Ok(())
-    }
-
-    /// The list is whole. The first one is the store; of a later one the changes are returned that lead to it, to be
-    /// applied: those that happened while nobody watched.
-    pub(super) fn install(&self, incoming: Incoming, version: &str) -> VecDeque<Change> {
+    /// Begins to take a list in, the first or a later one. What a list that was broken off has brought stays.
+    pub(super) fn begin_list(&self) {
         let mut state = self.write();
-        let changes = match state.standing {
-            Standing::Filling => {
-                state.objects = incoming.objects;
-                state.held.absorb(incoming.held);
-                state.standing = Standing::Live;
-                VecDeque::new()
-            }
-            Standing::Live => differences(&state.objects, &incoming.objects),
-            Standing::Over(_) => VecDeque::new(),
-        };
-        version.clone_into(&mut state.version);
-        drop(state);
-        self.moved.send_replace(());
-        changes
+        state.lists = state.lists.saturating_add(1);
     }
 
-    /// Applies changes in their order, and takes those away that it applied: all, or those before the one for which there
-    /// is no room.
+    /// Takes one object of a list in, in the place of what is known of it, so that a list needs no more room than what it
+    /// changes. While the store is live, followers are told of it as of any change.
+    pub(super) fn take_in(&self, object: &Arc<WatchedObject>) -> Result<(), Full> {
+        self.write().take_in(object)
+    }
+
+    /// The list is whole, at this version: what it did not have is gone.
+    pub(super) fn end_list(&self, version: &str) {
+        let mut state = self.write();
+        state.remove_unlisted();
+        version.clone_into(&mut state.version);
+        if matches!(state.standing, Standing::Filling) {
+            state.standing = Standing::Live;
+        }
+        drop(state);
+        self.tell();
+    }
+
+    /// Wakes those who wait for something to read.
+    pub(super) fn tell(&self) {
+        self.moved.send_replace(());
+    }
+
+    /// Applies changes that the server told in their order, and takes those away that it applied: all, or those before the
+    /// one for which there is no room.
     pub(super) fn apply(&self, changes: &mut VecDeque<Change>) -> Result<(), Full> {
         let mut state = self.write();
         let mut applied = Ok(());
         while let Some(change) = changes.front() {
-            applied = state.apply(change.clone());
+            applied = state.apply(change);
             if applied.is_err() {
                 break;
             }
+            change.object().version().clone_into(&mut state.version);
             changes.pop_front();
         }
         drop(state);
-        self.moved.send_replace(());
+        self.tell();
         applied
+    }
+
+    /// How many bytes it holds.
+    pub(super) fn bytes(&self) -> u64 {
+        self.read().held.bytes()
+    }
+
+    /// Lets go of what is remembered for slow readers. Whether that was anything.
+    pub(super) fn forget_history(&self) -> bool {
+        let mut state = self.write();
+        let forgotten = state.history.forget();
+        state.held.give_back(forgotten);
+        forgotten > 0
     }
 
     /// Notes how far the server has told everything.
@@ -172,57 +177,81 @@ impl Store {
         let held = state.held.bytes();
         state.held.give_back(held);
         drop(state);
-        self.moved.send_replace(());
+        self.tell();
     }
 }
 
 impl State {
-    fn apply(&mut self, change: Change) -> Result<(), Full> {
-        let known = self.objects.get(change.object().key());
-        match (&change, known) {
-            (Change::Applied(object), Some(known)) if known.is_at(object) => return Ok(()),
-            (Change::Deleted(_), None) => return Ok(()),
-            _ => {}
+    fn take_in(&mut self, object: &Arc<WatchedObject>) -> Result<(), Full> {
+        let known = self.objects.get(object.key()).map(|known| Arc::clone(&known.object));
+        if let Some(known) = known.filter(|known| known.was_replaced_by(object)) {
+            self.remove(&known);
         }
-        let cost = change.object().cost();
-        let kept = if matches!(change, Change::Applied(_)) { cost } else { 0 };
-        self.make_room(cost.saturating_add(kept))?;
-        let object = change.object();
-        let before = match &change {
-            Change::Applied(_) => self.objects.insert(Arc::clone(object.key()), Arc::clone(object)),
-            Change::Deleted(_) => self.objects.remove(object.key()),
-        };
-        object.version().clone_into(&mut self.version);
-        self.held.give_back(before.map_or(0, |before| before.cost()));
-        let forgotten = self.history.push(change);
-        self.held.give_back(forgotten);
+        self.put(object)
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<(), Full> {
+        match change {
+            Change::Applied(object) => return self.put(object),
+            Change::Deleted(object) => self.remove(object),
+        }
         Ok(())
     }
 
-    /// What is remembered for slow readers goes before what is there for all.
-    fn make_room(&mut self, bytes: u64) -> Result<(), Full> {
-        if self.held.take(bytes) {
+    fn put(&mut self, object: &Arc<WatchedObject>) -> Result<(), Full> {
+        // Whoever ended it has given back what it held.
+        if matches!(self.standing, Standing::Over(_)) {
+            return Ok(());
+        }
+        let list = self.lists;
+        let mut before = 0;
+        if let Some(known) = self.objects.get_mut(object.key()) {
+            known.list = list;
+            before = known.object.cost();
+            if known.object.is_at(object) {
+                return Ok(());
+            }
+        }
+        self.exchange(before, object.cost())?;
+        self.objects.insert(Arc::clone(object.key()), Kept { object: Arc::clone(object), list });
+        self.remember(Change::Applied(Arc::clone(object)));
+        Ok(())
+    }
+
+    fn remove(&mut self, object: &Arc<WatchedObject>) {
+        let Some(known) = self.objects.remove(object.key()) else { return };
+        self.held.give_back(known.object.cost());
+        self.remember(Change::Deleted(Arc::clone(object)));
+    }
+
+    fn remove_unlisted(&mut self) {
+        let unlisted = self.objects.values().filter(|known| known.list != self.lists);
+        let unlisted: Vec<_> = unlisted.map(|known| Arc::clone(&known.object)).collect();
+        unlisted.iter().for_each(|object| self.remove(object));
+    }
+
+    /// Remembers a change for those who follow. Where there is no room for that, they are to start over.
+    fn remember(&mut self, change: Change) {
+        if matches!(self.standing, Standing::Filling) {
+            return;
+        }
+        let forgotten =
+            if self.held.take(change.object().cost()) { self.history.push(change) } else { self.history.pass_over() };
+        self.held.give_back(forgotten);
+    }
+
+    /// Holds so many bytes in place of others. What is remembered for slow readers goes before what is there for all.
+    fn exchange(&mut self, before: u64, after: u64) -> Result<(), Full> {
+        if self.held.exchange(before, after) {
             return Ok(());
         }
         let forgotten = self.history.forget();
         self.held.give_back(forgotten);
-        if self.held.take(bytes) { Ok(()) } else { Err(Full) }
-    }
-}
-
-/// The changes that lead from one state of a collection to another.
-fn differences(from: &Objects, to: &Objects) -> VecDeque<Change> {
-    let gone = from.iter().filter(|(key, _)| !to.contains_key(*key));
-    let mut changes: VecDeque<_> = gone.map(|(_, object)| Change::Deleted(Arc::clone(object))).collect();
-    for (key, object) in to {
-        match from.get(key) {
-            Some(known) if known.is_at(object) => continue,
-            Some(known) if known.was_replaced_by(object) => changes.push_back(Change::Deleted(Arc::clone(known))),
-            _ => {}
+        if self.held.exchange(before, after) {
+            return Ok(());
         }
-        changes.push_back(Change::Applied(Arc::clone(object)));
+        Err(Full(self.held.bytes().saturating_sub(before).saturating_add(after)))
     }
-    changes
 }
 
 #[cfg(test)]
@@ -242,37 +271,75 @@ mod tests {
         (Store::new(scope, &budget), budget)
     }
 
-    fn fill(store: &Store, budget: &Arc<Budget>, objects: impl IntoIterator<Item = WatchedObject>) -> Vec<String> {
-        let mut incoming = store.incoming(budget);
-        objects.into_iter().for_each(|object| store.take_in(&mut incoming, object).unwrap());
-        let mut changes = store.install(incoming, "1");
-        let told = changes.iter().map(|change| match change {
+    fn list(store: &Store, version: &str, objects: impl IntoIterator<Item = WatchedObject>) {
+        store.begin_list();
+        objects.into_iter().for_each(|object| store.take_in(&Arc::new(object)).unwrap());
+        store.end_list(version);
+    }
+
+    /// The changes that are remembered.
+    fn told(store: &Store) -> Vec<String> {
+        let state = store.read();
+        let changes = (state.history.first()..).map_while(|number| state.history.at(number));
+        let told = changes.map(|change| match change {
             Change::Applied(object) => format!("+{}@{}", object.key(), object.version()),
             Change::Deleted(object) => format!("-{}@{}", object.key(), object.version()),
         });
-        let told = told.collect();
-        store.apply(&mut changes).unwrap();
-        told
+        told.collect()
     }
 
     #[test]
     fn a_second_list_is_told_as_what_changed_since_the_first() {
         let (store, budget) = store(1 << 20);
-        let first = ["a", "b", "c", "d"].map(|name| object(name, "u", 1));
-        assert!(fill(&store, &budget, first).is_empty() && store.is_live());
+        list(&store, "1", ["a", "b", "c", "d"].map(|name| object(name, "u", 1)));
+        assert!(told(&store).is_empty() && store.is_live());
         let used = budget.used();
         let second = [object("a", "u", 1), object("b", "u", 2), object("c", "other", 3), object("e", "u", 4)];
-        assert_eq!(fill(&store, &budget, second), ["-d@1", "+b@2", "-c@1", "+c@3", "+e@4"]);
+        list(&store, "9", second);
+        assert_eq!(told(&store), ["+b@2", "-c@1", "+c@3", "+e@4", "-d@1"]);
         assert_eq!(store.read().objects.len(), 4);
+        assert_eq!(store.read().version, "9", "the list's, and not that of an object in it");
         assert!(budget.used() > used, "history costs");
         store.end(WatchError::Stopped);
         assert_eq!(budget.used(), 0);
     }
 
     #[test]
-    fn what_changes_nothing_is_not_told() {
+    fn a_list_that_is_begun_anew_takes_back_what_the_broken_one_had_alone() {
         let (store, budget) = store(1 << 20);
-        fill(&store, &budget, [object("a", "u", 5)]);
+        let take_in = |name: &str| store.take_in(&Arc::new(object(name, "u", 1))).unwrap();
+        store.begin_list();
+        take_in("a");
+        take_in("b");
+        list(&store, "2", [object("b", "u", 1)]);
+        assert_eq!(store.read().objects.keys().map(|key| &**key).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(budget.used(), object("b", "u", 1).cost());
+        store.begin_list();
+        take_in("c");
+        list(&store, "3", [object("b", "u", 1)]);
+        assert_eq!(told(&store), ["+c@1", "-c@1"]);
+    }
+
+    #[test]
+    fn a_list_in_which_everything_has_changed_needs_no_more_room_than_it_takes() {
+        let names = ["a", "b", "c"];
+        let (store, budget) = store(object("a", "u", 1).cost() * 3);
+        list(&store, "1", names.map(|name| object(name, "u", 1)));
+        list(&store, "2", names.map(|name| object(name, "u", 2)));
+        assert_eq!(budget.used(), budget.ceiling());
+        let state = store.read();
+        assert!(state.objects.values().all(|kept| kept.object.version() == "2"));
+        assert_eq!(
+            (state.history.first(), state.history.next()),
+            (3, 3),
+            "who has read three changes less starts over"
+        );
+    }
+
+    #[test]
+    fn what_changes_nothing_is_not_told() {
+        let (store, _) = store(1 << 20);
+        list(&store, "1", [object("a", "u", 5)]);
         let mut changes: VecDeque<_> =
             [Change::Applied(object("a", "u", 5).into()), Change::Deleted(object("b", "u", 1).into())].into();
         store.apply(&mut changes).unwrap();
@@ -283,23 +350,26 @@ mod tests {
     fn history_goes_before_objects_and_then_there_is_no_room() {
         let cost = object("a0", "u", 1).cost();
         let (store, budget) = store(cost * 6);
-        fill(&store, &budget, []);
+        list(&store, "1", []);
         let change = |number: u32| Change::Applied(Arc::new(object(&format!("a{number}"), "u", 1)));
         let mut changes: VecDeque<_> = (0..8).map(change).collect();
-        assert_eq!(store.apply(&mut changes), Err(Full));
+        assert_eq!(store.apply(&mut changes), Err(Full(cost * 7)));
         let state = store.read();
-        assert_eq!((state.objects.len(), changes.len()), (5, 3), "one place more is the last change's");
+        assert_eq!((state.objects.len(), changes.len()), (6, 2), "all of it is objects'");
         assert!(budget.used() <= budget.ceiling());
     }
 
     #[test]
-    fn a_list_that_does_not_fit_leaves_the_budget_as_it_was() {
+    fn a_list_that_does_not_fit_is_within_the_budget_and_gives_it_back() {
         let (store, budget) = store(object("a0", "u", 1).cost() * 2);
-        let mut incoming = store.incoming(&budget);
-        store.take_in(&mut incoming, object("a0", "u", 1)).unwrap();
-        store.take_in(&mut incoming, object("a1", "u", 1)).unwrap();
-        assert!(store.take_in(&mut incoming, object("a2", "u", 1)).is_err());
-        drop(incoming);
-        assert_eq!(budget.used(), 0);
+        store.begin_list();
+        let take_in = |name: &str| store.take_in(&Arc::new(object(name, "u", 1)));
+        assert_eq!(
+            [take_in("a0"), take_in("a1"), take_in("a2")],
+            [Ok(()), Ok(()), Err(Full(budget.ceiling() / 2 * 3))]
+        );
+        assert_eq!(budget.used(), budget.ceiling());
+        store.end(WatchError::Stopped);
+        assert_eq!((take_in("a3"), budget.used()), (Ok(()), 0));
     }
 }

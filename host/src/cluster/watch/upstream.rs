@@ -3,20 +3,23 @@
 //! | what happens | what is done |
 //! | --- | --- |
 //! | the watch ends after its time | it is taken up at the last version, told by an event or a bookmark |
-//! | the connection breaks, the server is away, 429, 5xx, 401 | the same, after a wait that grows to ten seconds |
+//! | the connection breaks, the server is away, 429, 5xx | the same, after a wait that grows to ten seconds |
+//! | 401, 403, 404 | the same for a while, see `trouble`; a store that has not been whole yet is over at once at 403 and 404 |
+//! | 429 or 503 with `Retry-After` | the same, after no less than that, up to two minutes |
+//! | 500 or 504 again and again, as a status or as an event, at one version | after five of them as at 410 |
 //! | 410, as a status or as an event | the collection is listed again, and followers are told what has changed |
-//! | 403, 404 and other refusals | the store is over; its followers are told, and nothing of it is left |
+//! | other refusals, or those for too long | the store is over; its followers are told, and nothing of it is left |
 //! | no room, an object too large, nonsense | the same |
 //!
 //! A server that stays away is waited for as long as somebody follows, for what is in the store is then the newest that
-//! anybody here knows. Two waits have an end: the first filling, after the client's deadline, and 401 after
-//! [`UNAUTHORIZED_FOR`], for a token that nobody renews.
+//! anybody here knows. The first filling has to succeed within the client's deadline.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use http::response::Parts;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::backoff::Backoff;
@@ -25,12 +28,13 @@ use super::history::Change;
 use super::hub::Hub;
 use super::lines::{Event, LineError, Lines, MAX_LINE};
 use super::store::{Full, Store};
-use crate::cluster::client::{AnswerBody, Payload};
+use super::trouble::{Denial, Denials, Trouble, fatal, is_about_version};
+use crate::cluster::client::{AnswerBody, Payload, retry_after};
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
 use crate::cluster::status::ServerStatus;
+use crate::cluster::unavailable::Unavailable;
 use crate::gate::Gate;
-use crate::policy::InvalidRequest;
 use crate::telemetry::chain;
 
 /// How long the server is asked to let one watch live, in seconds, and up to how much longer at random: as the clients
@@ -42,12 +46,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A watch that ends sooner than this counts as a failure, whatever it told: a server that cuts each one is not asked anew
 /// without a pause.
 const MIN_LIFE: Duration = Duration::from_millis(500);
-/// The largest page of a list, in bytes. Where five hundred objects are more, fewer are asked for.
-pub(super) const PAGE_BYTES: u64 = 32 << 20;
-/// How long the body of a refusal is waited for.
+/// The largest page of a list, in bytes. Where five hundred objects are more, fewer are asked for; one fits that fits a line.
+const PAGE_BYTES: u64 = MAX_LINE as u64;
+/// How long the body of a refusal is waited for, and how many bytes of it are read: it is a status and a sentence.
 const REFUSAL_WITHIN: Duration = Duration::from_secs(10);
-/// How long 401 is taken for a rotation of tokens that is under way: as long as a kubelet may take to write the new one.
-const UNAUTHORIZED_FOR: Duration = Duration::from_mins(2);
+const REFUSAL_BYTES: usize = 64 << 10;
+
+/// How often in a row the watch of one version may fail by an error inside the server before the collection is listed anew. A
+/// list costs the server more than a watch, and a version that it cannot serve costs followers everything.
+const MAX_FAILURES: u32 = 5;
 
 /// Keeps one store.
 pub(super) struct Upstream {
@@ -57,50 +64,10 @@ pub(super) struct Upstream {
     pub(super) gate: Gate,
     /// From which version on to watch; `None` lists first.
     version: Option<String>,
-    pub(super) backoff: Backoff,
-}
-
-/// Why a step failed.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The server has forgotten what was asked for.
-    Expired,
-    /// It may go better later.
-    Passing(ClusterError),
-    /// The watch ended as soon as it began.
-    Cut,
-    /// It will not.
-    Fatal(WatchError),
-}
-
-impl From<ClusterError> for Trouble {
-    fn from(error: ClusterError) -> Self {
-        match error {
-            ClusterError::Refused(status) => match status.code {
-                410 => Self::Expired,
-                401 | 408 | 429 | 500.. => Self::Passing(ClusterError::Refused(status)),
-                _ => Self::Fatal(WatchError::Refused(status)),
-            },
-            ClusterError::Unavailable(_) => Self::Passing(error),
-            other => Self::Fatal(fatal(other)),
-        }
-    }
-}
-
-impl From<InvalidRequest> for Trouble {
-    fn from(error: InvalidRequest) -> Self {
-        Self::Fatal(WatchError::Invalid(error.to_string().into()))
-    }
-}
-
-/// What followers are told of an error that nothing mends.
-fn fatal(error: ClusterError) -> WatchError {
-    match error {
-        ClusterError::Refused(status) => WatchError::Refused(status),
-        ClusterError::Unavailable(why) => WatchError::Unavailable(Arc::new(why)),
-        ClusterError::TooLarge(limit) => WatchError::TooLarge(limit),
-        other => WatchError::Invalid(other.to_string().into()),
-    }
+    backoff: Backoff,
+    denials: Denials,
+    /// How often in a row the watch of one version failed by what may be that version's fault.
+    failures: u32,
 }
 
 /// Ends the store however its task ends.
@@ -119,7 +86,16 @@ impl Drop for Ending {
 impl Upstream {
     pub(super) fn new(cluster: Cluster, hub: Arc<Hub>, store: Arc<Store>) -> Self {
         let gate = Gate::for_store(cluster.rate().cloned(), hub.audit(), store.scope().list(), PAGE_BYTES);
-        Self { cluster, hub, store, gate, version: None, backoff: Backoff::new() }
+        Self {
+            cluster,
+            hub,
+            store,
+            gate,
+            version: None,
+            backoff: Backoff::new(),
+            denials: Denials::default(),
+            failures: 0,
+        }
     }
 
     /// Keeps the store until nobody follows it any more, or it is over.
@@ -140,33 +116,71 @@ impl Upstream {
 
     async fn keep(&mut self) -> WatchError {
         loop {
-            let step = match self.version.clone() {
+            let before = self.version.clone();
+            let step = match &before {
                 None => self.fill().await.map(|version| self.version = Some(version)),
-                Some(version) => self.watch(&version).await,
+                Some(version) => self.watch(version).await,
             };
-            let Err(trouble) = step else { continue };
-            let wait = self.backoff.failed(Instant::now(), random());
-            match trouble {
-                Trouble::Fatal(why) => return why,
-                Trouble::Passing(error) if self.is_lost(&error) => return fatal(error),
-                Trouble::Passing(error) => self.tell(&error, wait),
-                Trouble::Expired => self.version = None,
-                Trouble::Cut => self.backoff.succeeded(),
+            if step.is_ok() || self.version != before {
+                self.failures = 0;
             }
-            sleep(wait).await;
+            let Err(trouble) = step else { continue };
+            match self.borne(trouble) {
+                Ok(wait) => sleep(wait).await,
+                Err(why) => return why,
+            }
         }
     }
 
-    /// Whether there is no point in going on after a failure that passes as a rule.
-    fn is_lost(&self, error: &ClusterError) -> bool {
-        let failing_for = self.backoff.failing_for(Instant::now());
-        let unauthorized = matches!(error, ClusterError::Refused(status) if status.code == 401);
-        let patience = match (self.store.is_live(), unauthorized) {
-            (false, _) => self.cluster.deadline(),
-            (true, true) => UNAUTHORIZED_FOR,
-            (true, false) => return false,
-        };
-        failing_for >= patience
+    /// How long to wait after this, or why not to go on.
+    fn borne(&mut self, trouble: Trouble) -> Result<Duration, WatchError> {
+        let now = Instant::now();
+        let wait = self.backoff.failed(now, random());
+        match trouble {
+            Trouble::Fatal(why) => return Err(why),
+            Trouble::Passing(error, asked) => {
+                // Added, so that those who were all asked to wait equally long do not come back together.
+                let wait = asked.map_or(wait, |asked| asked.saturating_add(wait));
+                if self.is_lost(&error, now, wait) {
+                    return Err(fatal(error));
+                }
+                self.tell(&error, wait);
+                self.count(&error);
+                return Ok(wait);
+            }
+            Trouble::Expired => self.version = None,
+            Trouble::Cut => self.backoff.succeeded(),
+        }
+        Ok(wait)
+    }
+
+    /// Counts the failures of one version; after enough of them the collection is listed anew.
+    fn count(&mut self, error: &ClusterError) {
+        if is_about_version(error) {
+            self.failures = self.failures.saturating_add(1);
+        }
+        if self.failures >= MAX_FAILURES {
+            (self.version, self.failures) = (None, 0);
+        }
+    }
+
+    /// Whether there is no point in waiting so long after a failure that passes as a rule.
+    fn is_lost(&mut self, error: &ClusterError, now: Instant, wait: Duration) -> bool {
+        let denial = Denial::of(error);
+        let denied_for = self.denials.note(denial, now);
+        match (self.store.is_live(), denial) {
+            // Nothing says that this was ever otherwise.
+            (false, Some(Denial::Forbidden)) => true,
+            (false, _) => self.backoff.failing_for(now).saturating_add(wait) >= self.cluster.deadline(),
+            (true, Some(denial)) => denied_for >= denial.patience(self.hub.settings()),
+            (true, None) => false,
+        }
+    }
+
+    /// The server has given what was asked for.
+    pub(super) fn succeeded(&mut self) {
+        self.backoff.succeeded();
+        self.denials = Denials::default();
     }
 
     fn tell(&self, error: &ClusterError, wait: Duration) {
@@ -182,11 +196,11 @@ impl Upstream {
         let permit = self.cluster.admitted(&self.gate, request).await?;
         let (head, body) = self.cluster.send(permit, Payload::none()).await?.into_parts();
         if !head.status.is_success() {
-            return Err(refused(head.status, body).await.into());
+            return Err(refused(&head, body).await);
         }
-        self.backoff.succeeded();
+        self.succeeded();
         let end = began.checked_add(Duration::from_secs(seconds).saturating_add(PATIENCE)).unwrap_or(began);
-        let told = self.take_events(Lines::of(body), end).await;
+        let told = self.take_events(Lines::of(body, self.hub.long_events()), end).await;
         if began.elapsed() >= MIN_LIFE {
             self.backoff.settled();
             return told;
@@ -198,10 +212,7 @@ impl Upstream {
     async fn take_events(&mut self, mut lines: Lines, end: Instant) -> Result<(), Trouble> {
         loop {
             let Ok(next) = timeout_at(end, lines.next()).await else { return Ok(()) };
-            let next = next.map_err(|error| match error {
-                LineError::Body(error) => error.into(),
-                LineError::TooLong => Trouble::Fatal(WatchError::TooLarge(MAX_LINE as u64)),
-            })?;
+            let next = next.map_err(|error| self.unread(error))?;
             if next.is_empty() {
                 return Ok(());
             }
@@ -209,6 +220,17 @@ impl Upstream {
             let ended = next.iter().try_for_each(|line| self.understand(line, &mut changes));
             self.apply(changes)?;
             ended?;
+        }
+    }
+
+    fn unread(&self, error: LineError) -> Trouble {
+        match error {
+            LineError::Body(error) => error.into(),
+            LineError::TooLong => Trouble::Fatal(WatchError::TooLarge(PAGE_BYTES)),
+            LineError::Late(after) => {
+                let address = self.cluster.address().to_owned();
+                ClusterError::from(Unavailable::Deadline { address, step: "finish an event", after }).into()
+            }
         }
     }
 
@@ -234,29 +256,30 @@ impl Upstream {
         Ok(())
     }
 
-    /// Applies changes; where there is no room, stores that nobody follows make some.
-    pub(super) fn apply(&self, mut changes: VecDeque<Change>) -> Result<(), Trouble> {
-        while let Err(Full) = self.store.apply(&mut changes) {
-            self.make_room()?;
+    /// Applies changes; where there is no room, other stores make some.
+    fn apply(&self, mut changes: VecDeque<Change>) -> Result<(), Trouble> {
+        while let Err(Full(wanted)) = self.store.apply(&mut changes) {
+            self.make_room(wanted)?;
         }
         Ok(())
     }
 
-    /// Gives a store up that nobody follows.
-    pub(super) fn make_room(&self) -> Result<(), Trouble> {
-        if self.hub.relieve(Some(&self.store)) {
+    /// Has other stores make room for this one, which is to hold `wanted` bytes.
+    pub(super) fn make_room(&self, wanted: u64) -> Result<(), Trouble> {
+        if self.hub.make_room(&self.store, wanted) {
             return Ok(());
         }
         Err(Trouble::Fatal(WatchError::Overflow(self.hub.budget().ceiling())))
     }
 }
 
-/// What the server said when it refused the watch.
-async fn refused(status: StatusCode, body: AnswerBody) -> ClusterError {
+/// What the server said when it refused a list or a watch.
+pub(super) async fn refused(head: &Parts, body: AnswerBody) -> Trouble {
     // A refusal's own body is short; one without an end is not waited for.
-    let read = timeout(REFUSAL_WITHIN, Lines::all_of(body, MAX_LINE)).await.ok().and_then(Result::ok);
+    let read = timeout(REFUSAL_WITHIN, Lines::all_of(body, REFUSAL_BYTES)).await.ok().and_then(Result::ok);
+    let status = head.status;
     let told = read.map_or_else(|| ServerStatus::without_body(status), |bytes| ServerStatus::read(status, bytes));
-    ClusterError::Refused(Box::new(told))
+    Trouble::from(ClusterError::Refused(Box::new(told))).asking(retry_after(&head.headers))
 }
 
 /// Comes when nobody has followed for a while, and nobody will.
