@@ -267,7 +267,7 @@ impl<K: Resource + Serialize + DeserializeOwned> Api<K> {
     }
 
     /// Applies the fields that a manager wants the object of this name to have, creates it if there is none, and returns it
-    /// as stored.
+    /// as stored. The grant needs both verbs, `create` and `patch`.
     ///
     /// # Errors
     ///

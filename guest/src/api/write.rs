@@ -178,7 +178,7 @@ impl Collection {
 
     /// Applies the fields that a manager wants an object to have, and creates the object if there is none.
     ///
-    /// `apiVersion`, `kind` and `metadata.name` may be left out.
+    /// `apiVersion`, `kind` and `metadata.name` may be left out. The grant needs both verbs, `create` and `patch`.
     ///
     /// # Errors
     ///

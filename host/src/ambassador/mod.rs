@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written anew
-//! from what was judged, the guest's bytes are never sent); headers that change who asks (refused, see [`headers`]; of all
+//! from what was judged, the guest's bytes are never sent; what its content type makes of a patch is judged too); headers that change who asks (refused, see [`headers`]; of all
 //! others only a few are passed on, see [`PassedOn`]); a token that is not the asker's (401, and
 //! recorded); bodies without an end (cut at the permit's limits, never kept whole); a redirect
 //! that carries a token away (handed to the asker as it is, never followed).
@@ -146,7 +146,8 @@ impl Ambassador {
             self.gate.refuse_invalid(self.way, &head.method, &target.0, &why);
             Refused::Invalid(why)
         })?;
-        let permit = self.gate.admit(self.way, request)?;
+        let content_type = headers::content_type(&head.headers);
+        let permit = self.gate.admit(self.way, request.with_content_type(content_type.as_ref()))?;
         let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected)?;
         let limit = permit.request_limit();
         let upload = Upload::of(body, limit, cluster.deadline()).await?;

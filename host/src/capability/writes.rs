@@ -113,7 +113,8 @@ impl PodCtx {
 
     async fn write(&self, method: &Method, path: PathBuilder, payload: Payload) -> Result<Vec<u8>, ApiError> {
         let cluster = self.cluster()?;
-        let permit = self.gate().admit(Way::Api, path.build(method)?)?;
+        let request = path.build(method)?.with_content_type(payload.content_type.as_ref());
+        let permit = self.gate().admit(Way::Api, request)?;
         Ok(cluster.fetch(permit, payload).await?.bytes.into())
     }
 

@@ -22,13 +22,9 @@ pub enum Verdict {
 }
 
 impl Grant {
-    /// Judges one request. The first rule that covers it allows it.
+    /// Judges one request. The first rule that covers its verb allows it; an apply needs one that covers `create`, too.
     pub fn judge(&self, request: &ApiRequest) -> Verdict {
-        if let Some(rule) = self.api.iter().position(|rule| rule.covers(request)) {
-            return Verdict::Allowed { rule };
-        }
-        let needed = Rule::needed_for(request);
-        Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(request)), needed }
+        self.judge_all(&[request])
     }
 
     /// Whether the grant allows a verb on a resource, without a request for it; where `path` has no name, on every object.
@@ -39,17 +35,20 @@ impl Grant {
     /// Judges requests that go together, such as the list and the watch of one collection: all of them must be allowed, and
     /// the rule that is needed has the verbs of those that are not. `Allowed` names the rule of the last.
     pub fn judge_all(&self, requests: &[&ApiRequest]) -> Verdict {
-        let denied: Vec<_> = requests.iter().filter(|request| !self.allows_request(request)).collect();
-        let Some(last) = denied.last() else {
-            return requests.last().map_or_else(nothing_asked, |last| self.judge(last));
+        let asked = requests.iter().flat_map(|request| request.verbs().map(move |verb| (*request, verb)));
+        let missing: Vec<_> = asked.filter(|(request, verb)| self.rule_for(request, verb).is_none()).collect();
+        let Some((last, _)) = missing.last() else {
+            let rule = requests.last().and_then(|last| self.rule_for(last, last.verb()));
+            return rule.map_or_else(nothing_asked, |rule| Verdict::Allowed { rule });
         };
-        let verbs = denied.iter().map(|request| request.verb().to_owned()).collect();
+        let verbs = missing.iter().map(|(_, verb)| (*verb).to_owned()).collect();
         let needed = Rule { verbs, ..Rule::needed_for(last) };
         Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(last)), needed }
     }
 
-    fn allows_request(&self, request: &ApiRequest) -> bool {
-        matches!(self.judge(request), Verdict::Allowed { .. })
+    /// The first rule that covers a request as far as it takes this verb.
+    fn rule_for(&self, request: &ApiRequest, verb: &str) -> Option<usize> {
+        self.api.iter().position(|rule| rule.covers(request, verb))
     }
 
     /// Whether the grant opens any verb on a type, or on a subresource of it, in any namespace.
@@ -74,7 +73,8 @@ struct Asked<'a>(&'a ApiRequest);
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(path) = self.0.resource() else { return write!(f, "{} {}", self.0.verb(), self.0.path()) };
-        write!(f, "{} {}", self.0.verb(), path.resource)?;
+        let verb = if self.0.applies() { "apply" } else { self.0.verb() };
+        write!(f, "{verb} {}", path.resource)?;
         if !path.group.is_empty() {
             write!(f, ".{}", path.group)?;
         }
@@ -94,7 +94,7 @@ impl fmt::Display for Asked<'_> {
 impl Rule {
     /// The smallest rule that covers a request.
     pub fn needed_for(request: &ApiRequest) -> Self {
-        let verbs = vec![request.verb().to_owned()];
+        let verbs = request.verbs().map(str::to_owned).collect();
         let Some(path) = request.resource() else {
             return Self { verbs, non_resource_urls: vec![request.path().to_owned()], ..Self::default() };
         };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(40);
 
 const SYNC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [
-    {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch, patch], namespaces: [demo]}]}"#;
+    {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch, create, patch], namespaces: [demo]}]}"#;
 const JOBS: &str = "{env: [POD_NAMESPACE], api: [
     {apiGroups: [batch], resources: [jobs], verbs: [list], namespaces: [demo]}]}";
 
