@@ -17,7 +17,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
 const MERGE_PATCH: HeaderValue = HeaderValue::from_static("application/merge-patch+json");
 const STRATEGIC_PATCH: HeaderValue = HeaderValue::from_static("application/strategic-merge-patch+json");
-/// JSON is YAML, and this is the type that every release since the first with server-side apply takes.
+/// JSON is YAML, nearly ([`super::yaml`]), and this is the type that every release since the first with server-side apply
+/// takes.
 const APPLY_PATCH: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
 
 /// The longest name of a field manager, in characters (`ValidateFieldManager` in apimachinery's `validation.go`).
@@ -67,7 +68,7 @@ impl PodCtx {
             wit::Patch::StrategicMerge(patch) => (managed(), STRATEGIC_PATCH, body::part(patch, place)?),
             wit::Patch::Apply(apply) => {
                 let path = written(to.named(name), options).query("fieldManager", manager(&apply.field_manager)?);
-                (path.query("force", &apply.force.to_string()), APPLY_PATCH, body::object(apply.body, place)?)
+                (path.query("force", &apply.force.to_string()), APPLY_PATCH, body::applied(apply.body, place)?)
             }
         };
         self.write(&Method::PATCH, path, Payload::of(content_type, body)).await

@@ -1,7 +1,7 @@
 //! Each write, and what is stored then.
 
 use super::{Stage, config_map, widgets};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MAPS: &str = "v1/configmaps";
 
@@ -78,6 +78,19 @@ async fn an_apply_creates_and_keeps_off_what_others_own_unless_forced() {
     assert_eq!(forced["data"]["k"], "theirs");
     let managers: Vec<_> = forced["metadata"]["managedFields"].as_array().unwrap().iter().collect();
     assert!(managers.iter().any(|entry| entry["manager"] == "them" && entry["operation"] == "Apply"), "{forced}");
+}
+
+#[tokio::test]
+async fn an_apply_says_what_was_meant_to_a_parser_of_yaml() {
+    let stage = Stage::new();
+    for text in [r"\ud83d\ude00", "😀", r"a\u007f\u0085\u2028\ufeff\u0000b", "a\u{7f}\u{85}\u{2028}\u{2029}\u{feff}\u{ffff}b"] {
+        let object = format!("{{\"data\"\n:\t{{\"k\": \"{text}\"}}}}");
+        let meant: Value = serde_json::from_str(&object).unwrap();
+        let stored = stage.done(&["apply", MAPS, "demo", "a", &object, "me", "--force"]).await;
+        assert_eq!(stored["data"], meant["data"], "{text}");
+    }
+    let half = stage.refused(&["apply", MAPS, "demo", "a", r#"{"data":{"k":"\ud83d"}}"#, "me"]).await;
+    assert_eq!(half["error"], "invalid", "{half}");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use attache_guest::api::{self, Collection, Error, FieldManager, Patch, Propagation, ResourceType, Selector};
 use attache_test_guests::print;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -67,7 +68,8 @@ fn call(words: &[&str]) -> Result<Outcome, String> {
                 ["--force", flags @ ..] => (FieldManager::new(*manager).forced(), flags),
                 flags => (FieldManager::new(*manager), flags),
             };
-            let object = body(object)?;
+            // As it stands there, escapes and all.
+            let object: Box<RawValue> = serde_json::from_str(object).map_err(|error| error.to_string())?;
             within(of, namespace, flags)?.and_then(|objects| objects.apply(name, &object, &manager))
         }
         ["delete", of, namespace, name, rest @ ..] => {
