@@ -299,8 +299,40 @@ fn a_type_is_open_when_any_rule_names_it_or_a_subresource_of_it() {
     ] {
         assert_eq!(grant.opens(group, plural), open, "{group}/{plural}");
     }
-    assert!(grant.opens_in("", "pods", Some("demo")) && !grant.opens_in("", "pods", Some("other")));
-    assert!(grant.opens_in("apps", "deployments", Some("other")) && !grant.opens_in("apps", "deployments", None));
+}
+
+#[test]
+fn a_collection_is_open_when_any_verb_is_and_else_the_smallest_rule_is_named() {
+    let grant = rules(&[
+        r#"{apiGroups: [""], resources: [pods/log, namespaces], verbs: [get]}"#,
+        r#"{apiGroups: [apps], resources: ["*"], verbs: [list], namespaces: [other]}"#,
+    ]);
+    let opening = |grant: &Grant, path: &str| grant.judge_opening(request(&format!("GET {path}")).resource().unwrap());
+    for (path, rule) in [
+        ("/api/v1/namespaces/demo/pods", 0),
+        ("/apis/apps/v1/namespaces/other/deployments", 1),
+        // Each lies in itself, so none is the place of all.
+        ("/api/v1/namespaces", 0),
+    ] {
+        assert_eq!(opening(&grant, path), Verdict::Allowed { rule }, "{path}");
+    }
+    for (path, said) in [
+        (
+            "/api/v1/namespaces/other/pods",
+            r#"pods in namespace other; it needs a rule such as {apiGroups: [""], resources: [pods], verbs: [get], namespaces: [other]}, "#,
+        ),
+        (
+            "/apis/apps/v1/deployments",
+            r#"deployments.apps in the whole cluster; it needs a rule such as {apiGroups: [apps], resources: [deployments], verbs: [get], namespaces: ["*"]}, "#,
+        ),
+    ] {
+        let Verdict::Denied { reason, needed } = opening(&grant, path) else { panic!("{path}") };
+        assert!(reason.starts_with(&format!("nothing is granted on {said}")), "{reason}");
+        let enough = rules(&[&needed.to_string()]);
+        assert_eq!(opening(&enough, path), Verdict::Allowed { rule: 0 }, "{needed}");
+    }
+    let Verdict::Denied { needed, .. } = opening(&Grant::nothing("none"), "/api/v1/namespaces") else { panic!("open") };
+    assert_eq!(needed.namespaces, ["$(POD_NAMESPACE)"]);
 }
 
 #[test]

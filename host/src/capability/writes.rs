@@ -134,7 +134,7 @@ impl PodCtx {
             (true, None) => {
                 Err(ApiError::invalid(format!("{plural} live in namespaces: open those of one to change them")))
             }
-            (false, Some(_)) if plural != "namespaces" => {
+            (false, Some(_)) => {
                 Err(ApiError::invalid(format!("{plural} live in no namespace: open them without one")))
             }
             _ => Ok(info.object_kind(of.subresource())),

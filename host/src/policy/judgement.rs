@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::rule_text::OWN_NAMESPACE;
 use super::{ApiRequest, Grant, ResourcePath, Rule, rules::ALL};
 
 /// What a grant says to a request.
@@ -56,15 +57,38 @@ impl Grant {
         self.api.iter().any(|rule| rule.opens(group, plural))
     }
 
-    /// As [`Grant::opens`], in one namespace; `None` is all of them, or a cluster-scoped type.
-    pub fn opens_in(&self, group: &str, plural: &str, namespace: Option<&str>) -> bool {
-        self.api.iter().any(|rule| rule.opens(group, plural) && rule.names_namespace(namespace))
+    /// Judges whether any verb is open on what a collection holds, before there is a request for it. The rule that is needed
+    /// is the smallest that opens something.
+    ///
+    /// An object `namespaces/NAME` lies in the namespace NAME, so any rule for `namespaces` opens something of them.
+    pub fn judge_opening(&self, collection: &ResourcePath) -> Verdict {
+        let ResourcePath { group, resource, namespace, .. } = collection;
+        let each_in_its_own = namespace.is_none() && is_namespaces(collection);
+        let opens = |rule: &Rule| {
+            rule.opens(group, resource) && (each_in_its_own || rule.names_namespace(namespace.as_deref()))
+        };
+        if let Some(rule) = self.api.iter().position(opens) {
+            return Verdict::Allowed { rule };
+        }
+        let own = each_in_its_own.then(|| vec![OWN_NAMESPACE.to_owned()]);
+        let needed = Rule::needed_on(collection, vec!["get".to_owned()]);
+        let needed = Rule { namespaces: own.unwrap_or(needed.namespaces), ..needed };
+        let reason = format!(
+            "nothing is granted on {}; it needs a rule such as {needed}, with the verbs that are used",
+            What(collection)
+        );
+        Verdict::Denied { reason, needed }
     }
 }
 
 /// No request at all is never allowed.
 fn nothing_asked() -> Verdict {
     Verdict::Denied { reason: "nothing was asked for".to_owned(), needed: Rule::default() }
+}
+
+/// Whether these are the namespaces themselves.
+fn is_namespaces(path: &ResourcePath) -> bool {
+    path.group.is_empty() && path.resource == "namespaces"
 }
 
 /// A request in words: `list pods in namespace demo`.
@@ -74,7 +98,17 @@ impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(path) = self.0.resource() else { return write!(f, "{} {}", self.0.verb(), self.0.path()) };
         let verb = if self.0.applies() { "apply" } else { self.0.verb() };
-        write!(f, "{verb} {}", path.resource)?;
+        write!(f, "{verb} {}", What(path))
+    }
+}
+
+/// What a request is about, in words.
+struct What<'a>(&'a ResourcePath);
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(path) = self;
+        f.write_str(&path.resource)?;
         if !path.group.is_empty() {
             write!(f, ".{}", path.group)?;
         }
@@ -98,6 +132,11 @@ impl Rule {
         let Some(path) = request.resource() else {
             return Self { verbs, non_resource_urls: vec![request.path().to_owned()], ..Self::default() };
         };
+        Self::needed_on(path, verbs)
+    }
+
+    /// The smallest rule that covers these verbs on a resource.
+    fn needed_on(path: &ResourcePath, verbs: Vec<String>) -> Self {
         let resource = match &path.subresource {
             Some(subresource) => format!("{}/{subresource}", path.resource),
             None => path.resource.clone(),

@@ -4,6 +4,7 @@
 mod asking;
 mod examples;
 mod languages;
+mod opening;
 mod raw;
 mod refusals;
 mod subresources;
@@ -165,6 +166,7 @@ fn access() -> [Value; 5] {
         |groups: &[&str], resources: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": ["*"]});
     let groups = ["apps", "batch", "policy", "example.com", "coordination.k8s.io"];
     let core = [
+        "namespaces",
         "configmaps",
         "pods",
         "pods/log",
