@@ -16,12 +16,18 @@ use wasmtime::component::Resource;
 /// Objects in a page where the guest asks for none in particular, and at most: what `kubectl` and kube-rs ask for.
 const PAGE: u32 = 500;
 
+/// What is left of a page that was too large for one answer: few kinds of object differ in size by more, so that one more
+/// request is mostly enough, and three get from a whole page to one object.
+const PART_OF_PAGE: u32 = 8;
+
 /// The objects of one type in one namespace or in all, or one of their subresources.
 #[derive(Clone, Debug)]
 pub struct Collection {
     of: wit::ResourceType,
     namespace: Option<String>,
     subresource: Option<String>,
+    /// Objects in a page at most: more of these objects were too large for one answer.
+    most: u32,
 }
 
 impl Collection {
@@ -56,7 +62,6 @@ impl Collection {
     }
 
     fn listed(&self, select: &wit::Selector, limit: u32, cursor: Option<&str>) -> Result<PathBuilder, ApiError> {
-        let limit = page_size(limit);
         let path = self.selected(select)?.query("limit", &limit.to_string());
         let begun = cursor.filter(|cursor| !cursor.is_empty());
         Ok(begun.into_iter().fold(path, |path, cursor| path.query("continue", cursor)))
@@ -76,6 +81,24 @@ impl Collection {
 impl PodCtx {
     pub(super) fn cluster(&self) -> Result<&Cluster, ApiError> {
         self.cluster.as_ref().ok_or_else(|| ApiError::unavailable("this host is not connected to an API server"))
+    }
+
+    /// Reads a page of as many objects as the grant lets pass at a time, which may be fewer than asked for.
+    async fn page(
+        &self,
+        of: &mut Collection,
+        select: &wit::Selector,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Answer, ApiError> {
+        loop {
+            let asked = page_size(limit).min(of.most);
+            match self.read(of.listed(select, asked, cursor)?).await {
+                // What is known of the objects is kept, also for a guest that has to wait for its rate before it goes on.
+                Err(error) if error.is_too_large() && asked > 1 => of.most = (asked / PART_OF_PAGE).max(1),
+                answered => return answered,
+            }
+        }
     }
 
     async fn read(&self, path: PathBuilder) -> Result<Answer, ApiError> {
@@ -154,7 +177,7 @@ impl Host for PodCtxView<'_> {
     }
 
     fn open(&mut self, of: wit::ResourceType, namespace: Option<String>) -> Result<Resource<Collection>, ApiError> {
-        let collection = Collection { of, namespace, subresource: None };
+        let collection = Collection { of, namespace, subresource: None, most: PAGE };
         if collection.is_namespaces() && collection.namespace.is_some() {
             return Err(ApiError::invalid("namespaces live in no namespace: open them without one"));
         }
@@ -176,8 +199,8 @@ impl HostCollection for PodCtxView<'_> {
         limit: u32,
         cursor: Option<String>,
     ) -> Result<wit::Page, ApiError> {
-        let path = self.table.get(&collection)?.listed(&select, limit, cursor.as_deref())?;
-        let answer = self.ctx.read(path).await?;
+        let of = self.table.get_mut(&collection)?;
+        let answer = self.ctx.page(of, &select, limit, cursor.as_deref()).await?;
         let page = list_page(&answer.bytes);
         page.map(Into::into).map_err(|error| ApiError::unavailable(format!("the API server sent no list: {error}")))
     }

@@ -5,6 +5,7 @@ mod asking;
 mod examples;
 mod languages;
 mod opening;
+mod pages;
 mod raw;
 mod refusals;
 mod subresources;
