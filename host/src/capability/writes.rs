@@ -8,8 +8,8 @@ use super::bindings::api as wit;
 use super::body::{self, BodyError, Place};
 use super::ctx::PodCtx;
 use super::error::ApiError;
-use crate::cluster::{ObjectKind, Payload};
-use crate::gate::Way;
+use crate::cluster::{ClusterError, ObjectKind, Payload};
+use crate::gate::{Permit, Way};
 use crate::policy::{ApiRequest, PathBuilder, ResourcePath};
 use http::{HeaderValue, Method};
 
@@ -81,8 +81,7 @@ impl PodCtx {
         propagation: wit::Propagation,
         options: wit::WriteOptions,
     ) -> Result<(), ApiError> {
-        let path = owned(written(from.named(name), options), propagation);
-        self.write(&Method::DELETE, path, Payload::none()).await.map(drop)
+        self.remove(from, owned(written(from.named(name), options), propagation)).await
     }
 
     pub(super) async fn delete_all(
@@ -92,8 +91,7 @@ impl PodCtx {
         propagation: wit::Propagation,
         options: wit::WriteOptions,
     ) -> Result<(), ApiError> {
-        let path = owned(written(from.selected(select)?, options), propagation);
-        self.write(&Method::DELETE, path, Payload::none()).await.map(drop)
+        self.remove(from, owned(written(from.selected(select)?, options), propagation)).await
     }
 
     pub(super) async fn can_i(
@@ -114,12 +112,28 @@ impl PodCtx {
 
     async fn write(&self, method: &Method, path: PathBuilder, payload: Payload) -> Result<Vec<u8>, ApiError> {
         let cluster = self.cluster()?;
-        let request = path.build(method)?.with_content_type(payload.content_type.as_ref());
-        let permit = self.gate().admit(Way::Api, request)?;
+        let permit = self.admitted(method, path, &payload)?;
         Ok(cluster.fetch(permit, payload).await?.bytes.into())
     }
 
-    /// The kind of what is stored in a collection. `None` when the server does not say: then it is left to judge bodies.
+    async fn remove(&self, from: &Collection, path: PathBuilder) -> Result<(), ApiError> {
+        self.kind_of(from).await?;
+        let (cluster, payload) = (self.cluster()?, Payload::none());
+        let permit = self.admitted(&Method::DELETE, path, &payload)?;
+        match cluster.fetch(permit, payload).await {
+            // Only the answer to what was done is measured. It shows all that was deleted once more, and nobody reads it.
+            Err(ClusterError::TooLarge(_)) => Ok(()),
+            answered => Ok(answered.map(drop)?),
+        }
+    }
+
+    fn admitted(&self, method: &Method, path: PathBuilder, payload: &Payload) -> Result<Permit, ApiError> {
+        let request = path.build(method)?.with_content_type(payload.content_type.as_ref());
+        Ok(self.gate().admit(Way::Api, request)?)
+    }
+
+    /// The kind of what is stored in a collection, which must be one in which there is something to change. `None` when the
+    /// server does not say: then it is left to judge bodies.
     async fn kind_of(&self, of: &Collection) -> Result<Option<ObjectKind>, ApiError> {
         let wit::ResourceType { group, version, plural } = of.of();
         let info = match self.cluster()?.find(group, version, plural).await {

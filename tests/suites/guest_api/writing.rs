@@ -115,6 +115,35 @@ async fn deletes_take_what_they_name_and_no_more() {
 }
 
 #[tokio::test]
+async fn what_was_deleted_is_deleted_however_long_the_answer_is() {
+    let narrow = super::DEMO.replace("}]}", "}], limits: {responseBytes: 4Ki}}");
+    let large = |name: &str| config_map(name, json!({"x": "x".repeat(3000)}));
+    let mut held = config_map("held", json!({"x": "x".repeat(5000)}));
+    held["metadata"]["finalizers"] = json!(["example.com/held"]);
+    let stage = Stage::new().with([large("a"), large("b"), held]);
+    // What waits for its finalizer is answered with the whole object.
+    for words in [&["delete", MAPS, "demo", "held"][..], &["delete-all", MAPS, "demo", "", ""]] {
+        assert_eq!(stage.call(&narrow, words).await, json!({"ok": null}), "{words:?}");
+    }
+    assert_eq!(stage.refused(&["get", MAPS, "demo", "a"]).await["case"], "NotFound");
+    assert!(stage.done(&["get", MAPS, "demo", "held"]).await["metadata"]["deletionTimestamp"].is_string());
+    // A refusal keeps what the server says.
+    let gone = stage.call(&narrow, &["delete", MAPS, "demo", "a"]).await;
+    assert_eq!((&gone["case"], &gone["body"]["details"]["name"]), (&json!("NotFound"), &json!("a")), "{gone}");
+}
+
+#[tokio::test]
+async fn what_is_deleted_lies_in_a_namespace_if_its_type_does() {
+    let stage = Stage::new().with([config_map("a", json!({}))]);
+    let all = r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: ["*"]}]}"#;
+    for words in [&["delete", MAPS, "-", "a"][..], &["delete-all", MAPS, "-", "", ""], &["delete", "v1/nodes", "demo", "n"]] {
+        let invalid = stage.call(all, words).await;
+        assert_eq!(invalid["error"], "invalid", "{words:?}: {invalid}");
+    }
+    assert_eq!(stage.asked(), [], "nothing was asked");
+}
+
+#[tokio::test]
 async fn what_a_deleted_object_owns_goes_or_stays_as_was_asked() {
     for (propagation, stays) in [("orphan", true), ("background", false), ("foreground", false)] {
         let stage = Stage::new().with([config_map("owner", json!({}))]);
