@@ -21,7 +21,7 @@ const STRATEGIC_PATCH: HeaderValue = HeaderValue::from_static("application/strat
 /// takes.
 const APPLY_PATCH: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
 
-/// The longest name of a field manager, in characters (`ValidateFieldManager` in apimachinery's `validation.go`).
+/// The longest name of a field manager, in bytes (`ValidateFieldManager` in apimachinery's `pkg/apis/meta/v1/validation`).
 const MAX_MANAGER: usize = 128;
 
 impl PodCtx {
@@ -157,9 +157,10 @@ impl PodCtx {
 
     /// What is written belongs to the extension: its name stands in the object's `managedFields`.
     fn managed(&self, path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
-        let name: String = self.gate().extension().chars().take(MAX_MANAGER).collect();
+        let name = self.gate().extension();
+        let name = name.get(..name.floor_char_boundary(MAX_MANAGER)).unwrap_or_default();
         let path = written(path, options);
-        if manager(&name).is_ok() { path.query("fieldManager", &name) } else { path }
+        if manager(name).is_ok() { path.query("fieldManager", name) } else { path }
     }
 }
 
@@ -184,11 +185,19 @@ fn owned(path: PathBuilder, propagation: wit::Propagation) -> PathBuilder {
 }
 
 fn manager(name: &str) -> Result<&str, ApiError> {
-    let printable = |name: &str| !name.chars().any(char::is_control);
-    if !name.is_empty() && name.chars().count() <= MAX_MANAGER && printable(name) {
+    if !name.is_empty() && name.len() <= MAX_MANAGER && name.chars().all(is_print) {
         return Ok(name);
     }
-    Err(ApiError::invalid(format!("a field manager has a printable name of at most {MAX_MANAGER} characters")))
+    Err(ApiError::invalid(format!("a field manager has a printable name of at most {MAX_MANAGER} bytes")))
+}
+
+/// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols, and of the spaces only U+0020. The standard library
+/// has that table for `escape_debug`, which goes by it for every character but the first.
+fn is_print(letter: char) -> bool {
+    match letter {
+        ' '..='~' => true,
+        _ => String::from_iter(['x', letter]).escape_debug().nth(1) == Some(letter),
+    }
 }
 
 /// What `can-i` asks about, each part checked as one of a path.
@@ -258,7 +267,12 @@ mod tests {
 
     #[test]
     fn a_field_manager_has_a_name() {
-        assert!(manager("config-sync").is_ok() && manager(&"ü".repeat(MAX_MANAGER)).is_ok());
-        assert!(manager("").is_err() && manager("a\nb").is_err() && manager(&"x".repeat(MAX_MANAGER + 1)).is_err());
+        let longest = "ü".repeat(MAX_MANAGER / 2);
+        for name in ["config-sync", "a \"b\" \\ c", "日本語 e\u{301}", &longest] {
+            assert!(manager(name).is_ok(), "{name}");
+        }
+        for name in ["", "a\nb", "a\u{a0}b", "\u{200b}", "\u{e000}", "\u{2028}", &format!("{longest}x"), &"x".repeat(MAX_MANAGER + 1)] {
+            assert!(manager(name).is_err(), "{name:?}");
+        }
     }
 }
