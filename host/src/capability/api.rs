@@ -238,10 +238,10 @@ impl HostCollection for PodCtxView<'_> {
         &mut self,
         collection: Resource<Collection>,
         name: String,
-        propagation: wit::Propagation,
+        how: wit::DeleteOptions,
         options: wit::WriteOptions,
     ) -> Result<(), ApiError> {
-        self.ctx.delete(self.table.get(&collection)?, &name, propagation, options).await
+        self.ctx.delete(self.table.get(&collection)?, &name, how, options).await
     }
 
     async fn delete_all(

@@ -12,6 +12,7 @@ use crate::cluster::{ClusterError, ObjectKind, Payload};
 use crate::gate::{Permit, Way};
 use crate::policy::{ApiRequest, PathBuilder, ResourcePath};
 use http::{HeaderValue, Method};
+use serde::Serialize;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
@@ -78,10 +79,10 @@ impl PodCtx {
         &self,
         from: &Collection,
         name: &str,
-        propagation: wit::Propagation,
+        how: wit::DeleteOptions,
         options: wit::WriteOptions,
     ) -> Result<(), ApiError> {
-        self.remove(from, owned(written(from.named(name), options), propagation)).await
+        self.remove(from, from.named(name), &DeleteOptions::of(how, options)).await
     }
 
     pub(super) async fn delete_all(
@@ -91,7 +92,8 @@ impl PodCtx {
         propagation: wit::Propagation,
         options: wit::WriteOptions,
     ) -> Result<(), ApiError> {
-        self.remove(from, owned(written(from.selected(select)?, options), propagation)).await
+        let how = DeleteOptions { propagation_policy: policy(propagation), ..DeleteOptions::every(options) };
+        self.remove(from, from.selected(select)?, &how).await
     }
 
     pub(super) async fn can_i(
@@ -116,9 +118,9 @@ impl PodCtx {
         Ok(cluster.fetch(permit, payload).await?.bytes.into())
     }
 
-    async fn remove(&self, from: &Collection, path: PathBuilder) -> Result<(), ApiError> {
+    async fn remove(&self, from: &Collection, path: PathBuilder, how: &DeleteOptions) -> Result<(), ApiError> {
         self.kind_of(from).await?;
-        let (cluster, payload) = (self.cluster()?, Payload::none());
+        let (cluster, payload) = (self.cluster()?, Payload::of(JSON, how.json()));
         let permit = self.admitted(&Method::DELETE, path, &payload)?;
         match cluster.fetch(permit, payload).await {
             // Only the answer to what was done is measured. It shows all that was deleted once more, and nobody reads it.
@@ -148,9 +150,7 @@ impl PodCtx {
             (true, None) => {
                 Err(ApiError::invalid(format!("{plural} live in namespaces: open those of one to change them")))
             }
-            (false, Some(_)) => {
-                Err(ApiError::invalid(format!("{plural} live in no namespace: open them without one")))
-            }
+            (false, Some(_)) => Err(ApiError::invalid(format!("{plural} live in no namespace: open them without one"))),
             _ => Ok(info.object_kind(of.subresource())),
         }
     }
@@ -174,14 +174,67 @@ fn written(path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
     if options.contains(wit::WriteOptions::DRY_RUN) { path.query("dryRun", "All") } else { path }
 }
 
-fn owned(path: PathBuilder, propagation: wit::Propagation) -> PathBuilder {
-    let policy = match propagation {
-        wit::Propagation::ServerDefault => return path,
-        wit::Propagation::Orphan => "Orphan",
-        wit::Propagation::Background => "Background",
-        wit::Propagation::Foreground => "Foreground",
-    };
-    path.query("propagationPolicy", policy)
+/// The API's own options of a deletion. With this body the server looks at no parameter any more, so all of them are in it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeleteOptions {
+    api_version: &'static str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    dry_run: &'static [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    propagation_policy: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace_period_seconds: Option<u32>,
+    preconditions: Preconditions,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Preconditions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// Those that say nothing of what is deleted.
+    fn every(options: wit::WriteOptions) -> Self {
+        let dry_run: &[_] = if options.contains(wit::WriteOptions::DRY_RUN) { &["All"] } else { &[] };
+        Self {
+            api_version: "v1",
+            kind: "DeleteOptions",
+            dry_run,
+            propagation_policy: None,
+            grace_period_seconds: None,
+            preconditions: Preconditions::default(),
+        }
+    }
+
+    fn of(how: wit::DeleteOptions, options: wit::WriteOptions) -> Self {
+        let wit::DeleteOptions { propagation, grace_period_seconds, uid, resource_version } = how;
+        Self {
+            propagation_policy: policy(propagation),
+            grace_period_seconds,
+            preconditions: Preconditions { uid, resource_version },
+            ..Self::every(options)
+        }
+    }
+
+    fn json(&self) -> Vec<u8> {
+        // Texts and numbers alone have nothing to fail on.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+fn policy(propagation: wit::Propagation) -> Option<&'static str> {
+    match propagation {
+        wit::Propagation::ServerDefault => None,
+        wit::Propagation::Orphan => Some("Orphan"),
+        wit::Propagation::Background => Some("Background"),
+        wit::Propagation::Foreground => Some("Foreground"),
+    }
 }
 
 fn manager(name: &str) -> Result<&str, ApiError> {
@@ -266,12 +319,40 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_said_of_a_deletion_is_in_its_body() {
+        let how = |propagation, seconds, uid: Option<&str>, version: Option<&str>| wit::DeleteOptions {
+            propagation,
+            grace_period_seconds: seconds,
+            uid: uid.map(Into::into),
+            resource_version: version.map(Into::into),
+        };
+        let body = |how, options| String::from_utf8(DeleteOptions::of(how, options).json()).unwrap();
+        assert_eq!(
+            body(how(wit::Propagation::ServerDefault, None, None, None), wit::WriteOptions::empty()),
+            r#"{"apiVersion":"v1","kind":"DeleteOptions","preconditions":{}}"#
+        );
+        assert_eq!(
+            body(how(wit::Propagation::Orphan, Some(0), Some("u"), Some("7")), wit::WriteOptions::DRY_RUN),
+            r#"{"apiVersion":"v1","kind":"DeleteOptions","dryRun":["All"],"propagationPolicy":"Orphan","gracePeriodSeconds":0,"preconditions":{"uid":"u","resourceVersion":"7"}}"#
+        );
+    }
+
+    #[test]
     fn a_field_manager_has_a_name() {
         let longest = "ü".repeat(MAX_MANAGER / 2);
         for name in ["config-sync", "a \"b\" \\ c", "日本語 e\u{301}", &longest] {
             assert!(manager(name).is_ok(), "{name}");
         }
-        for name in ["", "a\nb", "a\u{a0}b", "\u{200b}", "\u{e000}", "\u{2028}", &format!("{longest}x"), &"x".repeat(MAX_MANAGER + 1)] {
+        for name in [
+            "",
+            "a\nb",
+            "a\u{a0}b",
+            "\u{200b}",
+            "\u{e000}",
+            "\u{2028}",
+            &format!("{longest}x"),
+            &"x".repeat(MAX_MANAGER + 1),
+        ] {
             assert!(manager(name).is_err(), "{name:?}");
         }
     }
