@@ -5,12 +5,13 @@
 //! ```
 //!
 //! The key `colour` of the config map `paint` becomes `paint.colour`. What somebody else has written over that is taken
-//! back, and said; keys that are not gathered are left alone. With `--count` it ends after so many writes; without, it runs
-//! until it is stopped.
+//! back, and said; keys that are not gathered are left alone. A write that cannot be made now is made later. With `--count` it
+//! ends after so many writes; without, it runs until it is stopped.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use attache_guest::api::{Api, Error, Event, FieldManager, Selector};
 use attache_guest::k8s_openapi::api::core::v1::ConfigMap;
@@ -19,6 +20,10 @@ use attache_guest::pod;
 
 /// Who owns the gathered keys.
 const MANAGER: &str = "config-sync";
+
+/// How long to wait before a write is tried again: so long first, doubled each time up to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 const USAGE: &str = "usage: config-sync --labels SELECTOR --into NAME [--namespace N] [--count N]";
 
@@ -96,10 +101,11 @@ fn sync(options: &Options) -> Result<(), Error> {
 /// Applies what is wanted. Where somebody else has taken one of our keys, it is ours again: the source is the truth.
 fn apply(maps: &Api<ConfigMap>, wanted: &ConfigMap) -> Result<(), Error> {
     let ours = FieldManager::new(MANAGER);
-    let applied = match maps.apply(wanted, &ours) {
+    let applied = match patiently(|| maps.apply(wanted, &ours)) {
         Err(Error::Conflict(status)) => {
             eprintln!("config-sync: taking back: {}", status.message);
-            maps.apply(wanted, &ours.forced())
+            let ours = ours.forced();
+            patiently(|| maps.apply(wanted, &ours))
         }
         other => other,
     }?;
@@ -107,6 +113,30 @@ fn apply(maps: &Api<ConfigMap>, wanted: &ConfigMap) -> Result<(), Error> {
     let version = applied.metadata.resource_version.unwrap_or_default();
     println!("{keys} keys in {} (version {version})", wanted.metadata.name.as_deref().unwrap_or_default());
     Ok(())
+}
+
+/// Writes as soon as that can be done.
+fn patiently<T>(write: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    let mut next = FIRST_WAIT;
+    loop {
+        let wait = match write() {
+            Err(Error::Throttled { retry_after }) => retry_after,
+            Err(error) if is_passing(&error) => {
+                eprintln!("config-sync: again in {next:?}: {error}");
+                let wait = next;
+                next = (next * 2).min(LONGEST_WAIT);
+                wait
+            }
+            other => return other,
+        };
+        std::thread::sleep(wait);
+    }
+}
+
+/// Whether an error says something of the API server's health and nothing of the request.
+fn is_passing(error: &Error) -> bool {
+    let busy = |code: u16| code == 429 || code >= 500;
+    matches!(error, Error::Unavailable(_)) || error.status().is_some_and(|status| busy(status.code))
 }
 
 /// The sources, by name.

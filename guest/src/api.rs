@@ -35,7 +35,7 @@ pub use resource::{InvalidResourceType, ResourceInfo, ResourceType};
 #[cfg(feature = "typed")]
 pub use typed::{Api, Objects};
 pub use watch::{Event, Watch};
-pub use write::{FieldManager, Patch, Propagation, Selector};
+pub use write::{Deletion, FieldManager, Patch, Propagation, Selector};
 
 /// Returns every type of object that the API server serves and the grant opens a verb on.
 ///

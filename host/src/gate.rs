@@ -33,7 +33,7 @@ use http::Method;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Reached, Rule};
+use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Reached, Rule, Verdict};
 use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
@@ -213,6 +213,19 @@ impl Gate {
         let place = Place::of(&request);
         let decided = self.decide(&[&request], place);
         self.permit(way, request, place, decided)
+    }
+
+    /// Whether the grant opens anything at all of a collection, for whoever opens it before there is a request. Nothing is
+    /// sent for it. A refusal spends the rate and is recorded as that of a request for the whole collection is.
+    ///
+    /// # Errors
+    /// [`Refusal`], as [`Gate::admit`].
+    pub fn admit_opening(&self, way: Way, collection: &ApiRequest) -> Result<(), Refusal> {
+        let judged = collection.resource().map(|path| self.grant().judge_opening(path));
+        let Some(Verdict::Denied { reason, .. }) = judged else { return Ok(()) };
+        let refusal = self.meter().err().unwrap_or(Refusal::Denied(reason));
+        self.record_refusal(&refusal, AuditRecord::of_request(Timestamp::now(), &self.0.extension, way, collection));
+        Err(refusal)
     }
 
     /// Makes the permit that was decided on, or records the refusal.

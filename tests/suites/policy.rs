@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use attache::policy::{ApiRequest, CredentialsMode, Grant, Limits, ResolveError, ResourcePath, Verdict};
-use http::Method;
+use http::{HeaderValue, Method};
 
 /// A grant whose `spec` is `spec`, indented by two spaces.
 fn grant(spec: &str) -> String {
@@ -124,6 +124,47 @@ fn creation_below_a_named_object_is_restricted_by_its_name() {
         &["POST /api/v1/namespaces/demo/pods/a/eviction"],
         &["POST /api/v1/namespaces/demo/pods/b/eviction", "POST /api/v1/namespaces/demo/pods"],
     );
+}
+
+#[test]
+fn an_apply_needs_create_and_patch_by_name() {
+    let apply = |line: &str, content_type: &'static str| {
+        request(line).with_content_type(Some(&HeaderValue::from_static(content_type)))
+    };
+    let judged = |rule: &[&str], asked: &ApiRequest| match rules(rule).judge(asked) {
+        Verdict::Allowed { rule } => Ok(rule),
+        Verdict::Denied { needed, .. } => Err(needed.verbs),
+    };
+    const PATCH: &str = r#"{apiGroups: [""], resources: ["*"], verbs: [patch]}"#;
+    const CREATE: &str = r#"{apiGroups: [""], resources: [configmaps], verbs: [create], resourceNames: [a]}"#;
+    let map = "PATCH /api/v1/namespaces/demo/configmaps/a";
+    for types in [
+        "application/apply-patch+yaml",
+        "application/apply-patch+cbor",
+        "Application/Apply-Patch+YAML; charset=utf-8",
+        " application/apply-patch+yaml",
+        "application/apply-patch",
+    ] {
+        let asked = apply(map, types);
+        assert_eq!(judged(&[PATCH], &asked), Err(vec!["create".to_owned()]), "{types}");
+        assert_eq!(judged(&[CREATE], &asked), Err(vec!["patch".to_owned()]), "{types}");
+        assert_eq!(judged(&[CREATE, PATCH], &asked), Ok(1), "{types}");
+    }
+    let other = apply("PATCH /api/v1/namespaces/demo/configmaps/b", "application/apply-patch+yaml");
+    assert_eq!(judged(&[CREATE, PATCH], &other), Err(vec!["create".to_owned()]));
+    assert_eq!(judged(&[CREATE], &other), Err(vec!["create".to_owned(), "patch".to_owned()]));
+    // What is no apply, or creates nothing, needs no more than its verb.
+    let status = "PATCH /api/v1/namespaces/demo/configmaps/a/status";
+    for asked in [
+        request(map),
+        apply(map, "application/merge-patch+json"),
+        apply(map, "application/json; x=application/apply-patch+yaml"),
+        apply("PATCH /apis/apps/v1/namespaces/demo/deployments/a/status", "application/apply-patch+yaml"),
+        apply(status, "application/apply-patch+yaml"),
+    ] {
+        let all = r#"{apiGroups: ["*"], resources: ["*"], verbs: [patch]}"#;
+        assert_eq!(judged(&[all], &asked), Ok(0), "{asked:?}");
+    }
 }
 
 #[test]
@@ -258,8 +299,40 @@ fn a_type_is_open_when_any_rule_names_it_or_a_subresource_of_it() {
     ] {
         assert_eq!(grant.opens(group, plural), open, "{group}/{plural}");
     }
-    assert!(grant.opens_in("", "pods", Some("demo")) && !grant.opens_in("", "pods", Some("other")));
-    assert!(grant.opens_in("apps", "deployments", Some("other")) && !grant.opens_in("apps", "deployments", None));
+}
+
+#[test]
+fn a_collection_is_open_when_any_verb_is_and_else_the_smallest_rule_is_named() {
+    let grant = rules(&[
+        r#"{apiGroups: [""], resources: [pods/log, namespaces], verbs: [get]}"#,
+        r#"{apiGroups: [apps], resources: ["*"], verbs: [list], namespaces: [other]}"#,
+    ]);
+    let opening = |grant: &Grant, path: &str| grant.judge_opening(request(&format!("GET {path}")).resource().unwrap());
+    for (path, rule) in [
+        ("/api/v1/namespaces/demo/pods", 0),
+        ("/apis/apps/v1/namespaces/other/deployments", 1),
+        // Each lies in itself, so none is the place of all.
+        ("/api/v1/namespaces", 0),
+    ] {
+        assert_eq!(opening(&grant, path), Verdict::Allowed { rule }, "{path}");
+    }
+    for (path, said) in [
+        (
+            "/api/v1/namespaces/other/pods",
+            r#"pods in namespace other; it needs a rule such as {apiGroups: [""], resources: [pods], verbs: [get], namespaces: [other]}, "#,
+        ),
+        (
+            "/apis/apps/v1/deployments",
+            r#"deployments.apps in the whole cluster; it needs a rule such as {apiGroups: [apps], resources: [deployments], verbs: [get], namespaces: ["*"]}, "#,
+        ),
+    ] {
+        let Verdict::Denied { reason, needed } = opening(&grant, path) else { panic!("{path}") };
+        assert!(reason.starts_with(&format!("nothing is granted on {said}")), "{reason}");
+        let enough = rules(&[&needed.to_string()]);
+        assert_eq!(opening(&enough, path), Verdict::Allowed { rule: 0 }, "{needed}");
+    }
+    let Verdict::Denied { needed, .. } = opening(&Grant::nothing("none"), "/api/v1/namespaces") else { panic!("open") };
+    assert_eq!(needed.namespaces, ["$(POD_NAMESPACE)"]);
 }
 
 #[test]

@@ -42,13 +42,13 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`] when the grant opens no verb at all on them.
+    /// [`Error::Denied`] when the grant opens no verb at all on them, [`Error::Invalid`] for namespaces themselves.
     pub fn namespaced(of: &ResourceType, namespace: &str) -> Result<Self, Error> {
         let handle = wit::open(&of.into(), Some(namespace))?;
         Ok(Self::of(handle))
     }
 
-    /// Opens the objects of one type in all namespaces, or of a type that lives in none.
+    /// Opens the objects of one type in all namespaces, or of a type that lives in none, as the namespaces themselves do.
     ///
     /// # Errors
     ///

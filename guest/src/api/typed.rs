@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    Collection, Error, FieldManager, Items, List, Pages, Patch, Propagation, ResourceInfo, ResourceType, Selector,
-    Watch,
+    Collection, Deletion, Error, FieldManager, Items, List, Pages, Patch, Propagation, ResourceInfo, ResourceType,
+    Selector, Watch,
 };
 
 /// How often [`Api::modify`] begins anew. Each time somebody else has changed the object in between; whoever meets that
@@ -153,16 +153,16 @@ impl<K> Api<K> {
     ///
     /// Any of [`Error`]; [`Error::NotFound`] when there is none.
     pub fn delete(&self, name: &str) -> Result<(), Error> {
-        self.objects.delete(name, Propagation::ServerDefault)
+        self.objects.delete(name)
     }
 
-    /// Deletes an object and says what becomes of those that it owns.
+    /// Deletes an object and says how: a [`Deletion`], or only what becomes of the objects that it owns.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::NotFound`] when there is none.
-    pub fn delete_with(&self, name: &str, propagation: Propagation) -> Result<(), Error> {
-        self.objects.delete(name, propagation)
+    /// Any of [`Error`]; [`Error::NotFound`] when there is none, [`Error::Conflict`] when it is another than was meant.
+    pub fn delete_with(&self, name: &str, how: impl Into<Deletion>) -> Result<(), Error> {
+        self.objects.delete_with(name, how)
     }
 
     /// Deletes all the selected objects. The verb that the grant needs for it is `deletecollection`.
@@ -267,7 +267,7 @@ impl<K: Resource + Serialize + DeserializeOwned> Api<K> {
     }
 
     /// Applies the fields that a manager wants the object of this name to have, creates it if there is none, and returns it
-    /// as stored.
+    /// as stored. The grant needs both verbs, `create` and `patch`.
     ///
     /// # Errors
     ///

@@ -99,6 +99,70 @@ impl From<Propagation> for wit::Propagation {
     }
 }
 
+/// How an object is deleted: as its type's own default has it, and with whatever is said besides.
+///
+/// ```no_run
+/// use attache_guest::api::{Api, Deletion, Error, Propagation};
+/// use attache_guest::k8s_openapi::api::core::v1::Pod;
+///
+/// /// Ends a pod that hangs at once, unless there is another of its name by now.
+/// fn kill(pods: &Api<Pod>, name: &str, uid: &str) -> Result<(), Error> {
+///     pods.delete_with(name, Deletion::new().grace_seconds(0).only_uid(uid))?;
+///     // Who wants to say one thing only need not make one.
+///     pods.delete_with("job-runner", Propagation::Foreground)
+/// }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "it deletes nothing by itself"]
+pub struct Deletion {
+    propagation: Propagation,
+    grace_seconds: Option<u32>,
+    uid: Option<String>,
+    version: Option<String>,
+}
+
+impl Deletion {
+    /// As the type's own default has it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says what becomes of the objects that it owns.
+    pub fn propagation(self, propagation: Propagation) -> Self {
+        Self { propagation, ..self }
+    }
+
+    /// Gives it so many seconds to stop, in place of its own time. For a pod, 0 does not wait for its containers at all.
+    pub fn grace_seconds(self, seconds: u32) -> Self {
+        Self { grace_seconds: Some(seconds), ..self }
+    }
+
+    /// Only the object with this `metadata.uid`, and none that was made under its name since: that is an
+    /// [`Error::Conflict`].
+    pub fn only_uid(self, uid: impl Into<String>) -> Self {
+        Self { uid: Some(uid.into()), ..self }
+    }
+
+    /// Only as it was read, at this `metadata.resourceVersion`: a later one is an [`Error::Conflict`].
+    pub fn only_version(self, version: impl Into<String>) -> Self {
+        Self { version: Some(version.into()), ..self }
+    }
+}
+
+impl From<Propagation> for Deletion {
+    fn from(propagation: Propagation) -> Self {
+        Self::new().propagation(propagation)
+    }
+}
+
+impl From<Deletion> for wit::DeleteOptions {
+    fn from(deletion: Deletion) -> Self {
+        let Deletion { propagation, grace_seconds, uid, version } = deletion;
+        let propagation = propagation.into();
+        Self { propagation, grace_period_seconds: grace_seconds, uid, resource_version: version }
+    }
+}
+
 /// Which objects of a collection are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
@@ -178,7 +242,7 @@ impl Collection {
 
     /// Applies the fields that a manager wants an object to have, and creates the object if there is none.
     ///
-    /// `apiVersion`, `kind` and `metadata.name` may be left out.
+    /// `apiVersion`, `kind` and `metadata.name` may be left out. The grant needs both verbs, `create` and `patch`.
     ///
     /// # Errors
     ///
@@ -194,13 +258,22 @@ impl Collection {
         read(&self.handle.patch(name, &patch, self.options)?)
     }
 
-    /// Deletes an object. One with finalizers or a grace period is gone some time later.
+    /// Deletes an object, as the type's own default has it. One with finalizers or a grace period is gone some time later.
     ///
     /// # Errors
     ///
     /// Any of [`Error`]; [`Error::NotFound`] when there is none.
-    pub fn delete(&self, name: &str, propagation: Propagation) -> Result<(), Error> {
-        Ok(self.handle.delete(name, propagation.into(), self.options)?)
+    pub fn delete(&self, name: &str) -> Result<(), Error> {
+        self.delete_with(name, Deletion::new())
+    }
+
+    /// Deletes an object and says how: a [`Deletion`], or only what becomes of the objects that it owns.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`Error`]; [`Error::NotFound`] when there is none, [`Error::Conflict`] when it is another than was meant.
+    pub fn delete_with(&self, name: &str, how: impl Into<Deletion>) -> Result<(), Error> {
+        Ok(self.handle.delete(name, &how.into().into(), self.options)?)
     }
 
     /// Deletes all the selected objects. The verb that the grant needs for it is `deletecollection`.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written anew
-//! from what was judged, the guest's bytes are never sent); headers that change who asks (refused, see [`headers`]; of all
+//! from what was judged, the guest's bytes are never sent; what its content type makes of a patch is judged too); headers that change who asks (refused, see [`headers`]; of all
 //! others only a few are passed on, see [`PassedOn`]); a token that is not the asker's (401, and
 //! recorded); bodies without an end (cut at the permit's limits, never kept whole); a redirect
 //! that carries a token away (handed to the asker as it is, never followed).
@@ -25,7 +25,7 @@
 //! | 405 | `MethodNotAllowed` | a method that the API does not know |
 //! | 408 | `Timeout` | the body did not come in time |
 //! | 413, 414, 431 | `RequestEntityTooLarge` | body, target or headers are too large |
-//! | 429 | `TooManyRequests` | the grant's rate or its requests under way are spent; with `Retry-After` |
+//! | 429 | `TooManyRequests` | the grant's rate or its requests under way are spent, with `Retry-After`; or its watches, without |
 //! | 501 | `NotImplemented` | it asks for an upgrade to another protocol |
 //! | 502 | `BadGateway` | the server's answer is larger than the grant allows, or makes no sense |
 //! | 503 | `ServiceUnavailable` | the server cannot be reached, or there is none |
@@ -34,7 +34,8 @@
 //! # Streams
 //! A watch and a log that is followed are passed on piece by piece, and go on until their reader drops the body: no limit
 //! on their bytes, no deadline of the ambassador's. Whoever reads them ends them: a guest's run at its own deadline, a
-//! sibling by closing its connection. Each holds one of the grant's `inFlight` places for as long as it goes on.
+//! sibling by closing its connection. For as long as it goes on, a watch holds one of the grant's `watches` places, and a log
+//! one of its `inFlight` places.
 //!
 //! A request's body of up to 256 KiB is read before anything is sent, so that a server that says 429 is asked again; a
 //! larger one is passed on as it comes.
@@ -154,7 +155,8 @@ impl Ambassador {
             self.gate.refuse_invalid(self.way, &head.method, &target.0, &why);
             Refused::Invalid(why)
         })?;
-        let permit = self.gate.admit(self.way, request)?;
+        let content_type = headers::content_type(&head.headers);
+        let permit = self.gate.admit(self.way, request.with_content_type(content_type.as_ref()))?;
         let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected)?;
         let limit = permit.request_limit();
         let upload = Upload::of(body, limit, cluster.deadline()).await?;

@@ -107,7 +107,9 @@ impl Refused {
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
             Self::Gate(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) => *wait,
-            Self::Gate(Refusal::TooMany { .. } | Refusal::TooManyWatches { .. }) => IN_FLIGHT_WAIT,
+            Self::Gate(Refusal::TooMany { .. }) => IN_FLIGHT_WAIT,
+            // A watch goes on for hours. client-go asks again ten times where it is told when, and hands on a 429 that does
+            // not say (`retryAfterSeconds` in its `rest/request.go`).
             _ => return None,
         };
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
@@ -229,6 +231,13 @@ mod tests {
             );
         }
         assert_eq!(told(Refusal::TooMany { limit: 8 }.into())["details"]["retryAfterSeconds"], 1);
+    }
+
+    #[test]
+    fn nobody_is_told_to_wait_for_a_watch_to_end() {
+        let response = Refused::from(Refusal::TooManyWatches { limit: 8 }).into_response(&Method::GET);
+        assert_eq!((response.status().as_u16(), response.headers().get(RETRY_AFTER)), (429, None));
+        assert_eq!(told(Refusal::TooManyWatches { limit: 8 }.into()).get("details"), None);
     }
 
     #[test]

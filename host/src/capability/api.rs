@@ -16,12 +16,18 @@ use wasmtime::component::Resource;
 /// Objects in a page where the guest asks for none in particular, and at most: what `kubectl` and kube-rs ask for.
 const PAGE: u32 = 500;
 
+/// What is left of a page that was too large for one answer: few kinds of object differ in size by more, so that one more
+/// request is mostly enough, and three get from a whole page to one object.
+const PART_OF_PAGE: u32 = 8;
+
 /// The objects of one type in one namespace or in all, or one of their subresources.
 #[derive(Clone, Debug)]
 pub struct Collection {
     of: wit::ResourceType,
     namespace: Option<String>,
     subresource: Option<String>,
+    /// Objects in a page at most: more of these objects were too large for one answer.
+    most: u32,
 }
 
 impl Collection {
@@ -35,6 +41,11 @@ impl Collection {
 
     pub(super) fn subresource(&self) -> Option<&str> {
         self.subresource.as_deref()
+    }
+
+    /// Whether it holds the namespaces themselves, in whose paths the name looks like the namespace of something else.
+    fn is_namespaces(&self) -> bool {
+        self.of.group.is_empty() && self.of.plural == "namespaces"
     }
 
     pub(super) fn path(&self) -> PathBuilder {
@@ -51,7 +62,6 @@ impl Collection {
     }
 
     fn listed(&self, select: &wit::Selector, limit: u32, cursor: Option<&str>) -> Result<PathBuilder, ApiError> {
-        let limit = page_size(limit);
         let path = self.selected(select)?.query("limit", &limit.to_string());
         let begun = cursor.filter(|cursor| !cursor.is_empty());
         Ok(begun.into_iter().fold(path, |path, cursor| path.query("continue", cursor)))
@@ -71,6 +81,24 @@ impl Collection {
 impl PodCtx {
     pub(super) fn cluster(&self) -> Result<&Cluster, ApiError> {
         self.cluster.as_ref().ok_or_else(|| ApiError::unavailable("this host is not connected to an API server"))
+    }
+
+    /// Reads a page of as many objects as the grant lets pass at a time, which may be fewer than asked for.
+    async fn page(
+        &self,
+        of: &mut Collection,
+        select: &wit::Selector,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Answer, ApiError> {
+        loop {
+            let asked = page_size(limit).min(of.most);
+            match self.read(of.listed(select, asked, cursor)?).await {
+                // What is known of the objects is kept, also for a guest that has to wait for its rate before it goes on.
+                Err(error) if error.is_too_large() && asked > 1 => of.most = (asked / PART_OF_PAGE).max(1),
+                answered => return answered,
+            }
+        }
     }
 
     async fn read(&self, path: PathBuilder) -> Result<Answer, ApiError> {
@@ -149,13 +177,11 @@ impl Host for PodCtxView<'_> {
     }
 
     fn open(&mut self, of: wit::ResourceType, namespace: Option<String>) -> Result<Resource<Collection>, ApiError> {
-        let collection = Collection { of, namespace, subresource: None };
-        let request = collection.path().build(&Method::GET)?;
-        let (of, namespace) = (&collection.of, collection.namespace.as_deref());
-        if !self.ctx.gate.grant().opens_in(&of.group, &of.plural, namespace) {
-            // Nothing is sent: the gate is asked for the reason, and for its record.
-            drop(self.ctx.gate.admit(Way::Api, request)?);
+        let collection = Collection { of, namespace, subresource: None, most: PAGE };
+        if collection.is_namespaces() && collection.namespace.is_some() {
+            return Err(ApiError::invalid("namespaces live in no namespace: open them without one"));
         }
+        self.ctx.gate.admit_opening(Way::Api, &collection.path().build(&Method::GET)?)?;
         Ok(self.table.push(collection)?)
     }
 }
@@ -173,8 +199,8 @@ impl HostCollection for PodCtxView<'_> {
         limit: u32,
         cursor: Option<String>,
     ) -> Result<wit::Page, ApiError> {
-        let path = self.table.get(&collection)?.listed(&select, limit, cursor.as_deref())?;
-        let answer = self.ctx.read(path).await?;
+        let of = self.table.get_mut(&collection)?;
+        let answer = self.ctx.page(of, &select, limit, cursor.as_deref()).await?;
         let page = list_page(&answer.bytes);
         page.map(Into::into).map_err(|error| ApiError::unavailable(format!("the API server sent no list: {error}")))
     }
@@ -212,10 +238,10 @@ impl HostCollection for PodCtxView<'_> {
         &mut self,
         collection: Resource<Collection>,
         name: String,
-        propagation: wit::Propagation,
+        how: wit::DeleteOptions,
         options: wit::WriteOptions,
     ) -> Result<(), ApiError> {
-        self.ctx.delete(self.table.get(&collection)?, &name, propagation, options).await
+        self.ctx.delete(self.table.get(&collection)?, &name, how, options).await
     }
 
     async fn delete_all(

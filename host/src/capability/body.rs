@@ -9,6 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::yaml;
 use crate::cluster::ObjectKind;
 
 /// The largest body in bytes: what the API server takes (`MaxRequestBodyBytes` in apiserver's `pkg/server/config.go`).
@@ -77,6 +78,13 @@ pub(super) fn object(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError
     read.check(place)?;
     let written = read.fill(place).then(|| read.write());
     Ok(written.unwrap_or(body).into())
+}
+
+/// Takes an object that is to be applied: as [`object`], and written so that the server's parser of YAML reads it.
+pub(super) fn applied(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError> {
+    let whole = object(body, place)?;
+    let written = yaml::readable(text(&whole)?).map_err(|source| BodyError::NotJson { what: "object", source })?;
+    Ok(written.into())
 }
 
 /// Takes a part of an object: what it says of its type and name has to agree, and may be left out.
@@ -253,6 +261,17 @@ mod tests {
             assert_eq!(stored(body, Some("a")).unwrap(), expected, "{body}");
         }
         assert_eq!(stored("{}", None).unwrap(), r#"{"apiVersion":"v1","kind":"ConfigMap"}"#);
+    }
+
+    #[test]
+    fn what_is_applied_is_filled_in_and_written_for_a_parser_of_yaml() {
+        let kind = config_map();
+        let place = Place { kind: Some(&kind), name: Some("a"), ..Place::default() };
+        let written =
+            applied(br#"{ "data": {"k": "\ud83d\ude00\u007f", "n": 12345678901234567890123} }"#.to_vec(), place);
+        let expected = r#"{"apiVersion":"v1","data":{"k":"😀\u007f","n":12345678901234567890123},"kind":"ConfigMap","metadata":{"name":"a"}}"#;
+        assert_eq!(written.unwrap(), expected);
+        assert!(matches!(applied(br#"{"data":{"k":"\ud83d"}}"#.to_vec(), place), Err(BodyError::NotJson { .. })));
     }
 
     #[test]

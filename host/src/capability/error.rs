@@ -35,6 +35,10 @@ impl ApiError {
         Self::Typed(api::Error::Denied(message.into()))
     }
 
+    pub(super) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Typed(api::Error::TooLarge(_)))
+    }
+
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::Typed(api::Error::Unavailable(message.into()))
     }

@@ -36,6 +36,7 @@ pub mod http;
 mod metadata;
 mod watch;
 mod writes;
+mod yaml;
 
 pub use api::Collection;
 pub use ctx::{PodCtx, PodCtxView, PodView};

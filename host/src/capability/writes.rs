@@ -8,19 +8,21 @@ use super::bindings::api as wit;
 use super::body::{self, BodyError, Place};
 use super::ctx::PodCtx;
 use super::error::ApiError;
-use crate::cluster::{ObjectKind, Payload};
-use crate::gate::Way;
+use crate::cluster::{ClusterError, ObjectKind, Payload};
+use crate::gate::{Permit, Way};
 use crate::policy::{ApiRequest, PathBuilder, ResourcePath};
 use http::{HeaderValue, Method};
+use serde::Serialize;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
 const MERGE_PATCH: HeaderValue = HeaderValue::from_static("application/merge-patch+json");
 const STRATEGIC_PATCH: HeaderValue = HeaderValue::from_static("application/strategic-merge-patch+json");
-/// JSON is YAML, and this is the type that every release since the first with server-side apply takes.
+/// JSON is YAML, nearly ([`super::yaml`]), and this is the type that every release since the first with server-side apply
+/// takes.
 const APPLY_PATCH: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
 
-/// The longest name of a field manager, in characters (`ValidateFieldManager` in apimachinery's `validation.go`).
+/// The longest name of a field manager, in bytes (`ValidateFieldManager` in apimachinery's `pkg/apis/meta/v1/validation`).
 const MAX_MANAGER: usize = 128;
 
 impl PodCtx {
@@ -67,7 +69,7 @@ impl PodCtx {
             wit::Patch::StrategicMerge(patch) => (managed(), STRATEGIC_PATCH, body::part(patch, place)?),
             wit::Patch::Apply(apply) => {
                 let path = written(to.named(name), options).query("fieldManager", manager(&apply.field_manager)?);
-                (path.query("force", &apply.force.to_string()), APPLY_PATCH, body::object(apply.body, place)?)
+                (path.query("force", &apply.force.to_string()), APPLY_PATCH, body::applied(apply.body, place)?)
             }
         };
         self.write(&Method::PATCH, path, Payload::of(content_type, body)).await
@@ -77,11 +79,10 @@ impl PodCtx {
         &self,
         from: &Collection,
         name: &str,
-        propagation: wit::Propagation,
+        how: wit::DeleteOptions,
         options: wit::WriteOptions,
     ) -> Result<(), ApiError> {
-        let path = owned(written(from.named(name), options), propagation);
-        self.write(&Method::DELETE, path, Payload::none()).await.map(drop)
+        self.remove(from, from.named(name), &DeleteOptions::of(how, options)).await
     }
 
     pub(super) async fn delete_all(
@@ -91,8 +92,8 @@ impl PodCtx {
         propagation: wit::Propagation,
         options: wit::WriteOptions,
     ) -> Result<(), ApiError> {
-        let path = owned(written(from.selected(select)?, options), propagation);
-        self.write(&Method::DELETE, path, Payload::none()).await.map(drop)
+        let how = DeleteOptions { propagation_policy: policy(propagation), ..DeleteOptions::every(options) };
+        self.remove(from, from.selected(select)?, &how).await
     }
 
     pub(super) async fn can_i(
@@ -113,11 +114,28 @@ impl PodCtx {
 
     async fn write(&self, method: &Method, path: PathBuilder, payload: Payload) -> Result<Vec<u8>, ApiError> {
         let cluster = self.cluster()?;
-        let permit = self.gate().admit(Way::Api, path.build(method)?)?;
+        let permit = self.admitted(method, path, &payload)?;
         Ok(cluster.fetch(permit, payload).await?.bytes.into())
     }
 
-    /// The kind of what is stored in a collection. `None` when the server does not say: then it is left to judge bodies.
+    async fn remove(&self, from: &Collection, path: PathBuilder, how: &DeleteOptions) -> Result<(), ApiError> {
+        self.kind_of(from).await?;
+        let (cluster, payload) = (self.cluster()?, Payload::of(JSON, how.json()));
+        let permit = self.admitted(&Method::DELETE, path, &payload)?;
+        match cluster.fetch(permit, payload).await {
+            // Only the answer to what was done is measured. It shows all that was deleted once more, and nobody reads it.
+            Err(ClusterError::TooLarge(_)) => Ok(()),
+            answered => Ok(answered.map(drop)?),
+        }
+    }
+
+    fn admitted(&self, method: &Method, path: PathBuilder, payload: &Payload) -> Result<Permit, ApiError> {
+        let request = path.build(method)?.with_content_type(payload.content_type.as_ref());
+        Ok(self.gate().admit(Way::Api, request)?)
+    }
+
+    /// The kind of what is stored in a collection, which must be one in which there is something to change. `None` when the
+    /// server does not say: then it is left to judge bodies.
     async fn kind_of(&self, of: &Collection) -> Result<Option<ObjectKind>, ApiError> {
         let wit::ResourceType { group, version, plural } = of.of();
         let info = match self.cluster()?.find(group, version, plural).await {
@@ -132,18 +150,17 @@ impl PodCtx {
             (true, None) => {
                 Err(ApiError::invalid(format!("{plural} live in namespaces: open those of one to change them")))
             }
-            (false, Some(_)) if plural != "namespaces" => {
-                Err(ApiError::invalid(format!("{plural} live in no namespace: open them without one")))
-            }
+            (false, Some(_)) => Err(ApiError::invalid(format!("{plural} live in no namespace: open them without one"))),
             _ => Ok(info.object_kind(of.subresource())),
         }
     }
 
     /// What is written belongs to the extension: its name stands in the object's `managedFields`.
     fn managed(&self, path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
-        let name: String = self.gate().extension().chars().take(MAX_MANAGER).collect();
+        let name = self.gate().extension();
+        let name = name.get(..name.floor_char_boundary(MAX_MANAGER)).unwrap_or_default();
         let path = written(path, options);
-        if manager(&name).is_ok() { path.query("fieldManager", &name) } else { path }
+        if manager(name).is_ok() { path.query("fieldManager", name) } else { path }
     }
 }
 
@@ -157,22 +174,83 @@ fn written(path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
     if options.contains(wit::WriteOptions::DRY_RUN) { path.query("dryRun", "All") } else { path }
 }
 
-fn owned(path: PathBuilder, propagation: wit::Propagation) -> PathBuilder {
-    let policy = match propagation {
-        wit::Propagation::ServerDefault => return path,
-        wit::Propagation::Orphan => "Orphan",
-        wit::Propagation::Background => "Background",
-        wit::Propagation::Foreground => "Foreground",
-    };
-    path.query("propagationPolicy", policy)
+/// The API's own options of a deletion. With this body the server looks at no parameter any more, so all of them are in it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeleteOptions {
+    api_version: &'static str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    dry_run: &'static [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    propagation_policy: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace_period_seconds: Option<u32>,
+    preconditions: Preconditions,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Preconditions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// Those that say nothing of what is deleted.
+    fn every(options: wit::WriteOptions) -> Self {
+        let dry_run: &[_] = if options.contains(wit::WriteOptions::DRY_RUN) { &["All"] } else { &[] };
+        Self {
+            api_version: "v1",
+            kind: "DeleteOptions",
+            dry_run,
+            propagation_policy: None,
+            grace_period_seconds: None,
+            preconditions: Preconditions::default(),
+        }
+    }
+
+    fn of(how: wit::DeleteOptions, options: wit::WriteOptions) -> Self {
+        let wit::DeleteOptions { propagation, grace_period_seconds, uid, resource_version } = how;
+        Self {
+            propagation_policy: policy(propagation),
+            grace_period_seconds,
+            preconditions: Preconditions { uid, resource_version },
+            ..Self::every(options)
+        }
+    }
+
+    fn json(&self) -> Vec<u8> {
+        // Texts and numbers alone have nothing to fail on.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+fn policy(propagation: wit::Propagation) -> Option<&'static str> {
+    match propagation {
+        wit::Propagation::ServerDefault => None,
+        wit::Propagation::Orphan => Some("Orphan"),
+        wit::Propagation::Background => Some("Background"),
+        wit::Propagation::Foreground => Some("Foreground"),
+    }
 }
 
 fn manager(name: &str) -> Result<&str, ApiError> {
-    let printable = |name: &str| !name.chars().any(char::is_control);
-    if !name.is_empty() && name.chars().count() <= MAX_MANAGER && printable(name) {
+    if !name.is_empty() && name.len() <= MAX_MANAGER && name.chars().all(is_print) {
         return Ok(name);
     }
-    Err(ApiError::invalid(format!("a field manager has a printable name of at most {MAX_MANAGER} characters")))
+    Err(ApiError::invalid(format!("a field manager has a printable name of at most {MAX_MANAGER} bytes")))
+}
+
+/// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols, and of the spaces only U+0020. The standard library
+/// has that table for `escape_debug`, which goes by it for every character but the first.
+fn is_print(letter: char) -> bool {
+    match letter {
+        ' '..='~' => true,
+        _ => String::from_iter(['x', letter]).escape_debug().nth(1) == Some(letter),
+    }
 }
 
 /// What `can-i` asks about, each part checked as one of a path.
@@ -241,8 +319,41 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_said_of_a_deletion_is_in_its_body() {
+        let how = |propagation, seconds, uid: Option<&str>, version: Option<&str>| wit::DeleteOptions {
+            propagation,
+            grace_period_seconds: seconds,
+            uid: uid.map(Into::into),
+            resource_version: version.map(Into::into),
+        };
+        let body = |how, options| String::from_utf8(DeleteOptions::of(how, options).json()).unwrap();
+        assert_eq!(
+            body(how(wit::Propagation::ServerDefault, None, None, None), wit::WriteOptions::empty()),
+            r#"{"apiVersion":"v1","kind":"DeleteOptions","preconditions":{}}"#
+        );
+        assert_eq!(
+            body(how(wit::Propagation::Orphan, Some(0), Some("u"), Some("7")), wit::WriteOptions::DRY_RUN),
+            r#"{"apiVersion":"v1","kind":"DeleteOptions","dryRun":["All"],"propagationPolicy":"Orphan","gracePeriodSeconds":0,"preconditions":{"uid":"u","resourceVersion":"7"}}"#
+        );
+    }
+
+    #[test]
     fn a_field_manager_has_a_name() {
-        assert!(manager("config-sync").is_ok() && manager(&"ü".repeat(MAX_MANAGER)).is_ok());
-        assert!(manager("").is_err() && manager("a\nb").is_err() && manager(&"x".repeat(MAX_MANAGER + 1)).is_err());
+        let longest = "ü".repeat(MAX_MANAGER / 2);
+        for name in ["config-sync", "a \"b\" \\ c", "日本語 e\u{301}", &longest] {
+            assert!(manager(name).is_ok(), "{name}");
+        }
+        for name in [
+            "",
+            "a\nb",
+            "a\u{a0}b",
+            "\u{200b}",
+            "\u{e000}",
+            "\u{2028}",
+            &format!("{longest}x"),
+            &"x".repeat(MAX_MANAGER + 1),
+        ] {
+            assert!(manager(name).is_err(), "{name:?}");
+        }
     }
 }

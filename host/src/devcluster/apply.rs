@@ -9,6 +9,7 @@ use super::answer::Answer;
 use super::api::{Api, Call};
 use super::body::{self, FieldValidation, check_type};
 use super::managed::{self, Entry, Fields, Writer, applied_fields, compare, item_name, owned};
+use super::rbac::Act;
 use super::read::show;
 use super::status::ApiError;
 use super::types::{Merging, Place};
@@ -48,6 +49,7 @@ impl Api {
         origin.applied = Some(applied.clone());
         if self.store.table(&call.of).get(&call.key()).is_none() && call.at.subresource.is_empty() {
             config["metadata"]["name"] = call.at.name.as_str().into();
+            self.may_create(call)?;
             match self.create_object(&origin, &call.of, call.namespace(), config.clone()) {
                 // Somebody else was faster: then there is something to apply to.
                 Err(error) if error.reason == "AlreadyExists" => {}
@@ -57,6 +59,17 @@ impl Api {
         let object =
             self.change_object(&origin, &call.of, &call.key(), |live| merged(place, live, &config, &applied, &writer))?;
         Ok(body::with_warnings(show(200, call.accept, &call.of, &object), &warnings))
+    }
+}
+
+impl Api {
+    /// Who applies what is not there has to have the right to create it, under this very name.
+    fn may_create(&self, call: &Call<'_>) -> Result<(), ApiError> {
+        let act = Act::Resource { verb: "create", at: call.at };
+        match self.allows(call.who, &act) {
+            Some(_) => Ok(()),
+            None => Err(act.forbidden(call.who)),
+        }
     }
 }
 

@@ -74,7 +74,30 @@ fn json(body: &[u8], kind: &str) -> Result<Value, ApiError> {
 /// Reads YAML, of which JSON is a part.
 pub(crate) fn yaml(body: &[u8], kind: &str) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(body).map_err(|error| unreadable(kind, &error.to_string(), body))?;
+    check_yaml(text).map_err(|why| unreadable(kind, why, body))?;
     serde_saphyr::from_str(text).map_err(|error| unreadable(kind, &error.to_string(), body))
+}
+
+/// What a real server's parser, which is one of YAML 1.1, does not take and ours does.
+fn check_yaml(text: &str) -> Result<(), &'static str> {
+    let printable = |letter: char| {
+        matches!(letter, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+            && letter != '\u{feff}'
+    };
+    if !text.strip_prefix('\u{feff}').unwrap_or(text).chars().all(printable) {
+        return Err("yaml: control characters are not allowed");
+    }
+    let mut rest = text;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        let half = |digits: &str| digits.starts_with(['d', 'D']) && digits.get(1..2) >= Some("8");
+        if escape.strip_prefix('u').is_some_and(half) {
+            return Err("yaml: found invalid Unicode character escape code");
+        }
+        let mut after = escape.chars();
+        after.next();
+        rest = after.as_str();
+    }
+    Ok(())
 }
 
 fn unreadable(kind: &str, why: &str, body: &[u8]) -> ApiError {

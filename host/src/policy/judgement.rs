@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::rule_text::OWN_NAMESPACE;
 use super::{ApiRequest, Grant, ResourcePath, Rule, rules::ALL};
 
 /// What a grant says to a request.
@@ -22,13 +23,9 @@ pub enum Verdict {
 }
 
 impl Grant {
-    /// Judges one request. The first rule that covers it allows it.
+    /// Judges one request. The first rule that covers its verb allows it; an apply needs one that covers `create`, too.
     pub fn judge(&self, request: &ApiRequest) -> Verdict {
-        if let Some(rule) = self.api.iter().position(|rule| rule.covers(request)) {
-            return Verdict::Allowed { rule };
-        }
-        let needed = Rule::needed_for(request);
-        Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(request)), needed }
+        self.judge_all(&[request])
     }
 
     /// Whether the grant allows a verb on a resource, without a request for it; where `path` has no name, on every object.
@@ -39,17 +36,20 @@ impl Grant {
     /// Judges requests that go together, such as the list and the watch of one collection: all of them must be allowed, and
     /// the rule that is needed has the verbs of those that are not. `Allowed` names the rule of the last.
     pub fn judge_all(&self, requests: &[&ApiRequest]) -> Verdict {
-        let denied: Vec<_> = requests.iter().filter(|request| !self.allows_request(request)).collect();
-        let Some(last) = denied.last() else {
-            return requests.last().map_or_else(nothing_asked, |last| self.judge(last));
+        let asked = requests.iter().flat_map(|request| request.verbs().map(move |verb| (*request, verb)));
+        let missing: Vec<_> = asked.filter(|(request, verb)| self.rule_for(request, verb).is_none()).collect();
+        let Some((last, _)) = missing.last() else {
+            let rule = requests.last().and_then(|last| self.rule_for(last, last.verb()));
+            return rule.map_or_else(nothing_asked, |rule| Verdict::Allowed { rule });
         };
-        let verbs = denied.iter().map(|request| request.verb().to_owned()).collect();
+        let verbs = missing.iter().map(|(_, verb)| (*verb).to_owned()).collect();
         let needed = Rule { verbs, ..Rule::needed_for(last) };
         Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(last)), needed }
     }
 
-    fn allows_request(&self, request: &ApiRequest) -> bool {
-        matches!(self.judge(request), Verdict::Allowed { .. })
+    /// The first rule that covers a request as far as it takes this verb.
+    fn rule_for(&self, request: &ApiRequest, verb: &str) -> Option<usize> {
+        self.api.iter().position(|rule| rule.covers(request, verb))
     }
 
     /// Whether the grant opens any verb on a type, or on a subresource of it, in any namespace.
@@ -57,9 +57,27 @@ impl Grant {
         self.api.iter().any(|rule| rule.opens(group, plural))
     }
 
-    /// As [`Grant::opens`], in one namespace; `None` is all of them, or a cluster-scoped type.
-    pub fn opens_in(&self, group: &str, plural: &str, namespace: Option<&str>) -> bool {
-        self.api.iter().any(|rule| rule.opens(group, plural) && rule.names_namespace(namespace))
+    /// Judges whether any verb is open on what a collection holds, before there is a request for it. The rule that is needed
+    /// is the smallest that opens something.
+    ///
+    /// An object `namespaces/NAME` lies in the namespace NAME, so any rule for `namespaces` opens something of them.
+    pub fn judge_opening(&self, collection: &ResourcePath) -> Verdict {
+        let ResourcePath { group, resource, namespace, .. } = collection;
+        let each_in_its_own = namespace.is_none() && is_namespaces(collection);
+        let opens = |rule: &Rule| {
+            rule.opens(group, resource) && (each_in_its_own || rule.names_namespace(namespace.as_deref()))
+        };
+        if let Some(rule) = self.api.iter().position(opens) {
+            return Verdict::Allowed { rule };
+        }
+        let own = each_in_its_own.then(|| vec![OWN_NAMESPACE.to_owned()]);
+        let needed = Rule::needed_on(collection, vec!["get".to_owned()]);
+        let needed = Rule { namespaces: own.unwrap_or(needed.namespaces), ..needed };
+        let reason = format!(
+            "nothing is granted on {}; it needs a rule such as {needed}, with the verbs that are used",
+            What(collection)
+        );
+        Verdict::Denied { reason, needed }
     }
 }
 
@@ -68,13 +86,29 @@ fn nothing_asked() -> Verdict {
     Verdict::Denied { reason: "nothing was asked for".to_owned(), needed: Rule::default() }
 }
 
+/// Whether these are the namespaces themselves.
+fn is_namespaces(path: &ResourcePath) -> bool {
+    path.group.is_empty() && path.resource == "namespaces"
+}
+
 /// A request in words: `list pods in namespace demo`.
 struct Asked<'a>(&'a ApiRequest);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(path) = self.0.resource() else { return write!(f, "{} {}", self.0.verb(), self.0.path()) };
-        write!(f, "{} {}", self.0.verb(), path.resource)?;
+        let verb = if self.0.applies() { "apply" } else { self.0.verb() };
+        write!(f, "{verb} {}", What(path))
+    }
+}
+
+/// What a request is about, in words.
+struct What<'a>(&'a ResourcePath);
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(path) = self;
+        f.write_str(&path.resource)?;
         if !path.group.is_empty() {
             write!(f, ".{}", path.group)?;
         }
@@ -94,10 +128,15 @@ impl fmt::Display for Asked<'_> {
 impl Rule {
     /// The smallest rule that covers a request.
     pub fn needed_for(request: &ApiRequest) -> Self {
-        let verbs = vec![request.verb().to_owned()];
+        let verbs = request.verbs().map(str::to_owned).collect();
         let Some(path) = request.resource() else {
             return Self { verbs, non_resource_urls: vec![request.path().to_owned()], ..Self::default() };
         };
+        Self::needed_on(path, verbs)
+    }
+
+    /// The smallest rule that covers these verbs on a resource.
+    fn needed_on(path: &ResourcePath, verbs: Vec<String>) -> Self {
         let resource = match &path.subresource {
             Some(subresource) => format!("{}/{subresource}", path.resource),
             None => path.resource.clone(),

@@ -4,7 +4,7 @@
 //! own (`apiserver/pkg/endpoints/request/requestinfo.go`), anything with two readings is refused ([`InvalidRequest`]), and
 //! what is sent is written anew from what was read: the guest's own bytes never reach the server.
 
-use http::Method;
+use http::{HeaderValue, Method};
 
 use super::{
     InvalidRequest, PathBuilder,
@@ -20,6 +20,9 @@ pub const MAX_TARGET: usize = 8 * 1024;
 
 /// Segments after which `/namespaces/NAME` still means the namespace itself.
 pub(super) const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+
+/// How the types of all bodies begin that are a server-side apply: `application/apply-patch+yaml` and `…+cbor` so far.
+const APPLY: &[u8] = b"application/apply-patch";
 
 /// Parameters that are lists on the server: `dryRun` of the write options, `command` of the exec options.
 const LIST_PARAMETERS: [&str; 2] = ["dryRun", "command"];
@@ -45,7 +48,7 @@ pub struct ResourcePath {
 /// A request to the API server, understood.
 ///
 /// Bodies and headers are no part of it: they do not change what is asked for, save those headers that change who asks,
-/// which no guest may set.
+/// which no guest may set, and the one that says what a patch is ([`ApiRequest::with_content_type`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiRequest {
     method: Method,
@@ -54,6 +57,7 @@ pub struct ApiRequest {
     target: String,
     path_length: usize,
     endless: bool,
+    applies: bool,
 }
 
 impl ApiRequest {
@@ -83,7 +87,17 @@ impl ApiRequest {
         if target.len() > MAX_TARGET {
             return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
         }
-        Ok(Self { method: method.clone(), verb, resource, target, path_length, endless })
+        Ok(Self { method: method.clone(), verb, resource, target, path_length, endless, applies: false })
+    }
+
+    /// The same request with a body of this type. Whoever sends a body has to say so here: a patch that is a server-side
+    /// apply creates where there is nothing to patch, and is judged for that too.
+    #[must_use]
+    pub fn with_content_type(mut self, content_type: Option<&HeaderValue>) -> Self {
+        // No subresource is created by an apply (the status stores of `pkg/registry` forbid it).
+        let whole = self.resource.as_ref().is_some_and(|at| at.subresource.is_none());
+        self.applies = whole && self.verb == "patch" && content_type.is_some_and(is_apply);
+        self
     }
 
     /// Starts to build a request from typed parts.
@@ -112,6 +126,18 @@ impl ApiRequest {
         self.verb
     }
 
+    /// All verbs that it takes. The server authorises an apply as `patch`, and once more as `create` where there is nothing
+    /// to patch (`patchResource` in apiserver's `pkg/endpoints/handlers/patch.go`); which of the two it will be is not known
+    /// before it is sent.
+    pub fn verbs(&self) -> impl Iterator<Item = &'static str> {
+        self.applies.then_some("create").into_iter().chain([self.verb])
+    }
+
+    /// Whether it is a server-side apply, which also creates.
+    pub fn applies(&self) -> bool {
+        self.applies
+    }
+
     /// What the request is about; `None` for a non-resource path such as `/version`, which is judged by its path.
     pub fn resource(&self) -> Option<&ResourcePath> {
         self.resource.as_ref()
@@ -131,6 +157,12 @@ impl ApiRequest {
     pub fn is_endless(&self) -> bool {
         self.endless
     }
+}
+
+/// Whether a body of this type is a server-side apply. The server takes the type as it stands there, so this is no narrower.
+fn is_apply(content_type: &HeaderValue) -> bool {
+    let start = content_type.as_bytes().trim_ascii_start().get(..APPLY.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(APPLY))
 }
 
 /// Refuses bytes that have no place in a target, and targets that are too long to look at.

@@ -23,7 +23,10 @@ pub(super) const ORDINARY_VERBS: [&str; 8] =
 ///
 /// With `resourceNames`, a list, watch or deletecollection is covered when its field selector names one of them with
 /// `metadata.name=`. What creates in a collection names nothing, so such a rule never covers it; what creates below a named
-/// object (`pods/NAME/eviction`) is covered by that name, as in RBAC.
+/// object (`pods/NAME/eviction`) is covered by that name, as in RBAC, and so is a server-side apply.
+///
+/// A server-side apply creates what is not there, and needs both `create` and `patch`, in one rule or in two. The API server
+/// would let an account with `patch` alone apply to what is there; whether it is cannot be known when a request is judged.
 ///
 /// # What hands out power
 /// `*` never covers `secrets`, `serviceaccounts/token`, `*/exec`, `*/attach`, `*/portforward`, `*/proxy`, and the verbs
@@ -31,7 +34,7 @@ pub(super) const ORDINARY_VERBS: [&str; 8] =
 /// it, all of them within what the pod's service account may do:
 /// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its secrets,
 ///   and so does `pods/ephemeralcontainers`;
-/// - `patch` with server-side apply, and `update` of some types, also create: `create` need not be granted for it;
+/// - `update` of some types (such as `leases`, `endpoints` and `roles`) also creates, where the account has `create`;
 /// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant opens;
 /// - `certificatesigningrequests/approval`, `tokenreviews`, webhook configurations and `apiservices` decide about others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,11 +75,11 @@ pub(super) fn is_power(resource: &str, subresource: Option<&str>, verb: &str) ->
 }
 
 impl Rule {
-    /// Whether this rule allows the request.
-    pub fn covers(&self, request: &ApiRequest) -> bool {
+    /// Whether this rule allows the request as far as it takes this verb; an apply takes two.
+    pub(super) fn covers(&self, request: &ApiRequest, verb: &str) -> bool {
         match request.resource() {
-            Some(path) => self.covers_resource(request.verb(), path),
-            None => self.covers_path(request.path(), request.verb()),
+            Some(path) => self.covers_resource(verb, path),
+            None => self.covers_path(request.path(), verb),
         }
     }
 

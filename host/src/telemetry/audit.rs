@@ -94,6 +94,9 @@ pub struct AuditRecord<'a> {
     pub way: Way,
     /// The API's verb; of what could not be understood the method.
     pub verb: Cow<'a, str>,
+    /// Whether it is a server-side apply, whose verb is `patch` and which needs `create` too.
+    #[serde(rename = "apply", skip_serializing_if = "std::ops::Not::not")]
+    pub applies: bool,
     /// Where it went, if not to the API server: scheme, host and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Cow<'a, str>>,
@@ -149,7 +152,8 @@ impl<'a> AuditRecord<'a> {
     pub fn of_request(time: Timestamp, extension: &'a str, way: Way, request: &'a ApiRequest) -> Self {
         // What was parsed is plain ASCII: cutting it is enough.
         let (verb, path) = (request.verb().into(), cut(request.path()).into());
-        Self { resource: request.resource().map(Into::into), ..Self::bare(time, extension, way, verb, path) }
+        let (resource, applies) = (request.resource().map(Into::into), request.applies());
+        Self { resource, applies, ..Self::bare(time, extension, way, verb, path) }
     }
 
     /// The record of a request that was not understood.
@@ -190,6 +194,7 @@ impl<'a> AuditRecord<'a> {
             extension,
             way,
             verb,
+            applies: false,
             destination: None,
             resource: None,
             path,

@@ -127,7 +127,8 @@ impl Audit for Recording {
 /// The smallest rule for what a record tells; `None` where a text in it has been cut.
 fn needed(line: &AuditRecord<'_>) -> Option<Rule> {
     let whole = |text: &str| (text.len() < MAX_TEXT).then(|| vec![text.to_owned()]);
-    let verbs = whole(&line.verb)?;
+    let mut verbs = whole(&line.verb)?;
+    verbs.extend(line.applies.then(|| "create".to_owned()));
     let Some(AuditedResource { group, resource, subresource, namespace, name, .. }) = line.resource else {
         if !PATH_VERBS.contains(&&*line.verb) || !line.path.starts_with('/') {
             return None;
@@ -170,9 +171,9 @@ fn with_variables(rule: &Rule, variables: &[(&str, &str)]) -> Rule {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::policy::ApiRequest;
+    use crate::policy::{ApiRequest, Verdict};
     use crate::telemetry::NoAudit;
-    use http::Method;
+    use http::{HeaderValue, Method};
     use jiff::Timestamp;
 
     fn record(recording: &Recording, target: &str, verdict: Decision, way: Way) {
@@ -244,5 +245,17 @@ mod tests {
             text.contains("  # - {apiGroups: [batch], resources: [jobs], verbs: [list], namespaces: [other]}"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn an_apply_is_granted_with_all_that_it_takes() {
+        let recording = Recording::new(Arc::new(NoAudit));
+        let apply = HeaderValue::from_static("application/apply-patch+yaml");
+        let request = ApiRequest::parse(&Method::PATCH, "/api/v1/namespaces/demo/configmaps/a").unwrap();
+        let request = request.with_content_type(Some(&apply));
+        recording.record(&AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Way::WasiHttp, &request));
+        let drafted = recording.draft(&Grant::nothing("given"), &[]).grant;
+        assert_eq!(drafted.api[0].verbs, ["create", "patch"]);
+        assert_eq!(drafted.judge(&request), Verdict::Allowed { rule: 0 });
     }
 }

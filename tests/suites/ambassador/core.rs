@@ -95,6 +95,32 @@ async fn what_the_grant_does_not_open_is_forbidden_and_the_rule_is_named() {
 }
 
 #[tokio::test]
+async fn an_apply_is_judged_for_what_it_may_create() {
+    let world = World::new();
+    let spec = r#"{api: [{apiGroups: [""], resources: [configmaps], verbs: [patch], namespaces: [demo]}]}"#;
+    let patching = Ambassador::new(Way::Proxy, gate(spec, &world.records), Some(world.cluster()));
+    let new = format!("{MAPS}/new?fieldManager=me");
+    let map = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"new"}}"#;
+    let apply = async |ambassador: &Ambassador, content_type: &str| {
+        let request = Request::patch(&new).header("content-type", content_type);
+        read(ambassador.answer(request.body(Full::<Bytes>::from(map)).unwrap()).await).await
+    };
+    for content_type in
+        ["application/apply-patch+yaml", "APPLICATION/apply-patch+yaml;v=1", "application/apply-patch+cbor"]
+    {
+        let (code, status) = apply(&patching, content_type).await;
+        let message = status["message"].as_str().unwrap();
+        assert!(
+            code == 403 && message.contains("verbs: [create], namespaces: [demo], resourceNames: [new]"),
+            "{message}"
+        );
+        assert_eq!(world.records.last()["apply"], true);
+    }
+    assert_eq!(get(&ambassador(&world), &format!("{MAPS}/new"), &[]).await.0, 404);
+    assert_eq!(apply(&ambassador(&world), "application/apply-patch+yaml").await.0, 201);
+}
+
+#[tokio::test]
 async fn what_has_two_readings_is_a_bad_request() {
     let world = World::new();
     let ambassador = ambassador(&world);

@@ -9,7 +9,7 @@ const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const REVIEWS: &str = "authorization.k8s.io/v1";
 
 /// Lets a service account do what `rules` say.
-async fn bind(stage: &Stage, account: &str, rules: Value) -> Result<()> {
+pub(crate) async fn bind(stage: &Stage, account: &str, rules: Value) -> Result<()> {
     let role = json!({"apiVersion": RBAC, "kind": "Role", "metadata": {"name": account}, "rules": rules});
     stage.done("POST", &stage.group(RBAC, "roles"), role).await?;
     let binding = json!({"apiVersion": RBAC, "kind": "RoleBinding", "metadata": {"name": account},

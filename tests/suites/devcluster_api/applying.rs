@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use crate::access::bind;
 use crate::client::Reply;
 use crate::stage::{SOMEBODY, Stage, deployment, play, told};
 
@@ -156,6 +157,34 @@ async fn what_cannot_be_applied_is_refused_and_a_dry_run_stores_nothing() -> Res
         let dry = apply(stage, "one", &target, "&dryRun=All", map(json!({"a": "1"}))).await?;
         ensure!(dry.status.is_success() && dry.json()["data"]["a"] == "1", "{:?}", dry.body);
         ensure!(stage.ask("GET", &target, Value::Null).await?.status == 404);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_made_for_those_only_who_may_create_it() -> Result<()> {
+    play(async |stage| {
+        let token = stage.account("ext").await?;
+        let rule = |verb: &str, names: Value| {
+            json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": [verb], "resourceNames": names})
+        };
+        bind(stage, "ext", json!([rule("patch", json!([])), rule("create", json!(["mine"]))])).await?;
+        let apply = async |name: &str| {
+            let target = format!("{}/{name}?fieldManager=ext", stage.maps());
+            let mut object = map(json!({"a": "1"}));
+            object["metadata"]["name"] = name.into();
+            let media = "application/apply-patch+yaml";
+            stage.client.ask_as(&token, "PATCH", &target, media, object.to_string()).await
+        };
+        stage.until(201, async || Ok(apply("mine").await?.status.as_u16())).await?;
+        let (refused, status) = told(&apply("m").await?)?;
+        let message = status["message"].as_str().unwrap_or_default();
+        ensure!(refused == "403 Forbidden" && message.starts_with("configmaps \"m\" is forbidden"), "{status}");
+        // What is there may be applied to.
+        stage.done("POST", &stage.maps(), map(json!({"b": "1"}))).await?;
+        let reply = apply("m").await?;
+        ensure!(reply.status == 200 && reply.json()["data"] == json!({"a": "1", "b": "1"}), "{:?}", reply.body);
         Ok(())
     })
     .await

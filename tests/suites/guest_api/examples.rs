@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{DEMO, Stage, config_map};
+use attache::devcluster::Fault;
 use attache::extension::Outcome;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(40);
 
 const SYNC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [
-    {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch, patch], namespaces: [demo]}]}"#;
+    {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch, create, patch], namespaces: [demo]}]}"#;
 const JOBS: &str = "{env: [POD_NAMESPACE], api: [
     {apiGroups: [batch], resources: [jobs], verbs: [list], namespaces: [demo]}]}";
 
@@ -91,6 +92,25 @@ async fn config_sync_takes_back_what_somebody_else_has_written() {
     let all = stage.done(&["get", "v1/configmaps", "demo", "all"]).await;
     assert_eq!(all["data"], json!({"paint.colour": "red", "their.own": "kept"}));
     assert!(!sync(&stage).await.contains("taking back"));
+}
+
+#[tokio::test]
+async fn config_sync_writes_later_what_it_cannot_write_now() {
+    let stage = Stage::new().with([source("paint", json!({"colour": "red"}))]);
+    let faults = stage.server.faults();
+    let target = "/api/v1/namespaces/demo/configmaps/all";
+    faults.next(Fault::Reset, target, 1);
+    faults.next(Fault::Unavailable(None), target, 1);
+    let arguments = ["--labels", "sync=yes", "--into", "all", "--count", "1"];
+    let spec = SYNC.replace("[demo]}]}", "[demo]}], limits: {deadline: 1m}}");
+    let (outcome, out) = stage.run("config-sync", &spec, &arguments).await;
+    assert_eq!((outcome.unwrap().code, out.matches("again in").count()), (0, 2), "{out}");
+    // The watch has spent the one request that there is.
+    let poor = SYNC.replace("[demo]}]}", "[demo]}], limits: {deadline: 1m, requestsPerSecond: 1, burst: 1}}");
+    let (outcome, out) = stage.run("config-sync", &poor, &arguments).await;
+    assert_eq!(outcome.unwrap().code, 0, "{out}");
+    let throttled = stage.lines().iter().filter(|line| line.verdict == "throttled").count();
+    assert!(throttled > 0 && out.contains("1 keys in all"), "{out}");
 }
 
 fn job(number: usize) -> Value {

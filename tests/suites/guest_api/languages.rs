@@ -7,7 +7,7 @@ use xtask::languages::{self, Example};
 /// An interpreter comes with each: it is larger and slower to begin than a guest in Rust.
 const SPEC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [
     {apiGroups: [""], resources: [pods], verbs: [list], namespaces: [demo]},
-    {apiGroups: [""], resources: [configmaps], verbs: [patch], namespaces: [demo]}],
+    {apiGroups: [""], resources: [configmaps], verbs: [create, patch], namespaces: [demo]}],
     limits: {memory: 256Mi, deadline: 1m, cpu: 30s}}"#;
 
 fn pod(name: &str) -> Value {
@@ -28,10 +28,10 @@ async fn greets(example: Example, greeting: &str) {
     assert_eq!(stored["metadata"]["managedFields"][0]["manager"], "hello-pod");
 
     // Without the last rule, the guest is told what it lacks, and says so.
-    let less = SPEC.replace("verbs: [patch]", "verbs: [get]");
+    let less = SPEC.replace("verbs: [create, patch]", "verbs: [get]");
     let (outcome, out) = stage.run_file(&guest, &less, &[]).await;
     assert_eq!(outcome.unwrap().code, 1, "{out}");
-    assert!(out.contains("verbs: [patch]"), "{out}");
+    assert!(out.contains("verbs: [create, patch]"), "{out}");
 }
 
 #[tokio::test]

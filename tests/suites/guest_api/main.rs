@@ -4,6 +4,8 @@
 mod asking;
 mod examples;
 mod languages;
+mod opening;
+mod pages;
 mod raw;
 mod refusals;
 mod subresources;
@@ -165,6 +167,7 @@ fn access() -> [Value; 5] {
         |groups: &[&str], resources: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": ["*"]});
     let groups = ["apps", "batch", "policy", "example.com", "coordination.k8s.io"];
     let core = [
+        "namespaces",
         "configmaps",
         "pods",
         "pods/log",

@@ -18,7 +18,7 @@ async fn a_denial_names_the_smallest_rule_and_the_server_is_not_asked() {
         (&["create", MAPS, "demo", r#"{"metadata":{"name":"a"}}"#], rule("create", "")),
         (&["replace", MAPS, "demo", "a", "{}"], rule("update", named)),
         (&["patch", "merge", MAPS, "demo", "a", "{}"], rule("patch", named)),
-        (&["apply", MAPS, "demo", "a", "{}", "me"], rule("patch", named)),
+        (&["apply", MAPS, "demo", "a", "{}", "me"], rule("create, patch", named)),
         (&["delete", MAPS, "demo", "a"], rule("delete", named)),
         (&["delete-all", MAPS, "demo", "", ""], rule("deletecollection", "")),
     ];
@@ -34,6 +34,32 @@ async fn a_denial_names_the_smallest_rule_and_the_server_is_not_asked() {
     }
     let mut lines = stage.lines().into_iter().filter(|line| line.verdict == "denied");
     assert!(lines.all(|line| line.status.is_none()));
+}
+
+#[tokio::test]
+async fn an_apply_needs_the_right_to_create_for_it_may() {
+    let stage = Stage::new().with([config_map("there", json!({}))]);
+    let patching = READING.replace("[get]", "[patch]");
+    for name in ["there", "not-there"] {
+        let denied = stage.call(&patching, &["apply", MAPS, "demo", name, "{}", "me"]).await;
+        let needed = format!("verbs: [create], namespaces: [demo], resourceNames: [{name}]}}");
+        assert!(denied["message"].as_str().unwrap().ends_with(&needed), "{denied}");
+    }
+    stage.call(&patching, &["patch", "merge", MAPS, "demo", "there", "{}"]).await["ok"].as_object().unwrap();
+    // Two rules are as good as one, and one for a name lets nothing else be made.
+    let both = r#"{api: [{apiGroups: [""], resources: [configmaps], verbs: [patch], namespaces: [demo]},
+        {apiGroups: [""], resources: [configmaps], verbs: [create], namespaces: [demo], resourceNames: [mine]}]}"#;
+    stage.call(both, &["apply", MAPS, "demo", "mine", "{}", "me"]).await["ok"].as_object().unwrap();
+    for words in [
+        &["apply", MAPS, "demo", "other", "{}", "me"][..],
+        &["create", MAPS, "demo", r#"{"metadata":{"name":"mine"}}"#],
+    ] {
+        assert_eq!(stage.call(both, words).await["error"], "denied", "{words:?}");
+    }
+    // No subresource is made by an apply.
+    let status = r#"{api: [{apiGroups: [""], resources: [pods/status], verbs: [patch], namespaces: [demo]}]}"#;
+    let answer = stage.call(status, &["apply", "v1/pods", "demo", "p", "{}", "me", "--in", "status"]).await;
+    assert_eq!(answer["case"], "NotFound", "{answer}");
 }
 
 #[tokio::test]

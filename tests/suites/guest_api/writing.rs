@@ -1,7 +1,7 @@
 //! Each write, and what is stored then.
 
 use super::{Stage, config_map, widgets};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MAPS: &str = "v1/configmaps";
 
@@ -81,6 +81,21 @@ async fn an_apply_creates_and_keeps_off_what_others_own_unless_forced() {
 }
 
 #[tokio::test]
+async fn an_apply_says_what_was_meant_to_a_parser_of_yaml() {
+    let stage = Stage::new();
+    for text in
+        [r"\ud83d\ude00", "😀", r"a\u007f\u0085\u2028\ufeff\u0000b", "a\u{7f}\u{85}\u{2028}\u{2029}\u{feff}\u{ffff}b"]
+    {
+        let object = format!("{{\"data\"\n:\t{{\"k\": \"{text}\"}}}}");
+        let meant: Value = serde_json::from_str(&object).unwrap();
+        let stored = stage.done(&["apply", MAPS, "demo", "a", &object, "me", "--force"]).await;
+        assert_eq!(stored["data"], meant["data"], "{text}");
+    }
+    let half = stage.refused(&["apply", MAPS, "demo", "a", r#"{"data":{"k":"\ud83d"}}"#, "me"]).await;
+    assert_eq!(half["error"], "invalid", "{half}");
+}
+
+#[tokio::test]
 async fn deletes_take_what_they_name_and_no_more() {
     let labelled = |name: &str, app: &str| {
         let mut object = config_map(name, json!({}));
@@ -99,6 +114,62 @@ async fn deletes_take_what_they_name_and_no_more() {
     stage.done(&["get", MAPS, "demo", "d"]).await;
     let verbs: Vec<_> = stage.asked().into_iter().map(|(verb, _)| verb).collect();
     assert!(verbs.contains(&"deletecollection".to_owned()), "{verbs:?}");
+}
+
+#[tokio::test]
+async fn only_what_was_meant_is_deleted() {
+    let stage = Stage::new().with([config_map("a", json!({}))]);
+    let read = stage.done(&["get", MAPS, "demo", "a"]).await;
+    let text = |field: &str| read["metadata"][field].as_str().unwrap().to_owned();
+    let (uid, version) = (text("uid"), text("resourceVersion"));
+    stage.done(&["patch", "merge", MAPS, "demo", "a", r#"{"data":{"k":"v"}}"#]).await;
+    for other in [["--uid", "00000000-0000-0000-0000-000000000000"], ["--version", &version]] {
+        let refused = stage.refused(&[&["delete", MAPS, "demo", "a"][..], &other].concat()).await;
+        assert_eq!((&refused["case"], &refused["code"]), (&json!("Conflict"), &json!(409)), "{refused}");
+    }
+    stage.done(&["delete", MAPS, "demo", "a", "--uid", &uid, "--dry-run"]).await;
+    stage.done(&["delete", MAPS, "demo", "a", "--uid", &uid]).await;
+    assert_eq!(stage.refused(&["get", MAPS, "demo", "a"]).await["case"], "NotFound");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_given_no_time_to_stop_is_gone_at_once() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "demo"},
+        "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
+    let stage = Stage::new().with([pod]);
+    stage.done(&["delete", "v1/pods", "demo", "p", "--grace", "0"]).await;
+    assert_eq!(stage.refused(&["get", "v1/pods", "demo", "p"]).await["case"], "NotFound");
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_deleted_however_long_the_answer_is() {
+    let narrow = super::DEMO.replace("}]}", "}], limits: {responseBytes: 4Ki}}");
+    let large = |name: &str| config_map(name, json!({"x": "x".repeat(3000)}));
+    let mut held = config_map("held", json!({"x": "x".repeat(5000)}));
+    held["metadata"]["finalizers"] = json!(["example.com/held"]);
+    let stage = Stage::new().with([large("a"), large("b"), held]);
+    // What waits for its finalizer is answered with the whole object.
+    for words in [&["delete", MAPS, "demo", "held"][..], &["delete-all", MAPS, "demo", "", ""]] {
+        assert_eq!(stage.call(&narrow, words).await, json!({"ok": null}), "{words:?}");
+    }
+    assert_eq!(stage.refused(&["get", MAPS, "demo", "a"]).await["case"], "NotFound");
+    assert!(stage.done(&["get", MAPS, "demo", "held"]).await["metadata"]["deletionTimestamp"].is_string());
+    // A refusal keeps what the server says.
+    let gone = stage.call(&narrow, &["delete", MAPS, "demo", "a"]).await;
+    assert_eq!((&gone["case"], &gone["body"]["details"]["name"]), (&json!("NotFound"), &json!("a")), "{gone}");
+}
+
+#[tokio::test]
+async fn what_is_deleted_lies_in_a_namespace_if_its_type_does() {
+    let stage = Stage::new().with([config_map("a", json!({}))]);
+    let all = r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: ["*"]}]}"#;
+    for words in
+        [&["delete", MAPS, "-", "a"][..], &["delete-all", MAPS, "-", "", ""], &["delete", "v1/nodes", "demo", "n"]]
+    {
+        let invalid = stage.call(all, words).await;
+        assert_eq!(invalid["error"], "invalid", "{words:?}: {invalid}");
+    }
+    assert_eq!(stage.asked(), [], "nothing was asked");
 }
 
 #[tokio::test]

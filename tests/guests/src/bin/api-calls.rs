@@ -7,6 +7,8 @@
 //! api-calls open TYPE NAMESPACE
 //! api-calls get TYPE NAMESPACE NAME
 //! api-calls list TYPE NAMESPACE [--limit N] [--labels S] [--fields S]    one line a page
+//! api-calls count TYPE NAMESPACE                                         how many items there are
+//! api-calls first-page TYPE NAMESPACE                                    waiting for the rate where it has to
 //! api-calls subresource TYPE NAMESPACE NAME SUBRESOURCE
 //! api-calls repeat N CALL…                                               the call, N times in one instance
 //! ```
@@ -43,6 +45,8 @@ fn call(words: &[&str]) -> Result<(), String> {
         ["open", of, namespace] => print(open(&kind(of)?, namespace).map(|_| Value::Null)),
         ["get", of, namespace, name] => print(get(&kind(of)?, namespace, name)),
         ["list", of, namespace, flags @ ..] => list(&kind(of)?, namespace, flags)?,
+        ["count", of, namespace] => print(count(&kind(of)?, namespace)),
+        ["first-page", of, namespace] => print(first_page(&kind(of)?, namespace)),
         ["subresource", of, namespace, name, part] => {
             print(open(&kind(of)?, namespace).and_then(|all| all.subresource(part)?.get(name)));
         }
@@ -102,6 +106,26 @@ fn list(of: &ResourceType, namespace: &str, flags: &[&str]) -> Result<(), String
         }));
     }
     Ok(())
+}
+
+fn count(of: &ResourceType, namespace: &str) -> Result<Value, Error> {
+    let objects = open(of, namespace)?;
+    let mut items = objects.list().items::<Value>();
+    items.try_fold(0, |count, item| item.map(|_| count + 1)).map(Value::from)
+}
+
+/// Asks again after each wait, with the same collection.
+fn first_page(of: &ResourceType, namespace: &str) -> Result<Value, Error> {
+    let objects = open(of, namespace)?;
+    let mut waits = 0;
+    loop {
+        match objects.list().pages::<Value>().next().transpose() {
+            Err(Error::Throttled { retry_after }) => std::thread::sleep(retry_after),
+            Err(error) => return Err(error),
+            Ok(page) => return Ok(json!({ "items": page.map_or(0, |page| page.items.len()), "waits": waits })),
+        }
+        waits += 1;
+    }
 }
 
 fn selected<'a>(list: List<'a>, flags: &[&str]) -> Result<List<'a>, String> {

@@ -5,7 +5,7 @@
 //! api-writes replace TYPE NAMESPACE NAME OBJECT [FLAGS]
 //! api-writes patch (json | merge | strategic) TYPE NAMESPACE NAME PATCH [FLAGS]
 //! api-writes apply TYPE NAMESPACE NAME OBJECT MANAGER [--force] [FLAGS]
-//! api-writes delete TYPE NAMESPACE NAME [--propagation P] [FLAGS]
+//! api-writes delete TYPE NAMESPACE NAME [--propagation P] [--grace SECONDS] [--uid U] [--version V] [FLAGS]
 //! api-writes delete-all TYPE NAMESPACE LABELS FIELDS [FLAGS]
 //! api-writes get TYPE NAMESPACE NAME [FLAGS]
 //! api-writes can-i VERB TYPE[:SUBRESOURCE] NAMESPACE NAME
@@ -18,8 +18,9 @@
 
 use std::process::ExitCode;
 
-use attache_guest::api::{self, Collection, Error, FieldManager, Patch, Propagation, ResourceType, Selector};
+use attache_guest::api::{self, Collection, Deletion, Error, FieldManager, Patch, Propagation, ResourceType, Selector};
 use attache_test_guests::print;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -67,15 +68,13 @@ fn call(words: &[&str]) -> Result<Outcome, String> {
                 ["--force", flags @ ..] => (FieldManager::new(*manager).forced(), flags),
                 flags => (FieldManager::new(*manager), flags),
             };
-            let object = body(object)?;
+            // As it stands there, escapes and all.
+            let object: Box<RawValue> = serde_json::from_str(object).map_err(|error| error.to_string())?;
             within(of, namespace, flags)?.and_then(|objects| objects.apply(name, &object, &manager))
         }
         ["delete", of, namespace, name, rest @ ..] => {
-            let (propagation, flags) = match rest {
-                ["--propagation", word, flags @ ..] => (propagation(word)?, flags),
-                flags => (Propagation::ServerDefault, flags),
-            };
-            within(of, namespace, flags)?.and_then(|objects| objects.delete(name, propagation)).map(|()| Value::Null)
+            let (how, flags) = deletion(Deletion::new(), rest)?;
+            within(of, namespace, flags)?.and_then(|objects| objects.delete_with(name, how)).map(|()| Value::Null)
         }
         ["delete-all", of, namespace, labels, fields, flags @ ..] => {
             let select = Selector::labels(*labels).fields(*fields);
@@ -118,6 +117,20 @@ fn form_of(form: &str, patch: Value) -> Result<Patch<Value>, String> {
         "merge" => Ok(Patch::Merge(patch)),
         "strategic" => Ok(Patch::Strategic(patch)),
         _ => Err(format!("no such patch: {form}")),
+    }
+}
+
+/// How to delete, and the flags that say nothing of it.
+fn deletion<'a>(how: Deletion, flags: &'a [&'a str]) -> Result<(Deletion, &'a [&'a str]), String> {
+    match flags {
+        ["--propagation", word, rest @ ..] => deletion(how.propagation(propagation(word)?), rest),
+        ["--grace", seconds, rest @ ..] => {
+            let seconds = seconds.parse().map_err(|_| "--grace needs a number")?;
+            deletion(how.grace_seconds(seconds), rest)
+        }
+        ["--uid", uid, rest @ ..] => deletion(how.only_uid(*uid), rest),
+        ["--version", version, rest @ ..] => deletion(how.only_version(*version), rest),
+        rest => Ok((how, rest)),
     }
 }
 
