@@ -42,7 +42,7 @@ spec:
   podinfo: {}
   api: [{apiGroups: [''], resources: [configmaps, pods], verbs: [get, list, watch], namespaces: [default]}]
   limits: {deadline: 10m, cpu: 10m, requestsPerSecond: 1000000, burst: 1000000, watches: 100000, inFlight: 100000,
-           instances: 1000, responseBytes: 64Mi, memory: 256Mi}
+           instances: 1000, responseBytes: 64Mi, memory: 256Mi, logBytesPerSecond: 16Mi}
 ";
 
 /// Counts the watches that began: the host's own, and the followers.
