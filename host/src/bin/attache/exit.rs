@@ -61,10 +61,10 @@ impl Exit {
 /// Prints what was tried and, line by line, why it failed.
 pub(crate) fn report(error: &anyhow::Error) {
     let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let mut said = legible(&error.to_string()).into_owned();
+    let mut said = legible(error);
     eprintln!("{bold}error:{plain} {said}");
     for cause in error.chain().skip(1) {
-        let cause = legible(&cause.to_string()).into_owned();
+        let cause = legible(cause);
         // An outer error that has said the inner one's words already needs no echo.
         if !said.contains(&cause) {
             eprintln!("  because: {}", cause.replace('\n', "\n           "));
