@@ -62,10 +62,17 @@ impl Invocation {
         self
     }
 
-    /// Passes the guest's stdout and stderr on to this process's.
+    /// Passes the guest's stdout on to this process's.
+    #[must_use]
+    pub fn inherit_stdout(self) -> Self {
+        self.stdout(Inherited::stdout())
+    }
+
+    /// Passes the guest's stdout and stderr on to this process's, as they are. A host whose log or audit goes to one of the
+    /// two gives the guest another stream: a guest can print what looks like a line of the host's.
     #[must_use]
     pub fn inherit_output(self) -> Self {
-        self.stdout(Inherited::stdout()).stderr(Inherited::stderr())
+        self.inherit_stdout().stderr(Inherited::stderr())
     }
 }
 
