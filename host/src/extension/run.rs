@@ -161,7 +161,7 @@ impl Extension {
     }
 
     async fn drive(&self, store: &mut Store<State>, begun: Instant) -> Result<(Ended, Duration), RunError> {
-        let turn = self.runtime.engine.take_turns(store);
+        let turn = self.runtime.engine.take_turns(store, self.name());
         let guest: Pin<Box<dyn Future<Output = Ended> + Send + '_>> = Box::pin(async {
             let command = match self.command.instantiate_async(&mut *store).await {
                 Ok(command) => command,
