@@ -22,6 +22,7 @@ mod egress;
 mod place;
 mod rate;
 mod refusals;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use egress::EgressPermit;
 use place::{Place, Places};
 pub use rate::HostRate;
 use refusals::Refusals;
+use told::Told;
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -102,10 +104,12 @@ struct Inner {
     host_rate: Option<HostRate>,
     places: Places,
     refusals: Refusals,
+    told: Told,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.tell_rest();
         let unrecorded = self.refusals.untold();
         if unrecorded > 0 {
             tracing::warn!(extension = &*self.extension, unrecorded, "more requests were refused than were recorded");
@@ -127,7 +131,8 @@ impl Gate {
         audit: Arc<dyn Audit>,
     ) -> Self {
         let (rate, places, refusals) = (rate::of(&grant.limits), Places::default(), Refusals::new());
-        Self(Arc::new(Inner { extension: extension.into(), grant, audit, rate, host_rate, places, refusals }))
+        let (extension, told) = (extension.into(), Told::default());
+        Self(Arc::new(Inner { extension, grant, audit, rate, host_rate, places, refusals, told }))
     }
 
     /// A gate for the host's own discovery requests: `/version`, `/api`, `/apis` and what is below the two but no resource,
@@ -280,19 +285,20 @@ impl Gate {
     fn decide(&self, requests: &[&ApiRequest], place: Place) -> Result<usize, Refusal> {
         self.meter()?;
         let rule = self.judge(requests)?;
-        self.0.places.enter(place, &self.0.grant.limits)?;
+        self.enter(place)?;
         Ok(rule)
     }
 
     /// The extension's own rate comes first: what that one refuses costs its neighbours nothing.
     fn meter(&self) -> Result<(), Refusal> {
-        rate::spend(&self.0.rate).map_err(Refusal::Throttled)?;
+        rate::spend(&self.0.rate).map_err(Refusal::Throttled).inspect_err(|refusal| self.tell_refusal(refusal))?;
         self.0.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(Refusal::HostThrottled)
     }
 
     /// Counts one more request under way. The permit's drop counts it out.
-    fn enter(&self) -> Result<(), Refusal> {
-        self.0.places.enter(Place::InFlight, &self.0.grant.limits)
+    fn enter(&self, place: Place) -> Result<(), Refusal> {
+        let entered = self.0.places.enter(place, &self.0.grant.limits);
+        entered.inspect_err(|refusal| self.tell_refusal(refusal))
     }
 
     /// Counts one request less under way.
@@ -350,8 +356,9 @@ impl Permit {
         self.gate.0.grant.limits.request_bytes
     }
 
-    /// Notes that the exchange was cut off at a limit, for the record.
+    /// Notes that the exchange was cut off at a limit, for the record, and tells the operator.
     pub fn reached(&mut self, limit: Limit) {
+        self.gate.reached(limit);
         self.reached = self.gate.0.grant.limits.reached(limit);
     }
 

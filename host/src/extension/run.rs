@@ -148,16 +148,7 @@ impl Extension {
 
     /// Tells the operator of a limit that was reached.
     fn tell(&self, reached: Reached, ended: bool) {
-        let Reached { limit, allowed } = reached;
-        tracing::warn!(
-            target: "attache::limits",
-            extension = self.name(),
-            limit = limit.name(),
-            %allowed,
-            ended,
-            "an extension reached its limit"
-        );
-        self.runtime.audit.limit(&LimitRecord::now(self.name(), reached, ended));
+        LimitRecord::now(self.name(), reached, ended).tell(&*self.runtime.audit);
     }
 
     async fn drive(&self, store: &mut Store<State>, begun: Instant) -> Result<(Ended, Duration), RunError> {
