@@ -192,6 +192,8 @@ impl Extension {
     fn wasi(&self, call: Invocation, outputs: &mut Outputs) -> Result<WasiCtx, RunError> {
         let Invocation { arguments, mut wasi, stdout, stderr } = call;
         wasi.arg(self.name()).args(&arguments).max_random_size(RANDOM);
+        // Nor would any address be let through: but a socket that leads nowhere is a file of the host's all the same.
+        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         if let Some(stream) = stdout {
             wasi.stdout(outputs.metered(stream, &self.meter));
         }
