@@ -9,12 +9,14 @@ use attache::policy::Limit;
 use tokio::io::AsyncWriteExt;
 use wasmtime_wasi::cli::{AsyncStdinStream, AsyncStdoutStream};
 
+use super::limits::command;
 use super::stage::{Ran, Stage, opening, run};
 use super::{Attack, attacks};
 
 pub(crate) const ALL: &[Attack] = attacks! {
     "endless loop" => endless_loop,
     "endless loops, eight at once" => endless_loops,
+    "memory filled and copied as a whole" => bulk,
     "sleep" => sleep,
     "wait for stdin" => stdin,
     "wait for a change that never comes" => change,
@@ -42,6 +44,19 @@ async fn endless_loops(stage: Arc<Stage>) -> String {
         answered = stage.limited(&ran.await.unwrap(), Limit::Cpu);
     }
     format!("each {answered}")
+}
+
+/// One instruction for all of the memory, without a place to stop in between.
+async fn bulk(stage: Arc<Stage>) -> String {
+    let module = r#"(memory 960)
+        (func (export "run") (result i32)
+            (loop $again
+                (memory.fill (i32.const 0) (i32.const 7) (i32.const 0x3c00000))
+                (memory.copy (i32.const 0x1e00000) (i32.const 0) (i32.const 0x1e00000))
+                (br $again))
+            unreachable)"#;
+    let extension = stage.component(&command(module), "{limits: {cpu: 500ms, deadline: 1m}}").await.unwrap();
+    stage.limited(&run(&extension, &[]).await, Limit::Cpu)
 }
 
 async fn sleep(stage: Arc<Stage>) -> String {
