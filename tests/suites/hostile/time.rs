@@ -16,6 +16,7 @@ use super::{Attack, attacks};
 pub(crate) const ALL: &[Attack] = attacks! {
     "endless loop" => endless_loop,
     "endless loops, eight at once" => endless_loops,
+    "endless loops, in all the calls that it may have" => all_calls,
     "memory filled and copied as a whole" => bulk,
     "sleep" => sleep,
     "wait for stdin" => stdin,
@@ -34,13 +35,22 @@ async fn endless_loop(stage: Arc<Stage>) -> String {
 }
 
 async fn endless_loops(stage: Arc<Stage>) -> String {
-    let extension = stage.guest("spin", "{limits: {cpu: 200ms, deadline: 1m}}").await;
-    let spinning = (0..8).map(|_| {
+    spinning(&stage, 8).await
+}
+
+/// An extension has a turn of many, not one for each of its calls.
+async fn all_calls(stage: Arc<Stage>) -> String {
+    spinning(&stage, 16).await
+}
+
+async fn spinning(stage: &Stage, calls: usize) -> String {
+    let extension = stage.guest("spin", "{limits: {instances: 16, cpu: 200ms, deadline: 1m}}").await;
+    let calls = (0..calls).map(|_| {
         let extension = extension.clone();
         tokio::spawn(async move { run(&extension, &[]).await })
     });
     let mut answered = String::new();
-    for ran in spinning.collect::<Vec<_>>() {
+    for ran in calls.collect::<Vec<_>>() {
         answered = stage.limited(&ran.await.unwrap(), Limit::Cpu);
     }
     format!("each {answered}")
