@@ -64,6 +64,8 @@ impl Bench {
         let account = Some(ServiceAccount::at(volume.path()));
         let settings = ClusterSettings { service_account: account, ..ClusterSettings::new(server, Arc::new(NoAudit)) };
         let runtime = Runtime::builder().audit(Arc::new(NoAudit)).cluster(Cluster::connect(settings).unwrap());
+        // Rates that no ordinary host allows.
+        let runtime = runtime.ceiling(Grant::parse(GRANT).unwrap().limits);
         let runtime = runtime.podinfo_volume(tree.podinfo(&[("labels", "")]).unwrap().path()).build().unwrap();
         let load = async |name| runtime.load_file(&guest(name), Grant::parse(GRANT).unwrap()).await.unwrap();
         let (plain, typed) = (load("bench-http").await, load("bench-calls").await);

@@ -90,6 +90,8 @@ impl Bench {
         let cluster = Cluster::connect(settings).unwrap();
         let podinfo = tree.podinfo(&[("labels", "")]).unwrap();
         let runtime = Runtime::builder().audit(begun.clone()).cluster(cluster.clone()).podinfo_volume(podinfo.path());
+        // Rates that no ordinary host allows.
+        let runtime = runtime.ceiling(Grant::parse(GRANT).unwrap().limits);
         Self { server, token, cluster, runtime: runtime.build().unwrap(), begun, _tree: tree }
     }
 

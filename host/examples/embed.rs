@@ -123,7 +123,7 @@ async fn greet(
     let mut store = Store::new(engine.wasmtime(), State { table, wasi: WasiCtx::default(), pod, limiter, visits });
     store.limiter(|state| &mut state.limiter);
     // A guest that spins lets its neighbours run at every tick, and is stopped when its CPU time is spent.
-    let turn = engine.take_turns(&mut store);
+    let turn = engine.take_turns(&mut store, "greeter");
     store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes)?);
     store.set_max_component_handles(usize::try_from(limits.handles)?);
     let _running = engine.running();

@@ -23,6 +23,7 @@ mod follower;
 mod place;
 mod rate;
 mod refusals;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use follower::FollowerPermit;
 use place::{Place, Places};
 pub use rate::HostRate;
 use refusals::Refusals;
+use told::Told;
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -111,10 +113,12 @@ struct Inner {
     host_rate: Option<HostRate>,
     places: Places,
     refusals: Refusals,
+    told: Told,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.tell_rest();
         let unrecorded = self.refusals.untold();
         if unrecorded > 0 {
             tracing::warn!(extension = &*self.extension, unrecorded, "more requests were refused than were recorded");
@@ -136,7 +140,8 @@ impl Gate {
         audit: Arc<dyn Audit>,
     ) -> Self {
         let (rate, places, refusals) = (rate::of(&grant.limits), Places::default(), Refusals::new());
-        let inner = Inner { extension: extension.into(), grant, audit, rate, host_rate, places, refusals };
+        let (extension, told) = (extension.into(), Told::default());
+        let inner = Inner { extension, grant, audit, rate, host_rate, places, refusals, told };
         Self { inner: Arc::new(inner), ends: None }
     }
 
@@ -304,19 +309,20 @@ impl Gate {
     fn decide(&self, requests: &[&ApiRequest], place: Place) -> Result<usize, Refusal> {
         self.meter()?;
         let rule = self.judge(requests)?;
-        self.inner.places.enter(place, &self.inner.grant.limits)?;
+        self.enter(place)?;
         Ok(rule)
     }
 
     /// The extension's own rate comes first: what that one refuses costs its neighbours nothing.
     fn meter(&self) -> Result<(), Refusal> {
-        rate::spend(&self.inner.rate).map_err(Refusal::Throttled)?;
+        rate::spend(&self.inner.rate).map_err(Refusal::Throttled).inspect_err(|refusal| self.tell_refusal(refusal))?;
         self.inner.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(Refusal::HostThrottled)
     }
 
     /// Counts one more request under way. The permit's drop counts it out.
-    fn enter(&self) -> Result<(), Refusal> {
-        self.inner.places.enter(Place::InFlight, &self.inner.grant.limits)
+    fn enter(&self, place: Place) -> Result<(), Refusal> {
+        let entered = self.inner.places.enter(place, &self.inner.grant.limits);
+        entered.inspect_err(|refusal| self.tell_refusal(refusal))
     }
 
     /// Counts one request less under way.
@@ -379,8 +385,9 @@ impl Permit {
         self.gate.ends
     }
 
-    /// Notes that the exchange was cut off at a limit, for the record.
+    /// Notes that the exchange was cut off at a limit, for the record, and tells the operator.
     pub fn reached(&mut self, limit: Limit) {
+        self.gate.reached(limit);
         self.reached = self.gate.inner.grant.limits.reached(limit);
     }
 

@@ -88,7 +88,7 @@
 //! store.limiter(|state| &mut state.limiter);
 //! store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes)?);
 //! store.set_max_component_handles(usize::try_from(limits.handles)?);
-//! let turn = engine.take_turns(&mut store);
+//! let turn = engine.take_turns(&mut store, "greeter");
 //! # Ok(())
 //! # }
 //! ```

@@ -6,24 +6,35 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use attache::gate::{Gate, Permit, Refusal, Way};
-use attache::policy::{ApiRequest, Grant};
-use attache::telemetry::{Audit, AuditRecord};
+use attache::policy::{ApiRequest, Grant, Limit};
+use attache::telemetry::{Audit, AuditRecord, LimitRecord};
 use http::Method;
 use serde_json::{Value, json};
 
-/// Keeps every record, as the JSON that a log would get.
+/// Keeps every record, as the JSON that a log would get, and the limits apart.
 #[derive(Default)]
-struct Kept(Mutex<Vec<Value>>);
+struct Kept(Mutex<Vec<Value>>, Mutex<Vec<Value>>);
 
 impl Audit for Kept {
     fn record(&self, line: &AuditRecord<'_>) {
         self.0.lock().unwrap().push(serde_json::to_value(line).unwrap());
+    }
+
+    fn limit(&self, line: &LimitRecord<'_>) {
+        self.1.lock().unwrap().push(serde_json::to_value(line).unwrap());
     }
 }
 
 impl Kept {
     fn take(&self) -> Vec<Value> {
         std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// The limits that were told of, each with how often it was reached.
+    fn limits(&self) -> Vec<(String, u64)> {
+        let told = self.1.lock().unwrap();
+        let of = |line: &Value| (line["limit"].as_str().unwrap().to_owned(), line["times"].as_u64().unwrap_or(1));
+        told.iter().map(of).collect()
     }
 }
 
@@ -161,6 +172,24 @@ fn beyond_the_burst_a_request_is_told_how_long_to_wait() {
     let Err(Refusal::Throttled(wait)) = gate.admit(Way::Api, get(POD)) else { panic!("not throttled") };
     assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
     assert_eq!(kept.take()[3]["verdict"], json!("throttled"));
+}
+
+#[test]
+fn limits_are_told_at_once_and_then_by_their_number() {
+    let (gate, kept) = gate("requestsPerSecond: 1, burst: 3, inFlight: 1, watches: 0");
+    let mut first = gate.admit(Way::Api, get(POD)).unwrap();
+    first.reached(Limit::ResponseBytes);
+    assert!(matches!(gate.admit(Way::Api, get(POD)), Err(Refusal::TooMany { limit: 1 })));
+    assert!(gate.admit(Way::Api, get("/api/v1/namespaces/demo/pods?watch=1")).is_err());
+    drop(first);
+    for _ in 0..500 {
+        assert!(matches!(gate.admit(Way::Api, get(POD)), Err(Refusal::Throttled(_))));
+    }
+    let of = |name: &str, times: u64| (name.to_owned(), times);
+    let told = [of("responseBytes", 1), of("inFlight", 1), of("requestsPerSecond", 1)];
+    assert_eq!(kept.limits(), told);
+    drop(gate);
+    assert_eq!(kept.limits()[3..], [of("requestsPerSecond", 499)]);
 }
 
 #[test]

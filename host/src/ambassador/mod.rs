@@ -63,10 +63,10 @@ use http::{Method, Request, Response};
 
 use crate::cluster::{Cluster, PassedOn, Payload};
 use crate::gate::{Gate, Way};
-use crate::policy::ApiRequest;
+use crate::policy::{ApiRequest, Limit};
 use crate::telemetry::Decision;
 use headers::HeaderFault;
-use upload::Upload;
+use upload::{Upload, UploadFault};
 
 /// What a body's own failure is boxed as.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -156,16 +156,23 @@ impl Ambassador {
             Refused::Invalid(why)
         })?;
         let content_type = headers::content_type(&head.headers);
-        let permit = self.gate.admit(self.way, request.with_content_type(content_type.as_ref()))?;
+        let mut permit = self.gate.admit(self.way, request.with_content_type(content_type.as_ref()))?;
         let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected)?;
         let limit = permit.request_limit();
-        let upload = Upload::of(body, limit, cluster.deadline()).await?;
+        let upload = Upload::of(body, limit, cluster.deadline()).await;
+        if let Err(UploadFault::TooLarge(_)) = upload {
+            permit.reached(Limit::RequestBytes);
+        }
+        let upload = upload?;
         let overrun = upload.overrun();
         let sent = cluster.send(permit, self.payload(head, upload)).await;
         match sent {
             Ok(response) => Ok(response.map(AnswerBody::from)),
             // The body that grew too large is why the server's connection was broken off.
-            Err(_) if overrun.happened() => Err(Refused::BodyTooLarge(limit)),
+            Err(_) if overrun.happened() => {
+                self.gate.reached(Limit::RequestBytes);
+                Err(Refused::BodyTooLarge(limit))
+            }
             Err(error) => Err(error.into()),
         }
     }

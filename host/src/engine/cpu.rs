@@ -53,6 +53,7 @@ impl<F: Future + Unpin> Future for CpuMeter<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let before = thread_cpu_time();
+        self.turn.begin();
         let polled = Pin::new(&mut self.guest).poll(cx);
         self.turn.pass_on();
         self.spent = self.spent.saturating_add(thread_cpu_time().saturating_sub(before));

@@ -1,33 +1,30 @@
 //! What a guest does when an epoch has passed: it lets its neighbours go first.
 //!
 //! Threat: guests that spin, many of them, each yielding as it should: with eight in a thread's queue, whoever else is in it
-//! waits for eight milliseconds at each of its steps. So a guest that has run for a whole epoch goes on only in its turn, and
-//! there are fewer turns than threads. A guest that waits in a host call, or ends within its first millisecond, needs none.
+//! waits for eight milliseconds at each of its steps. So a guest that has run for a whole epoch goes on only in its turn (see
+//! `turns`), and there are fewer turns than threads. A guest that waits in a host call, or runs for less than a millisecond between two
+//! such waits, needs none: epochs that pass while it waits are not its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use super::ticker::EPOCH;
+use super::turns::{Permit, Turns};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
 
-/// Turns for guests that run on and on: one less than there are processors, so that one is free for all others.
-#[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
-
 impl Turns {
-    pub(super) fn new() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self(Arc::new(Semaphore::new(processors.saturating_sub(1).max(1))))
-    }
-
     /// As [`yield_each_epoch`], and goes on only in turn.
-    pub(super) fn take_in<T: 'static>(&self, store: &mut Store<T>) -> Turn {
-        let (turns, turn) = (Arc::clone(&self.0), Turn::default());
+    pub(super) fn take_in<T: 'static>(&self, store: &mut Store<T>, extension: &str) -> Turn {
+        let (turns, extension, turn) = (self.clone(), Arc::<str>::from(extension), Turn::default());
         let next = turn.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            let (turns, turn) = (Arc::clone(&turns), next.clone());
+            if next.has_just_begun() {
+                return Ok(UpdateDeadline::Continue(1));
+            }
+            let (turns, extension, turn) = (turns.clone(), Arc::clone(&extension), next.clone());
             let going_on = async move {
                 tokio::task::yield_now().await;
-                turn.hold(turns.acquire_owned().await.ok());
+                turn.hold(turns.wait(&extension).await);
             };
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(going_on)))
         });
@@ -37,16 +34,37 @@ impl Turns {
 
 /// The turn of one guest: held while it runs, and never while it waits.
 #[derive(Clone, Debug, Default)]
-pub struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub struct Turn(Arc<Mutex<Run>>);
+
+#[derive(Debug, Default)]
+struct Run {
+    permit: Option<Permit>,
+    /// When it was last let run; `None` while it waits.
+    since: Option<Instant>,
+}
 
 impl Turn {
-    fn hold(&self, permit: Option<OwnedSemaphorePermit>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self, permit: Option<Permit>) {
+        self.run().permit = permit;
+    }
+
+    /// Whether the guest has run for less than an epoch since it last waited.
+    fn has_just_begun(&self) -> bool {
+        self.run().since.is_some_and(|since| since.elapsed() < EPOCH)
+    }
+
+    /// Notes that the guest is let run.
+    pub(super) fn begin(&self) {
+        self.run().since = Some(Instant::now());
     }
 
     /// Lets the next one go on: the guest has stopped running, for whatever reason.
     pub(super) fn pass_on(&self) {
-        self.hold(None);
+        *self.run() = Run::default();
     }
 }
 

@@ -9,6 +9,7 @@ mod cpu;
 mod interrupt;
 mod limiter;
 mod ticker;
+mod turns;
 
 pub use artefacts::{Artefact, ArtefactError, Artefacts, DEFAULT_CAPACITY};
 pub use cpu::{CpuMeter, OutOfCpu};
@@ -16,10 +17,10 @@ pub use interrupt::{Turn, yield_each_epoch};
 pub use limiter::{Ceiling, Limiter};
 pub use ticker::Running;
 
-use interrupt::Turns;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use ticker::Ticker;
+use turns::Turns;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// How many instances may live at once by default.
@@ -176,9 +177,10 @@ impl Engine {
     }
 
     /// Makes a store's guest yield its thread at each epoch, as [`yield_each_epoch`] does, and go on only in its turn among
-    /// all guests of this engine that have run for an epoch. The answer is for its [`CpuMeter`].
-    pub fn take_turns<T: 'static>(&self, store: &mut wasmtime::Store<T>) -> Turn {
-        self.turns.take_in(store)
+    /// all guests of this engine that have run for an epoch: extensions take turns, and each's calls among themselves. The
+    /// answer is for its [`CpuMeter`].
+    pub fn take_turns<T: 'static>(&self, store: &mut wasmtime::Store<T>, extension: &str) -> Turn {
+        self.turns.take_in(store, extension)
     }
 
     /// Returns how many instances can live at once, of all extensions together.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use wasmtime::EngineWeak;
 
 /// The time between two epochs: how long a spinning guest holds its thread before its neighbours are served.
-const EPOCH: Duration = Duration::from_millis(1);
+pub(super) const EPOCH: Duration = Duration::from_millis(1);
 
 /// Epochs without a running guest before the thread sleeps. Waking it costs a system call, which back-to-back short
 /// calls should not pay each time.

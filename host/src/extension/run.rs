@@ -62,10 +62,17 @@ impl Invocation {
         self
     }
 
-    /// Passes the guest's stdout and stderr on to this process's.
+    /// Passes the guest's stdout on to this process's.
+    #[must_use]
+    pub fn inherit_stdout(self) -> Self {
+        self.stdout(Inherited::stdout())
+    }
+
+    /// Passes the guest's stdout and stderr on to this process's, as they are. A host whose log or audit goes to one of the
+    /// two gives the guest another stream: a guest can print what looks like a line of the host's.
     #[must_use]
     pub fn inherit_output(self) -> Self {
-        self.stdout(Inherited::stdout()).stderr(Inherited::stderr())
+        self.inherit_stdout().stderr(Inherited::stderr())
     }
 }
 
@@ -141,20 +148,11 @@ impl Extension {
 
     /// Tells the operator of a limit that was reached.
     fn tell(&self, reached: Reached, ended: bool) {
-        let Reached { limit, allowed } = reached;
-        tracing::warn!(
-            target: "attache::limits",
-            extension = self.name(),
-            limit = limit.name(),
-            %allowed,
-            ended,
-            "an extension reached its limit"
-        );
-        self.runtime.audit.limit(&LimitRecord::now(self.name(), reached, ended));
+        LimitRecord::now(self.name(), reached, ended).tell(&*self.runtime.audit);
     }
 
     async fn drive(&self, store: &mut Store<State>, begun: Instant) -> Result<(Ended, Duration), RunError> {
-        let turn = self.runtime.engine.take_turns(store);
+        let turn = self.runtime.engine.take_turns(store, self.name());
         let guest: Pin<Box<dyn Future<Output = Ended> + Send + '_>> = Box::pin(async {
             let command = match self.command.instantiate_async(&mut *store).await {
                 Ok(command) => command,
@@ -198,6 +196,8 @@ impl Extension {
     fn wasi(&self, call: Invocation, outputs: &mut Outputs) -> Result<WasiCtx, RunError> {
         let Invocation { arguments, mut wasi, stdout, stderr } = call;
         wasi.arg(self.name()).args(&arguments).max_random_size(RANDOM);
+        // Nor would any address be let through: but a socket that leads nowhere is a file of the host's all the same.
+        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         if let Some(stream) = stdout {
             wasi.stdout(outputs.metered(stream, &self.meter));
         }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use http::Method;
 use jiff::Timestamp;
 
-use super::{Gate, Refusal, Way};
-use crate::policy::Destination;
+use super::{Gate, Place, Refusal, Way};
+use crate::policy::{Destination, Limit, Reached};
 use crate::telemetry::{AuditRecord, Decision};
 
 impl Gate {
@@ -44,7 +44,7 @@ impl Gate {
             let reason = format!("{destination} is not granted; it needs \"{destination}\" under `egress`");
             return Err(Refusal::Denied(reason));
         }
-        self.enter()
+        self.enter(Place::InFlight)
     }
 }
 
@@ -74,6 +74,12 @@ impl EgressPermit {
         self.0.bytes = self.0.bytes.saturating_add(bytes);
     }
 
+    /// Notes that the exchange was cut off at a limit, for the record, and tells the operator.
+    pub fn reached(&mut self, limit: Limit) {
+        self.0.gate.reached(limit);
+        self.0.reached = self.0.gate.grant().limits.reached(limit);
+    }
+
     /// Notes that it was refused after all, for where its name leads to.
     pub fn refused(&mut self, why: &str) {
         self.0.refused = Some(why.to_owned());
@@ -90,7 +96,8 @@ impl Drop for EgressPermit {
     fn drop(&mut self) {
         self.0.gate.leave();
         let decision = if self.0.refused.is_some() { Decision::Denied } else { Decision::Allowed };
-        self.0.write(decision, self.0.refused.as_deref(), 0);
+        let reached = self.0.reached.map(|reached| reached.to_string());
+        self.0.write(decision, self.0.refused.as_deref().or(reached.as_deref()), 0);
     }
 }
 
@@ -106,12 +113,14 @@ struct Record {
     status: Option<u16>,
     bytes: u64,
     refused: Option<String>,
+    reached: Option<Reached>,
 }
 
 impl Record {
     fn new(gate: Gate, way: Way, method: Method, destination: String, target: String) -> Self {
         let (time, since) = (Timestamp::now(), Instant::now());
-        Self { gate, way, method, destination, target, time, since, status: None, bytes: 0, refused: None }
+        let (status, refused, reached) = (None, None, None);
+        Self { gate, way, method, destination, target, time, since, status, bytes: 0, refused, reached }
     }
 
     fn write(&self, verdict: Decision, reason: Option<&str>, unrecorded: u64) {

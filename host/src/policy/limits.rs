@@ -41,8 +41,17 @@ const LEAST_HOSTCALL: u64 = 8 << 10;
 /// The least of headers: a token, a host and a content type.
 const LEAST_HEADERS: u64 = 4 << 10;
 
-/// Longer than any process lives; what is counted in nanoseconds has no more in 64 bits.
-const FOREVER: Duration = Duration::from_nanos(u64::MAX);
+/// The longest call: a year, for commands that run for as long as their pod.
+const YEAR: Duration = Duration::from_hours(24 * 365);
+
+/// The most CPU time of one call: what such a command has used after months of waiting for events.
+const DAY: Duration = Duration::from_hours(24);
+
+/// The most requests a second: more than an API server answers to all its clients.
+const REQUESTS: u32 = 10_000;
+
+/// The most requests under way, or watches open: each takes some tens of kilobytes of the host's memory.
+const AT_ONCE: u32 = 4096;
 
 /// Bounds on what one extension uses. Each has a safe default and stands in the grant under the same name in camel case.
 ///
@@ -52,17 +61,17 @@ const FOREVER: Duration = Duration::from_nanos(u64::MAX);
 /// | `tableElements` | 20000 | 20000 | `table.grow` fails |
 /// | stack | 512Ki | the engine's, the same for all | the call traps |
 /// | `instances` | 16 | 1000, and the engine's | one more call is refused |
-/// | `cpu` | 1s | none | the call is stopped; a guest that spins yields each millisecond until then |
-/// | `deadline` | 5s | none | the call is stopped, in its own code or in any host call |
+/// | `cpu` | 1s | 24h | the call is stopped; a guest that spins yields each millisecond until then |
+/// | `deadline` | 5s | 8760h | the call is stopped, in its own code or in any host call |
 /// | `handles` | 1024 | 16384 | the call traps |
 /// | `hostcallBytes` | 8Mi | 128Mi | the call traps |
 /// | `logBytesPerSecond` | 64Ki | 16Mi | writes to stdout and stderr wait; 0 silences them |
-/// | `requestsPerSecond`, `burst` | 20, 40 | none | `throttled`, with the time to wait |
-/// | `inFlight` | 8 | none | `throttled` |
+/// | `requestsPerSecond`, `burst` | 20, 40 | 10000 each | `throttled`, with the time to wait |
+/// | `inFlight` | 8 | 4096 | `throttled` |
 /// | `requestBytes` | 3Mi, the API server's own limit | 64Mi | the request is not sent |
 /// | `responseBytes` | 8Mi | 256Mi | the answer is cut off: `too-large` |
 /// | `headerBytes` | 64Ki | 1Mi | the request is not sent |
-/// | `watches` | 8 | none | one more watch is refused |
+/// | `watches` | 8 | 4096 | one more watch is refused |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of one instance, in bytes.
@@ -121,18 +130,19 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What no grant reaches beyond on a host that sets no ceiling of its own. What spends the host's memory or its logs is
-    /// bounded; times and rates are left to the grants, whose authors run the host.
+    /// What no grant reaches beyond on a host that sets no ceiling of its own: more than an extension has use for, and what
+    /// one that is granted it by mistake still cannot bring a host down with. A host sets another one, higher or lower, with
+    /// `RuntimeBuilder::ceiling`; one for strangers' grants is far lower.
     pub fn ceiling() -> Self {
         Self {
             memory: 1 << 30,
-            deadline: FOREVER,
-            cpu: FOREVER,
-            requests_per_second: u32::MAX,
-            burst: u32::MAX,
-            in_flight: u32::MAX,
+            deadline: YEAR,
+            cpu: DAY,
+            requests_per_second: REQUESTS,
+            burst: REQUESTS,
+            in_flight: AT_ONCE,
             response_bytes: 256 << 20,
-            watches: u32::MAX,
+            watches: AT_ONCE,
             handles: 16_384,
             log_bytes_per_second: 16 << 20,
             table_elements: 20_000,

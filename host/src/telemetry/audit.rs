@@ -259,7 +259,8 @@ pub trait Audit: Send + Sync {
     /// Takes one decision down.
     fn record(&self, line: &AuditRecord<'_>);
 
-    /// Takes down that an extension reached a limit. Once a call at most; the default does nothing, for the log has it too.
+    /// Takes down that an extension reached a limit. Once a call at most, and of its requests' limits now and then with how
+    /// often; the default does nothing, for the log has it too.
     fn limit(&self, line: &LimitRecord<'_>) {
         let _ = line;
     }

@@ -3,7 +3,6 @@
 //! Threat: a guest that writes into the operator's log or terminal. The names of its functions stand in the backtrace of a
 //! trap, and may be any text: line breaks, which look like lines of the host's own, or a terminal's commands.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Write};
 
@@ -16,25 +15,24 @@ pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
 }
 
 /// A text that may hold a guest's words, as a person can read it on a terminal: cut, and with all control characters but
-/// the line break escaped.
-pub fn legible(text: &str) -> Cow<'_, str> {
-    let cut = cut(text);
-    if cut.len() == text.len() && !cut.chars().any(|letter| is_hidden(letter) && letter != '\n') {
-        return text.into();
+/// line break and tabulator escaped.
+pub fn legible(text: &(impl fmt::Display + ?Sized)) -> String {
+    let mut page = Page { shown: String::new(), left: Left(LONGEST) };
+    if write!(page, "{text}").is_err() {
+        page.shown.push('…');
     }
-    let mut shown = String::with_capacity(cut.len());
-    for letter in cut.chars() {
-        // Writing into a string does not fail.
-        let _ = if letter == '\n' { shown.write_char(letter) } else { put(letter, &mut shown) };
-    }
-    if cut.len() < text.len() {
-        shown.push('…');
-    }
-    shown.into()
+    page.shown
 }
 
-fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default()
+/// How much more may be written, in bytes. A text that does not fit is an error, so that whoever writes it stops there: it
+/// may be one that never ends.
+struct Left(usize);
+
+impl Left {
+    fn take(&mut self, letter: char) -> fmt::Result {
+        self.0 = self.0.checked_sub(letter.len_utf8()).ok_or(fmt::Error)?;
+        Ok(())
+    }
 }
 
 /// Control characters, and those that change the direction or the place of what follows.
@@ -47,17 +45,45 @@ fn put(letter: char, out: &mut impl Write) -> fmt::Result {
     if is_hidden(letter) { write!(out, "{}", letter.escape_unicode()) } else { out.write_char(letter) }
 }
 
+/// A writer that lets no control character but line break and tabulator through, and stops at [`LONGEST`].
+struct Page {
+    shown: String,
+    left: Left,
+}
+
+impl Write for Page {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            self.left.take(letter)?;
+            if matches!(letter, '\n' | '\t') { self.shown.push(letter) } else { put(letter, &mut self.shown)? }
+        }
+        Ok(())
+    }
+}
+
 /// A writer that lets no control character through, and stops at [`LONGEST`].
 struct OneLine<'a, 'b> {
     out: &'a mut fmt::Formatter<'b>,
-    left: usize,
+    left: Left,
+    full: bool,
+}
+
+impl OneLine<'_, '_> {
+    fn chain(&mut self, error: &(dyn Error + 'static)) -> fmt::Result {
+        write!(self, "{error}")?;
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            write!(self, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }
 
 impl Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for letter in text.chars() {
-            let Some(left) = self.left.checked_sub(letter.len_utf8()) else { return Ok(()) };
-            self.left = left;
+            self.left.take(letter).inspect_err(|_| self.full = true)?;
             match letter {
                 '\n' => self.out.write_str("\\n")?,
                 letter => put(letter, self.out)?,
@@ -71,14 +97,9 @@ struct Chain<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = OneLine { out: f, left: LONGEST };
-        write!(line, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(line, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        let mut line = OneLine { out: f, left: Left(LONGEST), full: false };
+        let written = line.chain(self.0);
+        if line.full { Ok(()) } else { written }
     }
 }
 
@@ -93,6 +114,26 @@ mod tests {
         assert_eq!(chain(&error).to_string(), "a\\nb\\u{1b}[31m\\u{202e}");
         let long = io::Error::other("x".repeat(LONGEST * 2));
         assert_eq!(chain(&long).to_string().len(), LONGEST);
+    }
+
+    /// Says a word for ever, unless it is stopped.
+    #[derive(Debug)]
+    struct Endless;
+
+    impl fmt::Display for Endless {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            loop {
+                f.write_str("word ")?;
+            }
+        }
+    }
+
+    impl Error for Endless {}
+
+    #[test]
+    fn a_text_without_an_end_is_stopped() {
+        assert!(chain(&Endless).to_string().len() <= LONGEST);
+        assert!(legible(&Endless).ends_with('…'));
     }
 
     #[test]

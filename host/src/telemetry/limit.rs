@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::audit::to_the_microsecond;
+use super::audit::{Audit, to_the_microsecond};
 use crate::policy::{Allowed, Reached};
 
 /// That an extension reached a limit, and what came of it.
@@ -21,13 +21,28 @@ pub struct LimitRecord<'a> {
     pub allowed: Allowed,
     /// Whether that ended the call.
     pub ended: bool,
+    /// How often it was reached since it was last told; not written when it is once.
+    #[serde(skip_serializing_if = "is_one")]
+    pub times: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_one(number: &u64) -> bool {
+    *number == 1
 }
 
 impl<'a> LimitRecord<'a> {
     /// The record of a limit that has just been reached.
     pub fn now(extension: &'a str, reached: Reached, ended: bool) -> Self {
         let Reached { limit, allowed } = reached;
-        Self { time: Timestamp::now(), extension, limit: limit.name(), allowed, ended }
+        Self { time: Timestamp::now(), extension, limit: limit.name(), allowed, ended, times: 1 }
+    }
+
+    /// Tells the operator: in the log, target `attache::limits`, and in the audit.
+    pub(crate) fn tell(&self, audit: &dyn Audit) {
+        let Self { extension, limit, allowed, ended, times, .. } = self;
+        tracing::warn!(target: "attache::limits", extension, limit, %allowed, ended, times, "an extension reached its limit");
+        audit.limit(self);
     }
 }
 

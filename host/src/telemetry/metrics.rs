@@ -33,7 +33,7 @@ const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /// | `attache_request_duration_seconds` | `extension`, `way` | from admission to the end of the answer; without watches, which end when nobody follows |
 /// | `attache_response_bytes_total` | `extension`, `way` | bytes of bodies that were passed on |
 /// | `attache_unrecorded_refusals_total` | `extension` | refusals that were too many to record one by one |
-/// | `attache_limits_total` | `extension`, `limit`, `ended` | limits that were reached, by their name in a grant, and whether that ended the call |
+/// | `attache_limits_total` | `extension`, `limit`, `ended` | limits that were reached, by their name in a grant, and whether that ended the call; those of requests are counted as they are told, every ten seconds |
 ///
 /// ```
 /// use attache::telemetry::{Metrics, NoAudit};
@@ -162,7 +162,7 @@ impl Audit for Metrics {
 
     fn limit(&self, line: &LimitRecord<'_>) {
         let extension = self.extension(line.extension);
-        self.limits.get_or_create(&Reached { extension, limit: line.limit, ended: line.ended }).inc();
+        self.limits.get_or_create(&Reached { extension, limit: line.limit, ended: line.ended }).inc_by(line.times);
         self.next.limit(line);
     }
 }

@@ -241,6 +241,8 @@ async fn bodies_without_an_end_are_cut_both_ways() {
     let (scheme, at) = authority(&server.url);
     let answer = called(&extension, &["POST", scheme, at, "/", "--endless"]).await;
     assert_eq!(answer["error"], "ErrorCode::HttpRequestBodySize(Some(3145728))");
+    let reasons: Vec<Value> = outside.world.records.all().iter().map(|record| record["reason"].clone()).collect();
+    assert_eq!(reasons, ["responseBytes: 8Mi", "requestBytes: 3Mi"]);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod grants;
 mod inspect;
 mod messages;
 mod run;
+mod stderr;
 
 use attache_tests::attache;
 use std::io::{BufRead, BufReader, Read};

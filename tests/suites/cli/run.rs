@@ -15,7 +15,7 @@ fn without_a_grant_a_guest_has_arguments_and_output_and_nothing_else() {
     let mut run = command([OsStr::new("run"), guest("env-args-stdio").as_os_str(), OsStr::new("--")]);
     let ended = end(run.args(["one", "two"]).env("SECRET", "hidden"));
     assert_eq!(ended.printed(), "argument one\nargument two\n");
-    assert_eq!(ended.err, "done\n");
+    assert_eq!(ended.err, "env-args-stdio| done\n");
 }
 
 #[test]

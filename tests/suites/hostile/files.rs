@@ -117,7 +117,9 @@ async fn sockets(stage: Arc<Stage>) -> String {
     let address = listener.local_addr().unwrap().to_string();
     let extension = stage.guest("sockets", "{}").await;
     let ran = run(&extension, &[&address, "localhost:80", "kubernetes.default.svc:443", "169.254.169.254:80"]).await;
-    assert!(ran.out.lines().count() >= 12, "{}", ran.out);
+    assert!(ran.out.lines().count() >= 14, "{}", ran.out);
+    let raw = ran.out.lines().filter(|line| line.starts_with("raw-udp") && line.contains("refused"));
+    assert_eq!(raw.count(), 2, "{}", ran.out);
     // An address that is written in digits needs no look-up, and is no way to anywhere.
     let reached =
         |line: &&str| line.ends_with(": reached") && !line.starts_with("resolve ") && !line.starts_with("udp-bind");

@@ -17,6 +17,8 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "leak of resources of its own" => own,
     "a parent dropped before its child" => parent_first,
     "a pollable of something that is gone" => orphan,
+    "parts of a watch dropped in the wrong order" => watch,
+    "parts of a request dropped in the wrong order" => http,
     "handles that it never had" => forged,
 };
 
@@ -80,6 +82,30 @@ async fn parent_first(stage: Arc<Stage>) -> String {
 async fn orphan(stage: Arc<Stage>) -> String {
     trapped(&stage, "waiting").await;
     "trap".to_owned()
+}
+
+/// That an order that the interfaces allow harms nobody.
+async fn unharmed(stage: &Stage, order: &str) {
+    let extension = stage.guest("wrong-order", &opening(LIMITS).replace("list]", "list, watch]")).await;
+    let ran = run(&extension, &[order]).await;
+    assert!(ran.ended.is_ok() && ran.out.contains("nothing happened"), "{order}: {:?} {}", ran.ended, ran.out);
+}
+
+async fn watch(stage: Arc<Stage>) -> String {
+    unharmed(&stage, "collection").await;
+    let extension = stage.guest("wrong-order", &opening(LIMITS).replace("list]", "list, watch]")).await;
+    let ran = run(&extension, &["watch"]).await;
+    assert!(matches!(ran.ended, Err(RunError::Trap(_))), "{:?} {}", ran.ended, ran.out);
+    assert_eq!(stage.cluster.watch_figures().followers, 0, "nobody follows any more");
+    "trap; a collection may go first".to_owned()
+}
+
+async fn http(stage: Arc<Stage>) -> String {
+    for order in ["upload", "answer", "future"] {
+        trapped(&stage, order).await;
+    }
+    unharmed(&stage, "request").await;
+    "trap; a request may go first".to_owned()
 }
 
 /// Numbers that are no handles, one that is dropped twice, and one of another type.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use attache::extension::RunError;
 use attache::policy::Limit;
+use attache_tests::guest;
 use serde_json::Value;
 
-use super::stage::{Ran, Stage, opening, run};
+use super::stage::{Ran, Stage, grant, opening, run};
 use super::{Attack, attacks};
 
 pub(crate) const ALL: &[Attack] = attacks! {
@@ -13,9 +15,12 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "odd methods and upgrades" => methods,
     "headers that say who asks" => identities,
     "guessing of other guests' tokens" => tokens,
+    "tokens of another guest that runs" => others_token,
     "a body without an end" => endless,
     "a body that never ends" => stalled,
     "enormous headers" => headers,
+    "requests with enormous parts" => enormous,
+    "requests that are never sent" => unsent,
     "flood of plain requests" => flood,
     "destinations that are nobody's business" => destinations,
 };
@@ -125,6 +130,25 @@ async fn tokens(stage: Arc<Stage>) -> String {
     format!("{} unauthorised, {} throttled", of(401), of(429))
 }
 
+/// Not even the true token of another is taken, while that one runs and has it.
+async fn others_token(stage: Arc<Stage>) -> String {
+    let runtime = stage.with_account();
+    let spec = opening("{deadline: 20s, cpu: 10s}").replacen('{', "{credentials: scoped, ", 1);
+    let load = async |name: &str, of: &str| runtime.load_file(&guest(name), grant(of, &spec)).await.unwrap();
+    let (attacker, victim) = (load("http-calls", "attacker").await, load("cat-labels", "victim").await);
+    let printed = run(&victim, &["/var/run/secrets/kubernetes.io/serviceaccount"]).await.out;
+    let token: String =
+        printed[printed.find("attache_").unwrap()..].chars().take_while(|letter| !letter.is_whitespace()).collect();
+    let presented = format!("Bearer {token}");
+    let stolen = ["GET", "https", "kubernetes", POD, "--header", "authorization", &presented];
+    let own = ["GET", "https", "kubernetes", POD, "--bearer", "/var/run/secrets/kubernetes.io/serviceaccount/token"];
+    assert_eq!(line(&run(&attacker, &stolen).await)["status"], 401);
+    assert_eq!(line(&run(&attacker, &own).await)["status"], 200);
+    let records = serde_json::to_string(&stage.audit.of("attacker")).unwrap();
+    assert!(records.contains("unauthorized") && !records.contains(&token), "{records}");
+    "unauthorised; its own is taken".to_owned()
+}
+
 async fn endless(stage: Arc<Stage>) -> String {
     let spec = format!(
         "{{api: [{{apiGroups: [''], resources: [pods], verbs: [create], namespaces: [demo]}}], limits: {LIMITS}}}"
@@ -132,6 +156,7 @@ async fn endless(stage: Arc<Stage>) -> String {
     let extension = stage.guest("http-calls", &spec).await;
     let ran = run(&extension, &["POST", "https", "kubernetes", "/api/v1/namespaces/demo/pods", "--endless"]).await;
     assert!(is_refused(&line(&ran)), "{}", ran.out);
+    stage.told(Limit::RequestBytes, false);
     format!("refused beyond requestBytes: 64Ki ({})", line(&ran)["status"])
 }
 
@@ -151,6 +176,27 @@ async fn headers(stage: Arc<Stage>) -> String {
     let ran = calls(&stage, LIMITS, &[&call]).await.pop().unwrap();
     assert!(stage.audit.of("attacker").iter().all(|record| record["verdict"] != "allowed"));
     stage.limited(&ran, Limit::HeaderBytes)
+}
+
+/// Under a grant that opens nothing: the host's memory is not for the grant's `api` or `egress` to open.
+async fn enormous(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("hoard", "{}").await;
+    for (what, bytes) in [("methods", "7000000"), ("authorities", "7000000"), ("paths", "60000")] {
+        let ran = run(&extension, &[what, bytes]).await;
+        assert!(ran.ended.is_ok(), "{what}: {:?}", ran.ended);
+        assert_eq!(ran.out, "0 taken\n", "{what}");
+    }
+    "not taken".to_owned()
+}
+
+async fn unsent(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("hoard", "{}").await;
+    for (what, bytes) in [("fields", "60000"), ("clones", "60000"), ("bodies", "1000000"), ("methods", "8")] {
+        let error = run(&extension, &[what, bytes]).await.ended.expect_err("the call is ended");
+        let RunError::Trap(trap) = &error else { panic!("{what}: {error:?}") };
+        assert!(trap.root_cause().to_string().contains("holds 128 requests"), "{what}: {trap:?}");
+    }
+    "trap: 128 at a time".to_owned()
 }
 
 async fn flood(stage: Arc<Stage>) -> String {

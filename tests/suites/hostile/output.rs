@@ -1,14 +1,18 @@
 //! Guests that print without end.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use attache::extension::Invocation;
 use attache::policy::Limit;
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
-use super::stage::{Stage, opening, run};
+use super::stage::{Ran, Stage, opening, run};
 use super::{Attack, attacks};
 
 pub(crate) const ALL: &[Attack] = attacks! {
     "flood of output" => flood,
+    "flood of lines on stderr" => errors,
     "flood of output of several calls at once" => floods,
     "flood of output where there is to be none" => silenced,
 };
@@ -32,6 +36,19 @@ async fn flood(stage: Arc<Stage>) -> String {
     assert_eq!(reached.limit, Limit::LogBytesPerSecond);
     stage.told(Limit::LogBytesPerSecond, false);
     format!("slowed at {reached}, {answered}")
+}
+
+/// Both streams share the rate.
+async fn errors(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("flood", &opening(LIMITS)).await;
+    let printed = MemoryOutputPipe::new(RATE * 100);
+    let call = Invocation::new().args(["stderr"]).stderr(printed.clone());
+    let begun = Instant::now();
+    let ended = extension.run(call).await;
+    let ran = Ran { ended, out: String::new(), elapsed: begun.elapsed() };
+    let printed = printed.contents().len();
+    assert!((RATE..=RATE * (SECONDS + 2)).contains(&printed), "{printed}");
+    format!("{printed} bytes in {SECONDS} s, {}", stage.limited(&ran, Limit::Deadline))
 }
 
 /// The rate is the extension's, not the call's.

@@ -18,6 +18,7 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "watches that are kept" => watches,
     "flood of watches" => flood_of_watches,
     "enormous names, selectors and cursors" => enormous,
+    "an object of hundreds of thousands of members" => members,
     "requests that smuggle others" => smuggle,
 };
 
@@ -39,6 +40,7 @@ fn with_verdict<'a>(records: &'a [Value], verdict: &str) -> Vec<&'a Value> {
 async fn requests(stage: Arc<Stage>) -> String {
     let (stopped, records) = flooded(&stage, "requests").await;
     let (allowed, throttled) = (with_verdict(&records, "allowed"), with_verdict(&records, "throttled"));
+    stage.told(Limit::RequestsPerSecond, false);
     // 40 at once, then 20 a second for at most ten seconds.
     assert!((40..=240).contains(&allowed.len()), "{}", allowed.len());
     assert!(records.len() <= RECORDS, "{}", records.len());
@@ -89,6 +91,7 @@ async fn watches(stage: Arc<Stage>) -> String {
     let (taken, records) = watching(&stage, "watches").await;
     assert_eq!(taken, "8 taken");
     assert_eq!(with_verdict(&records, "too-many")[0]["reason"], "watches: 8");
+    stage.told(Limit::Watches, false);
     format!("{taken}, one more refused at watches: 8")
 }
 
@@ -120,6 +123,17 @@ async fn enormous(stage: Arc<Stage>) -> String {
     }
     assert_eq!(with_verdict(&stage.audit.of("attacker"), "allowed").len(), 0, "nothing was sent");
     format!("{answered:?}, nothing sent")
+}
+
+/// What is read of a body before it is sent is read on the guest's thread.
+async fn members(stage: Arc<Stage>) -> String {
+    let spec = opening("{cpu: 10s, deadline: 30s}").replace("[get, list]", "[create]");
+    let extension = stage.guest("enormous", &spec).await;
+    let ran = run(&extension, &["members", "250000"]).await;
+    let outcome = ran.ended.as_ref().unwrap();
+    let line = ran.out.trim();
+    assert!(line.starts_with("refused: ") || line == "done", "{line}");
+    format!("{line}, {} ms of CPU time", outcome.cpu.as_millis())
 }
 
 async fn smuggle(stage: Arc<Stage>) -> String {

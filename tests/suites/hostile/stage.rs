@@ -74,7 +74,7 @@ pub(crate) struct Stage {
     runtime: Runtime,
     neighbour: Extension,
     pub(crate) podinfo: PathBuf,
-    _files: (PodTree, tempfile::TempDir),
+    files: (PodTree, tempfile::TempDir),
 }
 
 impl Stage {
@@ -110,7 +110,7 @@ impl Stage {
             runtime,
             neighbour,
             podinfo,
-            _files: (tree, account),
+            files: (tree, account),
         }
     }
 
@@ -134,6 +134,12 @@ impl Stage {
         let settings = ClusterSettings::new(Endpoint::given(url).unwrap(), self.metrics.clone());
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
         builder.cluster(Cluster::connect(settings).unwrap()).build().unwrap()
+    }
+
+    /// The runtime, in a pod that has a service account's volume.
+    pub(crate) fn with_account(&self) -> Runtime {
+        let builder = builder(&self.engine, &self.metrics, &self.podinfo);
+        builder.service_account(self.files.1.path()).cluster(self.cluster.clone()).build().unwrap()
     }
 
     /// One call of the neighbour, and how long it took.

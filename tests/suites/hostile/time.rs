@@ -9,12 +9,15 @@ use attache::policy::Limit;
 use tokio::io::AsyncWriteExt;
 use wasmtime_wasi::cli::{AsyncStdinStream, AsyncStdoutStream};
 
+use super::limits::command;
 use super::stage::{Ran, Stage, opening, run};
 use super::{Attack, attacks};
 
 pub(crate) const ALL: &[Attack] = attacks! {
     "endless loop" => endless_loop,
     "endless loops, eight at once" => endless_loops,
+    "endless loops, in all the calls that it may have" => all_calls,
+    "memory filled and copied as a whole" => bulk,
     "sleep" => sleep,
     "wait for stdin" => stdin,
     "wait for a change that never comes" => change,
@@ -32,16 +35,38 @@ async fn endless_loop(stage: Arc<Stage>) -> String {
 }
 
 async fn endless_loops(stage: Arc<Stage>) -> String {
-    let extension = stage.guest("spin", "{limits: {cpu: 200ms, deadline: 1m}}").await;
-    let spinning = (0..8).map(|_| {
+    spinning(&stage, 8).await
+}
+
+/// An extension has a turn of many, not one for each of its calls.
+async fn all_calls(stage: Arc<Stage>) -> String {
+    spinning(&stage, 16).await
+}
+
+async fn spinning(stage: &Stage, calls: usize) -> String {
+    let extension = stage.guest("spin", "{limits: {instances: 16, cpu: 200ms, deadline: 1m}}").await;
+    let calls = (0..calls).map(|_| {
         let extension = extension.clone();
         tokio::spawn(async move { run(&extension, &[]).await })
     });
     let mut answered = String::new();
-    for ran in spinning.collect::<Vec<_>>() {
+    for ran in calls.collect::<Vec<_>>() {
         answered = stage.limited(&ran.await.unwrap(), Limit::Cpu);
     }
     format!("each {answered}")
+}
+
+/// One instruction for all of the memory, without a place to stop in between.
+async fn bulk(stage: Arc<Stage>) -> String {
+    let module = r#"(memory 960)
+        (func (export "run") (result i32)
+            (loop $again
+                (memory.fill (i32.const 0) (i32.const 7) (i32.const 0x3c00000))
+                (memory.copy (i32.const 0x1e00000) (i32.const 0) (i32.const 0x1e00000))
+                (br $again))
+            unreachable)"#;
+    let extension = stage.component(&command(module), "{limits: {cpu: 500ms, deadline: 1m}}").await.unwrap();
+    stage.limited(&run(&extension, &[]).await, Limit::Cpu)
 }
 
 async fn sleep(stage: Arc<Stage>) -> String {

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::error::EgressError;
 use crate::gate::EgressPermit;
+use crate::policy::Limit;
 
 /// The connection of one request: it ends when this is dropped.
 #[derive(Debug)]
@@ -46,10 +47,14 @@ impl EgressBody {
 
     fn pass(&mut self, frame: &Frame<Bytes>) -> Result<(), EgressError> {
         let length = frame.data_ref().map_or(0, |piece| u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        self.left = self.left.checked_sub(length).ok_or(EgressError::AnswerTooLarge(self.limit))?;
+        let left = self.left.checked_sub(length);
         if let Some(open) = self.open.as_mut() {
-            open.permit.read(length);
+            match left {
+                Some(_) => open.permit.read(length),
+                None => open.permit.reached(Limit::ResponseBytes),
+            }
         }
+        self.left = left.ok_or(EgressError::AnswerTooLarge(self.limit))?;
         Ok(())
     }
 

@@ -35,7 +35,7 @@ use tokio::time::timeout;
 use super::BoxError;
 use super::headers;
 use crate::gate::{EgressPermit, Gate, Way};
-use crate::policy::Destination;
+use crate::policy::{Destination, Limit};
 use body::Connection;
 use connect::Connector;
 
@@ -151,6 +151,9 @@ impl Egress {
         let sent = self.exchange(destination, request, patience, &mut permit).await;
         if let Err(error @ (EgressError::Prohibited { .. } | EgressError::Header(_))) = &sent {
             permit.refused(&error.to_string());
+        }
+        if let Err(EgressError::BodyTooLarge(_)) = &sent {
+            permit.reached(Limit::RequestBytes);
         }
         let (response, connection) = sent?;
         Ok(response.map(|body| EgressBody::new(body, permit, connection, destination.to_string())))

@@ -14,6 +14,9 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// What is logged to stderr, as in `info` or `attache=debug,warn`
+    ///
+    /// On a stderr that the log or the audit is on, each line of the guest's begins with its name. With `off`, and the
+    /// audit elsewhere, what the guest prints there is passed on as it is.
     #[arg(long, global = true, env = "ATTACHE_LOG", default_value = "warn", value_name = "FILTER")]
     pub(crate) log: String,
 }

@@ -1,5 +1,6 @@
 //! How the process ends, and how a failure is told.
 
+use crate::stderr::say;
 use attache::extension::{Outcome, RunError};
 use attache::telemetry::legible;
 use std::io::IsTerminal;
@@ -61,13 +62,13 @@ impl Exit {
 /// Prints what was tried and, line by line, why it failed.
 pub(crate) fn report(error: &anyhow::Error) {
     let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let mut said = legible(&error.to_string()).into_owned();
-    eprintln!("{bold}error:{plain} {said}");
+    let mut said = legible(error);
+    say!("{bold}error:{plain} {said}");
     for cause in error.chain().skip(1) {
-        let cause = legible(&cause.to_string()).into_owned();
+        let cause = legible(cause);
         // An outer error that has said the inner one's words already needs no echo.
         if !said.contains(&cause) {
-            eprintln!("  because: {}", cause.replace('\n', "\n           "));
+            say!("  because: {}", cause.replace('\n', "\n           "));
         }
         said = cause;
     }

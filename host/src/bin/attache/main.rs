@@ -10,6 +10,7 @@ mod record;
 mod run;
 mod settings;
 mod signals;
+mod stderr;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -18,16 +19,16 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match begin(arguments) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            exit::report(&error);
-            Exit::Refused.into()
-        }
-    }
+    let exit = begin(arguments).unwrap_or_else(|error| {
+        exit::report(&error);
+        Exit::Refused
+    });
+    stderr::end();
+    exit.into()
 }
 
 fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
+    stderr::start()?;
     settings::start_log(&arguments.log)?;
     settings::open_as_many_files_as_allowed();
     let mut builder = match &arguments.command {

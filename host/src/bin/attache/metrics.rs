@@ -1,5 +1,6 @@
 //! `--metrics ADDRESS`: counters for a scraper such as Prometheus.
 
+use crate::stderr::say;
 use anyhow::Context;
 use attache::ambassador::local::{Listener, LocalServer, Site};
 use attache::cluster::Cluster;
@@ -66,7 +67,7 @@ impl Scraped {
     /// Answers scrapers from now on, in a task that ends with the process.
     pub(crate) fn serve(self) -> anyhow::Result<()> {
         let Some((listener, registry)) = self.0 else { return Ok(()) };
-        eprintln!("Metrics at http://{listener}{PATH}");
+        say!("Metrics at http://{listener}{PATH}");
         let make = move || {
             let mut text = String::new();
             // Writing into a string does not fail.

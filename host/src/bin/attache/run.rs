@@ -6,6 +6,7 @@ use crate::metrics::Scraped;
 use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
+use crate::stderr;
 use attache::credentials::ServiceAccount;
 use attache::extension::Invocation;
 
@@ -24,14 +25,18 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
     let (runtime, grant) = settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit, &mut scraped).await?;
     scraped.serve()?;
     let extension = runtime.build()?.load_file(&arguments.component, grant).await?;
-    let mut call = Invocation::new().args(arguments.arguments).inherit_output();
+    let (guest_stderr, passing) = stderr::of_guest(extension.name(), arguments.audit.place == settings::ON_STDERR);
+    let mut call = Invocation::new().args(arguments.arguments).inherit_stdout().stderr(guest_stderr);
     if arguments.stdin {
         call = call.stdin(wasmtime_wasi::cli::stdin());
     }
-    let exit = tokio::select! {
-        called = extension.run(call) => Exit::of(called),
-        exit = signals.arrive() => exit,
+    let ended = tokio::select! {
+        called = extension.run(call) => Ok(called),
+        exit = signals.arrive() => Err(exit),
     };
+    // What the guest said last comes before what the host says of its end.
+    passing.end().await;
+    let exit = ended.map_or_else(|exit| exit, Exit::of);
     record.map_or(Ok(()), Record::end)?;
     Ok(exit)
 }

@@ -4,6 +4,7 @@
 
 use crate::args;
 use crate::metrics::Scraped;
+use crate::stderr;
 use anyhow::{Context, anyhow, bail};
 use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
@@ -36,7 +37,7 @@ const INSTANCES: u32 = 8;
 
 pub(crate) fn start_log(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(filter).with_context(|| format!("--log {filter:?} is not a filter"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| stderr::Log);
     log.with_ansi(std::io::stderr().is_terminal()).init();
     Ok(())
 }
@@ -109,11 +110,14 @@ fn user_cache() -> Option<PathBuf> {
     Some(caches.join("attache"))
 }
 
+/// The place of an audit that goes to stderr.
+pub(crate) const ON_STDERR: &str = "stderr";
+
 /// Where decisions are recorded: a file, `stderr` or `none`.
 pub(crate) fn audit(place: &str) -> anyhow::Result<Arc<dyn Audit>> {
     let out: Box<dyn Write + Send> = match place {
         "none" => return Ok(Arc::new(NoAudit)),
-        "stderr" => Box::new(std::io::stderr()),
+        ON_STDERR => Box::new(stderr::Records),
         file => {
             let mut options = OpenOptions::new();
             let opened = options.append(true).create(true).mode(0o600).open(file);

@@ -24,6 +24,7 @@
 
 mod error;
 mod handling;
+mod held;
 mod paced;
 
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use wasmtime_wasi_http::p2::bindings::{LinkOptions, http::types};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
 use super::ctx::{PodCtxView, PodView};
-use crate::ambassador::egress::{Egress, EgressClient, Patience};
+use crate::ambassador::egress::{Egress, EgressClient, EgressError, Patience};
 use crate::ambassador::{Ambassador, ScopedTokens, ServerNames};
 use crate::cluster::Cluster;
 use crate::gate::{Gate, Way};
@@ -48,21 +49,23 @@ use error::{of_cluster, of_egress};
 use paced::Paced;
 
 /// How much a guest may write to a request's body at once, in bytes. Each unsent body of a guest holds two such pieces in
-/// the host, and it may have as many bodies as handles: wasmtime's own default of 1 MiB would let it hold a gigabyte.
+/// the host, and it may have as many bodies as requests: wasmtime's own default of 1 MiB would let it hold 256 MiB.
 const CHUNK: usize = 64 << 10;
 
 /// What the answer to one request is, and what has to go on running for its body: nothing, here.
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 /// Adds `wasi:http/types` and `wasi:http/outgoing-handler` to a linker whose store is run asynchronously. The embedder adds
-/// the rest of WASI, with `wasmtime_wasi::p2::add_to_linker_async`.
+/// the rest of WASI, with `wasmtime_wasi::p2::add_to_linker_async`. Afterwards the linker takes no name twice, as it does at
+/// first (`allow_shadowing`).
 ///
 /// # Errors
 /// Fails when the linker has one of the names already.
 pub fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let options = LinkOptions::default();
     handling::add_to_linker(linker)?;
-    types::add_to_linker::<T, WasiHttp>(linker, &options.into(), |state| state.pod().into_http())
+    types::add_to_linker::<T, WasiHttp>(linker, &options.into(), |state| state.pod().into_http())?;
+    held::add_to_linker(linker)
 }
 
 impl<'a> PodCtxView<'a> {
@@ -156,7 +159,10 @@ impl Outgoing {
     ) -> Result<Response<WasiBody>, Error> {
         let patience = Patience { connect: options.connect_timeout, answer: options.first_byte_timeout };
         let answer = self.egress.send(destination, request, patience).await.map_err(|error| {
-            tracing::info!(extension = self.ambassador.gate().extension(), error = %crate::telemetry::chain(&error), "egress failed");
+            // The gate's own refusals are in the audit, at a rate; a line for each would have none.
+            if !matches!(error, EgressError::Gate(_)) {
+                tracing::debug!(extension = self.ambassador.gate().extension(), error = %crate::telemetry::chain(&error), "egress failed");
+            }
             of_egress(error)
         })?;
         let paced = |body| Paced::new(body, options.between_bytes_timeout, of_egress).boxed_unsync();

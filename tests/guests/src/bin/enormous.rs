@@ -11,6 +11,7 @@
 //! enormous cursor BYTES
 //! enormous random BYTES       bytes that the host is to make
 //! enormous poll BYTES         a list of handles to one timer
+//! enormous members COUNT      an object of so many members, to be created
 //! enormous write BYTES        a piece of output, without asking how much may be written
 //! ```
 
@@ -52,6 +53,11 @@ fn hand_over(what: &str, bytes: usize) -> Result<(), api::Error> {
         "poll" => {
             let timer = monotonic_clock::subscribe_duration(0);
             drop(poll::poll(&vec![&timer; bytes / size_of::<u32>()]));
+        }
+        "members" => {
+            let members: String = (0..bytes).map(|member| format!(",\"k{member}\":0")).collect();
+            let object = format!("{{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{{\"name\":\"m\"}}{members}}}");
+            drop(all()?.create(object.as_bytes(), api::WriteOptions::empty())?);
         }
         "write" => drop(stdout::get_stdout().write(text().as_bytes())),
         _ => return Err(api::Error::Invalid(format!("no such thing: {what}"))),

@@ -1,11 +1,15 @@
-//! Tries the network in every way that `std::net` has, `sockets [HOST:PORT…]`, and prints a line for each:
-//! `WAY TARGET: refused (reason)` or `WAY TARGET: reached`.
+//! Tries the network in every way that `std::net` has, and UDP by WASI's own names too, `sockets [HOST:PORT…]`, and prints a
+//! line for each: `WAY TARGET: refused (reason)` or `WAY TARGET: reached`.
 //!
 //! Without arguments it tries loopback and the API server's usual names.
 
 use std::fmt::Display;
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+
+use wasip2::sockets::instance_network::instance_network;
+use wasip2::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
+use wasip2::sockets::udp_create_socket::create_udp_socket;
 
 const TARGETS: [&str; 3] = ["127.0.0.1:1", "[::1]:1", "kubernetes.default.svc:443"];
 
@@ -22,6 +26,22 @@ fn main() {
     }
     report("tcp-listen", "127.0.0.1:0", TcpListener::bind("127.0.0.1:0"));
     report("udp-bind", "0.0.0.0:0", UdpSocket::bind("0.0.0.0:0"));
+    report("raw-udp-bind", "127.0.0.1:0", raw_udp(None).map_err(coded));
+    report("raw-udp-connect", "127.0.0.1:53", raw_udp(Some(53)).map_err(coded));
+}
+
+/// Binds, and then perhaps connects. A library may put off what it was asked for until something is sent; this does not.
+fn raw_udp(to: Option<u16>) -> Result<(), ErrorCode> {
+    let local = |port| IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address: (127, 0, 0, 1) });
+    let socket = create_udp_socket(IpAddressFamily::Ipv4)?;
+    socket.start_bind(&instance_network(), local(0))?;
+    socket.subscribe().block();
+    socket.finish_bind()?;
+    to.map_or(Ok(()), |port| socket.stream(Some(local(port))).map(drop))
+}
+
+fn coded(code: ErrorCode) -> io::Error {
+    io::Error::other(format!("{code:?}"))
 }
 
 fn send(target: &str) -> io::Result<usize> {

@@ -2,6 +2,7 @@
 
 use super::sandbox;
 use crate::settings;
+use crate::stderr::say;
 use anyhow::Context;
 use attache::devcluster::kubelet::Container;
 use attache::policy::{CredentialsMode, Grant, PodInfoMount, Rule};
@@ -53,9 +54,9 @@ fn reading(namespace: &str) -> Rule {
 }
 
 fn print(grant: &Grant) {
-    eprintln!("No --grant is given; this development grant holds, and is a start for one of your own:\n");
+    say!("No --grant is given; this development grant holds, and is a start for one of your own:\n");
     for line in grant.to_yaml().lines() {
-        eprintln!("  {line}");
+        say!("  {line}");
     }
-    eprintln!();
+    say!("");
 }

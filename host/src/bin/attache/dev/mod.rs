@@ -9,6 +9,7 @@ use crate::exit::{self, Exit};
 use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
+use crate::stderr::{self, say};
 use anyhow::{Context, bail};
 use attache::devcluster::kubelet::{Container, Kubelet, Outcome, RunningPod};
 use attache::devcluster::{DevCluster, DevClusterSettings};
@@ -42,7 +43,7 @@ pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     let cluster = DevCluster::start(DevClusterSettings::default())?;
     manifests.load(&cluster)?;
     let kubeconfig = write_kubeconfig(&cluster, arguments.kubeconfig.as_deref(), &folder)?;
-    eprintln!("The API server listens at {}; for kubectl: export KUBECONFIG={}", cluster.url(), kubeconfig.display());
+    say!("The API server listens at {}; for kubectl: export KUBECONFIG={}", cluster.url(), kubeconfig.display());
     let pod = match &manifests.pod {
         Some(name) => Some(play(&cluster, name, &folder).await?),
         None => None,
@@ -83,7 +84,7 @@ async fn stay(
     tokio::select! {
         ended = run(arguments, grant, record, name, pod) => ended,
         () = pod.deleted() => {
-            eprintln!("Pod {}/{} is deleted.", name.namespace, name.name);
+            say!("Pod {}/{} is deleted.", name.namespace, name.name);
             Ok(TERMINATED)
         }
     }
@@ -112,8 +113,12 @@ async fn run(
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
     let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, &audit).await?;
     let extension = runtime.build()?.load_file(component, grant).await?;
-    let call = Invocation::new().args(&arguments.arguments).inherit_output();
-    Ok(Exit::of(extension.run(call).await))
+    let (guest_stderr, passing) = stderr::of_guest(extension.name(), arguments.audit == settings::ON_STDERR);
+    let call = Invocation::new().args(&arguments.arguments).inherit_stdout().stderr(guest_stderr);
+    let called = extension.run(call).await;
+    // What the guest said last comes before what the host says of its end.
+    passing.end().await;
+    Ok(Exit::of(called))
 }
 
 /// The container that was asked for, or the first of the pod's spec.

@@ -1,6 +1,7 @@
 //! From what a container would have seen to what the runtime is made with.
 
 use crate::settings::{self, Variables};
+use crate::stderr::say;
 use anyhow::{Context, bail};
 use attache::cluster::ClusterSettings;
 use attache::credentials::{DEFAULT_DIR, ServiceAccount};
@@ -87,21 +88,21 @@ fn warn_of_the_rest(grant: &Grant, container: &Container) {
     for mount in &container.mounts {
         let path = mount.mount_path.trim_end_matches('/');
         if Some(path) != podinfo && path != DEFAULT_DIR {
-            eprintln!("Volume {:?} at {path} is not mounted: a grant has no place for it.", mount.volume);
+            say!("Volume {:?} at {path} is not mounted: a grant has no place for it.", mount.volume);
         }
     }
 }
 
 /// Says what the container has, for a person who looks at it without an extension.
 pub(super) fn tell(name: &str, container: &Container) {
-    eprintln!("\nContainer {name:?} has these mounts:");
+    say!("\nContainer {name:?} has these mounts:");
     for mount in &container.mounts {
-        eprintln!("  {} is {}", mount.mount_path, mount.host_path.display());
+        say!("  {} is {}", mount.mount_path, mount.host_path.display());
     }
-    eprintln!("and this env:");
+    say!("and this env:");
     let variables: &Variables = &container.env;
     for (name, value) in variables {
-        eprintln!("  {name}={value}");
+        say!("  {name}={value}");
     }
-    eprintln!("All stays up until Ctrl-C.");
+    say!("All stays up until Ctrl-C.");
 }

@@ -7,6 +7,7 @@ use crate::exit::Exit;
 use crate::metrics::Scraped;
 use crate::settings::{self, Variables};
 use crate::signals::Signals;
+use crate::stderr::say;
 use anyhow::{Context, bail};
 use args::{Place, PlacedGrant, Proxy};
 use attache::ambassador::Ambassador;
@@ -54,7 +55,7 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     let stopped = server.run(async { exit = signals.arrive().await }, arguments.grace.0).await;
     if stopped.cut > 0 {
-        eprintln!("{} connections were cut after --grace", stopped.cut);
+        say!("{} connections were cut after --grace", stopped.cut);
     }
     // A proxy ends by a signal, so that is how it ends well.
     Ok(if stopped.cut > 0 { exit } else { Exit::Done })

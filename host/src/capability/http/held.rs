@@ -1,0 +1,118 @@
+//! What a guest may hold of requests that it has not sent.
+//!
+//! Threat: a guest that makes requests and never sends them. wasmtime-wasi-http 48 keeps methods and authorities of any
+//! length, and each of a thousand handles may be a request or a set of headers: gigabytes of the host's memory, and no gate
+//! has seen a request yet. So the parts of a request are bounded, and so are the requests and headers of one instance.
+
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
+use wasmtime::{StoreContextMut, bail};
+use wasmtime_wasi_http::p2::bindings::http::types::{HeaderError, Host as _, HostFields, HostOutgoingRequest, Method};
+use wasmtime_wasi_http::p2::types::{HostOutgoingRequest as Outgoing, HostOutgoingResponse};
+use wasmtime_wasi_http::{FieldMap, WasiHttpCtxView};
+
+use super::super::ctx::PodView;
+
+const INTERFACE: &str = "wasi:http/types@0.2.12";
+
+/// The longest method, in bytes. The longest that is registered (`UPDATEREDIRECTREF`) has 17.
+const METHOD: usize = 64;
+
+/// The longest authority, in bytes: a name has at most 253 and a port six; the rest is room for what is refused with reason.
+const AUTHORITY: usize = 512;
+
+/// The longest path and query, in bytes: twice what the API server's requests may have, for other places.
+const PATH: usize = 16 << 10;
+
+/// Requests, responses and sets of headers that one instance may hold together. A program has some for each request under
+/// way. Each may hold the grant's `headerBytes`, of which many small ones take three times their size, and an unsent body.
+pub(super) const MOST: usize = 128;
+
+/// Puts the bounds before what `wasi:http/types` has there already.
+pub(super) fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let added = linker.instance(INTERFACE).and_then(|mut types| {
+        add_setters(&mut types)?;
+        add_fields(&mut types)
+    });
+    linker.allow_shadowing(false);
+    added
+}
+
+type Set<V> = (Resource<Outgoing>, V);
+type Done = (Result<(), ()>,);
+
+fn add_setters<T: PodView + 'static>(types: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, T>, (request, method): Set<Method>| -> wasmtime::Result<Done> {
+            let too_long = matches!(&method, Method::Other(name) if name.len() > METHOD);
+            Ok((if too_long { Err(()) } else { view(&mut store).set_method(request, method)? },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, T>, (request, authority): Set<Option<String>>| -> wasmtime::Result<Done> {
+            let too_long = is_longer(authority.as_ref(), AUTHORITY);
+            Ok((if too_long { Err(()) } else { view(&mut store).set_authority(request, authority)? },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-path-with-query",
+        |mut store: StoreContextMut<'_, T>, (request, path): Set<Option<String>>| -> wasmtime::Result<Done> {
+            let too_long = is_longer(path.as_ref(), PATH);
+            Ok((if too_long { Err(()) } else { view(&mut store).set_path_with_query(request, path)? },))
+        },
+    )
+}
+
+fn is_longer(text: Option<&String>, most: usize) -> bool {
+    text.is_some_and(|text| text.len() > most)
+}
+
+/// Each request and each response begins as a set of headers, which it then takes: where those are made all can be counted.
+fn add_fields<T: PodView + 'static>(types: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
+    types.func_wrap("[constructor]fields", |mut store: StoreContextMut<'_, T>, (): ()| {
+        let mut view = with_room(&mut store)?;
+        Ok((HostFields::new(&mut view)?,))
+    })?;
+    types.func_wrap(
+        "[method]fields.clone",
+        |mut store: StoreContextMut<'_, T>, (fields,): (Resource<FieldMap>,)| {
+            let mut view = with_room(&mut store)?;
+            Ok((HostFields::clone(&mut view, fields)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[static]fields.from-list",
+        |mut store: StoreContextMut<'_, T>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+            let mut view = with_room(&mut store)?;
+            let made: (Result<Resource<FieldMap>, HeaderError>,) = match view.from_list(entries) {
+                Ok(fields) => (Ok(fields),),
+                Err(error) => (Err(view.convert_header_error(error)?),),
+            };
+            Ok(made)
+        },
+    )
+}
+
+fn view<'a, T: PodView + 'static>(store: &'a mut StoreContextMut<'_, T>) -> WasiHttpCtxView<'a> {
+    store.data_mut().pod().into_http()
+}
+
+/// The view, if there may be one more.
+fn with_room<'a, T: PodView + 'static>(store: &'a mut StoreContextMut<'_, T>) -> wasmtime::Result<WasiHttpCtxView<'a>> {
+    let view = view(store);
+    if held(view.table) >= MOST {
+        bail!(
+            "the guest holds {MOST} requests, responses and sets of headers, and may hold no more: drop or send them"
+        );
+    }
+    Ok(view)
+}
+
+fn held(table: &mut ResourceTable) -> usize {
+    let counts = |entry: &(dyn std::any::Any + Send)| {
+        entry.is::<FieldMap>() || entry.is::<Outgoing>() || entry.is::<HostOutgoingResponse>()
+    };
+    table.iter_mut().filter(|entry| counts(&**entry)).count()
+}
