@@ -34,12 +34,10 @@ pub(super) fn readable(json: &str) -> Result<String, serde_json::Error> {
 /// The length of the string that a text begins with, quotes included.
 fn literal(text: &str) -> usize {
     let mut escaped = false;
-    let end = text.bytes().skip(1).position(|byte| match byte {
-        b'"' => !escaped,
-        byte => {
-            escaped = byte == b'\\' && !escaped;
-            false
-        }
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
     });
     end.map_or(text.len(), |inner| inner.saturating_add(2))
 }
@@ -92,6 +90,7 @@ mod tests {
                 "[ 18446744073709551616 , 1.10 , 1e400 , -0 , true , null ]",
                 "[18446744073709551616,1.10,1e400,-0,true,null]",
             ),
+            (r#"{"\"" : "\\", "\\\"" : "" }"#, r#"{"\"":"\\","\\\"":""}"#),
             (r#"{"a":1,"a":2}"#, r#"{"a":1,"a":2}"#),
             ("", ""),
         ];

@@ -19,7 +19,7 @@ pub const DEMAND: &str = "ATTACHE_LANGUAGES";
 pub enum Language {
     /// With componentize-py, from PyPI.
     Python,
-    /// With componentize-js, from npm.
+    /// With jco, from npm.
     JavaScript,
 }
 
@@ -67,8 +67,8 @@ impl Language {
                 if own.is_file() { Some(own) } else { on_path("componentize-py") }
             }
             Self::JavaScript => {
-                let package = self.folder().join("node_modules/@bytecodealliance/componentize-js");
-                on_path("node").filter(|_| package.is_dir())
+                let own = self.folder().join("node_modules/.bin/jco");
+                if own.is_file() { Some(own) } else { on_path("jco") }
             }
         }
     }
@@ -139,33 +139,29 @@ impl Example {
         }
         // Built beside it and renamed: another process may be reading it.
         let fresh = language.folder().join(format!("{name}.{}.wasm", std::process::id()));
-        watch(&mut self.command(&tool, &wit, &fresh)?, |_| ())?;
+        watch(&mut self.command(&tool, &wit, &fresh), |_| ())?;
         fs::rename(&fresh, &out)?;
         Ok(out)
     }
 
-    fn command(self, tool: &Path, wit: &Path, out: &Path) -> Result<Command> {
-        let (mut command, source) = (Command::new(tool), self.language.source());
+    fn command(self, tool: &Path, wit: &Path, out: &Path) -> Command {
+        let (mut command, (world, own)) = (Command::new(tool), self.world);
+        command.current_dir(self.language.source());
         match self.language {
             Language::Python => {
-                let (world, own) = self.world;
-                command.current_dir(source).env("PYTHONDONTWRITEBYTECODE", "1");
-                command.arg("--wit-path").arg(wit);
+                command.env("PYTHONDONTWRITEBYTECODE", "1").arg("--wit-path").arg(wit);
                 if let Some(own) = own {
                     command.args(["--wit-path", own]);
                 }
                 command.args(["--world", world, "componentize", self.name, "--output"]).arg(out);
             }
             Language::JavaScript => {
-                // Node.js looks for packages beside the program.
-                let folder = self.language.folder();
-                for file in ["build.js", "hello-pod.js"] {
-                    fs::copy(source.join(file), folder.join(file))?;
-                }
-                command.current_dir(folder).arg("build.js").arg(wit).arg(out);
+                command.arg("componentize").arg(format!("{}.js", self.name)).args(["--world-name", world]);
+                // Without these it would import wasi:http, which only some grants open.
+                command.args(["--disable", "http", "fetch-event"]).arg("--wit").arg(wit).arg("--out").arg(out);
             }
         }
-        Ok(command)
+        command
     }
 }
 
