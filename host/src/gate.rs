@@ -145,8 +145,8 @@ impl Gate {
         Self { inner: Arc::new(inner), ends: None }
     }
 
-    /// The same gate, for one run of the extension that ends at `ends` at the latest: no request that it lets through waits
-    /// for longer. With a later one it makes no difference.
+    /// The same gate, for one run of the extension that is over at `ends`: a server that says to come back later than that is
+    /// not waited for. Ending the run is up to whoever runs it. A later end than before makes no difference.
     #[must_use]
     pub fn until(&self, ends: Instant) -> Self {
         Self { inner: Arc::clone(&self.inner), ends: Some(self.ends.map_or(ends, |sooner| sooner.min(ends))) }
@@ -380,7 +380,7 @@ impl Permit {
         self.gate.inner.grant.limits.request_bytes
     }
 
-    /// When the exchange has to be over, because whoever asked will be: see [`Gate::until`].
+    /// When whoever asked will be gone: see [`Gate::until`].
     pub fn ends(&self) -> Option<Instant> {
         self.gate.ends
     }

@@ -128,6 +128,8 @@ fn creation_below_a_named_object_is_restricted_by_its_name() {
 
 #[test]
 fn an_apply_needs_create_and_patch_by_name() {
+    const PATCH: &str = r#"{apiGroups: [""], resources: ["*"], verbs: [patch]}"#;
+    const CREATE: &str = r#"{apiGroups: [""], resources: [configmaps], verbs: [create], resourceNames: [a]}"#;
     let apply = |line: &str, content_type: &'static str| {
         request(line).with_content_type(Some(&HeaderValue::from_static(content_type)))
     };
@@ -135,8 +137,6 @@ fn an_apply_needs_create_and_patch_by_name() {
         Verdict::Allowed { rule } => Ok(rule),
         Verdict::Denied { needed, .. } => Err(needed.verbs),
     };
-    const PATCH: &str = r#"{apiGroups: [""], resources: ["*"], verbs: [patch]}"#;
-    const CREATE: &str = r#"{apiGroups: [""], resources: [configmaps], verbs: [create], resourceNames: [a]}"#;
     let map = "PATCH /api/v1/namespaces/demo/configmaps/a";
     for types in [
         "application/apply-patch+yaml",

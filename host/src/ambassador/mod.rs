@@ -113,7 +113,7 @@ impl Ambassador {
         self
     }
 
-    /// Ends each exchange at `ends` at the latest; see [`Gate::until`].
+    /// Waits for no server beyond `ends`; see [`Gate::until`].
     #[must_use]
     pub fn until(self, ends: Instant) -> Self {
         Self { gate: self.gate.until(ends), ..self }

@@ -64,8 +64,8 @@ impl PodCtx {
         self
     }
 
-    /// Ends each of the guest's requests at `ends` at the latest, body included: when its run will be over. A `Retry-After`
-    /// beyond that is told the guest at once. Without this each takes what [`Cluster::deadline`] says.
+    /// Says when the guest's run will be over: a `Retry-After` beyond that is told the guest at once, not waited for. Without
+    /// this the bound is [`Cluster::deadline`].
     #[must_use]
     pub fn until(mut self, ends: Instant) -> Self {
         self.gate = self.gate.until(ends);

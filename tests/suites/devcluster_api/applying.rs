@@ -189,3 +189,24 @@ async fn what_is_not_there_is_made_for_those_only_who_may_create_it() -> Result<
     })
     .await
 }
+
+#[tokio::test]
+async fn what_is_applied_is_yaml_which_json_is_nearly() -> Result<()> {
+    play(async |stage| {
+        let target = format!("{}/m?fieldManager=one", stage.maps());
+        let with = |text: &str| {
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"m"}},"data":{{"a":"{text}"}}}}"#)
+        };
+        let apply = async |body: &str| stage.patch_with("apply-patch+yaml", &target, body).await;
+        for text in [r"\ud83d\ude00", "\u{7f}", "\u{9f}", "\u{feff}"] {
+            let refused = apply(&with(text)).await?;
+            ensure!(told(&refused)?.0 == "400 BadRequest", "{text:?}: {:?}", refused.body);
+        }
+        let stored = apply(&with("😀\\u007f\\u0085\\u2028\\ufeff")).await?.json();
+        ensure!(stored["data"]["a"] == "😀\u{7f}\u{85}\u{2028}\u{feff}", "{stored}");
+        let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata:\n  a: b\n";
+        ensure!(apply(yaml).await?.json()["data"]["a"] == "b");
+        Ok(())
+    })
+    .await
+}

@@ -97,8 +97,13 @@ impl Stage {
 
     /// A patch of some media type, such as `strategic-merge-patch+json`.
     pub(crate) async fn patch(&self, kind: &str, target: &str, patch: Value) -> Result<Reply> {
+        self.patch_with(kind, target, &patch.to_string()).await
+    }
+
+    /// The same with a body as it stands there.
+    pub(crate) async fn patch_with(&self, kind: &str, target: &str, body: &str) -> Result<Reply> {
         let media = format!("application/{kind}");
-        self.client.ask_as(&self.token, "PATCH", target, &media, patch.to_string()).await
+        self.client.ask_as(&self.token, "PATCH", target, &media, body.to_owned()).await
     }
 
     pub(crate) async fn watch(&self, target: &str) -> Result<Watch> {

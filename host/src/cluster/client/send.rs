@@ -55,8 +55,8 @@ impl Cluster {
     /// streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is followed
     /// goes on until it is dropped, unless the payload names a deadline.
     ///
-    /// 429 and 503 with `Retry-After` are obeyed within the deadline, which is the payload's or the permit's, whichever comes
-    /// first; a wait beyond it is not begun, and the refusal handed back. A 401 drops the token that was sent, and the request is
+    /// 429 and 503 with `Retry-After` are obeyed within the deadline and the run of whoever asks ([`Permit::ends`]); a
+    /// wait beyond it is not begun, and the refusal handed back. A 401 drops the token that was sent, and the request is
     /// made once more if there is another: the API server authenticates first, so nothing was done. Only a request that
     /// changes something behind `proxy`, where a 401 may be somebody else's, or whose body is streamed, is not. Dropping the future or the body ends the request.
     ///
@@ -84,13 +84,13 @@ impl Cluster {
         if_none_match: Option<HeaderValue>,
     ) -> Result<Response<AnswerBody>, ClusterError> {
         let began = Instant::now();
-        let asker = permit.ends().map(Instant::from_std);
-        let sooner = |at: Instant| asker.map_or(at, |ends| ends.min(at));
-        let deadline = sooner(payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began));
+        let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
         let whole_by = match payload.deadline {
-            None if permit.request().is_endless() => sooner(began.checked_add(NO_END).unwrap_or(deadline)),
+            None if permit.request().is_endless() => began.checked_add(NO_END).unwrap_or(deadline),
             _ => deadline,
         };
+        // Who asks is ended by whoever runs it; here it only decides which waits are worth beginning.
+        let asked_until = permit.ends().map_or(deadline, |ends| Instant::from_std(ends).min(deadline));
         let after = deadline.saturating_duration_since(began);
         if payload.body.len() as u64 > permit.request_limit() {
             permit.reached(Limit::RequestBytes);
@@ -100,10 +100,10 @@ impl Cluster {
         let is_head = permit.request().method() == Method::HEAD;
         let tries = match payload.stream {
             None if is_answered_here(permit.request()) => {
-                Tries::new(!permit.request().is_mutating(), deadline).renewable()
+                Tries::new(!permit.request().is_mutating(), asked_until).renewable()
             }
-            None => Tries::new(!permit.request().is_mutating(), deadline),
-            Some(_) => Tries::once(deadline),
+            None => Tries::new(!permit.request().is_mutating(), asked_until),
+            Some(_) => Tries::once(asked_until),
         };
         let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match };
         let answered = timeout_at(deadline, self.answered(&outgoing, tries)).await;
