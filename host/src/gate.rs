@@ -229,7 +229,10 @@ impl Gate {
         let judged = collection.resource().map(|path| self.grant().judge_opening(path));
         let Some(Verdict::Denied { reason, .. }) = judged else { return Ok(()) };
         let refusal = self.meter().err().unwrap_or(Refusal::Denied(reason));
-        self.record_refusal(&refusal, AuditRecord::of_request(Timestamp::now(), &self.inner.extension, way, collection));
+        self.record_refusal(
+            &refusal,
+            AuditRecord::of_request(Timestamp::now(), &self.inner.extension, way, collection),
+        );
         Err(refusal)
     }
 

@@ -80,11 +80,8 @@ pub(crate) fn yaml(body: &[u8], kind: &str) -> Result<Value, ApiError> {
 
 /// What a real server's parser, which is one of YAML 1.1, does not take and ours does.
 fn check_yaml(text: &str) -> Result<(), &'static str> {
-    let printable = |letter: char| {
-        matches!(letter, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
-            && letter != '\u{feff}'
-    };
-    if !text.strip_prefix('\u{feff}').unwrap_or(text).chars().all(printable) {
+    let printable = |letter: char| matches!(letter, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    if !text.chars().all(printable) {
         return Err("yaml: control characters are not allowed");
     }
     let mut rest = text;

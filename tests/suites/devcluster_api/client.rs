@@ -21,7 +21,8 @@ pub(crate) struct Client {
     /// The name that the server's certificate is to have.
     name: String,
     ca: String,
-    /// What the client shows, if anything: a certificate and its key, both PEM.
+    /// What the client shows, if anything, where a request has no token: a certificate and its key, both PEM. A server asks
+    /// for the certificate first, and takes the token of who shows one for nothing.
     pub(crate) certificate: Option<(String, String)>,
 }
 
@@ -52,7 +53,7 @@ impl Client {
         Self { address: format!("{host}:{port}"), name, ca, certificate: None }
     }
 
-    fn tls(&self, http2: bool) -> Result<rustls::ClientConfig> {
+    fn tls(&self, http2: bool, certificate: Option<&(String, String)>) -> Result<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(self.ca.as_bytes()) {
             roots.add(certificate?)?;
@@ -61,7 +62,7 @@ impl Client {
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
-        let mut config = match &self.certificate {
+        let mut config = match certificate {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => builder.with_client_auth_cert(
                 vec![CertificateDer::from_pem_slice(certificate.as_bytes())?],
@@ -75,7 +76,9 @@ impl Client {
     /// Sends a request over a connection of its own; the body of the answer is still to come.
     pub(crate) async fn open(&self, mut request: Request<Bytes>, http2: bool) -> Result<http::Response<Incoming>> {
         let stream = TcpStream::connect(&self.address).await?;
-        let connector = TlsConnector::from(Arc::new(self.tls(http2)?));
+        let certificate =
+            self.certificate.as_ref().filter(|_| !request.headers().contains_key(http::header::AUTHORIZATION));
+        let connector = TlsConnector::from(Arc::new(self.tls(http2, certificate)?));
         let name = ServerName::try_from(self.name.clone())?;
         let stream = TokioIo::new(connector.connect(name, stream).await?);
         let authority = &self.address;

@@ -105,10 +105,19 @@ pub fn workspace() -> PathBuf {
 }
 
 /// The cargo that started this process, or the one on the path.
+///
+/// It is not told of which package this process is: build scripts look at those variables (that of `ring` does), and would
+/// build anew, with all that depends on them, whenever cargo is called by hand in between.
 pub fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
