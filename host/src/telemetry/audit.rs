@@ -153,7 +153,7 @@ impl<'a> AuditRecord<'a> {
         // What was parsed is plain ASCII: cutting it is enough.
         let (verb, path) = (request.verb().into(), cut(request.path()).into());
         let (resource, applies) = (request.resource().map(Into::into), request.applies());
-        Self { resource, applies, ..Self::bare(time, extension, way, verb, path) }
+        Self { applies, resource, ..Self::bare(time, extension, way, verb, path) }
     }
 
     /// The record of a request that was not understood.

@@ -29,7 +29,7 @@ pub(super) enum Trouble {
     /// The server has forgotten what was asked for.
     Expired,
     /// It may go better later, and not before this long, if the server said so.
-    Passing(ClusterError, Option<Duration>),
+    Passing(Box<ClusterError>, Option<Duration>),
     /// The watch ended as soon as it began.
     Cut,
     /// It will not.
@@ -41,10 +41,10 @@ impl From<ClusterError> for Trouble {
         match error {
             ClusterError::Refused(status) => match status.code {
                 410 => Self::Expired,
-                401 | 403 | 404 | 408 | 429 | 500.. => Self::Passing(ClusterError::Refused(status), None),
+                401 | 403 | 404 | 408 | 429 | 500.. => Self::Passing(Box::new(ClusterError::Refused(status)), None),
                 _ => Self::Fatal(WatchError::Refused(status)),
             },
-            ClusterError::Unavailable(_) => Self::Passing(error, None),
+            ClusterError::Unavailable(_) => Self::Passing(Box::new(error), None),
             other => Self::Fatal(fatal(other)),
         }
     }

@@ -142,7 +142,7 @@ impl Upstream {
                 // Added, so that those who were all asked to wait equally long do not come back together.
                 let wait = asked.map_or(wait, |asked| asked.saturating_add(wait));
                 if self.is_lost(&error, now, wait) {
-                    return Err(fatal(error));
+                    return Err(fatal(*error));
                 }
                 self.tell(&error, wait);
                 self.count(&error);

@@ -12,6 +12,8 @@
 //! wrong-order request       a request before its body, which it may
 //! ```
 
+#![allow(clippy::expect_used, reason = "an attack that cannot go on may trap")]
+
 use raw::attache::pod::{api, metadata};
 use raw::wasi::cli::stdout;
 use wasip2::http::outgoing_handler::handle;
