@@ -4,10 +4,11 @@
 //! without a request. The bytes that are sent are the guest's own, or what was read of them written anew.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
 
 use super::yaml;
 use crate::cluster::ObjectKind;
@@ -121,9 +122,64 @@ fn text(body: &[u8]) -> Result<&str, BodyError> {
     std::str::from_utf8(body).map_err(BodyError::NotUtf8)
 }
 
-type Fields<'a> = BTreeMap<String, Cow<'a, RawValue>>;
+/// The members of an object in their order, borrowed from its text: a body of megabytes may have hundreds of thousands, and a
+/// map of those takes longer than a thread that others wait for may be held. Of a member that stands twice the last counts,
+/// as for the API server.
+#[derive(Default)]
+struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
 
-/// An object, read no deeper than needed. Of a member that stands twice the last counts, as for the API server.
+impl<'a> Fields<'a> {
+    fn read(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    fn get(&self, name: &str) -> Option<&Cow<'a, RawValue>> {
+        self.0.iter().rev().find(|(member, _)| member == name).map(|(_, value)| value)
+    }
+
+    /// Puts a member in the place of all of this name.
+    fn set(&mut self, name: &'static str, value: Box<RawValue>) {
+        self.0.retain(|(member, _)| member != name);
+        self.0.push((name.into(), Cow::Owned(value)));
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Fields::default();
+                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    fields.0.push((name, Cow::Borrowed(value)));
+                }
+                Ok(fields)
+            }
+        }
+
+        from.deserialize_map(Reader)
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// A member's name: `Cow` alone would be read as an owned one.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// An object, read no deeper than needed.
 struct Members<'a> {
     top: Fields<'a>,
     metadata: Fields<'a>,
@@ -132,13 +188,13 @@ struct Members<'a> {
 impl<'a> Members<'a> {
     fn read(body: &'a [u8]) -> Result<Self, BodyError> {
         let not_json = |source| BodyError::NotJson { what: "object", source };
-        let top = fields(text(body)?).map_err(not_json)?;
+        let top = Fields::read(text(body)?).map_err(not_json)?;
         let metadata = match top.get("metadata") {
             Some(Cow::Borrowed(metadata)) if metadata.get() != "null" => {
                 let mistyped = |_| BodyError::Mistyped { field: "metadata", what: "object" };
-                fields(metadata.get()).map_err(mistyped)?
+                Fields::read(metadata.get()).map_err(mistyped)?
             }
-            _ => Fields::new(),
+            _ => Fields::default(),
         };
         Ok(Self { top, metadata })
     }
@@ -168,8 +224,7 @@ impl<'a> Members<'a> {
         if let Some(name) = place.name
             && put(&mut self.metadata, "name", name)
         {
-            let metadata = to_raw_value(&self.metadata).map(Cow::Owned);
-            filled |= metadata.map(|metadata| self.top.insert("metadata".to_owned(), metadata)).is_ok();
+            filled |= to_raw_value(&self.metadata).map(|metadata| self.top.set("metadata", metadata)).is_ok();
         }
         filled
     }
@@ -178,11 +233,6 @@ impl<'a> Members<'a> {
         // What was read as JSON has nothing that cannot be written as JSON.
         serde_json::to_vec(&self.top).unwrap_or_default()
     }
-}
-
-fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
-    let read: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
-    Ok(read.into_iter().map(|(name, value)| (name, Cow::Borrowed(value))).collect())
 }
 
 /// The text of a field; `None` when it is missing, null or empty, which the API server takes for the same.
@@ -207,11 +257,11 @@ fn agree(field: &'static str, found: Option<Cow<'_, str>>, expected: Option<&str
 }
 
 /// Puts a text where none is; whether none was.
-fn put(fields: &mut Fields<'_>, name: &str, text: &str) -> bool {
+fn put(fields: &mut Fields<'_>, name: &'static str, text: &str) -> bool {
     let missing = fields.get(name).is_none_or(|value| matches!(value.get(), "null" | "\"\""));
     match to_raw_value(text) {
         Ok(text) if missing => {
-            fields.insert(name.to_owned(), Cow::Owned(text));
+            fields.set(name, text);
             true
         }
         _ => false,
@@ -250,17 +300,17 @@ mod tests {
     #[test]
     fn what_is_left_out_of_type_and_name_is_filled_in() {
         let table = [
-            ("{}", r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#),
-            (r#"{"metadata":null,"kind":""}"#, r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#),
+            ("{}", r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#),
+            (r#"{"metadata":null,"kind":""}"#, r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#),
             (
                 r#"{"data":{"k": "v" },"metadata":{"labels":{"x":"y"}},"kind":"ConfigMap"}"#,
-                r#"{"apiVersion":"v1","data":{"k": "v" },"kind":"ConfigMap","metadata":{"labels":{"x":"y"},"name":"a"}}"#,
+                r#"{"data":{"k": "v" },"kind":"ConfigMap","apiVersion":"v1","metadata":{"labels":{"x":"y"},"name":"a"}}"#,
             ),
         ];
         for (body, expected) in table {
             assert_eq!(stored(body, Some("a")).unwrap(), expected, "{body}");
         }
-        assert_eq!(stored("{}", None).unwrap(), r#"{"apiVersion":"v1","kind":"ConfigMap"}"#);
+        assert_eq!(stored("{}", None).unwrap(), r#"{"kind":"ConfigMap","apiVersion":"v1"}"#);
     }
 
     #[test]
@@ -269,7 +319,7 @@ mod tests {
         let place = Place { kind: Some(&kind), name: Some("a"), ..Place::default() };
         let written =
             applied(br#"{ "data": {"k": "\ud83d\ude00\u007f", "n": 12345678901234567890123} }"#.to_vec(), place);
-        let expected = r#"{"apiVersion":"v1","data":{"k":"😀\u007f","n":12345678901234567890123},"kind":"ConfigMap","metadata":{"name":"a"}}"#;
+        let expected = r#"{"data":{"k":"😀\u007f","n":12345678901234567890123},"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#;
         assert_eq!(written.unwrap(), expected);
         assert!(matches!(applied(br#"{"data":{"k":"\ud83d"}}"#.to_vec(), place), Err(BodyError::NotJson { .. })));
     }
