@@ -154,11 +154,14 @@ impl Host for PodCtxView<'_> {
     }
 
     async fn discover(&mut self) -> Result<Vec<wit::ResourceInfo>, ApiError> {
+        // The host asks in the guest's stead, once for all guests: whoever causes it pays for it.
+        self.ctx.gate.spend()?;
         let discovery = self.ctx.cluster()?.discovery().await?;
         Ok(discovery.types().iter().filter(|info| self.ctx.opens_somewhere(info)).map(Into::into).collect())
     }
 
     async fn resolve(&mut self, name: String) -> Result<wit::ResourceInfo, ApiError> {
+        self.ctx.gate.spend()?;
         let info = self.ctx.cluster()?.resolve(&name).await?;
         if self.ctx.opens_somewhere(&info) {
             return Ok((&info).into());
