@@ -20,6 +20,7 @@
 
 mod egress;
 mod follower;
+mod permit;
 mod place;
 mod rate;
 mod refusals;
@@ -34,12 +35,13 @@ use http::Method;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Reached, Rule, Verdict};
+use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Rule, Verdict};
 use crate::telemetry::{Audit, AuditRecord, Decision};
 
 pub use crate::telemetry::Way;
 pub use egress::EgressPermit;
 pub use follower::FollowerPermit;
+pub use permit::Permit;
 use place::{Place, Places};
 pub use rate::HostRate;
 use refusals::Refusals;
@@ -340,88 +342,5 @@ impl fmt::Debug for Gate {
             .field("extension", &self.inner.extension)
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
-    }
-}
-
-/// One judged and metered request, good for sending it once.
-///
-/// It holds the request's place among those under way until it is dropped: keep it for as long as the answer's body is read,
-/// and tell it what came.
-#[must_use = "a permit that is dropped is recorded as a request that got no answer"]
-pub struct Permit {
-    gate: Gate,
-    way: Way,
-    request: ApiRequest,
-    place: Place,
-    rule: usize,
-    time: Timestamp,
-    since: Instant,
-    status: Option<u16>,
-    bytes: u64,
-    reached: Option<Reached>,
-}
-
-impl Permit {
-    /// The request, as it must be sent.
-    pub fn request(&self) -> &ApiRequest {
-        &self.request
-    }
-
-    /// The most bytes of the answer's body that may be passed on. An answer without an end has none: it is passed on piece
-    /// by piece, never kept, and ends with whoever reads it.
-    pub fn response_limit(&self) -> u64 {
-        if self.request.is_endless() { u64::MAX } else { self.gate.inner.grant.limits.response_bytes }
-    }
-
-    /// The most bytes of one piece of an answer without an end, such as one event of a watch.
-    pub fn piece_limit(&self) -> u64 {
-        self.gate.inner.grant.limits.response_bytes
-    }
-
-    /// The most bytes of the request's body that may be sent.
-    pub fn request_limit(&self) -> u64 {
-        self.gate.inner.grant.limits.request_bytes
-    }
-
-    /// When whoever asked will be gone: see [`Gate::until`].
-    pub fn ends(&self) -> Option<Instant> {
-        self.gate.ends
-    }
-
-    /// Notes that the exchange was cut off at a limit, for the record, and tells the operator.
-    pub fn reached(&mut self, limit: Limit) {
-        self.gate.reached(limit);
-        self.reached = self.gate.inner.grant.limits.reached(limit);
-    }
-
-    /// Notes the server's HTTP status.
-    pub fn answered(&mut self, status: u16) {
-        self.status = Some(status);
-    }
-
-    /// Notes that this many more bytes of the answer's body were passed on.
-    pub fn read(&mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("gate", &self.gate).field("request", &self.request).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let gate = &self.gate.inner;
-        gate.places.leave(self.place);
-        gate.audit.record(&AuditRecord {
-            rule: Some(self.rule),
-            status: self.status,
-            duration: self.since.elapsed(),
-            bytes: self.bytes,
-            reason: self.reached.map(|reached| reached.to_string().into()),
-            ..AuditRecord::of_request(self.time, &gate.extension, self.way, &self.request)
-        });
     }
 }
