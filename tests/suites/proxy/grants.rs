@@ -1,6 +1,7 @@
 //! Grants: which one holds for whom.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -117,6 +118,19 @@ fn a_file_that_is_no_socket_is_never_removed() {
     let told = refused(&mut world.command(&["--read-only", "--unix-socket", file.to_str().unwrap()]));
     assert!(told.contains("precious"), "{told}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+}
+
+#[test]
+fn all_callers_together_keep_to_the_rate_of_the_whole_proxy() {
+    let world = World::new();
+    let [one, two] = ["one", "two"].map(|name| format!("/{name}={}", world.grant(name, ALL).display()));
+    let rate = ["--requests-per-second=1", "--burst=8"];
+    let proxy = world.start(&[&["--port=0", "--grant", &one, "--grant", &two], &rate[..]].concat());
+    let began = Instant::now();
+    let asked = (0..20).flat_map(|_| ["/one/version", "/two/version"]).map(|path| proxy.at.get(path).0);
+    let let_through = asked.filter(|status| *status == 200).count();
+    let at_most = 8 + 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!((1..=at_most).contains(&let_through), "{let_through} of 40, {at_most} at most");
 }
 
 #[test]
