@@ -54,7 +54,7 @@ impl Tries {
         status: StatusCode,
         headers: &HeaderMap,
         now: Instant,
-        random: u32,
+        random: impl FnOnce() -> u32,
     ) -> Option<Duration> {
         let worth_it = match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
@@ -67,7 +67,7 @@ impl Tries {
         }
         let least = FIRST_WAIT.saturating_mul(1_u32 << self.made.saturating_sub(1).min(10));
         let wait = asked.max(least);
-        let wait = wait.saturating_add(share(wait / JITTER_PART, random));
+        let wait = wait.saturating_add(share(wait / JITTER_PART, random()));
         if now.checked_add(wait)? >= self.deadline {
             return None;
         }
@@ -125,7 +125,7 @@ mod tests {
     fn the_servers_wait_is_kept_and_never_shortened() {
         let (mut tries, now) = tries(false, 60);
         for random in [0, u32::MAX / 2, u32::MAX] {
-            let wait = tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("2"), now, random).unwrap();
+            let wait = tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("2"), now, || random).unwrap();
             assert!(wait >= Duration::from_secs(2) && wait <= Duration::from_millis(2500), "{wait:?}");
         }
     }
@@ -133,35 +133,43 @@ mod tests {
     #[test]
     fn a_wait_past_the_deadline_is_not_begun() {
         let (mut tries, now) = tries(true, 5);
-        assert_eq!(tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("5"), now, 0), None);
-        assert_eq!(tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("18446744073709551615"), now, 9), None);
+        assert_eq!(tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("5"), now, || 0), None);
+        assert_eq!(
+            tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("18446744073709551615"), now, || 9),
+            None
+        );
     }
 
     #[test]
     fn only_an_overloaded_server_that_says_when_is_asked_again() {
         let (mut tries, now) = tries(true, 60);
         for code in [200, 400, 401, 403, 404, 409, 500, 502] {
-            assert_eq!(tries.after_answer(StatusCode::from_u16(code).unwrap(), &headers("1"), now, 0), None, "{code}");
+            assert_eq!(
+                tries.after_answer(StatusCode::from_u16(code).unwrap(), &headers("1"), now, || 0),
+                None,
+                "{code}"
+            );
         }
-        assert_eq!(tries.after_answer(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now, 0), None);
+        assert_eq!(tries.after_answer(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now, || 0), None);
         for no_seconds in ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "soon", ""] {
-            assert_eq!(tries.after_answer(StatusCode::SERVICE_UNAVAILABLE, &headers(no_seconds), now, 0), None);
+            assert_eq!(tries.after_answer(StatusCode::SERVICE_UNAVAILABLE, &headers(no_seconds), now, || 0), None);
         }
     }
 
     #[test]
     fn a_gateway_timeout_may_have_acted_so_only_reading_is_repeated() {
         let (mut reading, now) = tries(true, 60);
-        assert!(reading.after_answer(StatusCode::GATEWAY_TIMEOUT, &headers("1"), now, 0).is_some());
+        assert!(reading.after_answer(StatusCode::GATEWAY_TIMEOUT, &headers("1"), now, || 0).is_some());
         let (mut writing, now) = tries(false, 60);
-        assert_eq!(writing.after_answer(StatusCode::GATEWAY_TIMEOUT, &headers("1"), now, 0), None);
+        assert_eq!(writing.after_answer(StatusCode::GATEWAY_TIMEOUT, &headers("1"), now, || 0), None);
     }
 
     #[test]
     fn a_server_that_says_zero_for_ever_is_left_alone_after_eleven_tries() {
         let (mut tries, now) = tries(true, 3600);
         let waits: Vec<_> =
-            std::iter::from_fn(|| tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("0"), now, 0)).collect();
+            std::iter::from_fn(|| tries.after_answer(StatusCode::TOO_MANY_REQUESTS, &headers("0"), now, || 0))
+                .collect();
         assert_eq!(waits.len(), 10);
         assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
     }

@@ -136,7 +136,7 @@ impl Cluster {
                     Duration::ZERO
                 }
                 Ok(response) => {
-                    match tries.after_answer(response.status(), response.headers(), Instant::now(), random()) {
+                    match tries.after_answer(response.status(), response.headers(), Instant::now(), random) {
                         None => return Ok(response),
                         Some(wait) => wait,
                     }
