@@ -171,11 +171,19 @@ impl Cluster {
     }
 
     async fn fetch_roots(&self, fetched: &mut Fetched) -> Result<Arc<Discovery>, ClusterError> {
-        let mut changed = false;
+        let (mut changed, mut missing) = (false, false);
         for (path, root) in ROOTS.into_iter().zip(&mut fetched.roots) {
-            if let Some(newer) = self.fetch_root(path, root.etag.clone()).await? {
-                *root = newer;
-                changed = true;
+            match self.fetch_root(path, root.etag.clone()).await {
+                Ok(None) => {}
+                Ok(Some(newer)) => {
+                    *root = newer;
+                    changed = true;
+                }
+                // A server of custom resources alone has no core group. One that had types still has them.
+                Err(error) if !missing && root.types.is_empty() && is_not_found(&error) => {
+                    missing = true;
+                }
+                Err(error) => return Err(error),
             }
         }
         let discovery = match self.catalogue().latest() {
@@ -224,6 +232,10 @@ impl Cluster {
         let request = ApiRequest::parse(&Method::GET, path).map_err(|why| Unavailable::Busy(why.to_string()))?;
         self.admitted(self.host(), request).await
     }
+}
+
+fn is_not_found(error: &ClusterError) -> bool {
+    matches!(error, ClusterError::Refused(status) if status.code == StatusCode::NOT_FOUND.as_u16())
 }
 
 /// The body of an answer of 2xx.

@@ -217,3 +217,16 @@ async fn many_who_ask_a_server_that_hangs_wait_for_it_once() {
     assert!(late(&first) && others.iter().all(late));
     assert_eq!(server.heads().len(), 1);
 }
+
+#[tokio::test]
+async fn a_server_without_a_core_group_is_one_of_custom_resources() {
+    let missing = || answer("404 Not Found", "Content-Type: text/plain\r\n", "404 page not found");
+    let server = Scripted::plain(move |_, head| if path(head) == "/api" { missing() } else { aggregated(head) }).await;
+    let discovery = Client::plain(&server.url).cluster.discovery().await.unwrap();
+    assert_eq!(full_name(&discovery, "deploy"), "deployments.v1.apps");
+    assert!(discovery.resolve("configmaps").is_err());
+    // Where there is neither, this is no API server.
+    let server = Scripted::plain(move |_, _| missing()).await;
+    let error = Client::plain(&server.url).cluster.discovery().await.unwrap_err();
+    assert!(matches!(&error, ClusterError::Refused(status) if status.code == 404), "{error:?}");
+}
