@@ -46,9 +46,10 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How long sent bytes may stay unacknowledged before the connection counts as dead: without it a request on a connection
 /// to a server that has moved away waits for the system's quarter of an hour.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
-/// How much is buffered of what the server sends, and so how large the head of an answer may be, in bytes. The number of
-/// its headers is bounded by hyper, at 100.
-const MAX_READ_BUFFER: usize = 128 * 1024;
+/// How much is buffered of what the server sends on one connection, and so how large the head of an answer may be, in
+/// bytes: the 4,096 characters of warnings that a server sends at most, four bytes each, twice over. The number of its
+/// headers is bounded by hyper, at 100.
+const MAX_READ_BUFFER: usize = 32 * 1024;
 
 /// Why no TLS client could be made.
 #[derive(Debug, Error)]
