@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use attache::gate::{Gate, Permit, Refusal, Way};
 use attache::policy::{ApiRequest, Grant, Limit};
-use attache::telemetry::{Audit, AuditRecord, LimitRecord};
+use attache::telemetry::{Audit, AuditRecord, Decision, LimitRecord};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -259,4 +259,15 @@ fn a_permit_goes_from_thread_to_thread() {
     fn sendable<T: Send + Sync + 'static>() {}
     sendable::<Gate>();
     sendable::<Permit>();
+}
+
+#[test]
+fn a_reason_is_recorded_as_far_as_a_line_has_room_for_it() {
+    let (gate, kept) = gate("burst: 100");
+    // One byte before the cut, so that it falls within a character of two.
+    let long = format!("x{}", "\u{e9}".repeat(5_000));
+    gate.refuse(Way::Proxy, &Method::GET, POD, Decision::Invalid, &long).unwrap();
+    let record = kept.take().remove(0);
+    let reason = record["reason"].as_str().unwrap();
+    assert!(long.starts_with(reason) && (1_000..=1_024).contains(&reason.len()), "{}", reason.len());
 }

@@ -8,15 +8,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attache::ambassador::egress::{EgressClient, EgressSettings, Resolve};
+use attache::ambassador::egress::{Egress, EgressClient, EgressSettings, Patience, Resolve};
 use attache::extension::Extension;
+use attache::gate::{Gate, Way};
+use bytes::Bytes;
+use futures::future::{join_all, maybe_done};
+use http::Request;
+use http_body_util::Empty;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 
 use crate::guest::{API, called, host, load};
+use crate::records::Records;
 use crate::scripted::{Authority, Scripted, Step, answer, ok};
-use crate::world::World;
+use crate::world::{World, grant};
 
 /// Names with the addresses that they lead to, one list after the other with each look-up.
 #[derive(Default)]
@@ -33,6 +41,23 @@ impl Resolve for Names {
         let lists = self.list.get(name).cloned().unwrap_or_default();
         let addresses = lists.get(turn.min(lists.len().saturating_sub(1))).cloned().unwrap_or_default();
         Box::pin(async move { Ok(addresses.iter().map(|address| address.parse().unwrap()).collect()) })
+    }
+}
+
+/// Knows no address of any name, and says so when it is told to.
+struct Hanging {
+    begun: AtomicUsize,
+    told: Semaphore,
+}
+
+impl Resolve for Hanging {
+    fn resolve<'a>(&'a self, _: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let told = self.told.acquire().await;
+            told.map_err(io::Error::other)?.forget();
+            Ok(Vec::new())
+        })
     }
 }
 
@@ -287,4 +312,36 @@ async fn hostile_heads_are_survived() {
     let extension = outside.load(&[&endless.url]).await;
     let answer = get(&extension, &endless.url, &[]).await;
     assert!(answer["error"].is_string(), "{answer}");
+}
+
+#[tokio::test]
+async fn look_ups_that_hang_hold_four_places_whoever_still_waits() {
+    const AT_ONCE: usize = 4;
+    let resolver = Arc::new(Hanging { begun: AtomicUsize::new(0), told: Semaphore::new(0) });
+    let client = EgressClient::new(EgressSettings { resolver: resolver.clone(), extra_roots: Vec::new() });
+    let grant = grant("egress", "{egress: ['http://slow.example'], limits: {burst: 1000, inFlight: 100}}");
+    let gate = Gate::new("egress", Arc::new(grant), Records::default().audit());
+    let egress = Egress::new(Way::WasiHttp, gate, client, Vec::new());
+    let destination = "http://slow.example".parse().unwrap();
+    let many = || {
+        let request = || Request::get("/").body(Empty::<Bytes>::new()).unwrap();
+        Box::pin(join_all((0..10).map(|_| egress.send(&destination, request(), Patience::default()))))
+    };
+    let begun_by = async |requests: usize| {
+        // More turns than there is anything to do: what can begin has begun.
+        for _ in 0..requests * 10 {
+            yield_now().await;
+        }
+        resolver.begun.load(Ordering::SeqCst)
+    };
+    let mut given_up = maybe_done(many());
+    assert!(futures::poll!(&mut given_up).is_pending());
+    assert_eq!(begun_by(10).await, AT_ONCE);
+    drop(given_up);
+    let mut waiting = maybe_done(many());
+    assert!(futures::poll!(&mut waiting).is_pending());
+    assert_eq!(begun_by(10).await, AT_ONCE);
+    resolver.told.add_permits(100);
+    waiting.await;
+    assert_eq!(begun_by(10).await, AT_ONCE + 10);
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::scripted::{Authority, Scripted, ok};
+use super::scripted::{Authority, Scripted, answer, ok};
 use super::{Client, chain, pod_settings, service_account};
 
 fn connect_error(settings: ClusterSettings) -> String {
@@ -133,35 +133,55 @@ async fn a_server_that_speaks_no_tls_is_told_apart() {
     assert!(matches!(error, ClusterError::Unavailable(Unavailable::Tls { .. })), "{error:?}");
 }
 
+/// A server that has been asked once and presents a certificate of another authority by now, and its client, whose `ca.crt`
+/// does not have that authority yet.
+struct Rotated {
+    server: Scripted,
+    dir: TempDir,
+    client: Client,
+    new: Authority,
+}
+
+impl Rotated {
+    async fn new() -> Self {
+        let (old, new) = (Authority::new(), Authority::new());
+        // Every answer ends its connection, so that each request makes a new handshake.
+        let server = Scripted::tls(&old, |_, _| answer("200 OK", "Connection: close\r\n", "{}")).await;
+        let dir = service_account("t", old.pem());
+        let client = Client::pod(&server.url, dir.path());
+        client.cluster.fetch(client.get(), Payload::none()).await.unwrap();
+        server.present(new.acceptor("127.0.0.1"));
+        Self { server, dir, client, new }
+    }
+
+    /// Sends one more request.
+    async fn post(&self, payload: Payload) -> Result<(), ClusterError> {
+        let permit = self.client.permit(&http::Method::POST, super::PODS);
+        self.client.cluster.fetch(permit, payload).await.map(drop)
+    }
+
+    fn write_ca(&self) {
+        std::fs::write(self.dir.path().join("ca.crt"), self.new.pem()).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_rotated_ca_is_found_at_once_and_without_a_restart() {
-    let (old, new) = (Authority::new(), Authority::new());
-    // Every answer ends its connection, so that each request makes a new handshake.
-    let server = Scripted::tls(&old, |_, _| super::scripted::answer("200 OK", "Connection: close\r\n", "{}")).await;
-    let dir = service_account("t", old.pem());
-    let client = Client::pod(&server.url, dir.path());
-    client.cluster.fetch(client.get(), Payload::none()).await.unwrap();
-    server.present(new.acceptor("127.0.0.1"));
-    let error = client.cluster.fetch(client.get(), Payload::none()).await.unwrap_err();
+    let rotated = Rotated::new().await;
+    let error = rotated.post(Payload::none()).await.unwrap_err();
     assert!(matches!(error, ClusterError::Unavailable(Unavailable::Certificate { .. })), "{error:?}");
-    std::fs::write(dir.path().join("ca.crt"), new.pem()).unwrap();
-    client.cluster.fetch(client.permit(&http::Method::POST, super::PODS), Payload::none()).await.unwrap();
+    rotated.write_ca();
+    rotated.post(Payload::none()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_body_that_streams_is_sent_whole_although_the_ca_has_rotated() {
-    let (old, new) = (Authority::new(), Authority::new());
-    let server = Scripted::tls(&old, |_, _| super::scripted::answer("200 OK", "Connection: close\r\n", "{}")).await;
-    let dir = service_account("t", old.pem());
-    let client = Client::pod(&server.url, dir.path());
-    client.cluster.fetch(client.get(), Payload::none()).await.unwrap();
-    server.present(new.acceptor("127.0.0.1"));
-    std::fs::write(dir.path().join("ca.crt"), new.pem()).unwrap();
+    let rotated = Rotated::new().await;
+    rotated.write_ca();
     let body = "{\"kind\": \"Pod\"}";
     let stream = Some(Streamed::new(body.to_owned()));
-    let permit = client.permit(&http::Method::POST, super::PODS);
-    client.cluster.fetch(permit, Payload { stream, ..Payload::none() }).await.unwrap();
-    let heads = server.heads();
+    rotated.post(Payload { stream, ..Payload::none() }).await.unwrap();
+    let heads = rotated.server.heads();
     assert!(heads.last().unwrap().contains(&format!("content-length: {}", body.len())), "{heads:?}");
 }
 
