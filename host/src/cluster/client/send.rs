@@ -55,8 +55,8 @@ impl Cluster {
     /// streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is followed
     /// goes on until it is dropped, unless the payload names a deadline.
     ///
-    /// 429 and 503 with `Retry-After` are obeyed within the deadline and the run of whoever asks ([`Permit::ends`]); a
-    /// wait beyond it is not begun, and the refusal handed back. A 401 drops the token that was sent, and the request is
+    /// 429 and 503 with `Retry-After`, and where nothing is changed any 5xx with it, are obeyed within the deadline and the
+    /// run of whoever asks ([`Permit::ends`]); a wait beyond it is not begun, and the refusal handed back. A 401 drops the token that was sent, and the request is
     /// made once more if there is another: the API server authenticates first, so nothing was done. Only a request that
     /// changes something behind `proxy`, where a 401 may be somebody else's, or whose body is streamed, is not. Dropping the future or the body ends the request.
     ///
