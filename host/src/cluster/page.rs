@@ -121,11 +121,20 @@ impl<'de, F: FnMut(Vec<u8>) -> Result<(), E>, E> Visitor<'de> for &mut Cutter<'_
     }
 }
 
+/// The longest kind and the longest `apiVersion` (a group, a slash, a version), in bytes: their names in the API are DNS names
+/// (`validateCustomResourceDefinition`). Both are copied into each item: were they of any length, a list of megabytes would stand
+/// for terabytes.
+const MAX_KIND: usize = 253;
+const MAX_API_VERSION: usize = 253 + 1 + 63;
+
 /// The first members of each item: `{"kind":"Pod","apiVersion":"v1",`.
 fn head(api_version: &str, list_kind: &str) -> Result<String, serde_json::Error> {
     let kind = list_kind.strip_suffix("List").unwrap_or_default();
     if kind.is_empty() {
         return Ok(String::new());
+    }
+    if kind.len() > MAX_KIND || api_version.len() > MAX_API_VERSION {
+        return Err(serde_json::Error::custom("the list's kind or apiVersion is longer than any of Kubernetes"));
     }
     let (kind, version) = (serde_json::to_string(kind)?, serde_json::to_string(api_version)?);
     Ok(format!("{{\"kind\":{kind},\"apiVersion\":{version}"))
@@ -192,6 +201,17 @@ mod tests {
             if item == b"{}" { Ok(()) } else { Err(serde_json::Error::custom("no")) }
         });
         assert_eq!((cut.unwrap_err().to_string().as_str(), taken), ("no", 2));
+    }
+
+    #[test]
+    fn what_each_item_gets_is_short() {
+        let list = |kind: &str, version: &str| {
+            list_page(format!(r#"{{"kind":"{kind}List","apiVersion":"{version}","items":[{{}},{{}}]}}"#).as_bytes())
+        };
+        assert_eq!(list(&"k".repeat(253), &"v".repeat(317)).unwrap().items.len(), 2);
+        for (kind, version) in [(254, 1), (1, 318)] {
+            assert!(list(&"k".repeat(kind), &"v".repeat(version)).is_err(), "{kind} {version}");
+        }
     }
 
     #[test]
