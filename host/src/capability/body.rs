@@ -8,7 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::yaml;
 use crate::cluster::ObjectKind;
@@ -29,13 +29,12 @@ pub(super) enum BodyError {
     #[error("the body is not UTF-8")]
     NotUtf8(#[source] std::str::Utf8Error),
     /// It is not what was asked for.
-    #[error("the body is no JSON {what}: {source}")]
+    #[error("the body is no JSON {what}: {found}")]
     NotJson {
         /// What it should be.
         what: &'static str,
-        /// What the parser found.
-        #[source]
-        source: serde_json::Error,
+        /// What the parser found, cut: it repeats the guest's own words.
+        found: String,
     },
     /// A field has another type.
     #[error("the body's {field} is no {what}")]
@@ -58,6 +57,27 @@ pub(super) enum BodyError {
     /// It does not say what it is created below.
     #[error("the body needs metadata.name: it says of which object the subresource is")]
     Nameless,
+}
+
+impl BodyError {
+    fn not_json(what: &'static str, source: &serde_json::Error) -> Self {
+        let mut found = Cut(String::new());
+        // It fails where the text is cut.
+        let _ = write!(found, "{source}");
+        Self::NotJson { what, found: found.0 }
+    }
+}
+
+/// A text that takes [`SHOWN`] bytes and then no more: what would be written beyond is not even made.
+struct Cut(String);
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = SHOWN.saturating_sub(self.0.len());
+        let fits = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
+        self.0.push_str(fits);
+        if fits.len() < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 /// What a body has to agree with.
@@ -84,7 +104,7 @@ pub(super) fn object(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError
 /// Takes an object that is to be applied: as [`object`], and written so that the server's parser of YAML reads it.
 pub(super) fn applied(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError> {
     let whole = object(body, place)?;
-    let written = yaml::readable(text(&whole)?).map_err(|source| BodyError::NotJson { what: "object", source })?;
+    let written = yaml::readable(text(&whole)?).map_err(|source| BodyError::not_json("object", &source))?;
     Ok(written.into())
 }
 
@@ -105,7 +125,7 @@ pub(super) fn operations(body: Vec<u8>) -> Result<Bytes, BodyError> {
     }
     let what = "array of operations, each with `op` and `path`";
     let _: Vec<Operation<'_>> =
-        serde_json::from_str(text(&body)?).map_err(|source| BodyError::NotJson { what, source })?;
+        serde_json::from_str(begun_by('[', what, &body)?).map_err(|source| BodyError::not_json(what, &source))?;
     Ok(body.into())
 }
 
@@ -120,6 +140,14 @@ fn text(body: &[u8]) -> Result<&str, BodyError> {
         return Err(BodyError::TooLarge(body.len()));
     }
     std::str::from_utf8(body).map_err(BodyError::NotUtf8)
+}
+
+/// A body that begins as what it should be. Of anything else the parser would make a message that repeats all of it, escaped:
+/// a guest's megabytes several times over.
+fn begun_by<'a>(first: char, what: &'static str, body: &'a [u8]) -> Result<&'a str, BodyError> {
+    let text = text(body)?;
+    let begins = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with(first);
+    if begins { Ok(text) } else { Err(BodyError::NotJson { what, found: "it begins as something else".to_owned() }) }
 }
 
 /// The members of an object in their order, borrowed from its text: a body of megabytes may have hundreds of thousands, and a
@@ -187,13 +215,14 @@ struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn read(body: &'a [u8]) -> Result<Self, BodyError> {
-        let not_json = |source| BodyError::NotJson { what: "object", source };
-        let top = Fields::read(text(body)?).map_err(not_json)?;
+        let top =
+            Fields::read(begun_by('{', "object", body)?).map_err(|source| BodyError::not_json("object", &source))?;
+        let mistyped = || BodyError::Mistyped { field: "metadata", what: "object" };
         let metadata = match top.get("metadata") {
-            Some(Cow::Borrowed(metadata)) if metadata.get() != "null" => {
-                let mistyped = |_| BodyError::Mistyped { field: "metadata", what: "object" };
-                Fields::read(metadata.get()).map_err(mistyped)?
+            Some(Cow::Borrowed(metadata)) if metadata.get().starts_with('{') => {
+                Fields::read(metadata.get()).map_err(|_| mistyped())?
             }
+            Some(other) if other.get() != "null" => return Err(mistyped()),
             _ => Fields::default(),
         };
         Ok(Self { top, metadata })
@@ -240,9 +269,12 @@ fn word<'a>(of: &'a Fields<'_>, name: &str, field: &'static str) -> Result<Optio
     #[derive(Deserialize)]
     #[serde(transparent)]
     struct Word<'a>(#[serde(borrow)] Option<Cow<'a, str>>);
-    let Some(value) = of.get(name) else { return Ok(None) };
-    let mistyped = |_| BodyError::Mistyped { field, what: "string" };
-    let Word(word) = serde_json::from_str(value.get()).map_err(mistyped)?;
+    let Some(value) = of.get(name).map(|value| value.get()) else { return Ok(None) };
+    let mistyped = || BodyError::Mistyped { field, what: "string" };
+    if !value.starts_with('"') && value != "null" {
+        return Err(mistyped());
+    }
+    let Word(word) = serde_json::from_str(value).map_err(|_| mistyped())?;
     Ok(word.filter(|word| !word.is_empty()))
 }
 
@@ -345,8 +377,18 @@ mod tests {
             let error = stored(body, Some("a")).unwrap_err();
             assert!(error.contains(expected), "{body}: {error}");
         }
-        let long = format!(r#"{{"kind":"{}"}}"#, "x".repeat(10_000));
-        assert!(stored(&long, None).unwrap_err().len() < 200);
+        let long = "\u{7f}".repeat(10_000);
+        for body in [
+            format!(r#"{{"kind":"{long}"}}"#),
+            format!(r#""{long}""#),
+            format!(r#"{{"metadata":"{long}"}}"#),
+            format!(r#"{{"a":1,"{long}":}}"#),
+        ] {
+            assert!(stored(&body, None).unwrap_err().len() < 600, "{}", body.len());
+        }
+        for body in [format!(r#""{long}""#), format!(r#"["{long}"]"#), format!(r#"[{{"op":["{long}"]}}]"#)] {
+            assert!(operations(body.into()).unwrap_err().to_string().len() < 200);
+        }
     }
 
     #[test]
