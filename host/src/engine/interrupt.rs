@@ -2,14 +2,19 @@
 //!
 //! Threat: guests that spin, many of them, each yielding as it should: with eight in a thread's queue, whoever else is in it
 //! waits for eight milliseconds at each of its steps. So a guest that has run for a whole epoch goes on only in its turn (see
-//! `turns`), and there are fewer turns than threads. A guest that waits in a host call, or runs for less than a millisecond between two
-//! such waits, needs none: epochs that pass while it waits are not its own.
+//! `turns`), and there are fewer turns than threads. A guest that mostly waits needs none: epochs that pass meanwhile are not its
+//! own. What it runs between two waits is added up and forgotten slowly, so that one that waits for nothing shortly before
+//! each epoch comes to its turn as one that spins does.
 
 use super::ticker::EPOCH;
 use super::turns::{Permit, Turns};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmtime::{Store, UpdateDeadline};
+
+/// How much faster a guest runs up what it owes than it waits it off. With one in nine of a thread's time free, the calls that
+/// an extension may have at once by default (16) do not fill two threads.
+const FORGOTTEN: u32 = 8;
 
 impl Turns {
     /// As [`yield_each_epoch`], and goes on only in turn.
@@ -18,7 +23,7 @@ impl Turns {
         let next = turn.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            if next.has_just_begun() {
+            if next.owes_none() {
                 return Ok(UpdateDeadline::Continue(1));
             }
             let (turns, extension, turn) = (turns.clone(), Arc::clone(&extension), next.clone());
@@ -41,6 +46,10 @@ struct Run {
     permit: Option<Permit>,
     /// When it was last let run; `None` while it waits.
     since: Option<Instant>,
+    /// When it last stopped running.
+    stopped: Option<Instant>,
+    /// For how long it has run without a turn, less what it has waited off.
+    owed: Duration,
 }
 
 impl Turn {
@@ -48,23 +57,35 @@ impl Turn {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a turn, which pays for all that was run before.
     fn hold(&self, permit: Option<Permit>) {
-        self.run().permit = permit;
+        let mut run = self.run();
+        run.permit = permit;
+        run.owed = Duration::ZERO;
     }
 
-    /// Whether the guest has run for less than an epoch since it last waited.
-    fn has_just_begun(&self) -> bool {
-        self.run().since.is_some_and(|since| since.elapsed() < EPOCH)
+    /// Whether the guest has run for less than an epoch since its last turn, not counting what it has waited off.
+    fn owes_none(&self) -> bool {
+        let run = self.run();
+        run.since.is_some_and(|since| run.owed.saturating_add(since.elapsed()) < EPOCH)
     }
 
     /// Notes that the guest is let run.
     pub(super) fn begin(&self) {
-        self.run().since = Some(Instant::now());
+        let (mut run, now) = (self.run(), Instant::now());
+        let waited = run.stopped.map_or(Duration::ZERO, |stopped| now.saturating_duration_since(stopped));
+        run.owed = run.owed.saturating_sub(waited / FORGOTTEN);
+        run.since = Some(now);
     }
 
     /// Lets the next one go on: the guest has stopped running, for whatever reason.
     pub(super) fn pass_on(&self) {
-        *self.run() = Run::default();
+        let mut run = self.run();
+        let now = Instant::now();
+        let ran = run.since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        run.owed = run.owed.saturating_add(ran);
+        run.stopped = Some(now);
+        run.permit = None;
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "endless loop" => endless_loop,
     "endless loops, eight at once" => endless_loops,
     "endless loops, in all the calls that it may have" => all_calls,
+    "endless loops that wait for nothing in between, in all calls" => fidgets,
     "memory filled and copied as a whole" => bulk,
     "sleep" => sleep,
     "wait for stdin" => stdin,
@@ -35,16 +36,21 @@ async fn endless_loop(stage: Arc<Stage>) -> String {
 }
 
 async fn endless_loops(stage: Arc<Stage>) -> String {
-    spinning(&stage, 8).await
+    spinning(&stage, "spin", 8).await
 }
 
 /// An extension has a turn of many, not one for each of its calls.
 async fn all_calls(stage: Arc<Stage>) -> String {
-    spinning(&stage, 16).await
+    spinning(&stage, "spin", 16).await
 }
 
-async fn spinning(stage: &Stage, calls: usize) -> String {
-    let extension = stage.guest("spin", "{limits: {instances: 16, cpu: 200ms, deadline: 1m}}").await;
+/// Epochs that find a guest running shortly after it has waited count all the same.
+async fn fidgets(stage: Arc<Stage>) -> String {
+    spinning(&stage, "fidget", 16).await
+}
+
+async fn spinning(stage: &Stage, guest: &str, calls: usize) -> String {
+    let extension = stage.guest(guest, "{limits: {instances: 16, cpu: 200ms, deadline: 1m}}").await;
     let calls = (0..calls).map(|_| {
         let extension = extension.clone();
         tokio::spawn(async move { run(&extension, &[]).await })
