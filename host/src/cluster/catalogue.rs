@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::client::{AnswerBody, Payload};
 use super::connect::Cluster;
-use super::discovery::{Discovery, ResourceInfo};
+use super::discovery::{Discovery, MAX_TYPES, ResourceInfo};
 use super::documents::{self, PlainVersion, Root};
 use super::error::ClusterError;
 use super::resolve::ResolveError;
@@ -46,6 +46,8 @@ struct Latest {
 #[derive(Default)]
 struct Fetched {
     roots: [FetchedRoot; ROOTS.len()],
+    /// Whether one of them is newer than the types that are used: what was fetched before it broke off counts the next time.
+    changed: bool,
     /// When the server was last asked because of an unknown name.
     asked_for_unknown: Option<Instant>,
     failed: Option<Failed>,
@@ -171,13 +173,13 @@ impl Cluster {
     }
 
     async fn fetch_roots(&self, fetched: &mut Fetched) -> Result<Arc<Discovery>, ClusterError> {
-        let (mut changed, mut missing) = (false, false);
+        let mut missing = false;
         for (path, root) in ROOTS.into_iter().zip(&mut fetched.roots) {
             match self.fetch_root(path, root.etag.clone()).await {
                 Ok(None) => {}
                 Ok(Some(newer)) => {
                     *root = newer;
-                    changed = true;
+                    fetched.changed = true;
                 }
                 // A server of custom resources alone has no core group. One that had types still has them.
                 Err(error) if !missing && root.types.is_empty() && is_not_found(&error) => {
@@ -187,10 +189,11 @@ impl Cluster {
             }
         }
         let discovery = match self.catalogue().latest() {
-            Some(latest) if !changed => latest.discovery,
+            Some(latest) if !fetched.changed => latest.discovery,
             _ => Arc::new(Discovery::new(fetched.roots.iter().flat_map(|root| root.types.clone()).collect())),
         };
         self.catalogue().put(Arc::clone(&discovery));
+        fetched.changed = false;
         Ok(discovery)
     }
 
@@ -216,6 +219,10 @@ impl Cluster {
     async fn fetch_versions(&self, versions: Vec<PlainVersion>) -> Result<Vec<ResourceInfo>, ClusterError> {
         let mut types = Vec::new();
         for version in versions {
+            // More than these are not kept.
+            if types.len() >= MAX_TYPES {
+                break;
+            }
             let path = version.path();
             let answer = self.fetch(self.permit(&path).await?, Payload::none()).await;
             match answer.map(|answer| version.read(&answer.bytes)) {

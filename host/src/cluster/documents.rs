@@ -5,6 +5,8 @@
 //! server's order of priority and versions in its order of preference, and both orders are kept. Documents in, types out:
 //! asking for them is the catalogue's part.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Deserializer};
 
 use super::discovery::{MAX_TYPES, ObjectKind, ResourceInfo, Subresource};
@@ -46,10 +48,15 @@ impl PlainVersion {
     pub(super) fn read(&self, body: &[u8]) -> Result<Vec<ResourceInfo>, serde_json::Error> {
         let list: ResourceList = serde_json::from_slice(body)?;
         let (parts, wholes): (Vec<_>, Vec<_>) = list.resources.into_iter().partition(|entry| entry.name.contains('/'));
-        let mut types: Vec<_> = wholes.into_iter().map(|entry| self.info(entry)).collect();
+        let mut types: Vec<_> = wholes.into_iter().take(MAX_TYPES).map(|entry| self.info(entry)).collect();
+        // By the first of each name. A server may list as many as fit into its answer, so each is looked up once.
+        let mut places = HashMap::new();
+        for (place, info) in types.iter().enumerate() {
+            places.entry(info.plural.clone()).or_insert(place);
+        }
         for part in &parts {
             let Some((plural, subresource)) = part.name.split_once('/') else { continue };
-            if let Some(info) = types.iter_mut().find(|info| info.plural == plural) {
+            if let Some(info) = places.get(plural).and_then(|place| types.get_mut(*place)) {
                 let kind = named_kind((&part.group, &part.version, &part.kind), (&self.group, &self.version));
                 info.subresources.push(Subresource { name: subresource.to_owned(), kind });
             }
