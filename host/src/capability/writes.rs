@@ -25,6 +25,9 @@ const APPLY_PATCH: HeaderValue = HeaderValue::from_static("application/apply-pat
 /// The longest name of a field manager, in bytes (`ValidateFieldManager` in apimachinery's `pkg/apis/meta/v1/validation`).
 const MAX_MANAGER: usize = 128;
 
+/// The longest verb that is asked for, in bytes: several times `deletecollection`.
+const MAX_VERB: usize = 63;
+
 impl PodCtx {
     pub(super) async fn create(
         &self,
@@ -260,8 +263,8 @@ fn asked(
     namespace: Option<String>,
     name: Option<String>,
 ) -> Result<ResourcePath, ApiError> {
-    if verb.is_empty() || !verb.bytes().all(|byte| byte.is_ascii_lowercase()) {
-        return Err(ApiError::invalid("a verb is a word in lower case, such as `get`"));
+    if !(1..=MAX_VERB).contains(&verb.len()) || !verb.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return Err(ApiError::invalid("a verb is a short word in lower case, such as `get`"));
     }
     let (plural, subresource) = match of.plural.split_once('/') {
         Some((plural, subresource)) => (plural, Some(subresource)),

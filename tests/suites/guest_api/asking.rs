@@ -31,6 +31,20 @@ async fn the_grant_is_asked_first_and_then_the_server() {
 }
 
 #[tokio::test]
+async fn a_verb_is_a_short_word() {
+    let stage = Stage::new();
+    for verb in [&"a".repeat(64), "Get", "", "get list"] {
+        let answer = may(
+            &stage,
+            r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: [demo]}]}"#,
+            [verb, "v1/configmaps", "demo", "-"],
+        )
+        .await;
+        assert_eq!(answer["error"], "invalid", "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_rule_for_some_names_does_not_answer_for_all() {
     let stage = Stage::new();
     let named =

@@ -7,7 +7,7 @@
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
 use wasmtime::{StoreContextMut, bail};
 use wasmtime_wasi_http::p2::bindings::http::types::{HeaderError, Host as _, HostFields, HostOutgoingRequest, Method};
-use wasmtime_wasi_http::p2::types::{HostOutgoingRequest as Outgoing, HostOutgoingResponse};
+use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest as Outgoing, HostOutgoingResponse};
 use wasmtime_wasi_http::{FieldMap, WasiHttpCtxView};
 
 use super::super::ctx::PodView;
@@ -24,7 +24,7 @@ const AUTHORITY: usize = 512;
 const PATH: usize = 16 << 10;
 
 /// Requests, responses and sets of headers that one instance may hold together. A program has some for each request under
-/// way. Each may hold the grant's `headerBytes`, of which many small ones take three times their size, and an unsent body.
+/// way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small ones take three times their size, and an unsent body.
 pub(super) const MOST: usize = 128;
 
 /// Puts the bounds before what `wasi:http/types` has there already.
@@ -112,7 +112,10 @@ fn with_room<'a, T: PodView + 'static>(store: &'a mut StoreContextMut<'_, T>) ->
 
 fn held(table: &mut ResourceTable) -> usize {
     let counts = |entry: &(dyn std::any::Any + Send)| {
-        entry.is::<FieldMap>() || entry.is::<Outgoing>() || entry.is::<HostOutgoingResponse>()
+        entry.is::<FieldMap>()
+            || entry.is::<Outgoing>()
+            || entry.is::<HostOutgoingResponse>()
+            || entry.is::<HostIncomingResponse>()
     };
     table.iter_mut().filter(|entry| counts(&**entry)).count()
 }
