@@ -29,13 +29,14 @@
 //! | 501 | `NotImplemented` | it asks for an upgrade to another protocol |
 //! | 502 | `BadGateway` | the server's answer is larger than the grant allows, or makes no sense |
 //! | 503 | `ServiceUnavailable` | the server cannot be reached, or there is none |
-//! | 504 | `Timeout` | the server did not answer in time |
+//! | 504 | `Timeout` | the server did not answer in time (a minute by default) |
 //!
 //! # Streams
 //! A watch and a log that is followed are passed on piece by piece, and go on until their reader drops the body: no limit
-//! on their bytes, no deadline of the ambassador's. Whoever reads them ends them: a guest's run at its own deadline, a
-//! sibling by closing its connection. For as long as it goes on, a watch holds one of the grant's `watches` places, and a log
-//! one of its `inFlight` places.
+//! on their bytes, no deadline of the ambassador's. Nor is there one for any log and for what a pod, a service or a node
+//! answers by `proxy`: the API server sets them none, and of a silent container's log not even the head comes. Whoever reads
+//! them ends them: a guest's run at its own deadline, a sibling by closing its connection. For as long as it goes on, a watch
+//! holds one of the grant's `watches` places, and any other one of its `inFlight` places.
 //!
 //! A request's body of up to 256 KiB is read before anything is sent, so that a server that says 429 is asked again; a
 //! larger one is passed on as it comes.
@@ -186,6 +187,7 @@ impl Ambassador {
             accept: headers::accept(&head.headers),
             content_type: headers::content_type(&head.headers),
             passed_on,
+            patient: true,
             ..Payload::none()
         };
         upload.into_payload(payload)

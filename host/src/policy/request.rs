@@ -157,6 +157,13 @@ impl ApiRequest {
     pub fn is_endless(&self) -> bool {
         self.endless
     }
+
+    /// Whether somebody behind the API server answers, who takes his time: a container's log, and what is reached by
+    /// `proxy`. The server itself sets such requests no time (`longRunningFunc` in its `cmd/kube-apiserver/app`).
+    pub fn is_relayed(&self) -> bool {
+        let subresource = self.resource.as_ref().and_then(|at| at.subresource.as_deref());
+        self.verb == "proxy" || matches!(subresource, Some("log" | "proxy"))
+    }
 }
 
 /// Whether a body of this type is a server-side apply. The server takes the type as it stands there, so this is no narrower.

@@ -372,6 +372,21 @@ async fn a_log_is_followed_past_the_deadline_and_the_limit() {
 }
 
 #[tokio::test]
+async fn a_log_is_waited_for_as_long_as_its_reader_waits() {
+    let world = World::new();
+    let deadline = Duration::from_millis(200);
+    let ambassador = Ambassador::new(Way::Proxy, gate(SPEC, &world.records), Some(world.cluster_within(deadline)));
+    let log = "/api/v1/namespaces/demo/pods/web/log";
+    for target in [log.to_owned(), format!("{log}?follow=true")] {
+        world.server.faults().next(attache::devcluster::Fault::Latency(3 * deadline), log, 1);
+        let began = Instant::now();
+        let answer = ambassador.answer(request(&Method::GET, &target, &[])).await;
+        assert_eq!(answer.status(), 200, "{target}");
+        assert!(began.elapsed() > deadline, "the server was to be slow");
+    }
+}
+
+#[tokio::test]
 async fn a_large_body_is_passed_on_as_it_comes() {
     let (server, ambassador, _) = scripted(|_, _| ok("{}")).await;
     let text = "x".repeat(1 << 20);

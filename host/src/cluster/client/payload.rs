@@ -38,6 +38,10 @@ pub struct Payload {
     /// [`ClusterSettings::deadline`](super::super::ClusterSettings), counted from the call; of an answer without an end
     /// ([`ApiRequest::is_endless`](crate::policy::ApiRequest::is_endless)) only the head has to be there by then.
     pub deadline: Option<Instant>,
+    /// Whether, without a deadline, an answer of somebody behind the server
+    /// ([`ApiRequest::is_relayed`](crate::policy::ApiRequest::is_relayed)) is waited for until whoever asks gives up. The
+    /// log of a silent container has not even a head.
+    pub patient: bool,
 }
 
 impl Payload {

@@ -53,7 +53,7 @@ struct Outgoing<'a> {
 impl Cluster {
     /// Sends what the permit allows and hands back the answer, whatever its status, as soon as its head is there. Its body
     /// streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is followed
-    /// goes on until it is dropped, unless the payload names a deadline.
+    /// goes on until it is dropped, unless the payload names a deadline; for the head of a log see [`Payload::patient`].
     ///
     /// 429 and 503 with `Retry-After`, and where nothing is changed any 5xx with it, are obeyed within the deadline and the
     /// run of whoever asks ([`Permit::ends`]); a wait beyond it is not begun, and the refusal handed back. A 401 drops the token that was sent, and the request is
@@ -85,13 +85,15 @@ impl Cluster {
     ) -> Result<Response<AnswerBody>, ClusterError> {
         let began = Instant::now();
         let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
-        let whole_by = match payload.deadline {
-            None if permit.request().is_endless() => began.checked_add(NO_END).unwrap_or(deadline),
-            _ => deadline,
+        let no_end = began.checked_add(NO_END).unwrap_or(deadline);
+        let (head_by, whole_by) = match payload.deadline {
+            None if payload.patient && permit.request().is_relayed() => (no_end, no_end),
+            None if permit.request().is_endless() => (deadline, no_end),
+            _ => (deadline, deadline),
         };
         // Who asks is ended by whoever runs it; here it only decides which waits are worth beginning.
         let asked_until = permit.ends().map_or(deadline, |ends| Instant::from_std(ends).min(deadline));
-        let after = deadline.saturating_duration_since(began);
+        let after = head_by.saturating_duration_since(began);
         if payload.body.len() as u64 > permit.request_limit() {
             permit.reached(Limit::RequestBytes);
             return Err(ClusterError::BodyTooLarge(permit.request_limit()));
@@ -106,7 +108,7 @@ impl Cluster {
             Some(_) => Tries::once(asked_until),
         };
         let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match };
-        let answered = timeout_at(deadline, self.answered(&outgoing, tries)).await;
+        let answered = timeout_at(head_by, self.answered(&outgoing, tries)).await;
         let late = |_| Unavailable::Deadline { address: self.address().to_owned(), step: "answer", after };
         let (mut head, inner) = answered.map_err(late)??.into_parts();
         permit.answered(head.status.as_u16());
