@@ -52,7 +52,7 @@ pub fn discover() -> Result<Vec<ResourceInfo>, Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] when the name is unknown or means several types, and what [`discover`] may fail with.
+/// [`Error::Invalid`] when the name is unknown, or means types of several groups and none of the core's, and what [`discover`] may fail with.
 ///
 /// ```no_run
 /// # use attache_guest::api;

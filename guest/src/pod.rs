@@ -130,7 +130,8 @@ pub fn identity() -> Result<Identity, Error> {
     Ok(wit::get_identity()?.into())
 }
 
-/// Returns the newest labels and annotations, both from the same update of the pod.
+/// Returns the newest labels and annotations. What files project is from one update of the pod; what an environment
+/// variable alone projects is as it was when the container started.
 ///
 /// # Errors
 ///

@@ -69,7 +69,7 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`] when the grant opens no verb on the subresource, [`Error::Invalid`] when it cannot be one.
+    /// [`Error::Invalid`] when it cannot be one. Whether the grant opens it shows with the first call.
     ///
     /// ```no_run
     /// use attache_guest::api::{Collection, Error, ResourceType};

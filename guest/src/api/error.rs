@@ -26,7 +26,8 @@ use crate::bindings::attache::pod::api as wit;
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The grant does not allow it; the API server was not asked. The text says which rule would.
+    /// The grant does not allow it; the API server was not asked. The text says which rule would, or that as many watches
+    /// are open as may be.
     #[error("denied by the grant: {0}")]
     Denied(String),
     /// The grant's rate is spent.

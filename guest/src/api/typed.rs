@@ -178,7 +178,7 @@ impl<K> Api<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], [`Error::Denied`].
+    /// [`Error::Invalid`]. Whether the grant opens it shows with the first call.
     pub fn status(&self) -> Result<Self, Error> {
         self.subresource("status")
     }
@@ -199,7 +199,7 @@ impl<K> Api<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], [`Error::Denied`].
+    /// [`Error::Invalid`]. Whether the grant opens it shows with the first call.
     pub fn scale(&self) -> Result<Api<Scale>, Error> {
         self.subresource("scale")
     }
@@ -208,7 +208,7 @@ impl<K> Api<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], [`Error::Denied`].
+    /// [`Error::Invalid`]. Whether the grant opens it shows with the first call.
     pub fn subresource<S>(&self, name: &str) -> Result<Api<S>, Error> {
         Ok(self.objects.subresource(name)?.into())
     }

@@ -145,7 +145,7 @@ impl<T: DeserializeOwned> Watch<T> {
         Ok(serde_json::from_slice(&self.handle.get(Some(namespace), name)?)?)
     }
 
-    /// Reads a page of at most `limit` objects from the host's copy, ordered by namespace and name, after the `cursor` of the
+    /// Reads a page of at most `limit` objects (500 at most, as which 0 counts) from the host's copy, ordered by namespace and name, after the `cursor` of the
     /// page before; returns the page and the cursor of the next.
     ///
     /// # Errors

@@ -2,11 +2,11 @@
 
 use crate::bindings::attache::pod::metadata as wit;
 
-/// Labels and annotations as they stood at one moment: both come from the same update of the volume, so they never
-/// mix two versions of the pod.
+/// Labels and annotations as they stood at one moment: what files project comes from one update of the volume, so it never
+/// mixes two versions of the pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Grows by one with every change that the host sees.
+    /// Grows by one with every change of what is shown here.
     pub revision: u64,
     /// Keys and values, sorted by key.
     pub labels: Vec<(String, String)>,
