@@ -36,6 +36,10 @@ impl FromStr for GoDuration {
     type Err = DurationError;
 
     fn from_str(text: &str) -> Result<Self, DurationError> {
+        // The one number that Go takes without a unit.
+        if text == "0" {
+            return Ok(Self(Duration::ZERO));
+        }
         let mut rest = text;
         let mut nanos: u64 = 0;
         while !rest.is_empty() {
@@ -109,6 +113,7 @@ mod tests {
             ("7ns", 7),
             ("1h1ms", 3_600_001_000_000),
             ("0s", 0),
+            ("0", 0),
         ] {
             assert_eq!(text.parse::<GoDuration>().unwrap().0, Duration::from_nanos(nanos), "{text}");
         }
@@ -116,9 +121,24 @@ mod tests {
 
     #[test]
     fn other_spellings_are_refused() {
-        for text in
-            ["", "5", "s", "5 s", "-5s", "+5s", ".5s", "5.s", "1.2.3s", "5S", "5min", "1d", "99999999999h", "5s ", "½s"]
-        {
+        for text in [
+            "",
+            "5",
+            "00",
+            "s",
+            "5 s",
+            "-5s",
+            "+5s",
+            ".5s",
+            "5.s",
+            "1.2.3s",
+            "5S",
+            "5min",
+            "1d",
+            "99999999999h",
+            "5s ",
+            "½s",
+        ] {
             assert!(text.parse::<GoDuration>().is_err(), "{text}");
         }
     }

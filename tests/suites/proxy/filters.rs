@@ -1,5 +1,6 @@
 //! The filter, over the wire, and what the ambassador refuses whatever a filter says.
 
+use crate::http1::At;
 use crate::world::{ALL, Proxy, World, refused};
 
 const POD: &str = "/api/v1/namespaces/default/pods/p";
@@ -34,7 +35,8 @@ fn by_default_this_machine_may_ask_and_ways_round_the_server_are_rejected() {
         ("GET /api/v1/nodes/n/proxy/logs", "localhost"),
         ("GET /api/v1/proxy/nodes/n", "localhost"),
     ] {
-        assert_eq!(ask(&proxy, line, host), (403, "Forbidden\n".into()), "{line} {host}");
+        let what = if host == "localhost" { "path is rejected" } else { "host is not accepted" };
+        assert_eq!(ask(&proxy, line, host), (403, format!("Forbidden: its {what} by the filter\n")), "{line}");
     }
     let record = world.record(|record| record["path"].as_str().unwrap().ends_with("/exec"));
     assert_eq!((&record["verdict"], &record["way"]), (&"denied".into(), &"proxy".into()), "{record}");
@@ -85,8 +87,8 @@ fn who_asks_and_what_is_asked_cannot_be_said_twice() {
         (format!("GET {maps}"), "Authorization: Bearer stolen", 401),
         (format!("GET {maps}"), "Upgrade: websocket", 501),
         (format!("GET {maps}/..%2fsecrets"), "A: b", 400),
-        (format!("GET {maps}/../secrets"), "A: b", 400),
-        (format!("GET /{maps}"), "A: b", 400),
+        (format!("DELETE {maps}/../secrets"), "A: b", 400),
+        (format!("DELETE /{maps}"), "A: b", 400),
         (format!("GET {maps}?watch=0&watch=1"), "A: b", 400),
         (format!("TRACE {maps}"), "A: b", 405),
         (format!("GET http://kubernetes{maps}"), "A: b", 400),
@@ -102,7 +104,8 @@ fn a_wrong_flag_is_told_before_anything_starts() {
     let world = World::new();
     for (flags, said) in [
         (&["--read-only", "--accept-paths=("][..], "\"(\""),
-        (&["--read-only", "--port=1", "--unix-socket=/tmp/x"], "cannot be used with"),
+        (&["--read-only", "--port=1", "--unix-socket=/tmp/x"], "say where to listen once"),
+        (&["--read-only", "--disable-filter=perhaps"], "true or false"),
         (&["--read-only", "--www=/no/such/folder"], "/no/such/folder"),
         (&["--read-only", "--api-prefix=x"], "begins with a slash"),
         (&["--read-only", "--port=0", "--address=203.0.113.9"], "cannot listen on 203.0.113.9"),
@@ -111,6 +114,28 @@ fn a_wrong_flag_is_told_before_anything_starts() {
     ] {
         let told = refused(&mut world.command(flags));
         assert!(told.contains(said), "{flags:?}: {told}");
+    }
+}
+
+#[test]
+fn flags_are_written_as_for_kubectl_proxy() {
+    let world = World::new();
+    let flags = ["--keepalive=0", "--www=", "--unix-socket=", "--port=1", "--port=0", "--append-server-path=F"];
+    let proxy = proxy(&world, &flags);
+    assert_eq!(proxy.at.get("/version").0, 200);
+    let socket = world.path("api.sock");
+    // The usual port is no port, beside a socket.
+    let proxy = world.start(&["--read-only", "--port=8001", "--unix-socket", socket.to_str().unwrap()]);
+    assert!(matches!(proxy.at, At::Unix(_)));
+}
+
+#[test]
+fn who_reads_below_an_untidy_path_is_sent_to_the_tidy_one() {
+    let world = World::new();
+    let proxy = proxy(&world, &[]);
+    for (path, to) in [("//version", "/version"), ("/api//v1/../v1?limit=1", "/api/v1?limit=1")] {
+        let answer = proxy.at.send(&format!("GET {path}"), &[], b"");
+        assert_eq!((answer.status, answer.header("location")), (301, Some(to)), "{path}");
     }
 }
 

@@ -1,9 +1,12 @@
 //! Answers pass as they come and as they are.
 
+use std::process::{Command, Stdio};
+
+use attache_tests::attache;
 use serde_json::{Value, json};
 
 use crate::http1::At;
-use crate::world::World;
+use crate::world::{Proxy, World, refused};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -86,4 +89,32 @@ fn a_body_reaches_the_server_as_it_was_sent() {
         proxy.at.send(&format!("POST {MAPS}"), &["Content-Type: application/json"], large.to_string().as_bytes());
     assert_eq!(made.status, 201);
     assert!(made.bytes().len() > 900_000);
+}
+
+#[test]
+fn what_is_refused_before_it_was_sent_whole_is_told_all_the_same() {
+    let world = World::new();
+    let proxy = world.start(&["--port=0", "--read-only"]);
+    let large = vec![b' '; 16 << 20];
+    for line in [format!("POST {MAPS}"), "POST /api/v1/namespaces/default/pods/p/exec".into()] {
+        let answer = proxy.at.send(&line, &[], &large);
+        assert_eq!((answer.status, answer.header("connection")), (403, Some("close")), "{line}");
+        assert!(answer.text().len() > 20, "{line}");
+    }
+}
+
+#[test]
+fn it_serves_while_the_server_is_away() {
+    let world = World::new();
+    let file = world.folder.path().to_str().unwrap();
+    let mut command = Command::new(attache());
+    command.env_clear().args(["proxy", "--port=0", "--read-only", "--audit=none", "--service-account", file]);
+    // Port 1 is nobody's.
+    command.args(["--api-server", "https://127.0.0.1:1"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let (status, told) = Proxy::start(&mut command).at.get(MAPS);
+    assert_eq!(status, 503, "{told}");
+    // What is wrong on this side is told before anything starts.
+    std::fs::write(world.path("ca.crt"), "no certificate").unwrap();
+    let told = refused(command.stderr(Stdio::piped()));
+    assert!(told.contains("ca.crt"), "{told}");
 }

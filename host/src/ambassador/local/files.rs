@@ -16,7 +16,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::body::LocalBody;
-use super::plain;
+use super::{moved, plain};
 
 /// How much of a file is read at a time, in bytes.
 const PIECE: usize = 64 << 10;
@@ -25,7 +25,7 @@ const PIECE: usize = 64 << 10;
 const INDEX: &str = "index.html";
 
 /// What files are, by the end of their names. What is not here is bytes that a browser keeps and does not show.
-const TYPES: [(&str, &str); 12] = [
+const TYPES: [(&str, &str); 20] = [
     ("html", "text/html; charset=utf-8"),
     ("htm", "text/html; charset=utf-8"),
     ("css", "text/css; charset=utf-8"),
@@ -36,6 +36,14 @@ const TYPES: [(&str, &str); 12] = [
     ("svg", "image/svg+xml"),
     ("png", "image/png"),
     ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("gif", "image/gif"),
+    ("webp", "image/webp"),
+    ("woff", "font/woff"),
+    ("woff2", "font/woff2"),
+    ("map", "application/json"),
+    ("xml", "text/xml; charset=utf-8"),
+    ("pdf", "application/pdf"),
     ("ico", "image/x-icon"),
     ("wasm", "application/wasm"),
 ];
@@ -51,12 +59,19 @@ impl Files {
         Self { folder }
     }
 
-    /// Answers a request for the file at `path` below the folder.
-    pub(super) async fn answer(&self, method: &Method, path: &str) -> Response<LocalBody> {
+    /// Answers a request for the file at `path` below the folder, which `whole` asked for. A folder's own path has to end
+    /// with a slash, so that what its index names is found beside it.
+    pub(super) async fn answer(&self, method: &Method, whole: &str, path: &str) -> Response<LocalBody> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return plain(StatusCode::METHOD_NOT_ALLOWED);
         }
         let Some(file) = below(&self.folder, path) else { return plain(StatusCode::NOT_FOUND) };
+        let Ok(found) = tokio::fs::metadata(&file).await else { return plain(StatusCode::NOT_FOUND) };
+        let file = match (found.is_dir(), whole.ends_with('/')) {
+            (true, false) => return moved(&format!("{whole}/")),
+            (true, true) => file.join(INDEX),
+            (false, _) => file,
+        };
         let Ok((file, length, of)) = open(file).await else { return plain(StatusCode::NOT_FOUND) };
         let mut response = match *method {
             Method::HEAD => Response::new(LocalBody::text("")),
@@ -78,9 +93,7 @@ fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     names.iter().all(plain).then(|| names.iter().fold(folder.to_owned(), |path, name| path.join(name)))
 }
 
-/// Opens a file, or the index of a folder.
 async fn open(path: PathBuf) -> std::io::Result<(File, u64, &'static str)> {
-    let path = if tokio::fs::metadata(&path).await?.is_dir() { path.join(INDEX) } else { path };
     let file = File::open(&path).await?;
     let metadata = file.metadata().await?;
     if !metadata.is_file() {

@@ -31,7 +31,7 @@ pub const REJECT_METHODS: &str = "^$";
 /// What is let through: lists of regular expressions, separated by commas and unanchored unless written so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterSettings {
-    /// One of them has to fit the host of the `Host` header. An IPv6 address is in brackets.
+    /// One of them has to fit the host of the `Host` header; an IPv6 address with its brackets or without them.
     pub accept_hosts: String,
     /// One of them has to fit the path.
     pub accept_paths: String,
@@ -92,7 +92,7 @@ impl Filter {
             Some("its path is rejected by the filter")
         } else if self.reject_methods.is_match(method) {
             Some("its method is rejected by the filter")
-        } else if !self.accept_hosts.is_match(&host_of(host)) {
+        } else if !self.accepts(&host_of(host)) {
             Some("its host is not accepted by the filter")
         } else {
             None
@@ -104,11 +104,17 @@ impl Filter {
     pub fn refuses_page(&self, headers: &HeaderMap) -> Option<&'static str> {
         let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
         let host = |origin: &str| origin.split_once("://").map(|(_, host)| host_of(host).into_owned());
-        let foreign = |origin| host(origin).is_none_or(|host| !self.accept_hosts.is_match(&host));
+        let foreign = |origin| host(origin).is_none_or(|host| !self.accepts(&host));
         if text(ORIGIN).any(foreign) || text(SEC_FETCH_SITE).any(|site| site.eq_ignore_ascii_case("cross-site")) {
             return Some("it comes from a page of another site");
         }
         None
+    }
+
+    /// An IPv6 address counts with its brackets and, as `kubectl proxy` has it where there is a port, without them.
+    fn accepts(&self, host: &str) -> bool {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        self.accept_hosts.is_match(host) || bare.is_some_and(|bare| self.accept_hosts.is_match(bare))
     }
 }
 
@@ -180,6 +186,17 @@ mod tests {
             "10.0.0.1:8001",
         ] {
             assert!(filter.refuses("GET", "/api", host).is_some(), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_accepted_with_and_without_its_brackets() {
+        for accept in [r"^\[::1\]$", "^::1$"] {
+            let filter = filter(|settings| settings.accept_hosts = accept.into());
+            for host in ["[::1]", "[::1]:8001", "::1"] {
+                assert_eq!(filter.refuses("GET", "/api", host), None, "{accept} {host}");
+            }
+            assert!(filter.refuses("GET", "/api", "[::2]:8001").is_some(), "{accept}");
         }
     }
 

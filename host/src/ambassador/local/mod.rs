@@ -25,6 +25,7 @@
 mod body;
 mod files;
 mod filter;
+mod linger;
 mod listen;
 mod page;
 mod site;
@@ -38,7 +39,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderName};
+use linger::Lingering;
+
+use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -69,6 +72,10 @@ impl Stop {
     /// One that is never called, for a [`Site`] without a server of ours.
     pub fn never() -> Self {
         Self(watch::channel(false).1)
+    }
+
+    fn is_called(&self) -> bool {
+        *self.0.borrow()
     }
 
     /// Returns when it is called; not at all, when nobody can call it any more.
@@ -169,9 +176,10 @@ impl LocalServer {
 
 async fn connection(stream: listen::Stream, site: Site, stop: Stop) {
     let heard = stop.clone();
+    let stream = Lingering::new(stream, stop.clone());
     let service = service_fn(move |request| site.clone().serve(request, stop.clone()));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_READ_BUFFER);
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_READ_BUFFER).title_case_headers(true);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         biased;
@@ -188,10 +196,23 @@ async fn connection(stream: listen::Stream, site: Site, stop: Stop) {
 
 /// An answer that is only its status, as Go's `http.Error` writes it.
 fn plain(status: StatusCode) -> Response<LocalBody> {
-    let mut response = Response::new(LocalBody::text(format!("{}\n", status.canonical_reason().unwrap_or_default())));
+    explained(status, status.canonical_reason().unwrap_or_default())
+}
+
+/// An answer that is its status and a line of text.
+fn explained(status: StatusCode, why: &str) -> Response<LocalBody> {
+    let mut response = Response::new(LocalBody::text(format!("{why}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// An answer that sends its asker to another path of the same site, as Go's `ServeMux` and `FileServer` do.
+fn moved(to: &str) -> Response<LocalBody> {
+    let Ok(location) = HeaderValue::try_from(to) else { return plain(StatusCode::NOT_FOUND) };
+    let mut response = plain(StatusCode::MOVED_PERMANENTLY);
+    response.headers_mut().insert(LOCATION, location);
     response
 }

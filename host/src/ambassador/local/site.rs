@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Parts, PathAndQuery};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use thiserror::Error;
 
 use super::body::LocalBody;
 use super::files::Files;
 use super::filter::Filter;
 use super::page::Page;
-use super::{Stop, plain};
+use super::{Stop, explained, moved, plain};
 use crate::ambassador::Ambassador;
 use crate::gate::Way;
 use crate::policy::ApiRequest;
@@ -128,11 +128,18 @@ impl Site {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        if let Some(to) = tidied(&request) {
+            return moved(&to);
+        }
         match self.find(request.uri().path()) {
             None => plain(StatusCode::NOT_FOUND),
             Some((prefix, Place::Files(files))) => {
-                let path = request.uri().path().get(prefix.len()..).unwrap_or_default();
-                files.answer(request.method(), path).await
+                let (whole, method) = (request.uri().path(), request.method());
+                match whole.get(prefix.len()..) {
+                    Some(path) => files.answer(method, whole, path).await,
+                    // The prefix without its last slash.
+                    None => moved(prefix),
+                }
             }
             Some((prefix, Place::Text(page))) => {
                 page.answer(request.method(), request.uri().path().get(prefix.len()..).unwrap_or_default())
@@ -166,7 +173,7 @@ impl Site {
             let (gate, method) = (ambassador.gate(), request.method());
             // Whether the rate was spent by it makes no difference to one that is refused anyway.
             let _ = gate.refuse(Way::Proxy, method, &target, Decision::Denied, why);
-            return plain(StatusCode::FORBIDDEN);
+            return explained(StatusCode::FORBIDDEN, &format!("Forbidden: {why}"));
         }
         let endless = is_endless(&request);
         let answer = ambassador.answer(request).await;
@@ -203,6 +210,31 @@ fn without(prefix: &str, uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+/// Where to ask instead, for whoever reads below a path with empty or dot segments: what clients make of a base URL with a
+/// slash at its end. What would be judged is never rewritten, the client asks anew.
+fn tidied<B>(request: &Request<B>) -> Option<String> {
+    let uri = request.uri();
+    let path = uri.path();
+    if !(request.method() == Method::GET || request.method() == Method::HEAD) || uri.authority().is_some() {
+        return None;
+    }
+    let inner = path.strip_suffix('/').unwrap_or(path).strip_prefix('/')?;
+    if inner.is_empty() && path == "/" || inner.split('/').all(|part| !matches!(part, "" | "." | "..")) {
+        return None;
+    }
+    let mut kept = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            part => kept.push(part),
+        }
+    }
+    let end = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Some(format!("/{}{end}{query}", kept.join("/")))
+}
+
 /// Whether the answer has no end of its own. Most requests have nothing that looks like it, and are not parsed twice.
 fn is_endless<B>(request: &Request<B>) -> bool {
     let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
@@ -231,6 +263,24 @@ mod tests {
         ] {
             let found = without(prefix, &uri.parse().unwrap()).map(|uri| uri.to_string());
             assert_eq!(found.as_deref(), left, "{prefix} {uri}");
+        }
+    }
+
+    #[test]
+    fn readers_are_sent_to_the_tidy_path() {
+        for (target, to) in [
+            ("/", None),
+            ("/api/v1/pods/?limit=1", None),
+            ("/api/v1/namespaces/a/services/https:s:/proxy/", None),
+            ("//", Some("/")),
+            ("//api/v1/pods?limit=1", Some("/api/v1/pods?limit=1")),
+            ("//evil.example/", Some("/evil.example/")),
+            ("/api//v1/./pods/", Some("/api/v1/pods/")),
+            ("/static/../../api", Some("/api")),
+            ("/..", Some("/")),
+        ] {
+            assert_eq!(tidied(&Request::get(target).body(()).unwrap()).as_deref(), to, "{target}");
+            assert_eq!(tidied(&Request::post(target).body(()).unwrap()), None, "{target}");
         }
     }
 

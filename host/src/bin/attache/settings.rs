@@ -6,7 +6,7 @@ use crate::args;
 use crate::metrics::Scraped;
 use crate::stderr;
 use anyhow::{Context, anyhow, bail};
-use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint};
+use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint, Unavailable};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Runtime, RuntimeBuilder};
@@ -21,6 +21,8 @@ use std::io::{IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
 /// The process's environment, or what a kubelet gave a container.
@@ -31,6 +33,9 @@ pub(crate) const POD_NAMESPACE: &str = "POD_NAMESPACE";
 
 /// The largest grant or list of items that is read, in bytes: a thousand rules fit many times over.
 const MAX_TEXT: u64 = 1 << 20;
+
+/// How long who serves for long waits for the API server's first answer before it serves all the same.
+const WAITED_FOR: Duration = Duration::from_secs(5);
 
 /// One process runs one extension: a few instances at once suffice.
 const INSTANCES: u32 = 8;
@@ -205,14 +210,14 @@ fn podinfo_directory(pod: &args::Pod, grant: &Grant) -> anyhow::Result<Option<Pa
     Ok(Some(directory))
 }
 
-/// Connects to the API server that the arguments name, else to the one of the pod that this is.
-pub(crate) async fn connect(
+/// The API server that the arguments name, else that of the pod that this is.
+fn cluster_settings(
     server: &args::Server,
     account: ServiceAccount,
     variables: &Variables,
     audit: &Arc<dyn Audit>,
     rate: Option<HostRate>,
-) -> anyhow::Result<Cluster> {
+) -> anyhow::Result<ClusterSettings> {
     let settings = match &server.api_server {
         Some(url) => ClusterSettings {
             service_account: Some(account),
@@ -221,16 +226,67 @@ pub(crate) async fn connect(
         None => ClusterSettings::in_cluster(|name| variables.get(name).cloned(), account, Arc::clone(audit))
             .map_err(|error| anyhow!("{error} (--api-server URL, --service-account DIR). {OUTSIDE}"))?,
     };
-    reach(ClusterSettings { rate, ..settings }).await
+    Ok(ClusterSettings { rate, ..settings })
+}
+
+/// Connects to the API server that the arguments name, else to the one of the pod that this is.
+pub(crate) async fn connect(
+    server: &args::Server,
+    account: ServiceAccount,
+    variables: &Variables,
+    audit: &Arc<dyn Audit>,
+    rate: Option<HostRate>,
+) -> anyhow::Result<Cluster> {
+    reach(cluster_settings(server, account, variables, audit, rate)?).await
+}
+
+/// As [`connect`], for whoever serves for as long as the pod lives: a server that is away just now may come back, and is
+/// only told of.
+pub(crate) async fn connect_for_long(
+    server: &args::Server,
+    account: ServiceAccount,
+    variables: &Variables,
+    audit: &Arc<dyn Audit>,
+    rate: Option<HostRate>,
+) -> anyhow::Result<Cluster> {
+    let cluster = Cluster::connect(cluster_settings(server, account, variables, audit, rate)?)?;
+    match timeout(WAITED_FOR, ask(&cluster)).await {
+        Ok(Err(error)) if !may_pass(&error) => return Err(unusable(&cluster, error)),
+        Ok(Err(error)) => tracing::warn!("{:#}; it is asked again with the first request", unusable(&cluster, error)),
+        Err(_) => tracing::warn!("the API server at {} is silent so far", cluster.endpoint()),
+        Ok(Ok(())) => {}
+    }
+    Ok(cluster)
 }
 
 /// Connects, and asks the API server for what every client asks first: a wrong address, CA or token shows here, and not
-/// at the guest's first call. An account without the right to ask for it may have others.
+/// at the guest's first call.
 pub(crate) async fn reach(settings: ClusterSettings) -> anyhow::Result<Cluster> {
-    let server = settings.server.to_string();
     let cluster = Cluster::connect(settings)?;
+    match ask(&cluster).await {
+        Ok(()) => Ok(cluster),
+        Err(error) => Err(unusable(&cluster, error)),
+    }
+}
+
+/// Asks for discovery. An account without the right to ask for it may have others.
+async fn ask(cluster: &Cluster) -> Result<(), ClusterError> {
     match cluster.discovery().await {
-        Err(ClusterError::Refused(status)) if status.code != 401 => Ok(cluster),
-        asked => asked.map(|_| cluster).with_context(|| format!("cannot use the API server at {server}")),
+        Err(ClusterError::Refused(status)) if status.code != 401 => Ok(()),
+        asked => asked.map(drop),
+    }
+}
+
+fn unusable(cluster: &Cluster, error: ClusterError) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!("cannot use the API server at {}", cluster.endpoint()))
+}
+
+/// Whether it is the network's or the server's state that stands in the way, and not what is said of them here.
+fn may_pass(error: &ClusterError) -> bool {
+    match error {
+        ClusterError::Unavailable(why) => {
+            !matches!(why, Unavailable::Certificate { .. } | Unavailable::Credentials(_) | Unavailable::Tls { .. })
+        }
+        other => matches!(other, ClusterError::Discovery { .. }),
     }
 }

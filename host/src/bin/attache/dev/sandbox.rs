@@ -104,5 +104,5 @@ pub(super) fn tell(name: &str, container: &Container) {
     for (name, value) in variables {
         say!("  {name}={value}");
     }
-    say!("All stays up until Ctrl-C.");
+    say!("All stays up until Ctrl-C, or until the pod is deleted.");
 }

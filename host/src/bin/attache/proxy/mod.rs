@@ -42,7 +42,7 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let audit = scraped.over(settings::audit(&arguments.audit.place)?);
     let server = server(&arguments);
     let rate = arguments.rate.of_host();
-    let cluster = settings::connect(&server, account, &variables, &audit, rate.clone()).await?;
+    let cluster = settings::connect_for_long(&server, account, &variables, &audit, rate.clone()).await?;
     let ambassador = |grant: Grant| {
         let gate = Gate::within(rate.clone(), grant.name.clone(), Arc::new(grant), Arc::clone(&audit));
         Ambassador::new(Way::Proxy, gate, Some(cluster.clone()))
@@ -90,7 +90,7 @@ fn grants(
 
 fn filter(arguments: &Proxy) -> anyhow::Result<Option<Filter>> {
     if arguments.disable_filter {
-        if arguments.unix_socket.is_none() {
+        if arguments.unix_socket()?.is_none() {
             tracing::warn!("Request filter disabled, your proxy is vulnerable to XSRF attacks, please be cautious");
         }
         return Ok(None);
@@ -140,7 +140,7 @@ async fn listen(
     }
     let mut server = LocalServer::new();
     if let Some(site) = main {
-        let site = match &arguments.www {
+        let site = match arguments.www() {
             Some(folder) => site.files(&arguments.www_prefix, checked(folder)?)?,
             None => site,
         };
@@ -160,7 +160,7 @@ fn checked(folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 async fn main_listener(arguments: &Proxy) -> anyhow::Result<Listener> {
-    if let Some(path) = &arguments.unix_socket {
+    if let Some(path) = arguments.unix_socket()? {
         return unix(path, arguments.socket_mode);
     }
     let (host, port) = (&arguments.address, arguments.port);

@@ -1,0 +1,89 @@
+//! The end of a connection.
+//!
+//! A client that is refused is answered before it has sent its whole request. A socket that is closed with unread bytes takes
+//! the answer away again: the system resets the connection, and the client may see that in place of why it was refused.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::Stop;
+use super::listen::Stream;
+
+/// How long a client may go on sending after its answer, as with Go's server.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// How much is thrown away at a time meanwhile, in bytes.
+const THROWN_AWAY: usize = 8 << 10;
+
+/// A connection that, when nothing more is sent, is read for a while before it is closed; not while the server stops. A client
+/// that is gone, or has closed its side, ends it at once.
+pub(super) struct Lingering {
+    stream: Stream,
+    stop: Stop,
+    /// When nobody waits any more, from when nothing more is sent.
+    ends: Option<Pin<Box<Sleep>>>,
+}
+
+impl Lingering {
+    pub(super) fn new(stream: Stream, stop: Stop) -> Self {
+        Self { stream, stop, ends: None }
+    }
+
+    /// Whether something came.
+    fn poll_throw_away(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut thrown_away = [MaybeUninit::uninit(); THROWN_AWAY];
+        let mut buffer = ReadBuf::uninit(&mut thrown_away);
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+        Poll::Ready(read.is_ok() && !buffer.filled().is_empty())
+    }
+}
+
+impl AsyncRead for Lingering {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Lingering {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ends.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.ends = Some(Box::pin(sleep(LINGER)));
+        }
+        while !self.stop.is_called() {
+            if self.ends.as_mut().is_none_or(|ends| ends.as_mut().poll(cx).is_ready()) {
+                break;
+            }
+            if !ready!(self.poll_throw_away(cx)) {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
