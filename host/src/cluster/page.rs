@@ -50,17 +50,27 @@ pub(super) struct UncutPage<'a> {
     metadata: ListMeta,
 }
 
+/// How many times its own size a list's objects may take, one by one: each gets its type, and a place in memory of its own
+/// ([`EACH`] bytes). The smallest objects of Kubernetes take three times; a list of nothing but `{}` would take hundreds.
+const AS_OBJECTS: usize = 4;
+/// What an object takes besides its text, in bytes.
+const EACH: usize = 64;
+/// What the objects of any list may take, in bytes: a short one has more of type than of all else.
+const LEAST: usize = 64 << 10;
+
 /// Cuts a list into a page.
 ///
 /// The server leaves `apiVersion` and `kind` out of a list's items, as the list has said them. An object on its own has
 /// them, so they are put back.
 ///
 /// # Errors
-/// When it is no list.
+/// When it is no list, or its objects take many times its size.
 pub fn list_page(list: &[u8]) -> Result<ListPage, serde_json::Error> {
     let page = UncutPage::read(list)?;
-    let mut items = Vec::new();
+    let (mut items, mut left) = (Vec::new(), list.len().saturating_mul(AS_OBJECTS).max(LEAST));
     page.cut(|item| {
+        let room = left.checked_sub(item.len().saturating_add(EACH));
+        left = room.ok_or_else(|| serde_json::Error::custom("its objects take many times the size of the list"))?;
         items.push(item);
         Ok::<_, serde_json::Error>(())
     })?;
@@ -212,6 +222,17 @@ mod tests {
         for (kind, version) in [(254, 1), (1, 318)] {
             assert!(list(&"k".repeat(kind), &"v".repeat(version)).is_err(), "{kind} {version}");
         }
+    }
+
+    #[test]
+    fn a_list_takes_not_many_times_its_size() {
+        let list = |item: &str, number: usize| {
+            let items = vec![item; number].join(",");
+            list_page(format!(r#"{{"kind":"PodList","apiVersion":"v1","items":[{items}]}}"#).as_bytes())
+        };
+        assert_eq!(list("{}", 500).unwrap().items.len(), 500);
+        assert_eq!(list(r#"{"metadata":{"name":"a","namespace":"b"}}"#, 100_000).unwrap().items.len(), 100_000);
+        assert!(list("{}", 100_000).unwrap_err().to_string().contains("many times the size"));
     }
 
     #[test]
