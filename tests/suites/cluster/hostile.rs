@@ -126,6 +126,8 @@ async fn a_retry_after_of_zero_for_ever_ends() {
     let server = Scripted::plain(|_, _| answer("429 Too Many Requests", "Retry-After: 0\r\n", "")).await;
     let client = Client::plain(&server.url);
     let error = client.cluster.fetch(client.get(), soon()).await.unwrap_err();
-    assert!(matches!(error, ClusterError::Refused(_)), "{error:?}");
+    // The last wait may end so shortly before the deadline that no answer comes any more.
+    let late = matches!(error, ClusterError::Unavailable(Unavailable::Deadline { .. }));
+    assert!(late || matches!(error, ClusterError::Refused(_)), "{error:?}");
     assert!(server.heads().len() <= 5, "{}", server.heads().len());
 }
