@@ -157,7 +157,7 @@ pub(crate) async fn in_pod(
     }
     if !grant.api.is_empty() {
         let rate = pod.rate.of_host();
-        let cluster = connect(&pod.server, account, variables, audit, rate.clone()).await?;
+        let cluster = reach(cluster(&pod.server, account, variables, audit, rate.clone())?).await?;
         scraped.watches(&cluster);
         runtime = rate.into_iter().fold(runtime.cluster(cluster), RuntimeBuilder::rate);
     }
@@ -211,7 +211,7 @@ fn podinfo_directory(pod: &args::Pod, grant: &Grant) -> anyhow::Result<Option<Pa
 }
 
 /// The API server that the arguments name, else that of the pod that this is.
-fn cluster_settings(
+pub(crate) fn cluster(
     server: &args::Server,
     account: ServiceAccount,
     variables: &Variables,
@@ -229,27 +229,10 @@ fn cluster_settings(
     Ok(ClusterSettings { rate, ..settings })
 }
 
-/// Connects to the API server that the arguments name, else to the one of the pod that this is.
-pub(crate) async fn connect(
-    server: &args::Server,
-    account: ServiceAccount,
-    variables: &Variables,
-    audit: &Arc<dyn Audit>,
-    rate: Option<HostRate>,
-) -> anyhow::Result<Cluster> {
-    reach(cluster_settings(server, account, variables, audit, rate)?).await
-}
-
-/// As [`connect`], for whoever serves for as long as the pod lives: a server that is away just now may come back, and is
-/// only told of.
-pub(crate) async fn connect_for_long(
-    server: &args::Server,
-    account: ServiceAccount,
-    variables: &Variables,
-    audit: &Arc<dyn Audit>,
-    rate: Option<HostRate>,
-) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::connect(cluster_settings(server, account, variables, audit, rate)?)?;
+/// As [`reach`], for whoever serves for as long as the pod lives: a server that is away just now may come back, and is only
+/// told of.
+pub(crate) async fn reach_in_time(settings: ClusterSettings) -> anyhow::Result<Cluster> {
+    let cluster = Cluster::connect(settings)?;
     match timeout(WAITED_FOR, ask(&cluster)).await {
         Ok(Err(error)) if !may_pass(&error) => return Err(unusable(&cluster, error)),
         Ok(Err(error)) => tracing::warn!("{:#}; it is asked again with the first request", unusable(&cluster, error)),

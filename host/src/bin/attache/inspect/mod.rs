@@ -95,7 +95,7 @@ async fn access(grant: &Grant, server: &args::Server) -> anyhow::Result<Access> 
     let (variables, account) = (settings::variables(), ServiceAccount::at(&server.service_account));
     let grant = settings::resolved(grant.clone(), &variables, &account)?;
     let audit: Arc<dyn Audit> = Arc::new(NoAudit);
-    let cluster = settings::connect(server, account, &variables, &audit, None).await?;
+    let cluster = settings::reach(settings::cluster(server, account, &variables, &audit, None)?).await?;
     let mut access = Access { server: cluster.endpoint().to_string(), beyond: Vec::new(), incomplete: false };
     for scope in grant.scopes() {
         let rules = cluster.account_rules(scope.as_deref()).await?;

@@ -42,7 +42,8 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let audit = scraped.over(settings::audit(&arguments.audit.place)?);
     let server = server(&arguments);
     let rate = arguments.rate.of_host();
-    let cluster = settings::connect_for_long(&server, account, &variables, &audit, rate.clone()).await?;
+    let cluster =
+        settings::reach_in_time(settings::cluster(&server, account, &variables, &audit, rate.clone())?).await?;
     let ambassador = |grant: Grant| {
         let gate = Gate::within(rate.clone(), grant.name.clone(), Arc::new(grant), Arc::clone(&audit));
         Ambassador::new(Way::Proxy, gate, Some(cluster.clone()))
