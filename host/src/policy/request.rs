@@ -158,7 +158,7 @@ impl ApiRequest {
         self.endless
     }
 
-    /// Whether somebody behind the API server answers, who takes his time: a container's log, and what is reached by
+    /// Whether somebody behind the API server answers, in their own time: a container's log, and what is reached by
     /// `proxy`. The server itself sets such requests no time (`longRunningFunc` in its `cmd/kube-apiserver/app`).
     pub fn is_relayed(&self) -> bool {
         let subresource = self.resource.as_ref().and_then(|at| at.subresource.as_deref());

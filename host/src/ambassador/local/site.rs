@@ -219,7 +219,8 @@ fn tidied<B>(request: &Request<B>) -> Option<String> {
         return None;
     }
     let inner = path.strip_suffix('/').unwrap_or(path).strip_prefix('/')?;
-    if inner.is_empty() && path == "/" || inner.split('/').all(|part| !matches!(part, "" | "." | "..")) {
+    // A browser reads a backslash as a slash: two at the beginning would name another host.
+    if path.contains('\\') || inner.split('/').all(|part| !matches!(part, "" | "." | "..")) {
         return None;
     }
     let mut kept = Vec::new();
@@ -278,6 +279,7 @@ mod tests {
             ("/api//v1/./pods/", Some("/api/v1/pods/")),
             ("/static/../../api", Some("/api")),
             ("/..", Some("/")),
+            ("//\\evil.example/", None),
         ] {
             assert_eq!(tidied(&Request::get(target).body(()).unwrap()).as_deref(), to, "{target}");
             assert_eq!(tidied(&Request::post(target).body(()).unwrap()), None, "{target}");

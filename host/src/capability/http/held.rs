@@ -24,7 +24,8 @@ const AUTHORITY: usize = 512;
 const PATH: usize = 16 << 10;
 
 /// Requests, responses and sets of headers that one instance may hold together. A program has some for each request under
-/// way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small ones take three times their size, and an unsent body.
+/// way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small ones take
+/// three times their size, and an unsent body.
 pub(super) const MOST: usize = 128;
 
 /// Puts the bounds before what `wasi:http/types` has there already.

@@ -56,8 +56,8 @@ impl Cluster {
     /// goes on until it is dropped, unless the payload names a deadline; for the head of a log see [`Payload::patient`].
     ///
     /// 429 and 503 with `Retry-After`, and where nothing is changed any 5xx with it, are obeyed within the deadline and the
-    /// run of whoever asks ([`Permit::ends`]); a wait beyond it is not begun, and the refusal handed back. A 401 drops the token that was sent, and the request is
-    /// made once more if there is another: the API server authenticates first, so nothing was done. Only a request that
+    /// run of whoever asks ([`Permit::ends`]); a wait beyond it is not begun, and the refusal handed back. A 401 drops the
+    /// token that was sent, and the request is made once more if there is another: the API server authenticates first, so nothing was done. Only a request that
     /// changes something behind `proxy`, where a 401 may be somebody else's, or whose body is streamed, is not. Dropping the future or the body ends the request.
     ///
     /// # Errors
