@@ -24,7 +24,7 @@ use super::status::ApiError;
 use super::store::Store;
 
 /// The largest body that a real server reads.
-const BODY_LIMIT: u64 = 3 * 1024 * 1024;
+pub(crate) const BODY_LIMIT: u64 = 3 * 1024 * 1024;
 
 /// How much of a larger body is read and thrown away before the answer.
 const BODY_DRAINED: u64 = 4 * BODY_LIMIT;

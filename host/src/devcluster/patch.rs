@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::api::{Api, Call};
 use super::body::{self, FieldValidation, media_type};
+use super::operations;
 use super::read::show;
 use super::status::ApiError;
 use super::write::{Origin, check_namespace};
@@ -15,9 +16,6 @@ const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
-
-/// The operations that one JSON patch may have, as a real server limits them.
-const OPERATIONS: usize = 10_000;
 
 /// What a patch makes of the object as it is stored.
 type Change<'a> = Box<dyn FnOnce(&Value) -> Result<Value, ApiError> + 'a>;
@@ -30,8 +28,8 @@ impl Api {
         let change: Change<'_> = match media_type(call.headers).as_str() {
             APPLY => return self.apply(call),
             JSON_PATCH => {
-                let patch = operations(&call.body)?;
-                Box::new(move |old| json_patch(old, &patch))
+                let patch = operations::read(&call.body)?;
+                Box::new(move |old| operations::apply(old, &patch))
             }
             MERGE => {
                 let patch = object(&call.body)?;
@@ -80,27 +78,8 @@ fn check_name(name: &str, new: &Value) -> Result<(), ApiError> {
     }
 }
 
-fn operations(body: &[u8]) -> Result<json_patch::Patch, ApiError> {
-    let patch: json_patch::Patch = serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-    if patch.0.len() > OPERATIONS {
-        let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS}, got {}", patch.0.len());
-        return Err(ApiError::new(413, "RequestEntityTooLarge", message));
-    }
-    Ok(patch)
-}
-
 fn object(body: &[u8]) -> Result<Value, ApiError> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("error decoding patch: not an object")) }
-}
-
-fn json_patch(old: &Value, patch: &json_patch::Patch) -> Result<Value, ApiError> {
-    let mut new = old.clone();
-    json_patch::patch(&mut new, patch).map_err(|_| {
-        let message = "the server rejected our request due to an error in our request";
-        ApiError::new(422, "Invalid", message).with_details(serde_json::json!({}))
-    })?;
-    Ok(new)
 }

@@ -8,7 +8,9 @@ use super::answer::Answer;
 use super::api::{Api, Call};
 use super::body;
 use super::delete::Options;
+use super::nesting;
 use super::object::{self, Object};
+use super::operations;
 use super::read::tree;
 use super::resources::Type;
 use super::status::ApiError;
@@ -83,18 +85,14 @@ impl Api {
         let path = pointer(of, "specReplicasPath", "/spec/replicas");
         let change = |old: &Value| {
             let current = scale(of, old);
-            let wanted = if call.verb == "update" {
-                body::tree(call, "Scale")?
-            } else {
-                let patch: Value = serde_json::from_slice(&call.body)
-                    .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-                patched(&current, &patch)?
-            };
+            let wanted =
+                if call.verb == "update" { body::tree(call, "Scale")? } else { patched(&current, &call.body)? };
             let version = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             if !version.is_empty() && version != current["metadata"]["resourceVersion"] {
                 return Err(ApiError::modified(of, &call.at.name));
             }
             let mut new = old.clone();
+            nesting::check_below(path.split('/').count(), &Value::Null)?;
             set_pointer(&mut new, &path, wanted["spec"]["replicas"].as_i64().unwrap_or(0).into());
             Ok(new)
         };
@@ -116,16 +114,14 @@ impl Api {
     }
 }
 
-fn patched(current: &Value, patch: &Value) -> Result<Value, ApiError> {
-    let mut wanted = current.clone();
+fn patched(current: &Value, body: &[u8]) -> Result<Value, ApiError> {
+    let patch: Value = serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
     if patch.is_array() {
-        let operations: json_patch::Patch = serde_json::from_value(patch.clone())
-            .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-        json_patch::patch(&mut wanted, &operations)
-            .map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
-    } else {
-        json_patch::merge(&mut wanted, patch);
+        return operations::apply(current, &operations::read(body)?);
     }
+    let mut wanted = current.clone();
+    json_patch::merge(&mut wanted, &patch);
     Ok(wanted)
 }
 

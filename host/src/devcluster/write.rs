@@ -11,6 +11,7 @@ use super::api::{Api, Call};
 use super::apply::{self, Applied};
 use super::body::{self, FieldValidation};
 use super::managed::{self, Writer};
+use super::nesting;
 use super::object::{self, Object};
 use super::read::show;
 use super::resources::Type;
@@ -44,12 +45,13 @@ impl Origin {
 }
 
 impl Origin {
-    /// Notes who wrote what.
-    fn track(&self, of: &Type, old: Option<&Value>, new: &mut Value) {
+    /// Notes who wrote what; with the notes the object is as deep as it will be kept.
+    fn track(&self, of: &Type, old: Option<&Value>, new: &mut Value) -> Result<(), ApiError> {
         match &self.applied {
             Some(applied) => apply::track(&self.writer, Place::of(of), applied, old, new),
             None => managed::track(&self.writer, of, old, new),
         }
+        nesting::check(new)
     }
 }
 
@@ -137,7 +139,7 @@ impl Api {
             let mut fresh = value.clone();
             begin(of, namespace, &mut fresh, origin.keep_status);
             admission::admit_new(self, of, &mut fresh)?;
-            origin.track(of, None, &mut fresh);
+            origin.track(of, None, &mut fresh)?;
             let name = fresh["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let written = self.store.write(of, &object::key(namespace, &name), |before| match before {
                 Some(_) => Err(ApiError::already_exists(of, &name)),
@@ -172,7 +174,7 @@ impl Api {
             check_preconditions(of, name, &old, &new)?;
             settle(of, &origin.writer.subresource, &old, &mut new);
             admission::admit_change(self, of, &origin.writer.subresource, &old, &mut new)?;
-            origin.track(of, Some(&old), &mut new);
+            origin.track(of, Some(&old), &mut new)?;
             if same(&old, &new) {
                 return Ok(Change::Keep(Arc::clone(before)));
             }

@@ -2,12 +2,13 @@
 //!
 //! `reads`, `watches`, `writes`, `patches`, `applying`, `access` and `malformed` ask nothing of a server but that it is one: with
 //! `ATTACHE_TEST_KUBECONFIG` they run against the server that it names, each test in a namespace of its own, which it
-//! deletes. `trouble` and `loading` are about the devcluster itself.
+//! deletes. `limits`, `loading` and `trouble` are about the devcluster itself.
 
 mod access;
 mod applying;
 mod client;
 mod kubeconfig;
+mod limits;
 mod loading;
 mod malformed;
 mod patches;

@@ -13,13 +13,13 @@ use crate::stage::{Watch, map, names};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-struct Stage {
+pub(crate) struct Stage {
     cluster: DevCluster,
     client: Client,
 }
 
 impl Stage {
-    fn new(change: impl FnOnce(&mut DevClusterSettings)) -> Result<Self> {
+    pub(crate) fn new(change: impl FnOnce(&mut DevClusterSettings)) -> Result<Self> {
         let mut settings = DevClusterSettings::default();
         change(&mut settings);
         let cluster = DevCluster::start(settings)?;
@@ -27,18 +27,23 @@ impl Stage {
         Ok(Self { cluster, client })
     }
 
-    async fn admin(&self, method: &str, target: &str, body: Value) -> Result<Reply> {
+    pub(crate) async fn admin(&self, method: &str, target: &str, body: Value) -> Result<Reply> {
         self.client.ask(self.cluster.admin_token(), method, target, &body).await
     }
 
+    /// The same with a media type of the caller's choice.
+    pub(crate) async fn admin_as(&self, method: &str, target: &str, media: &str, body: String) -> Result<Reply> {
+        self.client.ask_as(self.cluster.admin_token(), method, target, media, body).await
+    }
+
     /// What an accepted request answers.
-    async fn done(&self, method: &str, target: &str, body: Value) -> Result<Value> {
+    pub(crate) async fn done(&self, method: &str, target: &str, body: Value) -> Result<Value> {
         let reply = self.admin(method, target, body).await?;
         ensure!(reply.status.is_success(), "{method} {target}: {} {:?}", reply.status, reply.body);
         Ok(reply.json())
     }
 
-    async fn list(&self, target: &str) -> Result<Value> {
+    pub(crate) async fn list(&self, target: &str) -> Result<Value> {
         self.done("GET", target, Value::Null).await
     }
 
