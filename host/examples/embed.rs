@@ -10,7 +10,7 @@ use anyhow::Context;
 // By another name: the generated bindings have a module `attache` of their own, after the package `attache:pod`.
 pub use attache::capability::bindings as pod_interfaces;
 use attache::capability::{PodCtx, PodCtxView, PodView};
-use attache::engine::{CpuMeter, Engine, EngineSettings, Limiter};
+use attache::engine::{CpuMeter, Engine, EngineSettings, Limiter, screen};
 use attache::gate::Gate;
 use attache::podinfo::PodInfo;
 use attache::policy::{Grant, Limits};
@@ -93,7 +93,10 @@ async fn main() -> anyhow::Result<()> {
     attache::capability::add_to_linker(&mut linker)?;
     bindings::example::greeter::guests::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
 
-    let component = Component::from_file(engine.wasmtime(), path)?;
+    let component = std::fs::read(&path).with_context(|| format!("cannot read {path}"))?;
+    // Before it is compiled in this process.
+    screen(&component)?;
+    let component = Component::new(engine.wasmtime(), component)?;
     let extension = bindings::ExtensionPre::new(linker.instantiate_pre(&component)?)?;
 
     // One of each for the process: what the pod knows of itself, and the gate of this extension.

@@ -74,13 +74,13 @@ pub enum Refusal {
     #[error("the grant's rate is spent; try again in {} ms", .0.as_millis())]
     Throttled(Duration),
     /// As many requests as the grant allows are under way.
-    #[error("{limit} requests are under way, which is the grant's limit")]
+    #[error("as many requests are under way as the grant allows ({limit})")]
     TooMany {
         /// The grant's `inFlight`.
         limit: u32,
     },
     /// As many watches as the grant allows are open.
-    #[error("{limit} watches are open, which is the grant's limit: close one, or raise limits.watches")]
+    #[error("as many watches are open as the grant allows ({limit}): close one, or raise limits.watches")]
     TooManyWatches {
         /// The grant's `watches`.
         limit: u32,
@@ -259,7 +259,7 @@ impl Gate {
             self.inner.audit.record(&AuditRecord { verdict: Decision::Begun, rule: Some(rule), ..record() });
         }
         let gate = self.clone();
-        Ok(Permit { gate, way, request, place, rule, time, since, status: None, bytes: 0, reached: None })
+        Ok(Permit { gate, way, request, place, rule, time, since, status: None, bytes: 0, reached: None, error: None })
     }
 
     /// A throttled request has cost its sender nothing; any other refusal has, and is always recorded.

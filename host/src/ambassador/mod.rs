@@ -25,7 +25,7 @@
 //! | 405 | `MethodNotAllowed` | a method that the API does not know |
 //! | 408 | `Timeout` | the body did not come in time |
 //! | 413, 414, 431 | `RequestEntityTooLarge` | body, target or headers are too large |
-//! | 429 | `TooManyRequests` | the grant's rate or its requests under way are spent, with `Retry-After`; or its watches, without |
+//! | 429 | `TooManyRequests` | the grant's rate, its requests under way or its watches are spent; with `Retry-After` |
 //! | 501 | `NotImplemented` | it asks for an upgrade to another protocol |
 //! | 502 | `BadGateway` | the server's answer is larger than the grant allows, or makes no sense |
 //! | 503 | `ServiceUnavailable` | the server cannot be reached, or there is none |
@@ -138,7 +138,7 @@ impl Ambassador {
         match self.pass(&head, body).await {
             Ok(response) => response,
             Err(refused) => {
-                refused.log(self.gate.extension());
+                refused.log(&self.gate);
                 refused.into_response(&head.method)
             }
         }
@@ -158,13 +158,13 @@ impl Ambassador {
         })?;
         let content_type = headers::content_type(&head.headers);
         let mut permit = self.gate.admit(self.way, request.with_content_type(content_type.as_ref()))?;
-        let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected)?;
+        let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected).inspect_err(|why| permit.failed(why))?;
         let limit = permit.request_limit();
         let upload = Upload::of(body, limit, cluster.deadline()).await;
         if let Err(UploadFault::TooLarge(_)) = upload {
             permit.reached(Limit::RequestBytes);
         }
-        let upload = upload?;
+        let upload = upload.inspect_err(|fault| permit.failed(fault))?;
         let overrun = upload.overrun();
         let sent = cluster.send(permit, self.payload(head, upload)).await;
         match sent {

@@ -12,11 +12,12 @@ use super::body::AnswerBody;
 use super::headers::HeaderFault;
 use super::upload::UploadFault;
 use crate::cluster::{ClusterError, Unavailable};
-use crate::gate::Refusal;
+use crate::gate::{Gate, Refusal};
 use crate::policy::InvalidRequest;
+use crate::telemetry::chain;
 
-/// When to try again where too many requests are under way. The header knows whole seconds only.
-const IN_FLIGHT_WAIT: Duration = Duration::from_secs(1);
+/// When to try again where too many requests are under way, or too many watches open. The header knows whole seconds only.
+const PLACE_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a request got no answer of the server's.
 #[derive(Debug, Error)]
@@ -107,9 +108,7 @@ impl Refused {
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
             Self::Gate(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) => *wait,
-            Self::Gate(Refusal::TooMany { .. }) => IN_FLIGHT_WAIT,
-            // A watch goes on for hours. client-go asks again ten times where it is told when, and hands on a 429 that does
-            // not say (`retryAfterSeconds` in its `rest/request.go`).
+            Self::Gate(Refusal::TooMany { .. } | Refusal::TooManyWatches { .. }) => PLACE_WAIT,
             _ => return None,
         };
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
@@ -124,10 +123,9 @@ impl Refused {
     }
 
     /// Tells the operator what the asker is not told.
-    pub(super) fn log(&self, extension: &str) {
+    pub(super) fn log(&self, gate: &Gate) {
         if let Self::Cluster(error) = self {
-            let error = crate::telemetry::chain(error);
-            tracing::warn!(extension, %error, "the API server could not be asked");
+            gate.unasked(error.kind(), &chain(error));
         }
     }
 
@@ -175,6 +173,7 @@ fn code_of(error: &ClusterError) -> StatusCode {
             Unavailable::Name { .. }
             | Unavailable::ConnectionRefused { .. }
             | Unavailable::Unreachable { .. }
+            | Unavailable::Files { .. }
             | Unavailable::Credentials(_)
             | Unavailable::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         },
@@ -230,14 +229,9 @@ mod tests {
                 (429, &*seconds.to_string())
             );
         }
-        assert_eq!(told(Refusal::TooMany { limit: 8 }.into())["details"]["retryAfterSeconds"], 1);
-    }
-
-    #[test]
-    fn nobody_is_told_to_wait_for_a_watch_to_end() {
-        let response = Refused::from(Refusal::TooManyWatches { limit: 8 }).into_response(&Method::GET);
-        assert_eq!((response.status().as_u16(), response.headers().get(RETRY_AFTER)), (429, None));
-        assert_eq!(told(Refusal::TooManyWatches { limit: 8 }.into()).get("details"), None);
+        for refusal in [Refusal::TooMany { limit: 1 }, Refusal::TooManyWatches { limit: 1 }] {
+            assert_eq!(told(refusal.into())["details"]["retryAfterSeconds"], 1);
+        }
     }
 
     #[test]

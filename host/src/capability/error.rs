@@ -5,8 +5,13 @@ use super::bindings::{api, metadata};
 use crate::cluster::{ClusterError, ServerStatus};
 use crate::gate::Refusal;
 use crate::policy::InvalidRequest;
+use crate::telemetry::{Paced, chain};
+use std::sync::LazyLock;
 use std::time::Duration;
 use wasmtime::component::ResourceTableError;
+
+/// What the operator was told of failures, those of all guests together: what they have in common is the server.
+static TOLD: LazyLock<Paced<&'static str>> = LazyLock::new(Paced::default);
 
 /// Why a call of `attache:pod/api` failed.
 #[derive(Debug)]
@@ -85,7 +90,9 @@ impl From<ClusterError> for ApiError {
             }
             ClusterError::Unavailable(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => {
                 // The guest hears only that; why is for the operator.
-                tracing::warn!(error = %crate::telemetry::chain(&error), "the API server could not be asked");
+                if let Some(times) = TOLD.note(error.kind()) {
+                    tracing::warn!(error = %chain(&error), times, "the API server could not be asked");
+                }
                 api::Error::Unavailable(text)
             }
         })

@@ -14,7 +14,7 @@ use super::unavailable::Unavailable;
 use super::watch::{Hub, WatchSettings};
 use crate::credentials::{CredentialsError, ServiceAccount, Token};
 use crate::gate::{Gate, HostRate};
-use crate::telemetry::Audit;
+use crate::telemetry::{Audit, Paced};
 
 /// How long a call may take by default, its answer's body included: as long as an API server takes at most itself
 /// (`--request-timeout`).
@@ -100,6 +100,7 @@ struct Inner {
     catalogue: Catalogue,
     hub: Arc<Hub>,
     rate: Option<HostRate>,
+    refused_tokens: Paced<()>,
 }
 
 impl ClusterSettings {
@@ -164,6 +165,7 @@ impl Cluster {
             catalogue,
             hub,
             rate,
+            refused_tokens: Paced::default(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -218,6 +220,14 @@ impl Cluster {
     /// The token to send, read anew when it is due.
     pub(super) fn token(&self) -> Result<Option<Arc<Token>>, Unavailable> {
         self.account().map(ServiceAccount::token).transpose().map_err(Unavailable::from)
+    }
+
+    /// Tells the operator that the server has answered 401 to the token, and there is no other.
+    pub(super) fn tell_refused_token(&self) {
+        let Some(account) = self.account() else { return };
+        if let Some(times) = self.0.refused_tokens.note(()) {
+            tracing::warn!(times, "the API server refuses the token of {}", account.dir().display());
+        }
     }
 
     /// The connections in use, on the newest roots.

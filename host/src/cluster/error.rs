@@ -43,6 +43,16 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
+    /// Which kind of failure it is, for whoever tells many of a kind as one: one of few, and nobody else's words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable(why) => why.guest_text(),
+            Self::Discovery { .. } | Self::Review(_) => "what the API server says cannot be read",
+            Self::Refused(_) | Self::Invalid(_) | Self::Name(_) => "the API server refused",
+            Self::TooLarge(_) | Self::BodyTooLarge(_) => "the request or its answer was too large",
+        }
+    }
+
     /// What a guest may read of it: the server's own words where there are some, and nothing of the host's addresses,
     /// paths or credentials, which [`Display`](std::fmt::Display) and the causes do tell.
     pub fn guest_text(&self) -> String {

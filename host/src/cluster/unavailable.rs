@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use hyper_util::client::legacy;
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::credentials::CredentialsError;
@@ -37,6 +38,17 @@ pub enum Unavailable {
     /// The network does not lead there.
     #[error("cannot connect to {address}: does a network policy or a firewall stand between?")]
     Unreachable {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// This process can open no more files, and a connection is one.
+    #[error(
+        "no connection to {address}, for this process has as many files open as its limit allows (`ulimit -n`): raise it"
+    )]
+    Files {
         /// Host and port.
         address: String,
         /// What the system said.
@@ -125,7 +137,9 @@ impl Unavailable {
     pub(super) fn from_chain(error: &(dyn Error + 'static), stage: Stage, address: &str, roots: &str) -> Self {
         let address = address.to_owned();
         for cause in causes(error) {
-            if let Some(NoAddress { host, source }) = cause.downcast_ref() {
+            if let Some(NoAddress { host, source }) =
+                cause.downcast_ref::<NoAddress>().filter(|why| !is_for_files(&why.source))
+            {
                 return Self::Name { host: host.clone(), source: copy(source) };
             }
             if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
@@ -148,6 +162,9 @@ impl Unavailable {
 
     fn from_system(system: &io::Error, stage: Stage, address: String) -> Self {
         use io::ErrorKind as Kind;
+        if is_for_files(system) {
+            return Self::Files { address, source: copy(system) };
+        }
         match (stage, system.kind()) {
             (Stage::Connecting, Kind::ConnectionRefused) => Self::ConnectionRefused { address },
             (
@@ -171,6 +188,7 @@ impl Unavailable {
             Self::Unreachable { address, source } => {
                 Self::Unreachable { address: address.clone(), source: copy(source) }
             }
+            Self::Files { address, source } => Self::Files { address: address.clone(), source: copy(source) },
             Self::Certificate { address, roots, source } => {
                 Self::Certificate { address: address.clone(), roots: roots.clone(), source: source.clone() }
             }
@@ -194,6 +212,7 @@ impl Unavailable {
             Self::Name { .. } | Self::ConnectionRefused { .. } | Self::Unreachable { .. } => {
                 "the API server cannot be reached"
             }
+            Self::Files { .. } => "the host has too many files open to ask the API server",
             Self::Certificate { .. } | Self::Tls { .. } => "no secure connection with the API server",
             Self::Deadline { .. } => "the API server did not answer in time",
             Self::BrokenOff { .. } | Self::Switched { .. } => "the API server broke off",
@@ -219,6 +238,11 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 /// error of the HTTP client's own, with a timer's in it.
 fn says_what(error: &io::Error) -> bool {
     error.get_ref().is_none() || error.kind() == io::ErrorKind::TimedOut
+}
+
+/// Whether the system had no file to give: to this process (`EMFILE`), or to any (`ENFILE`).
+fn is_for_files(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// The same error of the system once more; [`io::Error`] cannot be cloned.
@@ -278,6 +302,18 @@ mod tests {
         assert!(matches!(read(&wrapped(late)), Unavailable::Unreachable { .. }));
         assert!(read(&io::Error::from_raw_os_error(104)).broke_off());
         assert!(read(&wrapped(std::fmt::Error)).broke_off());
+    }
+
+    #[test]
+    fn a_want_of_files_is_this_processes_and_not_the_servers() {
+        for number in [23, 24] {
+            let why = || io::Error::from_raw_os_error(number);
+            let unresolved = NoAddress { host: "kubernetes.default.svc".into(), source: why() };
+            for error in [read(&wrapped(why())), read(&wrapped(unresolved))] {
+                assert!(matches!(error, Unavailable::Files { .. }), "{error:?}");
+                assert!(error.to_string().contains("this process has as many files open"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -5,20 +5,28 @@
 //! and runs.
 
 mod artefacts;
+mod compiler;
 mod cpu;
 mod interrupt;
 mod limiter;
+mod screening;
 mod ticker;
 mod turns;
 
 pub use artefacts::{Artefact, ArtefactError, Artefacts, DEFAULT_CAPACITY};
+pub use compiler::{COMPILER_MEMORY, COMPILER_TIME, CompilerProcess, compiler_main};
 pub use cpu::{CpuMeter, OutOfCpu};
 pub use interrupt::{Turn, yield_each_epoch};
 pub use limiter::{Ceiling, Limiter};
+pub use screening::{Excess, screen};
 pub use ticker::Running;
 
+use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 use ticker::Ticker;
 use turns::Turns;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
@@ -50,8 +58,12 @@ const TABLES_PER_COMPONENT: u32 = 8;
 /// Linear memories that one component may have: its own, and one for an adapter.
 const MEMORIES_PER_COMPONENT: u32 = 2;
 
+/// Native stack for the compiler, in bytes: a hundred times what the deepest types that are let through have it use. It is
+/// address space until it is used.
+const COMPILER_STACK: usize = 64 << 20;
+
 /// What an engine is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EngineSettings {
     instances: u32,
     memory_ceiling: usize,
@@ -132,6 +144,40 @@ pub enum EngineError {
     /// The bytes are not a component that this engine can compile.
     #[error("cannot compile the component")]
     Compile(#[source] wasmtime::Error),
+    /// The component would unfold to more than is taken.
+    #[error("cannot compile the component")]
+    Excess(#[from] Excess),
+    /// The thread that compiles could not be started.
+    #[error("cannot start the thread that compiles")]
+    CompilerThread(#[source] std::io::Error),
+    /// The component found a fault in the compiler, which its validation should have forestalled.
+    #[error("cannot compile the component: its compiler failed: {0}")]
+    Panicked(String),
+    /// The compiler's process could not be started, or not be spoken to.
+    #[error("cannot compile in a process of its own, {}", program.display())]
+    CompilerProcess {
+        /// What was to be started.
+        program: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Compiling was stopped.
+    #[error("cannot compile the component: it takes longer than {}s", .0.as_secs())]
+    CompilerTime(Duration),
+    /// The compiler came to a bad end.
+    #[error("cannot compile the component: it ended its compiler, which may take {memory} bytes ({status}): {words}")]
+    CompilerDied {
+        /// How it ended.
+        status: ExitStatus,
+        /// How much memory it had, in bytes.
+        memory: u64,
+        /// What it said, the first kilobytes of it.
+        words: String,
+    },
+    /// What was compiled is not loaded.
+    #[error("the compiled component is larger than {0} bytes")]
+    ArtefactTooLarge(u64),
 }
 
 /// The engine, shared by all extensions of a host. Cheap to clone.
@@ -139,8 +185,7 @@ pub enum EngineError {
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     ticker: Arc<Ticker>,
-    memory_ceiling: usize,
-    instances: u32,
+    settings: EngineSettings,
     turns: Turns,
     fingerprint: u64,
 }
@@ -162,8 +207,8 @@ impl Engine {
         let mut hasher = DefaultHasher::new();
         wasmtime.precompile_compatibility_hash().hash(&mut hasher);
         let fingerprint = hasher.finish();
-        let EngineSettings { instances, memory_ceiling, .. } = *settings;
-        Ok(Self { wasmtime, ticker: Arc::new(ticker), memory_ceiling, instances, turns: Turns::new(), fingerprint })
+        let settings = settings.clone();
+        Ok(Self { wasmtime, ticker: Arc::new(ticker), settings, turns: Turns::new(), fingerprint })
     }
 
     /// Returns wasmtime's own engine, to build a `Linker` or a `Store` on.
@@ -173,7 +218,7 @@ impl Engine {
 
     /// Returns the largest linear memory, in bytes, that an instance of this engine can have.
     pub fn memory_ceiling(&self) -> usize {
-        self.memory_ceiling
+        self.settings.memory_ceiling
     }
 
     /// Makes a store's guest yield its thread at each epoch, as [`yield_each_epoch`] does, and go on only in its turn among
@@ -185,7 +230,7 @@ impl Engine {
 
     /// Returns how many instances can live at once, of all extensions together.
     pub fn instances(&self) -> u32 {
-        self.instances
+        self.settings.instances
     }
 
     /// Says that a guest begins to run: epochs pass, about one a millisecond, until the answer is dropped.
@@ -193,12 +238,14 @@ impl Engine {
         self.ticker.running()
     }
 
-    /// Compiles a component to machine code. Takes seconds for a large one: call it where blocking is allowed.
+    /// Compiles a component to machine code in this process. Takes seconds for a large one: call it where blocking is
+    /// allowed. One that is made for it can take minutes and gigabytes: a stranger's is for a [`CompilerProcess`].
     ///
     /// # Errors
-    /// Fails when the bytes are not a valid component or use a feature that is switched off.
+    /// Fails when the bytes are not a valid component, use a feature that is switched off, or would unfold to more than
+    /// is taken.
     pub fn compile(&self, component: &[u8]) -> Result<Vec<u8>, EngineError> {
-        self.wasmtime.precompile_component(component).map_err(EngineError::Compile)
+        precompile(&self.wasmtime, component)
     }
 
     /// Returns a number that differs wherever artefacts of one engine would not load in another: other wasmtime, other
@@ -206,4 +253,22 @@ impl Engine {
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
+}
+
+/// Compiles on a thread with a stack for what recurses in it. A panic of the compiler is an answer as any other.
+fn precompile(engine: &wasmtime::Engine, component: &[u8]) -> Result<Vec<u8>, EngineError> {
+    screen(component)?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("compiler".to_owned()).stack_size(COMPILER_STACK);
+        let compiling = thread.spawn_scoped(scope, || engine.precompile_component(component));
+        match compiling.map_err(EngineError::CompilerThread)?.join() {
+            Ok(compiled) => compiled.map_err(EngineError::Compile),
+            Err(panic) => Err(EngineError::Panicked(words_of(&*panic))),
+        }
+    })
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("no reason given").to_owned()
 }

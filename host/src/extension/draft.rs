@@ -3,6 +3,7 @@
 use super::imports::{API, METADATA, OUTGOING};
 use super::inspect::Inspection;
 use crate::policy::{ComponentPin, Draft, Grant, Rule};
+use crate::telemetry::legible_name;
 
 /// What goes into most pods' env by the convention of the Kubernetes documentation.
 const VARIABLES: &str = "env: [POD_NAME, POD_NAMESPACE]";
@@ -14,6 +15,7 @@ impl Inspection {
         let imports = |interface: &str| self.imports.iter().any(|import| import.interface() == interface);
         let mut grant = Grant::nothing(name);
         grant.component = self.pin();
+        let name = legible_name(name);
         let mut draft = Draft::new(grant);
         draft.about = vec![
             format!("The smallest grant that the imports of {name} tell of. What is commented is for you to decide;"),

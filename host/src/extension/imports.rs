@@ -4,6 +4,7 @@
 //! before it runs, so that its operator hears of it then and not at the first call.
 
 use crate::policy::Grant;
+use crate::telemetry::legible_name;
 use serde::Serialize;
 
 /// The packages of WASI that every guest is given. They hold no power by themselves: no directory, no variable and no
@@ -31,7 +32,7 @@ pub enum Standing {
 /// One import of a component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Import {
-    /// Such as `attache:pod/api@0.1.0`.
+    /// Such as `attache:pod/api@0.1.0`, as the component has it: line breaks and all.
     pub name: String,
     /// Whether it is granted.
     #[serde(flatten)]
@@ -49,12 +50,14 @@ impl Import {
         self.name.split_once('@').map_or(&self.name, |(interface, _version)| interface)
     }
 
-    /// Says what stands in the way, for an operator; `None` when nothing does.
+    /// Says what stands in the way, for an operator and within one line; `None` when nothing does. The name is the guest's
+    /// own text, so here it is escaped and cut.
     pub fn lack(&self) -> Option<String> {
+        let name = legible_name(&self.name);
         match &self.standing {
             Standing::Granted => None,
-            Standing::Lacks(needs) => Some(format!("imports {}, which its grant does not open: {needs}", self.name)),
-            Standing::Unknown => Some(format!("imports {}, which this host does not have", self.name)),
+            Standing::Lacks(needs) => Some(format!("imports {name}, which its grant does not open: {needs}")),
+            Standing::Unknown => Some(format!("imports {name}, which this host does not have")),
         }
     }
 }

@@ -46,23 +46,20 @@ impl Runtime {
     /// # Errors
     /// Fails when it is no component that can be compiled. That the grant does not fit is no error here.
     pub async fn inspect_file(&self, path: &Path, grant: &Grant) -> Result<Inspection, LoadError> {
-        let (runtime, path, grant) = (self.clone(), path.to_owned(), grant.clone());
-        blocking(move || runtime.inspect(&path, &grant)).await
-    }
-
-    fn inspect(&self, path: &Path, grant: &Grant) -> Result<Inspection, LoadError> {
-        let bytes = read(path)?;
+        let path = path.to_owned();
+        let bytes = blocking(move || read(&path)).await?;
         let pinned = match bytes.check(grant) {
             Err(pinned @ LoadError::Pinned { .. }) => Some(pinned.to_string()),
             other => other.map(|()| None)?,
         };
-        let component = self.component(&bytes)?;
+        let (sha256, size) = (hex::encode(bytes.sha256), bytes.content.len() as u64);
+        let component = self.component(bytes).await?;
         let imports = self.imports(&component, grant);
         let lacks = pinned.into_iter().chain(imports.iter().filter_map(Import::lack)).collect();
         let ty = component.component_type();
         Ok(Inspection {
-            sha256: hex::encode(bytes.sha256),
-            size: bytes.content.len() as u64,
+            sha256,
+            size,
             exports: ty.exports(self.engine().wasmtime()).map(|(name, _)| Export::of(name)).collect(),
             imports,
             lacks,

@@ -8,7 +8,7 @@ use super::state::State;
 use crate::capability::PodCtx;
 use crate::engine::{Artefact, ArtefactError, EngineError};
 use crate::gate::Gate;
-use crate::policy::{Grant, Limits};
+use crate::policy::{Allowed, Grant, Limits, Reached};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ pub enum LoadError {
         /// What the file has, in hex.
         found: String,
     },
-    /// The component wants more than its grant opens; one line for each import.
+    /// The component wants more than its grant opens; one line for each import, with no line break in it.
     #[error("{}", .0.join("\n"))]
     Lacks(Vec<String>),
     /// The component does not export what `run` calls.
@@ -78,6 +78,17 @@ pub enum LoadError {
     /// The compiled component could not be loaded.
     #[error("cannot load the compiled component")]
     Load(#[source] wasmtime::Error),
+    /// A memory or a table of it is, from the start, larger than any instance of this host can have.
+    #[error("the component begins with {begins}, beyond this host's limit of {reached}")]
+    Beyond {
+        /// How much it begins with.
+        begins: Allowed,
+        /// The limit.
+        reached: Reached,
+        /// What wasmtime said.
+        #[source]
+        source: wasmtime::Error,
+    },
     /// Its imports do not have the shape that this host gives them.
     #[error("the component's imports do not fit this host's interfaces")]
     Link(#[source] wasmtime::Error),
@@ -127,14 +138,14 @@ pub(super) struct Bytes {
 impl Runtime {
     /// Loads the component in a file, to run under `grant`. The grant's `$(…)` must be resolved.
     ///
-    /// Compiling takes seconds for a large component; it happens on a thread for blocking work, and only if no artefact
-    /// of it is found.
+    /// Compiling takes seconds for a large component; it happens in the runtime's [`CompilerProcess`](crate::engine::CompilerProcess) or on a thread for
+    /// blocking work, and only if no artefact of it is found. A component that is not trusted at all is for the former.
     ///
     /// # Errors
     /// Says what of the file, the component or the grant does not fit; nothing of the component has run then.
     pub async fn load_file(&self, path: &Path, grant: Grant) -> Result<Extension, LoadError> {
-        let (runtime, path) = (self.clone(), path.to_owned());
-        blocking(move || runtime.load_bytes(&read(&path)?, grant)).await
+        let path = path.to_owned();
+        self.load_bytes(blocking(move || read(&path)).await?, grant).await
     }
 
     /// Loads a component from memory, as [`Runtime::load_file`] does from a file.
@@ -142,19 +153,23 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::load_file`].
     pub async fn load(&self, component: Vec<u8>, grant: Grant) -> Result<Extension, LoadError> {
-        let runtime = self.clone();
-        blocking(move || runtime.load_bytes(&Bytes::of(component), grant)).await
+        self.load_bytes(blocking(move || Bytes::of(component)).await, grant).await
     }
 
-    fn load_bytes(&self, bytes: &Bytes, mut grant: Grant) -> Result<Extension, LoadError> {
+    async fn load_bytes(&self, bytes: Bytes, grant: Grant) -> Result<Extension, LoadError> {
         bytes.check(&grant)?;
-        let component = self.component(bytes)?;
-        let lacks: Vec<_> = self.imports(&component, &grant).iter().filter_map(Import::lack).collect();
+        let component = self.component(bytes).await?;
+        let runtime = self.clone();
+        blocking(move || runtime.link(&component, grant)).await
+    }
+
+    fn link(&self, component: &Component, mut grant: Grant) -> Result<Extension, LoadError> {
+        let lacks: Vec<_> = self.imports(component, &grant).iter().filter_map(Import::lack).collect();
         if !lacks.is_empty() {
             return Err(LoadError::Lacks(lacks));
         }
         let inner = &self.inner;
-        let pre = inner.linker.instantiate_pre(&component).map_err(LoadError::Link)?;
+        let pre = inner.linker.instantiate_pre(component).map_err(LoadError::Link)?;
         let command = CommandPre::new(pre).map_err(|source| LoadError::NoCommand { source })?;
         let limits = inner.capped(&grant);
         // The gate meters by the grant: what it judges by must be within the ceiling as well.
@@ -183,21 +198,39 @@ impl Runtime {
     }
 
     /// Maps the component's artefact, or compiles it and keeps one.
-    pub(super) fn component(&self, bytes: &Bytes) -> Result<Component, LoadError> {
-        let engine = &self.inner.engine;
-        let Some(artefacts) = &self.inner.artefacts else { return self.deserialise(&engine.compile(&bytes.content)?) };
-        if let Some(component) = artefacts.find(engine, &bytes.sha256)?.and_then(|artefact| self.map(&artefact)) {
-            return Ok(component);
+    pub(super) async fn component(&self, bytes: Bytes) -> Result<Component, LoadError> {
+        let (runtime, bytes) = (self.clone(), Arc::new(bytes));
+        let sha256 = bytes.sha256;
+        if let Some(kept) = blocking(move || runtime.kept(&sha256)).await? {
+            return Ok(kept);
         }
-        let compiled = engine.compile(&bytes.content)?;
-        if let Err(error) = artefacts.keep(engine, &bytes.sha256, &compiled) {
-            tracing::warn!(error = %crate::telemetry::chain(&error), "the compiled component will not be kept");
-            return self.deserialise(&compiled);
+        let (inner, source) = (Arc::clone(&self.inner), Arc::clone(&bytes));
+        let compiled = match &self.inner.compiler {
+            Some(process) => process.compile(&inner.engine, &bytes.content).await?,
+            None => blocking(move || inner.engine.compile(&source.content)).await?,
+        };
+        let runtime = self.clone();
+        let keep = move || {
+            let kept = runtime.keep(&sha256, &compiled);
+            kept.map_err(|error| error.with_limit(&bytes.content, runtime.engine()))
+        };
+        blocking(keep).await
+    }
+
+    fn kept(&self, sha256: &[u8; 32]) -> Result<Option<Component>, LoadError> {
+        let Some(artefacts) = &self.inner.artefacts else { return Ok(None) };
+        Ok(artefacts.find(&self.inner.engine, sha256)?.and_then(|artefact| self.map(&artefact)))
+    }
+
+    fn keep(&self, sha256: &[u8; 32], compiled: &[u8]) -> Result<Component, LoadError> {
+        if let Some(artefacts) = &self.inner.artefacts {
+            if let Err(error) = artefacts.keep(&self.inner.engine, sha256, compiled) {
+                tracing::warn!(error = %crate::telemetry::chain(&error), "the compiled component will not be kept");
+            } else if let Some(component) = self.kept(sha256)? {
+                return Ok(component);
+            }
         }
-        match artefacts.find(engine, &bytes.sha256)?.and_then(|artefact| self.map(&artefact)) {
-            Some(component) => Ok(component),
-            None => self.deserialise(&compiled),
-        }
+        self.deserialise(compiled)
     }
 
     /// `None` when wasmtime will not have it: then it is compiled anew.
@@ -209,9 +242,10 @@ impl Runtime {
         unsafe { Component::deserialize_file(self.inner.engine.wasmtime(), artefact.path()) }.ok()
     }
 
-    #[expect(unsafe_code, reason = "loads machine code that this very call's engine made")]
+    #[expect(unsafe_code, reason = "loads machine code that this very call's engine, or its compiler, made")]
     fn deserialise(&self, compiled: &[u8]) -> Result<Component, LoadError> {
-        // SAFETY: `compiled` has just come from `Engine::compile` of the same engine and has not left this process.
+        // SAFETY: `compiled` has just come from `Engine::compile` of the same engine and has not left this process; or
+        // from the stdout of a process that this one started, with the same program and an engine of the same settings.
         unsafe { Component::deserialize(self.inner.engine.wasmtime(), compiled) }.map_err(LoadError::Load)
     }
 }

@@ -4,6 +4,7 @@
 //! the API server. [`Runtime::load`] judges a component against its grant before anything of it runs, and compiles it
 //! once. An [`Extension`] is then called as often as wanted, each call in an instance of its own that nothing outlives.
 
+mod beginning;
 mod draft;
 mod imports;
 mod inspect;

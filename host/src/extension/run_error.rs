@@ -5,6 +5,7 @@ use std::time::Duration;
 use wasmtime::Trap;
 use wasmtime::component::ResourceTableError;
 
+use crate::capability::http::held;
 use crate::engine::{Ceiling, GUEST_STACK, Limiter};
 use crate::policy::{Allowed, Limit, Limits, Reached};
 
@@ -102,6 +103,9 @@ const SENTENCES: [(&str, Limit); 3] = [
 fn limit_of(trap: &wasmtime::Error, limits: &Limits) -> Option<Reached> {
     if let Some(Trap::StackOverflow) = trap.downcast_ref() {
         return Some(Reached { limit: Limit::Stack, allowed: Allowed::Bytes(GUEST_STACK as u64) });
+    }
+    if trap.is::<held::Full>() {
+        return Some(Reached { limit: Limit::HttpResources, allowed: Allowed::Count(held::MOST as u64) });
     }
     if let Some(ResourceTableError::Full) = trap.downcast_ref() {
         return limits.reached(Limit::Handles);

@@ -5,7 +5,7 @@ use super::state::State;
 use crate::ambassador::egress::EgressClient;
 use crate::capability;
 use crate::cluster::Cluster;
-use crate::engine::{Artefacts, Engine, EngineError, EngineSettings};
+use crate::engine::{Artefacts, CompilerProcess, Engine, EngineError, EngineSettings};
 use crate::gate::HostRate;
 use crate::podinfo::{ItemError, PodInfo};
 use crate::policy::{Grant, Limits};
@@ -39,6 +39,7 @@ pub(super) struct Inner {
     pub(super) engine: Engine,
     pub(super) linker: Linker<State>,
     pub(super) artefacts: Option<Artefacts>,
+    pub(super) compiler: Option<CompilerProcess>,
     pub(super) pod: PodInfo,
     pub(super) podinfo: Option<PathBuf>,
     pub(super) service_account: Option<PathBuf>,
@@ -93,6 +94,7 @@ impl Runtime {
 pub struct RuntimeBuilder {
     engine: Option<Engine>,
     artefacts: Option<Artefacts>,
+    compiler: Option<CompilerProcess>,
     pod: Option<PodInfo>,
     podinfo: Option<PathBuf>,
     service_account: Option<PathBuf>,
@@ -117,6 +119,14 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn artefacts(mut self, artefacts: Artefacts) -> Self {
         self.artefacts = Some(artefacts);
+        self
+    }
+
+    /// Compiles components in a process of its own, which a stranger's may take to its limits or to its end; without it
+    /// they are compiled in this process.
+    #[must_use]
+    pub fn compiler(mut self, process: CompilerProcess) -> Self {
+        self.compiler = Some(process);
         self
     }
 
@@ -212,6 +222,7 @@ impl RuntimeBuilder {
                 linker,
                 pod,
                 artefacts: self.artefacts,
+                compiler: self.compiler,
                 podinfo: self.podinfo,
                 service_account: self.service_account,
                 rotation: self.rotation,

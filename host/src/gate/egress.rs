@@ -1,5 +1,6 @@
 //! Requests to other places than the API server: judged by the grant's `egress`, metered and recorded like all others.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Gate, Place, Refusal, Way};
 use crate::policy::{Destination, Limit, Reached};
-use crate::telemetry::{AuditRecord, Decision};
+use crate::telemetry::{AuditRecord, Decision, chain};
 
 impl Gate {
     /// Lets a request to a destination of the grant's `egress` through, or says why not. Never waits. A refusal is recorded
@@ -80,6 +81,13 @@ impl EgressPermit {
         self.0.reached = self.0.gate.grant().limits.reached(limit);
     }
 
+    /// Notes why there is no answer, for the record. A limit that was reached says so itself.
+    pub fn failed(&mut self, why: &(dyn Error + 'static)) {
+        if self.0.reached.is_none() {
+            self.0.error = Some(chain(why).to_string());
+        }
+    }
+
     /// Notes that it was refused after all, for where its name leads to.
     pub fn refused(&mut self, why: &str) {
         self.0.refused = Some(why.to_owned());
@@ -114,13 +122,14 @@ struct Record {
     bytes: u64,
     refused: Option<String>,
     reached: Option<Reached>,
+    error: Option<String>,
 }
 
 impl Record {
     fn new(gate: Gate, way: Way, method: Method, destination: String, target: String) -> Self {
         let (time, since) = (Timestamp::now(), Instant::now());
-        let (status, refused, reached) = (None, None, None);
-        Self { gate, way, method, destination, target, time, since, status, bytes: 0, refused, reached }
+        let (status, refused, reached, error) = (None, None, None, None);
+        Self { gate, way, method, destination, target, time, since, status, bytes: 0, refused, reached, error }
     }
 
     fn write(&self, verdict: Decision, reason: Option<&str>, unrecorded: u64) {
@@ -133,6 +142,7 @@ impl Record {
             duration: self.since.elapsed(),
             bytes: self.bytes,
             ..AuditRecord::of_egress(time, extension, self.way, &self.method, &self.destination, &self.target)
+                .failed(self.error.as_deref())
         });
     }
 }

@@ -1,5 +1,6 @@
 //! The permit: what one judged request may do, and the record that is written when it ends.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use super::place::Place;
 use super::{Gate, Way};
 use crate::policy::{ApiRequest, Limit, Reached};
-use crate::telemetry::AuditRecord;
+use crate::telemetry::{AuditRecord, chain};
 
 /// One judged and metered request, good for sending it once.
 ///
@@ -26,6 +27,7 @@ pub struct Permit {
     pub(super) status: Option<u16>,
     pub(super) bytes: u64,
     pub(super) reached: Option<Reached>,
+    pub(super) error: Option<String>,
 }
 
 impl Permit {
@@ -66,6 +68,13 @@ impl Permit {
         self.status = Some(status);
     }
 
+    /// Notes why there is no answer, or not a whole one, for the record. A limit that was reached says so itself.
+    pub fn failed(&mut self, why: &(dyn Error + 'static)) {
+        if self.reached.is_none() {
+            self.error = Some(chain(why).to_string());
+        }
+    }
+
     /// Notes that this many more bytes of the answer's body were passed on.
     pub fn read(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -88,7 +97,7 @@ impl Drop for Permit {
             duration: self.since.elapsed(),
             bytes: self.bytes,
             reason: self.reached.map(|reached| reached.to_string().into()),
-            ..AuditRecord::of_request(self.time, &gate.extension, self.way, &self.request)
+            ..AuditRecord::of_request(self.time, &gate.extension, self.way, &self.request).failed(self.error.as_deref())
         });
     }
 }

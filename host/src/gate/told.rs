@@ -1,49 +1,17 @@
-//! How often the operator is told that a limit of requests was reached.
-//!
-//! Threat: an extension that runs into its limits as fast as it can, each time a line in the log. Each limit is told at its
-//! first time, and then every ten seconds at most, with how often it was reached since.
+//! What the operator is told beside the audit: limits of requests that were reached, and an API server that cannot be asked.
+//! Each at its first time, and then now and then with how often: see [`Paced`](crate::telemetry).
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::fmt::Display;
 
 use super::{Gate, Inner, Refusal};
 use crate::policy::Limit;
-use crate::telemetry::LimitRecord;
+use crate::telemetry::{LimitRecord, Paced};
 
-/// Between two lines on the same limit of one extension.
-const EVERY: Duration = Duration::from_secs(10);
-
-/// What was told, and what was not yet.
+/// What was told of one gate.
 #[derive(Default)]
-pub(super) struct Told(Mutex<HashMap<Limit, Since>>);
-
-struct Since {
-    told: Instant,
-    untold: u64,
-}
-
-impl Told {
-    /// Notes that a limit was reached; if it is to be told now, how often it was.
-    fn note(&self, limit: Limit, now: Instant) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(since) = told.get_mut(&limit) else {
-            told.insert(limit, Since { told: now, untold: 0 });
-            return Some(1);
-        };
-        since.untold = since.untold.saturating_add(1);
-        if now.saturating_duration_since(since.told) < EVERY {
-            return None;
-        }
-        since.told = now;
-        Some(std::mem::take(&mut since.untold))
-    }
-
-    /// What was never told.
-    fn rest(&mut self) -> impl Iterator<Item = (Limit, u64)> {
-        let told = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        told.drain().map(|(limit, since)| (limit, since.untold)).filter(|(_, untold)| *untold > 0)
-    }
+pub(super) struct Told {
+    limits: Paced<Limit>,
+    unasked: Paced<&'static str>,
 }
 
 impl Refusal {
@@ -62,8 +30,16 @@ impl Gate {
     /// Tells the operator that a request ran into a limit: in the log (target `attache::limits`) and the audit. Of many times
     /// some are told, with their number.
     pub fn reached(&self, limit: Limit) {
-        if let Some(times) = self.inner.told.note(limit, Instant::now()) {
+        if let Some(times) = self.inner.told.limits.note(limit) {
             self.inner.tell(limit, times);
+        }
+    }
+
+    /// Tells the operator that a request that was let through came to nothing, in the log. Of many times that are of one
+    /// `kind` some are told, with their number.
+    pub(crate) fn unasked(&self, kind: &'static str, error: &dyn Display) {
+        if let Some(times) = self.inner.told.unasked.note(kind) {
+            self.inner.tell_unasked(error, times);
         }
     }
 
@@ -79,28 +55,18 @@ impl Inner {
         }
     }
 
+    fn tell_unasked(&self, error: &dyn Display, times: u64) {
+        let extension = &*self.extension;
+        tracing::warn!(extension, %error, times, "the API server could not be asked");
+    }
+
     /// Tells what was not told yet.
     pub(super) fn tell_rest(&mut self) {
-        for (limit, times) in self.told.rest().collect::<Vec<_>>() {
+        for (limit, times) in self.told.limits.rest() {
             self.tell(limit, times);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_is_told_at_once_and_then_now_and_then() {
-        let (mut told, begun) = (Told::default(), Instant::now());
-        assert_eq!(told.note(Limit::InFlight, begun), Some(1));
-        assert_eq!(told.note(Limit::Watches, begun), Some(1), "each limit for itself");
-        for _ in 0..1000 {
-            assert_eq!(told.note(Limit::InFlight, begun + EVERY / 2), None);
+        for (kind, times) in self.told.unasked.rest() {
+            self.tell_unasked(&kind, times);
         }
-        assert_eq!(told.note(Limit::InFlight, begun + EVERY), Some(1001));
-        assert_eq!(told.note(Limit::InFlight, begun + EVERY), None);
-        assert_eq!(told.rest().collect::<Vec<_>>(), [(Limit::InFlight, 1)]);
     }
 }

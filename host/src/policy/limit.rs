@@ -24,6 +24,8 @@ pub enum Limit {
     Deadline,
     /// Resources that one instance holds handles to.
     Handles,
+    /// Requests, responses and sets of headers of `wasi:http` that one instance holds. It is the host's, the same for all.
+    HttpResources,
     /// What the host sets aside for the arguments of one host call.
     HostcallBytes,
     /// Output a second.
@@ -74,6 +76,7 @@ impl Limit {
             Self::Cpu => "cpu",
             Self::Deadline => "deadline",
             Self::Handles => "handles",
+            Self::HttpResources => "httpResources",
             Self::HostcallBytes => "hostcallBytes",
             Self::LogBytesPerSecond => "logBytesPerSecond",
             Self::RequestsPerSecond => "requestsPerSecond",
@@ -138,7 +141,7 @@ impl Reached {
     /// Who can raise it, as an end of a sentence for an operator.
     pub fn remedy(&self) -> String {
         match self.limit {
-            Limit::Stack => "the host sets it for all its extensions".to_owned(),
+            Limit::Stack | Limit::HttpResources => "the host sets it for all its extensions".to_owned(),
             limit => format!("raise limits.{limit} in its grant to allow more"),
         }
     }

@@ -64,6 +64,7 @@ const AT_ONCE: u32 = 4096;
 /// | `cpu` | 1s | 24h | the call is stopped; a guest that spins yields each millisecond until then |
 /// | `deadline` | 5s | 8760h | the call is stopped, in its own code or in any host call |
 /// | `handles` | 1024 | 16384 | the call traps |
+/// | requests, responses and sets of headers of `wasi:http` | 128 | 128, the same for all | the call traps |
 /// | `hostcallBytes` | 8Mi | 128Mi | the call traps |
 /// | `logBytesPerSecond` | 64Ki | 16Mi | writes to stdout and stderr wait; 0 silences them |
 /// | `requestsPerSecond`, `burst` | 20, 40 | 10000 each | `throttled`, with the time to wait |
@@ -175,7 +176,7 @@ impl Limits {
         }
     }
 
-    /// How much a limit allows; `None` for the stack, which is the engine's.
+    /// How much a limit allows; `None` for those that are the host's own: the stack, and what is held of `wasi:http`.
     pub fn allowed(&self, limit: Limit) -> Option<Allowed> {
         let count = |number: u32| Allowed::Count(number.into());
         Some(match limit {
@@ -194,11 +195,11 @@ impl Limits {
             Limit::HostcallBytes => Allowed::Bytes(self.hostcall_bytes),
             Limit::RequestBytes => Allowed::Bytes(self.request_bytes),
             Limit::HeaderBytes => Allowed::Bytes(self.header_bytes),
-            Limit::Stack => return None,
+            Limit::Stack | Limit::HttpResources => return None,
         })
     }
 
-    /// A limit of these that was reached; `None` for the stack, which is the engine's.
+    /// A limit of these that was reached; `None` for those that are the host's own.
     pub fn reached(&self, limit: Limit) -> Option<Reached> {
         self.allowed(limit).map(|allowed| Reached { limit, allowed })
     }

@@ -119,6 +119,10 @@ pub struct AuditRecord<'a> {
     /// The server's HTTP status; absent when it was not asked or did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Why a request that is allowed got no answer, or not a whole one, other than for a limit. Absent where it got one, and
+    /// where whoever asked did not wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Cow<'a, str>>,
     /// From admission to the end of the answer; in microseconds.
     #[serde(rename = "durationMicros", serialize_with = "micros")]
     pub duration: Duration,
@@ -147,8 +151,8 @@ pub struct AuditedResource<'a> {
 }
 
 impl<'a> AuditRecord<'a> {
-    /// The record of a request that was understood. Verdict, rule, reason, status, duration and bytes are for the caller
-    /// to fill in.
+    /// The record of a request that was understood. Verdict, rule, reason, status, error, duration and bytes are for the
+    /// caller to fill in.
     pub fn of_request(time: Timestamp, extension: &'a str, way: Way, request: &'a ApiRequest) -> Self {
         // What was parsed is plain ASCII: cutting it is enough.
         let (verb, path) = (request.verb().into(), cut(request.path()).into());
@@ -188,6 +192,12 @@ impl<'a> AuditRecord<'a> {
         Self { reason: Some(reason), ..self }
     }
 
+    /// The same with why there was no answer: cut, and in ASCII without control characters.
+    #[must_use]
+    pub fn failed(self, error: Option<&'a str>) -> Self {
+        Self { error: error.map(spoken), ..self }
+    }
+
     fn bare(time: Timestamp, extension: &'a str, way: Way, verb: Cow<'a, str>, path: Cow<'a, str>) -> Self {
         Self {
             time,
@@ -203,6 +213,7 @@ impl<'a> AuditRecord<'a> {
             reason: None,
             unrecorded: 0,
             status: None,
+            error: None,
             duration: Duration::ZERO,
             bytes: 0,
         }
@@ -235,6 +246,17 @@ fn escaped(text: &str) -> Cow<'_, str> {
     } else {
         text.escape_default().to_string().into()
     }
+}
+
+/// A sentence, in which a server's or a library's words may be: cut and escaped. Its quotes stay, which a writer escapes.
+fn spoken(text: &str) -> Cow<'_, str> {
+    let text = cut(text);
+    let plain = |letter: char| letter == ' ' || letter.is_ascii_graphic();
+    if text.chars().all(plain) {
+        return text.into();
+    }
+    let escaped = |letter: char| if plain(letter) { letter.into() } else { letter.escape_default().to_string() };
+    cut(&text.chars().map(escaped).collect::<String>()).to_owned().into()
 }
 
 pub(super) fn to_the_microsecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -286,6 +308,7 @@ impl Audit for ToTracing {
                     reason = line.reason.as_deref(),
                     unrecorded = (line.unrecorded > 0).then_some(line.unrecorded),
                     status = line.status,
+                    error = line.error.as_deref(),
                     micros = u64::try_from(line.duration.as_micros()).unwrap_or(u64::MAX),
                     bytes = line.bytes,
                 )
@@ -315,6 +338,15 @@ mod tests {
         let line = serde_json::to_string(&record).unwrap();
         assert!(line.is_ascii() && !line.contains('\n') && line.len() < 2 * MAX_TEXT, "{line}");
         assert!(record.path.starts_with("/a\\\"\\n{\\u{202e}\\u{2028}xxx"), "{}", record.path);
+    }
+
+    #[test]
+    fn a_failures_words_are_cut_and_escaped() {
+        let request = ApiRequest::parse(&Method::GET, "/version").unwrap();
+        let error = format!("it said \"no\": \u{202e}\n{}", "\u{7}".repeat(5000));
+        let record = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Way::Api, &request).failed(Some(&error));
+        let told = record.error.as_deref().unwrap();
+        assert!(told.starts_with("it said \"no\": \\u{202e}\\n\\u{7}") && told.len() <= MAX_TEXT, "{told}");
     }
 
     #[test]

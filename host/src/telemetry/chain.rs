@@ -6,6 +6,8 @@
 use std::error::Error;
 use std::fmt::{self, Write};
 
+use super::letters::is_hidden;
+
 /// The longest text of one error, in bytes. A backtrace of a hundred frames has some 10 KiB.
 const LONGEST: usize = 16 << 10;
 
@@ -14,8 +16,8 @@ pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
     Chain(error)
 }
 
-/// A text that may hold a guest's words, as a person can read it on a terminal: cut, and with all control characters but
-/// line break and tabulator escaped.
+/// A text that may hold a guest's words, as a person can read it on a terminal: cut, and with all hidden letters but line
+/// break and tabulator escaped.
 pub fn legible(text: &(impl fmt::Display + ?Sized)) -> String {
     let mut page = Page { shown: String::new(), left: Left(LONGEST) };
     if write!(page, "{text}").is_err() {
@@ -35,17 +37,11 @@ impl Left {
     }
 }
 
-/// Control characters, and those that change the direction or the place of what follows.
-fn is_hidden(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 fn put(letter: char, out: &mut impl Write) -> fmt::Result {
     if is_hidden(letter) { write!(out, "{}", letter.escape_unicode()) } else { out.write_char(letter) }
 }
 
-/// A writer that lets no control character but line break and tabulator through, and stops at [`LONGEST`].
+/// A writer that lets no hidden letter but line break and tabulator through, and stops at [`LONGEST`].
 struct Page {
     shown: String,
     left: Left,
@@ -61,7 +57,7 @@ impl Write for Page {
     }
 }
 
-/// A writer that lets no control character through, and stops at [`LONGEST`].
+/// A writer that lets no hidden letter through, and stops at [`LONGEST`].
 struct OneLine<'a, 'b> {
     out: &'a mut fmt::Formatter<'b>,
     left: Left,
@@ -140,6 +136,7 @@ mod tests {
     fn a_text_for_a_terminal_keeps_its_lines_and_nothing_else_that_acts() {
         assert_eq!(legible("plain\ntext"), "plain\ntext");
         assert_eq!(legible("a\u{1b}]0;x\u{7}\r\n"), "a\\u{1b}]0;x\\u{7}\\u{d}\n");
+        assert_eq!(legible("so\u{ad}ft \u{61c}\u{e0041}\u{180e}"), "so\\u{ad}ft \\u{61c}\\u{e0041}\\u{180e}");
         assert!(legible(&"é".repeat(LONGEST)).ends_with("é…"));
     }
 }

@@ -30,7 +30,7 @@ const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /// | series | labels | counts |
 /// | --- | --- | --- |
 /// | `attache_requests_total` | `extension`, `way`, `verdict`, `status` | decisions on requests; `status` is the class of the server's answer, such as `2xx`, or empty |
-/// | `attache_request_duration_seconds` | `extension`, `way` | from admission to the end of the answer; without watches, which end when nobody follows |
+/// | `attache_request_duration_seconds` | `extension`, `way` | from admission to the end of the answer, or to the failure of a server that gave none; without watches, which end when nobody follows |
 /// | `attache_response_bytes_total` | `extension`, `way` | bytes of bodies that were passed on |
 /// | `attache_unrecorded_refusals_total` | `extension` | refusals that were too many to record one by one |
 /// | `attache_limits_total` | `extension`, `limit`, `ended` | limits that were reached, by their name in a grant, and whether that ended the call; those of requests are counted as they are told, every ten seconds |
@@ -99,7 +99,7 @@ impl Metrics {
             limits: Family::default(),
         };
         registry.register("attache_requests", "Decisions on requests", metrics.requests.clone());
-        let help = "From admission to the end of the answer, without watches";
+        let help = "From admission to the end of the answer, or to why there was none; without watches";
         registry.register_with_unit("attache_request_duration", help, Unit::Seconds, metrics.durations.clone());
         let help = "Bytes of answers' bodies that were passed on";
         registry.register_with_unit("attache_response", help, Unit::Bytes, metrics.bytes.clone());
@@ -136,7 +136,7 @@ impl Metrics {
         }
         let asked = Asked { extension, way };
         self.bytes.get_or_create(&asked).inc_by(line.bytes);
-        if line.status.is_some() && line.verb != "watch" {
+        if (line.status.is_some() || line.error.is_some()) && line.verb != "watch" {
             self.durations.get_or_create(&asked).observe(line.duration.as_secs_f64());
         }
     }
@@ -209,13 +209,17 @@ mod tests {
         record("/api/v1/pods?watch=1", Decision::Begun, Some(200));
         record("/api/v1/pods?watch=1", Decision::Allowed, Some(200));
         record("/api/v1/nodes", Decision::Denied, None);
+        let request = ApiRequest::parse(&Method::GET, "/api/v1/pods").unwrap();
+        let unanswered = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "card", Way::Api, &request);
+        metrics.record(&unanswered.clone());
+        metrics.record(&AuditRecord { duration: Duration::from_secs(9), ..unanswered.failed(Some("it is away")) });
         let text = text(&registry);
         let labels = "extension=\"card\",way=\"api\"";
         has(&text, &format!("attache_requests_total{{{labels},verdict=\"allowed\",status=\"2xx\"}} 3"));
         has(&text, &format!("attache_requests_total{{{labels},verdict=\"begun\",status=\"2xx\"}} 1"));
         has(&text, &format!("attache_requests_total{{{labels},verdict=\"denied\",status=\"\"}} 1"));
         has(&text, &format!("attache_response_bytes_total{{{labels}}} 120"));
-        has(&text, &format!("attache_request_duration_seconds_count{{{labels}}} 2"));
+        has(&text, &format!("attache_request_duration_seconds_count{{{labels}}} 3"));
         has(&text, &format!("attache_request_duration_seconds_bucket{{le=\"0.0025\",{labels}}} 0"));
         has(&text, &format!("attache_request_duration_seconds_bucket{{le=\"0.005\",{labels}}} 2"));
     }

@@ -214,6 +214,9 @@ async fn tls_is_checked_against_the_roots_and_the_name() {
     assert_eq!(get(&trusting, &server.url, &[]).await["body"], "hello");
     server.present(ours.acceptor("other.example"));
     assert_eq!(get(&trusting, &server.url, &[]).await["error"], "ErrorCode::TlsCertificateError");
+    let record = outside.last();
+    assert_eq!((&record["verdict"], record.get("status")), (&json!("allowed"), None), "{record}");
+    assert!(record["error"].as_str().is_some_and(|error| error.contains("certificate")), "{record}");
     outside.roots = theirs.pem().into();
     server.present(ours.acceptor("127.0.0.1"));
     let wary = outside.load(&[&server.url]).await;

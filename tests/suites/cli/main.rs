@@ -7,6 +7,7 @@ mod embed;
 mod grants;
 mod inspect;
 mod messages;
+mod names;
 mod run;
 mod stderr;
 

@@ -49,6 +49,47 @@ fn a_signal_ends_the_guest_and_the_host() {
     }
 }
 
+/// Loops within loops over thousands of locals: its machine code takes half a minute to make.
+fn long_to_compile() -> Vec<u8> {
+    let locals = " i32".repeat(49_000);
+    let begin: String =
+        (0..2000).map(|at| format!("loop local.get {at} i32.const 1 i32.add local.set {} ", at + 1)).collect();
+    let end: String = (0..2000).map(|at| format!("local.get {at} br_if 0 end ")).collect();
+    wat::parse_str(format!("(component (core module (func (local{locals}) {begin}{end})))")).unwrap()
+}
+
+/// The processes that a process has started and not waited for.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of =
+        |thread: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(thread.ok()?.path().join("children")).ok();
+    threads
+        .filter_map(of)
+        .flat_map(|all| all.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn a_signal_ends_the_host_while_it_compiles_and_the_compiler_too() {
+    let folder = folder();
+    let component = folder.path().join("long.wasm");
+    std::fs::write(&component, long_to_compile()).unwrap();
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let run = Going::start(&mut command([OsStr::new("run"), component.as_os_str()]));
+        let compiler = loop {
+            match children(run.pid).first() {
+                Some(child) => break *child,
+                None => std::thread::yield_now(),
+            }
+        };
+        run.signal(signal);
+        assert_eq!(run.code(), Some(code));
+        while std::path::Path::new(&format!("/proc/{compiler}")).exists() {
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[test]
 fn a_scraper_sees_what_an_extension_does_while_it_runs() {
     let (pod, folder) = (ByHand::new(), folder());

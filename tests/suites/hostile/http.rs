@@ -192,11 +192,14 @@ async fn enormous(stage: Arc<Stage>) -> String {
 async fn unsent(stage: Arc<Stage>) -> String {
     let extension = stage.guest("hoard", "{}").await;
     for (what, bytes) in [("fields", "60000"), ("clones", "60000"), ("bodies", "1000000"), ("methods", "8")] {
-        let error = run(&extension, &[what, bytes]).await.ended.expect_err("the call is ended");
-        let RunError::Trap(trap) = &error else { panic!("{what}: {error:?}") };
+        stage.audit.clear();
+        let ran = run(&extension, &[what, bytes]).await;
+        let stopped = stage.limited(&ran, Limit::HttpResources);
+        assert_eq!(stopped, "stopped at httpResources: 128", "{what}");
+        let Err(RunError::Limit { trap, .. }) = &ran.ended else { panic!("{what}: {:?}", ran.ended) };
         assert!(trap.root_cause().to_string().contains("holds 128 requests"), "{what}: {trap:?}");
     }
-    "trap: 128 at a time".to_owned()
+    "stopped at httpResources: 128".to_owned()
 }
 
 async fn flood(stage: Arc<Stage>) -> String {

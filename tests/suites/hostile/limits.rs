@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use attache::extension::RunError;
+use attache::extension::{LoadError, RunError};
 use attache::policy::Limit;
 
 use super::stage::{Stage, opening, run};
@@ -11,6 +11,7 @@ use super::{Attack, attacks};
 pub(crate) const ALL: &[Attack] = attacks! {
     "memory bomb" => memory,
     "memory that is too large from the start" => large_from_the_start,
+    "memories and tables that are too large for any instance" => larger_than_any,
     "two memories that are too large together" => two_memories,
     "table bomb" => table,
     "many tables" => many_tables,
@@ -54,6 +55,27 @@ async fn ended_at(stage: &Stage, module: &str, spec: &str, limit: Limit) -> Stri
 
 async fn large_from_the_start(stage: Arc<Stage>) -> String {
     ended_at(&stage, &format!("(memory 200) {RETURNS}"), "{limits: {memory: 8Mi}}", Limit::Memory).await
+}
+
+/// These are refused when they are loaded, before an instance is tried.
+async fn larger_than_any(stage: Arc<Stage>) -> String {
+    let mut answers = Vec::new();
+    for (module, answer) in [
+        ("(memory 20000)", "the component begins with 1250Mi, beyond this host's limit of memory: 1Gi"),
+        (
+            "(table 4000000000 funcref)",
+            "the component begins with 4000000000, beyond this host's limit of tableElements: 20000",
+        ),
+    ] {
+        let refused = stage.component(&command(&format!("{module} {RETURNS}")), "{}").await.unwrap_err();
+        let LoadError::Beyond { reached, .. } = &refused else { panic!("{module}: {refused:?}") };
+        assert_eq!(refused.to_string(), answer);
+        answers.push(reached.to_string());
+    }
+    // What is the engine's largest is loaded, and ends at the grant's.
+    let largest = format!("(memory 16384) (table 20000 funcref) {RETURNS}");
+    ended_at(&stage, &largest, "{}", Limit::Memory).await;
+    format!("not loaded at {}", answers.join(" and "))
 }
 
 async fn two_memories(stage: Arc<Stage>) -> String {

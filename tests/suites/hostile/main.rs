@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod bodies;
+mod compiling;
 mod files;
 mod handles;
 mod http;
@@ -58,6 +59,7 @@ async fn act(words: &[String]) -> bool {
         files::ALL,
         requests::ALL,
         bodies::ALL,
+        compiling::ALL,
         http::ALL,
     ]
     .concat();

@@ -1,5 +1,7 @@
 //! The filter, over the wire, and what the ambassador refuses whatever a filter says.
 
+use serde_json::Value;
+
 use crate::http1::At;
 use crate::world::{ALL, Proxy, World, refused};
 
@@ -36,7 +38,10 @@ fn by_default_this_machine_may_ask_and_ways_round_the_server_are_rejected() {
         ("GET /api/v1/proxy/nodes/n", "localhost"),
     ] {
         let what = if host == "localhost" { "path is rejected" } else { "host is not accepted" };
-        assert_eq!(ask(&proxy, line, host), (403, format!("Forbidden: its {what} by the filter\n")), "{line}");
+        let (status, text) = ask(&proxy, line, host);
+        assert_eq!((status, &*text), (403, &*format!("Forbidden by the proxy, its {what} by the filter\n")), "{line}");
+        // A mapping would be read as a `Status` without a message.
+        assert!(serde_saphyr::from_str::<Value>(&text).unwrap().is_string(), "{text}");
     }
     let record = world.record(|record| record["path"].as_str().unwrap().ends_with("/exec"));
     assert_eq!((&record["verdict"], &record["way"]), (&"denied".into(), &"proxy".into()), "{record}");

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::http1::At;
 use crate::world::{ALL, World, refused};
@@ -96,6 +96,20 @@ fn each_prefix_has_its_own_grant_its_own_limits_and_its_own_name() {
 }
 
 #[test]
+fn one_watch_too_many_is_told_when_to_come_back() {
+    let world = World::new();
+    let grant = world.grant("one", &ALL.replace("inFlight", "watches: 1, inFlight"));
+    let proxy = world.start(&["--port=0", "--grant", grant.to_str().unwrap()]);
+    let first = proxy.at.send(&format!("GET {MAPS}?watch=1"), &[], b"");
+    let second = proxy.at.send(&format!("GET {MAPS}?watch=1"), &[], b"");
+    assert_eq!((first.status, second.status, second.header("retry-after")), (200, 429, Some("1")));
+    let told: Value = serde_json::from_str(&second.text()).unwrap();
+    assert_eq!((&told["details"]["retryAfterSeconds"], &told["reason"]), (&json!(1), &json!("TooManyRequests")));
+    let message = told["message"].as_str().unwrap();
+    assert!(message.starts_with("as many watches are open as the grant allows (1)"), "{message}");
+}
+
+#[test]
 fn each_socket_has_its_own_grant() {
     let world = World::new();
     let (one, two) = (world.path("one.sock"), world.path("two.sock"));
@@ -165,6 +179,8 @@ fn prefixes_and_files_are_as_kubectl_proxys() {
     std::fs::create_dir_all(www.join("sub")).unwrap();
     std::fs::write(www.join("index.html"), "<p>front</p>").unwrap();
     std::fs::write(www.join("sub/a.js"), "x".repeat(200_000)).unwrap();
+    let (pipe, kind) = (www.join("pipe"), rustix::fs::FileType::Fifo);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RUSR, 0).unwrap();
     let www = www.to_str().unwrap();
     let proxy = world.start(&["--port=0", "--read-only", "--api-prefix=/custom", "--www", www, "--www-prefix=/my/"]);
     assert_eq!(proxy.at.get("/custom/version").0, 200);
@@ -178,7 +194,7 @@ fn prefixes_and_files_are_as_kubectl_proxys() {
         let answer = proxy.at.send(&format!("GET {path}"), &[], b"");
         assert_eq!((answer.status, answer.header("location")), (301, Some(to)), "{path}");
     }
-    for path in ["/my/none", "/my/sub/", "/token", "/my/%2e%2e/token", "/my/..%2ftoken"] {
+    for path in ["/my/none", "/my/pipe", "/my/sub/", "/token", "/my/%2e%2e/token", "/my/..%2ftoken"] {
         assert_eq!(proxy.at.get(path).0, 404, "{path}");
     }
     let narrowed = world.start(&["--port=0", "--read-only", "--api-prefix=/api/"]);

@@ -102,6 +102,24 @@ fn kubectl_watches_through_it() {
 }
 
 #[test]
+fn kubectl_tells_what_the_filter_refuses() {
+    if !installed() {
+        return;
+    }
+    let world = World::new();
+    let proxy = world.open();
+    let file = world.path("objects.yaml");
+    std::fs::write(&file, OBJECTS).unwrap();
+    run(&world, &proxy, &["apply", "-f", file.to_str().unwrap()]);
+    for arguments in [&["exec", "talker", "--", "ls"][..], &["attach", "talker"]] {
+        let refused = output(&world, &proxy.url(), arguments);
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let told = error.contains("Forbidden by the proxy, its path is rejected by the filter");
+        assert!(!refused.status.success() && told, "{arguments:?}: {error}");
+    }
+}
+
+#[test]
 fn kubectl_tells_what_a_grant_refuses() {
     if !installed() {
         return;

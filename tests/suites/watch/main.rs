@@ -10,6 +10,7 @@ mod memory;
 mod scripted;
 mod servers;
 mod soak;
+mod telling;
 mod trouble;
 
 use std::sync::{Arc, LazyLock, Mutex};

@@ -74,6 +74,9 @@ impl Body for EgressBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, EgressError>>> {
         let polled = self.poll_open(cx);
+        if let (Poll::Ready(Some(Err(error))), Some(open)) = (&polled, self.open.as_mut()) {
+            open.permit.failed(error);
+        }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.open = None;
         }

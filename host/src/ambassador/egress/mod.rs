@@ -149,11 +149,13 @@ impl Egress {
         let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let mut permit = self.gate.admit_egress(self.way, request.method(), destination, target)?;
         let sent = self.exchange(destination, request, patience, &mut permit).await;
-        if let Err(error @ (EgressError::Prohibited { .. } | EgressError::Header(_))) = &sent {
-            permit.refused(&error.to_string());
-        }
-        if let Err(EgressError::BodyTooLarge(_)) = &sent {
-            permit.reached(Limit::RequestBytes);
+        match &sent {
+            Err(error @ (EgressError::Prohibited { .. } | EgressError::Header(_))) => {
+                permit.refused(&error.to_string());
+            }
+            Err(EgressError::BodyTooLarge(_)) => permit.reached(Limit::RequestBytes),
+            Err(error) => permit.failed(error),
+            Ok(_) => {}
         }
         let (response, connection) = sent?;
         Ok(response.map(|body| EgressBody::new(body, permit, connection, destination.to_string())))

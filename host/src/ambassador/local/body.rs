@@ -11,7 +11,7 @@ use http_body_util::Full;
 use thiserror::Error;
 
 use super::Stop;
-use super::files::FileBody;
+use super::file_body::FileBody;
 use crate::ambassador::AnswerBody;
 use crate::cluster::ClusterError;
 

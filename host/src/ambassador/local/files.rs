@@ -4,22 +4,15 @@
 //! folder are followed: whoever fills it decides what they lead to.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
 use percent_encoding::percent_decode_str;
 use tokio::fs::File;
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::body::LocalBody;
+use super::file_body::FileBody;
 use super::{moved, plain};
-
-/// How much of a file is read at a time, in bytes.
-const PIECE: usize = 64 << 10;
 
 /// What a folder's own path shows.
 const INDEX: &str = "index.html";
@@ -75,7 +68,7 @@ impl Files {
         let Ok((file, length, of)) = open(file).await else { return plain(StatusCode::NOT_FOUND) };
         let mut response = match *method {
             Method::HEAD => Response::new(LocalBody::text("")),
-            _ => Response::new(LocalBody::file(FileBody { file, left: length, piece: Vec::new() })),
+            _ => Response::new(LocalBody::file(FileBody::new(file, length))),
         };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(of));
@@ -94,57 +87,19 @@ fn below(folder: &Path, path: &str) -> Option<PathBuf> {
 }
 
 async fn open(path: PathBuf) -> std::io::Result<(File, u64, &'static str)> {
-    let file = File::open(&path).await?;
-    let metadata = file.metadata().await?;
-    if !metadata.is_file() {
+    // Looked at before it is opened: a pipe's opening waits for a writer.
+    if !tokio::fs::metadata(&path).await?.is_file() {
         return Err(std::io::ErrorKind::NotFound.into());
     }
-    Ok((file, metadata.len(), type_of(&path)))
+    let file = File::open(&path).await?;
+    let length = file.metadata().await?.len();
+    Ok((file, length, type_of(&path)))
 }
 
 fn type_of(path: &Path) -> &'static str {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     let known = TYPES.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known));
     known.map_or("application/octet-stream", |(_, of)| of)
-}
-
-/// A file that is read as it is sent, up to the length that was announced.
-pub(super) struct FileBody {
-    file: File,
-    left: u64,
-    piece: Vec<u8>,
-}
-
-impl Body for FileBody {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        let this = &mut *self;
-        this.piece.resize(PIECE.min(usize::try_from(this.left).unwrap_or(PIECE)), 0);
-        let mut buffer = ReadBuf::new(&mut this.piece);
-        ready!(Pin::new(&mut this.file).poll_read(cx, &mut buffer))?;
-        let read = Bytes::copy_from_slice(buffer.filled());
-        if read.is_empty() {
-            return Poll::Ready(Some(Err(std::io::ErrorKind::UnexpectedEof.into())));
-        }
-        this.left = this.left.saturating_sub(u64::try_from(read.len()).unwrap_or(u64::MAX));
-        Poll::Ready(Some(Ok(Frame::data(read))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
 }
 
 #[cfg(test)]

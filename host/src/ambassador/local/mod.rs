@@ -23,6 +23,7 @@
 //! up its own answer and nobody else's.
 
 mod body;
+mod file_body;
 mod files;
 mod filter;
 mod linger;

@@ -173,7 +173,9 @@ impl Site {
             let (gate, method) = (ambassador.gate(), request.method());
             // Whether the rate was spent by it makes no difference to one that is refused anyway.
             let _ = gate.refuse(Way::Proxy, method, &target, Decision::Denied, why);
-            return explained(StatusCode::FORBIDDEN, &format!("Forbidden: {why}"));
+            // No colon and space: a client whose upgrade has failed reads the text as YAML, and a mapping as a `Status`
+            // without a message.
+            return explained(StatusCode::FORBIDDEN, &format!("Forbidden by the proxy, {why}"));
         }
         let endless = is_endless(&request);
         let answer = ambassador.answer(request).await;

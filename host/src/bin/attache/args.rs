@@ -1,10 +1,9 @@
 //! The command line, as clap reads it.
 
-use crate::metrics;
-use attache::gate::HostRate;
+use crate::options::{Artefacts, Audit, Pod, Server};
+use crate::proxy::args::Proxy;
 use attache::policy::Account;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 /// Runs untrusted WebAssembly extensions inside Kubernetes pods.
@@ -26,7 +25,7 @@ pub(crate) enum Command {
     Run(Run),
     Dev(Dev),
     Inspect(Inspect),
-    Proxy(crate::proxy::args::Proxy),
+    Proxy(Proxy),
 }
 
 /// Runs a command component once, in the pod that this is
@@ -56,77 +55,6 @@ pub(crate) struct Run {
     /// Arguments for the guest
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) arguments: Vec<String>,
-}
-
-/// Where the pod's own things are, if not where a pod has them.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "The pod")]
-pub(crate) struct Pod {
-    /// The Downward API volume [default: the mountPath of the grant]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) podinfo: Option<PathBuf>,
-    /// What the volume's files mean: a `downwardAPI.items` list of a pod spec [default: by file name]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) podinfo_items: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) server: Server,
-    #[command(flatten)]
-    pub(crate) rate: Rate,
-}
-
-/// Where the API server and the credentials for it are, if not where a pod has them.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "The pod")]
-pub(crate) struct Server {
-    /// The service-account volume
-    #[arg(long, value_name = "DIR", default_value = attache::credentials::DEFAULT_DIR)]
-    pub(crate) service_account: PathBuf,
-    /// The API server [default: by `KUBERNETES_SERVICE_HOST` and `_PORT`, else <https://kubernetes.default.svc>]
-    #[arg(long, value_name = "URL")]
-    pub(crate) api_server: Option<String>,
-}
-
-/// How much the API server is asked.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "The pod")]
-pub(crate) struct Rate {
-    /// The most requests a second that go to the API server from here, whoever asks [default: what the grants allow]
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) requests_per_second: Option<NonZeroU32>,
-    /// How many of them may come at once after a pause [default: twice as many]
-    #[arg(long, value_name = "NUMBER", requires = "requests_per_second")]
-    pub(crate) burst: Option<NonZeroU32>,
-}
-
-impl Rate {
-    pub(crate) fn of_host(&self) -> Option<HostRate> {
-        let steady = self.requests_per_second?.get();
-        Some(HostRate::new(steady, self.burst.map_or(steady.saturating_mul(2), NonZeroU32::get)))
-    }
-}
-
-/// Where compiled components are kept.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Compiled components")]
-pub(crate) struct Artefacts {
-    /// Keeps them in this folder [default: attache in the user's cache folder]
-    #[arg(long, env = "ATTACHE_CACHE", value_name = "DIR")]
-    pub(crate) cache: Option<PathBuf>,
-    /// Compiles each time and keeps nothing
-    #[arg(long, conflicts_with = "cache")]
-    pub(crate) no_cache: bool,
-}
-
-/// Where decisions are recorded and counted.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Audit and metrics")]
-pub(crate) struct Audit {
-    /// Appends one JSON line for each decision to a file, `stderr` or `none`
-    #[arg(long = "audit", value_name = "WHERE", default_value = "stderr")]
-    pub(crate) place: String,
-    /// Counts decisions and limits for a scraper, at /metrics of this address (as in 127.0.0.1:9464) [default: does not]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) metrics: Option<metrics::At>,
 }
 
 /// Starts an API server, plays the kubelet for a pod, and runs the extension as one of its containers

@@ -5,6 +5,7 @@ mod dev;
 mod exit;
 mod inspect;
 mod metrics;
+mod options;
 mod proxy;
 mod record;
 mod run;
@@ -18,6 +19,9 @@ use exit::Exit;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == settings::COMPILER) {
+        return attache::engine::compiler_main();
+    }
     let arguments = Arguments::parse();
     let exit = begin(arguments).unwrap_or_else(|error| {
         exit::report(&error);

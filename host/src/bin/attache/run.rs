@@ -22,9 +22,20 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
         let namespace = settings::namespace(&variables, &ServiceAccount::at(&arguments.pod.server.service_account));
         record.under(&grant, namespace.as_deref(), &variables);
     }
-    let (runtime, grant) = settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit, &mut scraped).await?;
-    scraped.serve()?;
-    let extension = runtime.build()?.load_file(&arguments.component, grant).await?;
+    let starting = async {
+        let (runtime, grant) =
+            settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit, &mut scraped).await?;
+        scraped.serve()?;
+        anyhow::Ok(runtime.build()?.load_file(&arguments.component, grant).await?)
+    };
+    // The API server may be away, and compiling takes its time.
+    let extension = tokio::select! {
+        started = starting => started?,
+        exit = signals.arrive() => {
+            record.map_or(Ok(()), Record::end)?;
+            return Ok(exit);
+        }
+    };
     let (guest_stderr, passing) = stderr::of_guest(extension.name(), arguments.audit.place == settings::ON_STDERR);
     let mut call = Invocation::new().args(arguments.arguments).inherit_stdout().stderr(guest_stderr);
     if arguments.stdin {

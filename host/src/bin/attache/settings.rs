@@ -2,18 +2,18 @@
 //!
 //! Everything is resolved here, before any work starts: a wrong value is told before a guest is compiled.
 
-use crate::args;
 use crate::metrics::Scraped;
+use crate::options;
 use crate::stderr;
 use anyhow::{Context, anyhow, bail};
 use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint, Unavailable};
 use attache::credentials::ServiceAccount;
-use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
+use attache::engine::{Artefacts, CompilerProcess, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Runtime, RuntimeBuilder};
 use attache::gate::HostRate;
 use attache::podinfo::{Item, PodInfo};
 use attache::policy::{CredentialsMode, Grant};
-use attache::telemetry::{Audit, JsonLines, NoAudit};
+use attache::telemetry::{Audit, JsonLines, NoAudit, legible_name};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -67,7 +67,7 @@ pub(crate) fn variables() -> Variables {
 /// Reads the grant in a file, or gives the one that opens nothing, named after the component.
 pub(crate) fn grant(file: Option<&Path>, component: &Path) -> anyhow::Result<Grant> {
     let Some(file) = file else {
-        let name = component.file_stem().map_or("guest".into(), |stem| stem.to_string_lossy().into_owned());
+        let name = component.file_stem().map_or("guest".into(), |stem| legible_name(&stem.to_string_lossy()));
         return Ok(Grant::nothing(name));
     };
     let text = read(file).with_context(|| format!("cannot read the grant {}", file.display()))?;
@@ -83,10 +83,14 @@ fn read(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Begins a runtime: the engine and the folder of compiled components.
-pub(crate) fn runtime(arguments: &args::Artefacts) -> anyhow::Result<RuntimeBuilder> {
+/// The argument with which this program is started to compile for another of it. It is no command: nobody types it.
+pub(crate) const COMPILER: &str = "compile-for-host";
+
+/// Begins a runtime: the engine, its compiler and the folder of compiled components.
+pub(crate) fn runtime(arguments: &options::Artefacts) -> anyhow::Result<RuntimeBuilder> {
     let engine = Engine::new(&EngineSettings::default().instances(INSTANCES))?;
-    let runtime = Runtime::builder().engine(engine);
+    let compiler = CompilerProcess::this_program([COMPILER]).context("cannot find this program's own file")?;
+    let runtime = Runtime::builder().engine(engine).compiler(compiler);
     if arguments.no_cache {
         return Ok(runtime);
     }
@@ -135,7 +139,7 @@ pub(crate) fn audit(place: &str) -> anyhow::Result<Arc<dyn Audit>> {
 /// Gives the runtime as much of this pod as the grant asks for, and resolves the grant's `$(…)`.
 pub(crate) async fn in_pod(
     runtime: RuntimeBuilder,
-    pod: &args::Pod,
+    pod: &options::Pod,
     grant: Grant,
     variables: &Variables,
     audit: &Arc<dyn Audit>,
@@ -182,7 +186,7 @@ pub(crate) fn namespace(variables: &Variables, account: &ServiceAccount) -> Opti
 
 const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT.wasm` plays one";
 
-fn podinfo(pod: &args::Pod, grant: &Grant, variables: &Variables) -> anyhow::Result<PodInfo> {
+fn podinfo(pod: &options::Pod, grant: &Grant, variables: &Variables) -> anyhow::Result<PodInfo> {
     let mut builder = PodInfo::builder().variables(variables.clone());
     if let Some(directory) = podinfo_directory(pod, grant)? {
         builder = builder.volume(directory);
@@ -197,7 +201,7 @@ fn podinfo(pod: &args::Pod, grant: &Grant, variables: &Variables) -> anyhow::Res
 }
 
 /// The host's directory of the volume; `None` when the grant mounts none.
-fn podinfo_directory(pod: &args::Pod, grant: &Grant) -> anyhow::Result<Option<PathBuf>> {
+fn podinfo_directory(pod: &options::Pod, grant: &Grant) -> anyhow::Result<Option<PathBuf>> {
     let Some(mount) = &grant.podinfo else { return Ok(None) };
     let directory = pod.podinfo.clone().unwrap_or_else(|| PathBuf::from(mount.mount_path.as_str()));
     if !directory.is_dir() {
@@ -212,7 +216,7 @@ fn podinfo_directory(pod: &args::Pod, grant: &Grant) -> anyhow::Result<Option<Pa
 
 /// The API server that the arguments name, else that of the pod that this is.
 pub(crate) fn cluster(
-    server: &args::Server,
+    server: &options::Server,
     account: ServiceAccount,
     variables: &Variables,
     audit: &Arc<dyn Audit>,

@@ -15,7 +15,7 @@ use std::sync::{OnceLock, mpsc as waiting};
 use std::time::Duration;
 
 use anyhow::Context;
-use attache::telemetry::legible;
+use attache::telemetry::{legible, legible_name};
 use tokio::io::{AsyncReadExt, AsyncWrite, DuplexStream, duplex};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
@@ -224,7 +224,7 @@ struct Lines {
 
 impl Lines {
     fn of(extension: &str) -> Self {
-        Self { extension: legible(extension), partial: Vec::new() }
+        Self { extension: legible_name(extension), partial: Vec::new() }
     }
 
     /// The lines that are whole with these bytes; the rest is kept.

@@ -4,8 +4,8 @@
 //! length, and each of a thousand handles may be a request or a set of headers: gigabytes of the host's memory, and no gate
 //! has seen a request yet. So the parts of a request are bounded, and so are the requests and headers of one instance.
 
+use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
-use wasmtime::{StoreContextMut, bail};
 use wasmtime_wasi_http::p2::bindings::http::types::{HeaderError, Host as _, HostFields, HostOutgoingRequest, Method};
 use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest as Outgoing, HostOutgoingResponse};
 use wasmtime_wasi_http::{FieldMap, WasiHttpCtxView};
@@ -26,7 +26,12 @@ const PATH: usize = 16 << 10;
 /// Requests, responses and sets of headers that one instance may hold together. A program has some for each request under
 /// way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small ones take
 /// three times their size, and an unsent body.
-pub(super) const MOST: usize = 128;
+pub(crate) const MOST: usize = 128;
+
+/// Ends the call of a guest that holds [`MOST`] and makes one more.
+#[derive(Debug, thiserror::Error)]
+#[error("the guest holds {MOST} requests, responses and sets of headers, and may hold no more: drop or send them")]
+pub(crate) struct Full;
 
 /// Puts the bounds before what `wasi:http/types` has there already.
 pub(super) fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
@@ -104,9 +109,7 @@ fn view<'a, T: PodView + 'static>(store: &'a mut StoreContextMut<'_, T>) -> Wasi
 fn with_room<'a, T: PodView + 'static>(store: &'a mut StoreContextMut<'_, T>) -> wasmtime::Result<WasiHttpCtxView<'a>> {
     let view = view(store);
     if held(view.table) >= MOST {
-        bail!(
-            "the guest holds {MOST} requests, responses and sets of headers, and may hold no more: drop or send them"
-        );
+        return Err(Full.into());
     }
     Ok(view)
 }

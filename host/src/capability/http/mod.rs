@@ -24,7 +24,7 @@
 
 mod error;
 mod handling;
-mod held;
+pub(crate) mod held;
 mod paced;
 
 use std::sync::Arc;

@@ -130,6 +130,9 @@ impl Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClusterError>>> {
         let polled = self.poll_inner(cx);
+        if let (Poll::Ready(Some(Err(error))), Some(permit)) = (&polled, self.permit.as_mut()) {
+            permit.failed(error);
+        }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.end();
         }

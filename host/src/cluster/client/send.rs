@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH, USER_AGENT};
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -48,6 +49,17 @@ struct Outgoing<'a> {
     uri: Uri,
     payload: Payload,
     if_none_match: Option<HeaderValue>,
+    /// Whether a 401 is the API server's own.
+    judged_here: bool,
+}
+
+/// An answer whose head has come.
+struct Opened {
+    head: Parts,
+    inner: Incoming,
+    /// When its body has to be whole, and how long after the start of the request its head had to be there.
+    whole_by: Instant,
+    after: Duration,
 }
 
 impl Cluster {
@@ -83,6 +95,19 @@ impl Cluster {
         payload: Payload,
         if_none_match: Option<HeaderValue>,
     ) -> Result<Response<AnswerBody>, ClusterError> {
+        let opened = self.opened(&mut permit, payload, if_none_match).await;
+        let Opened { head, inner, whole_by, after } = opened.inspect_err(|error| permit.failed(error))?;
+        let body = AnswerBody::new(inner, permit, whole_by, after, self.address().to_owned());
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// Sends, and waits for the head of the answer.
+    async fn opened(
+        &self,
+        permit: &mut Permit,
+        payload: Payload,
+        if_none_match: Option<HeaderValue>,
+    ) -> Result<Opened, ClusterError> {
         let began = Instant::now();
         let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
         let no_end = began.checked_add(NO_END).unwrap_or(deadline);
@@ -100,14 +125,14 @@ impl Cluster {
         }
         let uri = self.endpoint().uri(permit.request().target())?;
         let is_head = permit.request().method() == Method::HEAD;
+        let answered_here = is_answered_here(permit.request());
         let tries = match payload.stream {
-            None if is_answered_here(permit.request()) => {
-                Tries::new(!permit.request().is_mutating(), asked_until).renewable()
-            }
+            None if answered_here => Tries::new(!permit.request().is_mutating(), asked_until).renewable(),
             None => Tries::new(!permit.request().is_mutating(), asked_until),
             Some(_) => Tries::once(asked_until),
         };
-        let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match };
+        let judged_here = answered_here || permit.request().resource().is_none();
+        let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match, judged_here };
         let answered = timeout_at(head_by, self.answered(&outgoing, tries)).await;
         let late = |_| Unavailable::Deadline { address: self.address().to_owned(), step: "answer", after };
         let (mut head, inner) = answered.map_err(late)??.into_parts();
@@ -121,8 +146,7 @@ impl Cluster {
             return Err(ClusterError::TooLarge(permit.response_limit()));
         }
         drop_hop_by_hop(&mut head.headers);
-        let body = AnswerBody::new(inner, permit, whole_by, after, self.address().to_owned());
-        Ok(Response::from_parts(head, body))
+        Ok(Opened { head, inner, whole_by, after })
     }
 
     /// Tries until there is an answer to hand on.
@@ -133,6 +157,9 @@ impl Cluster {
             let wait = match self.once(outgoing, &transport, token.as_deref()).await {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                     if !self.has_other_token(token) || !tries.after_unauthorized() {
+                        if outgoing.judged_here {
+                            self.tell_refused_token();
+                        }
                         return Ok(response);
                     }
                     Duration::ZERO

@@ -12,7 +12,8 @@
 //! | no room, an object too large, nonsense | the same |
 //!
 //! A server that stays away is waited for as long as somebody follows, for what is in the store is then the newest that
-//! anybody here knows. The first filling has to succeed within the client's deadline.
+//! anybody here knows. The first filling has to succeed within the client's deadline. Of an interruption that lasts the
+//! operator is told once, and once more when it is over.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +53,9 @@ const PAGE_BYTES: u64 = MAX_LINE as u64;
 const REFUSAL_WITHIN: Duration = Duration::from_secs(10);
 const REFUSAL_BYTES: usize = 64 << 10;
 
+/// How long nothing succeeds before the operator is told: a server that restarts is back before as a rule.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
+
 /// How often in a row the watch of one version may fail by an error inside the server before the collection is listed anew. A
 /// list costs the server more than a watch, and a version that it cannot serve costs followers everything.
 const MAX_FAILURES: u32 = 5;
@@ -68,6 +72,8 @@ pub(super) struct Upstream {
     denials: Denials,
     /// How often in a row the watch of one version failed by what may be that version's fault.
     failures: u32,
+    /// Whether the operator was told that nothing succeeds.
+    told: bool,
 }
 
 /// Ends the store however its task ends.
@@ -95,6 +101,7 @@ impl Upstream {
             backoff: Backoff::new(),
             denials: Denials::default(),
             failures: 0,
+            told: false,
         }
     }
 
@@ -144,7 +151,7 @@ impl Upstream {
                 if self.is_lost(&error, now, wait) {
                     return Err(fatal(*error));
                 }
-                self.tell(&error, wait);
+                self.tell(&error, now, wait);
                 self.count(&error);
                 return Ok(wait);
             }
@@ -179,13 +186,23 @@ impl Upstream {
 
     /// The server has given what was asked for.
     pub(super) fn succeeded(&mut self) {
+        if std::mem::take(&mut self.told) {
+            let (path, after) = (self.store.scope().list().path(), self.backoff.failing_for(Instant::now()));
+            tracing::warn!(path, ?after, "a watch goes on");
+        }
         self.backoff.succeeded();
         self.denials = Denials::default();
     }
 
-    fn tell(&self, error: &ClusterError, wait: Duration) {
-        let path = self.store.scope().list().path();
-        tracing::debug!(path, error = %chain(error), ?wait, "a watch is interrupted");
+    /// Tells the operator of a failure: once, when nothing has succeeded for a while.
+    fn tell(&mut self, error: &ClusterError, now: Instant, wait: Duration) {
+        let (path, since, error) = (self.store.scope().list().path(), self.backoff.failing_for(now), chain(error));
+        if since >= TOLD_AFTER && !self.told {
+            self.told = true;
+            tracing::warn!(path, %error, ?since, "a watch is interrupted");
+        } else {
+            tracing::debug!(path, %error, ?wait, "a watch is interrupted");
+        }
     }
 
     /// Watches from a version on, until the watch ends.

@@ -4,6 +4,7 @@ mod table;
 
 use crate::args::{self, Format};
 use crate::exit::Exit;
+use crate::options::Server;
 use crate::settings;
 use attache::credentials::ServiceAccount;
 use attache::extension::Inspection;
@@ -91,7 +92,7 @@ fn manifest(grant: &Grant, account: &Account, format: Format) -> anyhow::Result<
 }
 
 /// Asks the API server what the service account may do wherever the grant opens something.
-async fn access(grant: &Grant, server: &args::Server) -> anyhow::Result<Access> {
+async fn access(grant: &Grant, server: &Server) -> anyhow::Result<Access> {
     let (variables, account) = (settings::variables(), ServiceAccount::at(&server.service_account));
     let grant = settings::resolved(grant.clone(), &variables, &account)?;
     let audit: Arc<dyn Audit> = Arc::new(NoAudit);

@@ -2,7 +2,11 @@
 
 use super::{Access, Report};
 use attache::extension::{Inspection, Standing};
+use attache::telemetry::legible_name;
 use std::io::{Result, Write};
+
+/// The widest column of names, in characters. The names of interfaces fit; after a longer one its line goes on.
+const WIDEST: usize = 64;
 
 pub(super) fn write(report: &Report, out: &mut impl Write) -> Result<()> {
     if let Some(found) = &report.component {
@@ -16,26 +20,39 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> Result<()> {
 
 fn component(found: &Inspection, out: &mut impl Write) -> Result<()> {
     writeln!(out, "sha256  {}\nsize    {} bytes\n", found.sha256, found.size)?;
-    let width = found.imports.iter().map(|import| import.name.len()).max().unwrap_or(0).max("IMPORT".len());
+    let names: Vec<_> = found.imports.iter().map(|import| legible_name(&import.name)).collect();
+    let width = width("IMPORT", &names);
     writeln!(out, "{:width$}  STANDING", "IMPORT")?;
-    for import in &found.imports {
+    for (name, import) in names.iter().zip(&found.imports) {
         let standing = match &import.standing {
             Standing::Granted => "granted".to_owned(),
             Standing::Lacks(needs) => format!("not granted: {needs}"),
             Standing::Unknown => "this host does not have it".to_owned(),
         };
-        writeln!(out, "{:width$}  {standing}", import.name)?;
+        writeln!(out, "{name:width$}  {standing}")?;
     }
-    let width = found.exports.iter().map(|export| export.name.len()).max().unwrap_or(0).max("EXPORT".len());
-    writeln!(out, "\n{:width$}  CALLED BY", "EXPORT")?;
-    for export in &found.exports {
-        writeln!(out, "{:width$}  {}", export.name, export.called_by.as_deref().unwrap_or("nothing in this host"))?;
-    }
+    exports(found, out)?;
     if found.lacks.is_empty() {
         return writeln!(out, "\nThe grant has all that it imports.");
     }
     writeln!(out, "\nThe grant does not fit (--draft prints one to begin with):")?;
     found.lacks.iter().try_for_each(|lack| writeln!(out, "- {lack}"))
+}
+
+fn exports(found: &Inspection, out: &mut impl Write) -> Result<()> {
+    let names: Vec<_> = found.exports.iter().map(|export| legible_name(&export.name)).collect();
+    let width = width("EXPORT", &names);
+    writeln!(out, "\n{:width$}  CALLED BY", "EXPORT")?;
+    for (name, export) in names.iter().zip(&found.exports) {
+        writeln!(out, "{name:width$}  {}", export.called_by.as_deref().unwrap_or("nothing in this host"))?;
+    }
+    Ok(())
+}
+
+/// How wide the column under `head` is.
+fn width(head: &str, names: &[String]) -> usize {
+    let widths = names.iter().map(|name| name.chars().count());
+    widths.max().unwrap_or(0).clamp(head.len(), WIDEST)
 }
 
 fn write_access(access: &Access, out: &mut impl Write) -> Result<()> {

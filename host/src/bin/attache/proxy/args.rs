@@ -1,6 +1,6 @@
 //! The flags of `kubectl proxy`, and ours.
 
-use crate::args::{Audit, Rate, Server};
+use crate::options::{Audit, Rate, Server};
 use anyhow::bail;
 use attache::ambassador::local::{ACCEPT_HOSTS, ACCEPT_PATHS, REJECT_METHODS, REJECT_PATHS};
 use attache::policy::GoDuration;

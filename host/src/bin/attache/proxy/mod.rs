@@ -2,9 +2,9 @@
 
 pub(crate) mod args;
 
-use crate::args::Server;
 use crate::exit::Exit;
 use crate::metrics::Scraped;
+use crate::options::Server;
 use crate::settings::{self, Variables};
 use crate::signals::Signals;
 use crate::stderr::say;
@@ -16,6 +16,7 @@ use attache::credentials::ServiceAccount;
 use attache::gate::{Gate, Way};
 use attache::policy::Grant;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let server = listen(&arguments, grants, filter.as_ref(), ambassador).await?;
     scraped.serve()?;
     for listener in server.listeners() {
-        println!("Starting to serve on {listener}");
+        greet(listener);
     }
     let mut exit = Exit::Done;
     let stopped = server.run(async { exit = signals.arrive().await }, arguments.grace.0).await;
@@ -60,6 +61,11 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     }
     // A proxy ends by a signal, so that is how it ends well.
     Ok(if stopped.cut > 0 { exit } else { Exit::Done })
+}
+
+/// Says where it listens, as `kubectl proxy` does. Where nobody reads stdout it serves all the same.
+fn greet(listener: &Listener) {
+    let _ = writeln!(io::stdout(), "Starting to serve on {listener}");
 }
 
 /// The grants, read and narrowed, each with its place.
