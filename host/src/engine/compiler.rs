@@ -10,7 +10,7 @@
 //! there is none.
 
 use super::{Engine, EngineError, EngineSettings, precompile};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io::{self, BufRead, Read, Write};
@@ -182,9 +182,13 @@ fn compile_once() -> Result<Vec<u8>, String> {
 fn confine(task: &Task) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
-    setrlimit(Resource::Data, limit(task.memory))?;
-    setrlimit(Resource::Core, limit(0))?;
+    // What is lower already can be raised by an administrator only.
+    let limit = |resource, most: u64| {
+        let most = Some(getrlimit(resource).maximum.map_or(most, |already| already.min(most)));
+        setrlimit(resource, Rlimit { current: most, maximum: most })
+    };
+    limit(Resource::Data, task.memory)?;
+    limit(Resource::Core, 0)?;
     // Where it cannot be less urgent it is as urgent.
     let _ = rustix::process::nice(NICE);
     Ok(())
