@@ -112,6 +112,14 @@ impl Quantity {
         Self { nanos: millis.times_plus(NANOS_IN_MILLI, 0), ..self.clone() }
     }
 
+    /// Returns the sum, in the notation of the first. What is below zero counts as zero.
+    #[must_use]
+    #[cfg(feature = "devcluster")]
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        let counted = |one: &Self| if one.negative { Natural::from(0) } else { one.nanos.clone() };
+        Self::new(false, counted(self).plus(&counted(other)), self.notation)
+    }
+
     /// Whether this is 0.
     pub fn is_zero(&self) -> bool {
         self.nanos.is_zero()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use attache::devcluster::kubelet::{Kubelet, KubeletError, MountPoint, Outcome, RunningPod};
+use attache::devcluster::kubelet::{FileSource, Kubelet, KubeletError, MountPoint, Outcome, RunningPod};
 use attache::devcluster::{DevCluster, DevClusterSettings, Fault, manifest};
 use client::Client;
 use serde_json::{Value, json};
@@ -250,8 +250,21 @@ async fn mounts_say_what_is_seen_where_and_whether_it_may_be_written() -> Result
     for (path, read_only) in [("/etc/podinfo", true), ("/etc/all", true), ("/scratch", false), ("/own", true)] {
         ensure!(mount(&pod, path)?.read_only == read_only, "{path}");
     }
-    let items = mount(&pod, "/etc/podinfo")?.downward_items;
-    ensure!(items.len() == 6 && items[1]["mode"] == 0o644, "{items:?}");
+    let podinfo = mount(&pod, "/etc/podinfo")?;
+    let items: Vec<_> = podinfo.downward_items().collect();
+    ensure!(items.len() == 6 && items[0]["path"] == "annotations" && items[0]["mode"] == 0o644, "{items:?}");
+    let all = mount(&pod, "/etc/all")?;
+    let sources: Vec<_> = all.files.iter().map(|file| (file.path.as_str(), file.source)).collect();
+    let expected = [
+        ("colour", FileSource::ConfigMap),
+        ("name", FileSource::DownwardApi),
+        ("password", FileSource::Secret),
+        ("token", FileSource::ServiceAccountToken),
+    ];
+    ensure!(sources == expected, "{sources:?}");
+    let part = mount(&pod, "/labels-then")?;
+    ensure!(part.sub_path.as_deref() == Some("labels") && part.is_file() && part.files.len() == 1, "{part:?}");
+    ensure!(mount(&pod, "/own")?.sub_path.as_deref() == Some("of/full"));
     let scratch = host_path(&pod, "/scratch")?;
     ensure!(fs::metadata(&scratch)?.permissions().mode() & 0o777 == 0o777);
     ensure!(host_path(&pod, "/own")? == scratch.join("of/full") && scratch.join("of/full").is_dir());
@@ -314,6 +327,168 @@ async fn a_label_changed_through_the_api_shows_in_the_file() -> Result<()> {
     until_reads(&pod, &labels, "").await?;
     ensure!(fs::read_to_string(then)? == "app=\"web\"", "a subPath mount never updates");
     ensure!(pod.object().context("no pod")?["metadata"]["labels"].get("app").is_none());
+    Ok(())
+}
+
+/// A pod with limits of its own, beside which its containers have none, some or all.
+const LIMITED: &str = r"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: blue}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: limited}
+spec:
+  resources: {limits: {cpu: 500m, memory: 96Mi}}
+  initContainers:
+  - {name: side, image: registry.invalid/x:1, restartPolicy: Always}
+  containers:
+  - name: main
+    image: registry.invalid/x:1
+    env:
+    - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1m}}}
+    - {name: MEMORY, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+    - {name: ASKED, valueFrom: {resourceFieldRef: {resource: requests.cpu, divisor: 1m}}}
+    - {name: OTHERS, valueFrom: {resourceFieldRef: {containerName: own, resource: limits.cpu, divisor: 1m}}}
+    volumeMounts: [{name: all, mountPath: /etc/all}]
+  - name: own
+    image: registry.invalid/x:1
+    resources: {limits: {cpu: 250m}}
+  volumes:
+  - name: all
+    projected:
+      sources:
+      - downwardAPI:
+          items:
+          - {path: cpu_limit, resourceFieldRef: {containerName: main, resource: limits.cpu, divisor: 1m}}
+          - {path: mem_limit, resourceFieldRef: {containerName: main, resource: limits.memory, divisor: 1Mi}}
+          - {path: mem_request, resourceFieldRef: {containerName: main, resource: requests.memory, divisor: 1Mi}}
+          - {path: own_cpu, resourceFieldRef: {containerName: own, resource: limits.cpu, divisor: 1m}}
+          - {path: own_mem, resourceFieldRef: {containerName: own, resource: limits.memory, divisor: 1Mi}}
+          - {path: scratch, resourceFieldRef: {containerName: main, resource: limits.ephemeral-storage, divisor: 1Gi}}
+      - configMap: {name: settings}
+";
+
+#[tokio::test]
+async fn a_container_without_a_limit_has_its_pods_and_else_its_nodes() -> Result<()> {
+    let stage = Stage::new(LIMITED)?;
+    let pod = stage.start("limited").await?;
+    let all = host_path(&pod, "/etc/all")?;
+    for (file, expected) in [
+        ("cpu_limit", "500"),
+        ("mem_limit", "96"),
+        ("mem_request", "0"),
+        ("own_cpu", "250"),
+        ("own_mem", "96"),
+        ("scratch", "100"),
+    ] {
+        let found = fs::read_to_string(all.join(file))?;
+        ensure!(found == expected, "{file}: {found}");
+    }
+    let env = &pod.container("main").context("no main")?.env;
+    for (name, expected) in [("CPU", "500"), ("MEMORY", "96"), ("ASKED", "0"), ("OTHERS", "250")] {
+        ensure!(env.get(name).is_some_and(|value| value == expected), "{name}: {:?}", env.get(name));
+    }
+    let object = pod.object().context("no pod")?;
+    ensure!(object["spec"]["resources"]["requests"] == json!({"cpu": "250m", "memory": "96Mi"}), "{object}");
+    ensure!(object["spec"]["containers"][0]["resources"] == json!({}), "{object}");
+    ensure!(object["status"]["qosClass"] == "Burstable", "{object}");
+    ensure!(object["status"]["initContainerStatuses"][0]["state"]["running"].is_object(), "{object}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_in_place_resize_reaches_every_file_and_the_status_but_no_variable() -> Result<()> {
+    let stage = Stage::new(LIMITED)?;
+    let pod = stage.kubelet().sync_period(Duration::from_millis(50)).start("default", "limited").await?;
+    let all = host_path(&pod, "/etc/all")?;
+    let told = stage.admin("GET", &format!("{PODS}/limited"), Value::Null).await?["status"].clone();
+    ensure!(told["containerStatuses"][1]["resources"]["limits"]["cpu"] == "250m", "{told}");
+    let change = json!({"spec": {
+        "resources": {"limits": {"memory": "128Mi"}},
+        "containers": [{"name": "main", "image": "registry.invalid/x:1", "resources": {"limits": {"cpu": "100m"}}},
+                       {"name": "own", "image": "registry.invalid/x:1", "resources": {"limits": {"cpu": "400m"}}}],
+    }});
+    let (target, media) = (format!("{PODS}/limited/resize"), "application/strategic-merge-patch+json");
+    let token = stage.cluster.admin_token();
+    let answer = Client::new(&stage.cluster).ask_as(token, "PATCH", &target, media, change.to_string()).await?;
+    ensure!(answer.status.is_success(), "{:?}", answer.body);
+    for (file, expected) in [("cpu_limit", "100"), ("mem_limit", "128"), ("own_cpu", "400"), ("own_mem", "128")] {
+        until_reads(&pod, &all.join(file), expected).await?;
+    }
+    stage.admin("PATCH", "/api/v1/namespaces/default/configmaps/settings", json!({"data": {"colour": "red"}})).await?;
+    until_reads(&pod, &all.join("colour"), "red").await?;
+    ensure!(pod.container("main").context("no main")?.env["CPU"] == "500", "a variable never follows");
+    let resized = |object: &Value| {
+        let status = &object["status"];
+        status["containerStatuses"][0]["resources"]["limits"]["cpu"] == "100m"
+            && status["containerStatuses"][1]["resources"]["limits"]["cpu"] == "400m"
+            && status["resources"]["limits"]["memory"] == "128Mi"
+            && status["containerStatuses"][0]["state"]["running"].is_object()
+            && status["observedGeneration"] == object["metadata"]["generation"]
+    };
+    let told = tokio::time::timeout(PATIENCE, pod.wait_for(resized)).await;
+    ensure!(told.is_ok_and(|told| told), "the status did not change in time: {:?}", pod.object());
+    Ok(())
+}
+
+#[tokio::test]
+async fn volumes_of_other_kinds_stop_nothing_and_are_named() -> Result<()> {
+    let kinds = [
+        "persistentVolumeClaim: {claimName: c}",
+        "hostPath: {path: /var/log}",
+        "csi: {driver: secrets-store.csi.k8s.io, readOnly: true}",
+        "nfs: {server: nfs.invalid, path: /}",
+        "ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}",
+        "image: {reference: \"registry.invalid/files:1\"}",
+        "iscsi: {targetPortal: 192.0.2.1, iqn: iqn.2001-04.com.example, lun: 0}",
+        "fc: {targetWWNs: [\"50060e801049cfd1\"], lun: 0}",
+        "rbd: {monitors: [\"192.0.2.1\"], image: i}",
+        "cephfs: {monitors: [\"192.0.2.1\"]}",
+        "glusterfs: {endpoints: e, path: p}",
+        "gitRepo: {repository: \"https://git.invalid/x\"}",
+        "awsElasticBlockStore: {volumeID: v}",
+        "gcePersistentDisk: {pdName: p}",
+        "azureDisk: {diskName: d, diskURI: u}",
+        "azureFile: {secretName: s, shareName: share}",
+        "cinder: {volumeID: v}",
+        "flexVolume: {driver: example.com/d}",
+        "flocker: {datasetName: d}",
+        "photonPersistentDisk: {pdID: p}",
+        "portworxVolume: {volumeID: v}",
+        "quobyte: {registry: \"192.0.2.1:1\", volume: v}",
+        "scaleIO: {gateway: g, system: s, secretRef: {name: login}, volumeName: v}",
+        "storageos: {volumeName: v}",
+        "vsphereVolume: {volumePath: p}",
+    ];
+    let volumes: String =
+        (0..).zip(kinds).map(|(index, source)| format!("  - {{name: v{index}, {source}}}\n")).collect();
+    let mounts: String =
+        (0..kinds.len()).map(|index| format!("    - {{name: v{index}, mountPath: /mnt/{index}}}\n")).collect();
+    let bundles = "  - name: trust\n    projected:\n      sources:\n      - clusterTrustBundle: {name: roots, path: ca.pem}\n      \
+                   - podCertificate: {signerName: example.com/s, keyType: ED25519, credentialBundlePath: bundle.pem}\n      \
+                   - downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}\n";
+    let yaml = SMALL
+        .replace(
+            "    volumeMounts:\n",
+            &format!("    volumeMounts:\n    - {{name: trust, mountPath: /etc/trust}}\n{mounts}"),
+        )
+        .replace("  volumes:\n", &format!("  volumes:\n{bundles}{volumes}"));
+    let stage = Stage::new(&yaml)?;
+    let pod = stage.start("small").await?;
+    ensure!(fs::read_to_string(host_path(&pod, "/etc/podinfo")?.join("labels"))? == "app=\"web\"");
+    let main = pod.container("main").context("no main")?;
+    let absent: Vec<_> = main.absent.iter().map(|mount| mount.kind.as_str()).collect();
+    let expected: Vec<_> = kinds.iter().filter_map(|kind| kind.split(':').next()).collect();
+    ensure!(absent == expected, "{absent:?}");
+    ensure!(main.absent[0].mount_path == "/mnt/0" && main.absent[0].volume == "v0");
+    let trust = mount(&pod, "/etc/trust")?;
+    ensure!(fs::read_to_string(trust.host_path.join("name"))? == "small");
+    let left_out: Vec<_> = trust.left_out.iter().map(|file| (file.path.as_str(), file.source)).collect();
+    let expected = [("ca.pem", FileSource::ClusterTrustBundle), ("bundle.pem", FileSource::PodCertificate)];
+    ensure!(left_out == expected, "{left_out:?}");
     Ok(())
 }
 
@@ -430,9 +605,9 @@ async fn a_deleted_pod_is_let_go_with_its_token() -> Result<()> {
     let token = fs::read_to_string(host_path(&pod, CREDENTIALS)?.join("token"))?;
     stage.admin("DELETE", &format!("{PODS}/small"), Value::Null).await?;
     tokio::time::timeout(PATIENCE, pod.deleted()).await.context("the deletion was not seen")?;
-    let forced = stage.admin("DELETE", &format!("{PODS}/small?gracePeriodSeconds=0"), Value::Null).await;
-    ensure!(forced.is_ok() || forced.is_err_and(|error| error.to_string().contains("404")));
     pod.stop(&Outcome::exit(0)).await?;
+    let gone = stage.admin("GET", &format!("{PODS}/small"), Value::Null).await;
+    ensure!(gone.is_err_and(|error| error.to_string().contains("404")), "a kubelet lets its pod go for good");
     ensure!(stage.is_empty()?, "files stay");
     ensure!(stage.status_for(&token).await? == 401, "the token outlives its pod");
     Ok(())
@@ -446,7 +621,6 @@ async fn what_cannot_be_set_up_says_why_and_leaves_nothing_behind() -> Result<()
     let cases = [
         (volume("configMap: {name: nowhere}"), "volume \"podinfo\" cannot be set up: configmap \"nowhere\" not found"),
         (volume("secret: {secretName: nowhere}"), "volume \"podinfo\" cannot be set up: secret \"nowhere\" not found"),
-        (volume("hostPath: {path: /}"), "volume \"podinfo\" is of kind hostPath"),
         (
             SMALL.replace(
                 "    volumeMounts:",

@@ -226,13 +226,18 @@ impl Api {
     }
 
     /// Replaces an object on the server's own behalf.
-    pub(crate) fn reinstall(self: &Arc<Self>, namespace: &str, mut value: Value) -> Result<(), ApiError> {
+    pub(crate) fn reinstall(
+        self: &Arc<Self>,
+        namespace: &str,
+        mut value: Value,
+    ) -> Result<Arc<object::Object>, ApiError> {
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let of = self.catalogue.of_kind(&text(&value, "apiVersion"), &text(&value, "kind"));
         let of = of.ok_or_else(ApiError::no_such_resource)?;
         schema::check(&of, &mut value, FieldValidation::Strict)?;
         let namespace = if of.namespaced { namespace } else { "" };
-        let key = object::key(namespace, &text(&value["metadata"], "name"));
+        let name = text(&value["metadata"], "name");
+        let key = object::key(namespace, &name);
         for subresource in ["", "status"] {
             if subresource == "status" && (!of.has_status() || value.get("status").is_none()) {
                 continue;
@@ -250,7 +255,7 @@ impl Api {
             let next = value.clone();
             self.change_object(&origin, &of, &key, |_| Ok(next))?;
         }
-        Ok(())
+        self.store.table(&of).get(&key).ok_or_else(|| ApiError::not_found(&of, &name))
     }
 
     /// Shows the CA's certificate to every namespace.

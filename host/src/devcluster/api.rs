@@ -20,6 +20,7 @@ use super::pki::Pki;
 use super::rbac::{Act, Authorizer};
 use super::request::{Query, RequestInfo, ResourcePath};
 use super::resources::Type;
+use super::server::Phase;
 use super::status::ApiError;
 use super::store::Store;
 
@@ -53,8 +54,8 @@ pub(crate) struct Api {
     pub(crate) behaviour: Behaviour,
     /// `HOST:PORT`, as discovery tells it.
     pub(crate) address: String,
-    /// True when the server stops; what streams ends then.
-    pub(crate) stop: RwLock<watch::Receiver<bool>>,
+    /// The phase of the server's life, by which streams know their end.
+    pub(crate) phase: RwLock<watch::Receiver<Phase>>,
 }
 
 /// A request on a resource, taken apart.

@@ -20,13 +20,13 @@ use super::identity::Identity;
 use super::object;
 use super::pki::{ClientCertificate, Pki, PkiError};
 use super::rbac::Authorizer;
-use super::server;
+use super::server::{self, Phase};
 use super::status::ApiError;
 use super::store::Store;
 use super::switches::FaultSwitches;
 use super::token::Reference;
 
-/// How long a stopped cluster waits for its last connections to let go.
+/// The longest wait for the server's own tasks, such as the one that closes the port.
 const STOP: Duration = Duration::from_secs(2);
 
 /// How a [`DevCluster`] is to be. The defaults suit a laptop and a test.
@@ -132,7 +132,7 @@ impl std::fmt::Debug for DevCluster {
 /// What serves, while the cluster does.
 pub(super) struct Running {
     pub(super) runtime: Runtime,
-    pub(super) stop: watch::Sender<bool>,
+    pub(super) phase: watch::Sender<Phase>,
     pub(super) served: tokio::task::JoinHandle<()>,
 }
 
@@ -155,7 +155,7 @@ impl DevCluster {
             listener.local_addr().map_err(|source| DevClusterError::Listen { address: settings.listen, source })?;
         let admin_token = super::admission::new_secret().map_err(|_| DevClusterError::Randomness)?;
         let fixed = HashMap::from([(admin_token.clone(), Arc::new(Identity::admin()))]);
-        let (stop, stopped) = watch::channel(false);
+        let (phase, followed) = watch::channel(Phase::Serving);
         let api = Arc::new(Api {
             store: Store::new(settings.storage_bytes, settings.history.max(1)),
             catalogue: Catalogue::new(),
@@ -166,11 +166,11 @@ impl DevCluster {
             discovery: Mutex::default(),
             behaviour: Behaviour { bookmarks: settings.bookmarks, pod_stop: settings.pod_stop },
             address: address.to_string(),
-            stop: RwLock::new(stopped.clone()),
+            phase: RwLock::new(followed),
         });
         furnish(&api)?;
-        let served = runtime.spawn(server::serve(Arc::clone(&api), listener, stopped));
-        let running = Mutex::new(Some(Running { runtime, stop, served }));
+        let served = runtime.spawn(server::serve(Arc::clone(&api), listener, phase.clone()));
+        let running = Mutex::new(Some(Running { runtime, phase, served }));
         Ok(Self { api, address, admin_token, running })
     }
 
@@ -299,27 +299,27 @@ impl DevCluster {
         FaultSwitches::of(self)
     }
 
-    /// Stops serving and lets all connections go. Dropping the cluster does the same without waiting.
+    /// Stops serving after everything that is owed has been delivered. For two seconds at most, connected clients may
+    /// send further requests; then open requests are answered, and each watch ends after its last event. Blocks until
+    /// no client is connected, for three seconds at most. Dropping the cluster breaks all connections off instead.
     pub fn shutdown(self) {
-        self.stop(true);
-    }
-
-    fn stop(&self, wait: bool) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { runtime, stop, served }) = running else { return };
-        stop.send_replace(true);
-        drop(served);
-        if wait && tokio::runtime::Handle::try_current().is_err() {
-            runtime.shutdown_timeout(STOP);
-        } else {
-            runtime.shutdown_background();
-        }
+        let Some(Running { runtime, phase, served }) = running else { return };
+        phase.send_replace(Phase::Leaving);
+        let (done, all) = std::sync::mpsc::sync_channel(1);
+        runtime.spawn(async move { _ = done.send(served.await) });
+        // A server that cannot leave in time is broken off.
+        _ = all.recv_timeout(server::LEAVE.saturating_add(STOP));
+        runtime.shutdown_background();
     }
 }
 
 impl Drop for DevCluster {
     fn drop(&mut self) {
-        self.stop(false);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { runtime, phase, .. }) = running else { return };
+        phase.send_replace(Phase::Broken);
+        runtime.shutdown_background();
     }
 }
 

@@ -214,6 +214,7 @@ fn template(spec: &mut Value) {
 fn pod(value: &mut Value) {
     let spec = map(value, "spec");
     pod_spec(spec);
+    super::pod_resources::complete(spec);
     or(spec, "enableServiceLinks", true);
     or(spec, "preemptionPolicy", "PreemptLowerPriority");
     or(spec, "priority", 0);
@@ -238,7 +239,11 @@ fn tolerate(spec: &mut Value, key: &str) {
 
 fn quality_of_service(spec: &Value) -> &'static str {
     let lists = ["containers", "initContainers"];
-    let containers: Vec<&Value> = lists.iter().filter_map(|list| spec[*list].as_array()).flatten().collect();
+    let containers: Vec<&Value> = if super::pod_resources::are_set(spec) {
+        vec![spec]
+    } else {
+        lists.iter().filter_map(|list| spec[*list].as_array()).flatten().collect()
+    };
     let amount = |container: &Value, kind: &str, name: &str| container["resources"][kind].get(name).cloned();
     let named = ["cpu", "memory"];
     let any = containers.iter().any(|container| {

@@ -1,10 +1,12 @@
 //! Filling a cluster: from objects, from documents that know their places, from a backup.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::cluster::{DevCluster, DevClusterError, refused};
 use super::manifest::{Document, Place};
-use super::object;
+use super::object::{self, Object};
 use super::status::ApiError;
 use super::validation;
 
@@ -90,6 +92,17 @@ impl DevCluster {
         objects.into_iter().try_for_each(load)
     }
 
+    /// Loads one object as [`load`](Self::load) does, and returns it as it is stored: named, completed, with its
+    /// identity.
+    ///
+    /// # Errors
+    /// [`DevClusterError::Refused`] when the server refuses the object, or it is a list.
+    pub fn load_one(&self, object: Value) -> Result<Value, DevClusterError> {
+        let stored = self.load_object(object);
+        let stored = stored.map_err(|refusal| refused(&refusal.kind, &refusal.name, *refusal.error))?;
+        Ok(stored.value())
+    }
+
     /// Loads documents of manifests as [`load`](Self::load) does, and says of one that is refused where in its file the
     /// fields at fault were written.
     ///
@@ -111,6 +124,10 @@ impl DevCluster {
             let items = value["items"].as_array().cloned().unwrap_or_default();
             return items.into_iter().try_for_each(|item| self.load_value(item));
         }
+        self.load_object(value).map(drop)
+    }
+
+    fn load_object(&self, value: Value) -> Result<Arc<Object>, Refusal> {
         let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
         let (kind, metadata) = (text(&value["kind"]), &value["metadata"]);
         let name = match text(&metadata["name"]) {
@@ -129,7 +146,7 @@ impl DevCluster {
         })?;
         match self.api.install(&namespace, value.clone()) {
             Err(error) if error.reason == "AlreadyExists" => self.api.reinstall(&namespace, value),
-            other => other.map(|_| ()),
+            other => other,
         }
         .map_err(|error| Refusal { kind, name, error: error.into() })
     }

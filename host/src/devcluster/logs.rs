@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::api::{Api, Call};
+use super::server::Phase;
 use super::status::ApiError;
 use super::store::Table;
 
@@ -43,7 +44,7 @@ impl Api {
         }
         let follower = Follower {
             changed: table.subscribe(),
-            stop: self.stop.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            phase: self.phase.read().unwrap_or_else(PoisonError::into_inner).clone(),
             key: call.key(),
             uid: pod["metadata"]["uid"].clone(),
             room: lines.limit,
@@ -164,7 +165,7 @@ fn cut(mut text: String, limit: usize) -> String {
 struct Follower {
     table: Arc<Table>,
     changed: watch::Receiver<u64>,
-    stop: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
     key: String,
     uid: Value,
     container: String,
@@ -178,7 +179,7 @@ struct Follower {
 impl Follower {
     /// The next piece; nothing when the pod no longer runs, or is gone.
     async fn next(&mut self) -> Option<Bytes> {
-        while self.room > 0 && !*self.stop.borrow() {
+        while self.room > 0 {
             // Marked as seen before the pod is read, so that a change between the two wakes the sleep below.
             self.changed.borrow_and_update();
             let pod = self.table.get(&self.key).map(|pod| pod.value());
@@ -188,12 +189,12 @@ impl Follower {
                 self.room = self.room.saturating_sub(news.len());
                 return Some(news.into());
             }
-            if pod["status"]["phase"] != "Running" {
+            if pod["status"]["phase"] != "Running" || self.phase.borrow().ends_streams() {
                 return None;
             }
             tokio::select! {
                 changed = self.changed.changed() => changed.ok()?,
-                _ = self.stop.wait_for(|stop| *stop) => return None,
+                _ = self.phase.wait_for(|phase| phase.ends_streams()) => {}
             }
         }
         None

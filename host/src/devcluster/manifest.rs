@@ -172,7 +172,7 @@ fn read(path: &Path) -> Result<String, ManifestError> {
 }
 
 /// Parses one text. `origin` is what errors and places call it: a file name. Empty documents are left out, and the
-/// items of a `List` stand in its place.
+/// items of a `List`, or of a typed list such as a `PodList`, stand in its place.
 ///
 /// # Errors
 /// [`ManifestError`], with the line and column of the first fault.
@@ -186,7 +186,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Vec<Document>, ManifestError> {
     let mut documents = Vec::new();
     for root in roots {
         if !matches!(root.content, Content::Scalar(Value::Null)) {
-            flatten(root, &file, &mut documents)?;
+            flatten(root, &file, None, &mut documents)?;
         }
     }
     Ok(documents)
@@ -231,17 +231,33 @@ fn syntax_error(error: &serde_saphyr::Error, file: Arc<str>) -> ManifestError {
     ManifestError::Syntax { place: Place { file, line, column }, message }
 }
 
-/// Takes a document as it is, or the items of a `List`.
-fn flatten(root: Node, file: &Arc<str>, documents: &mut Vec<Document>) -> Result<(), ManifestError> {
-    let object = root.to_value();
+/// Takes a document as it is, or the items of a list: a `List`, or one of a type such as a `PodList`, whose items
+/// need not say of which type they are.
+fn flatten(
+    root: Node,
+    file: &Arc<str>,
+    of: Option<(&str, &str)>,
+    documents: &mut Vec<Document>,
+) -> Result<(), ManifestError> {
+    let mut object = root.to_value();
+    if let (Some((version, kind)), Some(fields)) = (of, object.as_object_mut()) {
+        fields.entry("apiVersion").or_insert_with(|| version.into());
+        fields.entry("kind").or_insert_with(|| kind.into());
+    }
     let place = Place { file: Arc::clone(file), line: root.line, column: root.column };
     check(&object, place)?;
-    let is_list = text(&object, "/kind") == "List" && text(&object, "/apiVersion") == "v1";
-    if !is_list {
-        documents.push(Document { object, file: Arc::clone(file), root });
-        return Ok(());
-    }
-    root.into_items().into_iter().try_for_each(|item| flatten(item, file, documents))
+    let (version, kind) = (text(&object, "/apiVersion"), text(&object, "/kind"));
+    let of_items = kind.strip_suffix("List").filter(|_| object.get("items").is_some_and(Value::is_array));
+    let empty = kind == "List" && version == "v1";
+    let of = match of_items {
+        None if !empty => {
+            documents.push(Document { object, file: Arc::clone(file), root });
+            return Ok(());
+        }
+        Some(kind) if !kind.is_empty() => Some((version, kind)),
+        _ => None,
+    };
+    root.into_items().into_iter().try_for_each(|item| flatten(item, file, of, documents))
 }
 
 fn check(object: &Value, place: Place) -> Result<(), ManifestError> {

@@ -1,10 +1,11 @@
 //! An API server and a kubelet's volumes inside the process.
 //!
-//! [`DevCluster`] is for laptops and tests: what runs against it meets the same answers, errors, watches and rights as
-//! with a real API server (the wording follows kube-apiserver 1.36), without a container, a node or an installation.
-//! There is no scheduler and there are no controllers: a Deployment makes no pods, and a status is what was loaded or
-//! written. What a cluster does to make its API behave is there: namespaces with their service accounts, bound tokens,
-//! RBAC, garbage collection by owners, finalizers, custom resources.
+//! [`DevCluster`] is for laptops and tests: what runs against it meets the same answers, errors, watches and rights
+//! as with a real API server (the wording follows kube-apiserver 1.36), without a container, a node or an
+//! installation. There is no scheduler and there are no controllers: a Deployment makes no pods, and a status is what
+//! was loaded or written. ([`controllers`] says what they would make.) What a cluster does to make its API behave is
+//! there: namespaces with their service accounts, bound tokens, RBAC, garbage collection by owners, finalizers,
+//! custom resources.
 //!
 //! This module imports nothing of the host but the leaves that it shares with it, and speaks to the rest only by HTTPS
 //! and files, as a cluster does.
@@ -18,6 +19,7 @@ mod body;
 mod bootstrap;
 mod catalogue;
 mod cluster;
+pub mod controllers;
 mod crd;
 mod custom_schema;
 mod defaults;
@@ -38,6 +40,7 @@ mod operations;
 mod paging;
 mod patch;
 mod pki;
+mod pod_resources;
 mod printers;
 mod protobuf;
 mod rbac;

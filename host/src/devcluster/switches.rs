@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::cluster::{DevCluster, DevClusterError, Waiting as _};
 use super::faults::Fault;
 use super::pki::{Pki, PkiError};
-use super::server;
+use super::server::{self, Phase};
 
 /// Trouble on demand, by [`DevCluster::faults`].
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +106,7 @@ impl FaultSwitches<'_> {
         let cluster = self.cluster;
         let mut running = cluster.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(running) = running.as_mut() else { return Ok(()) };
-        running.stop.send_replace(true);
+        running.phase.send_replace(Phase::Broken);
         // The old listener has to be gone before the port can be taken again.
         let served = std::mem::replace(&mut running.served, running.runtime.spawn(std::future::ready(())));
         running.runtime.wait(async move { _ = served.await });
@@ -115,10 +115,10 @@ impl FaultSwitches<'_> {
             .runtime
             .block_on_listen(cluster.address)
             .map_err(|source| DevClusterError::Listen { address: cluster.address, source })?;
-        let (stop, stopped) = watch::channel(false);
-        *cluster.api.stop.write().unwrap_or_else(PoisonError::into_inner) = stopped.clone();
-        running.stop = stop;
-        running.served = running.runtime.spawn(server::serve(Arc::clone(&cluster.api), listener, stopped));
+        let (phase, followed) = watch::channel(Phase::Serving);
+        *cluster.api.phase.write().unwrap_or_else(PoisonError::into_inner) = followed;
+        running.phase = phase.clone();
+        running.served = running.runtime.spawn(server::serve(Arc::clone(&cluster.api), listener, phase));
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ use super::object::Object;
 use super::read::{in_version, partial, revision, too_large};
 use super::resources::Type;
 use super::selectors::Selection;
+use super::server::Phase;
 use super::status::ApiError;
 use super::store::{Event, Forgotten, Part, Table, Told};
 use super::table;
@@ -56,7 +57,7 @@ struct Watcher {
     seen: u64,
     ready: VecDeque<Bytes>,
     changed: watch::Receiver<u64>,
-    stop: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
     end: Instant,
     next_bookmark: Option<Instant>,
     columns_told: bool,
@@ -88,7 +89,7 @@ impl Api {
             seen: start,
             ready: VecDeque::new(),
             changed: table.subscribe(),
-            stop: self.stop.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            phase: self.phase.read().unwrap_or_else(PoisonError::into_inner).clone(),
             end,
             next_bookmark: bookmarks.then(|| next_bookmark(now, end, self.behaviour.bookmarks)),
             columns_told: false,
@@ -148,7 +149,7 @@ impl Watcher {
             if let Some(chunk) = self.take_ready() {
                 return Some(chunk);
             }
-            if self.ended || *self.stop.borrow() {
+            if self.ended {
                 return None;
             }
             // Marked as seen before the history is read, so that a change between the two wakes the sleep below.
@@ -156,6 +157,8 @@ impl Watcher {
             match self.table.events_after(self.seen, BATCH) {
                 Err(Forgotten(floor)) => self.tell_expired(floor),
                 Ok(events) if !events.is_empty() => events.iter().for_each(|event| self.consider(event)),
+                // All is told that has happened up to the server's end.
+                Ok(_) if self.phase.borrow().ends_streams() => self.ended = true,
                 Ok(_) => self.sleep().await,
             }
         }
@@ -165,12 +168,13 @@ impl Watcher {
         let bookmark = self.next_bookmark.unwrap_or(self.end);
         let woken = tokio::select! {
             _ = self.changed.changed() => Woken::Changed,
-            _ = self.stop.wait_for(|stop| *stop) => Woken::Stopped,
+            _ = self.phase.wait_for(|phase| phase.ends_streams()) => Woken::Stopped,
             () = sleep_until(bookmark.min(self.end)) => Woken::Timed,
         };
         match woken {
             Woken::Changed => {}
-            Woken::Stopped => self.ended = true,
+            // Without a sender no phase can follow, and each wait would be over at once.
+            Woken::Stopped => self.ended |= self.phase.has_changed().is_err(),
             Woken::Timed => self.tick(),
         }
     }

@@ -22,6 +22,10 @@ use super::types::Place;
 /// Tries at a generated name before the server gives up, as a real one does.
 const NAME_TRIES: usize = 8;
 
+/// The most that is kept of the stem of a generated name, which with its end has 63 letters at most
+/// [`apiserver/pkg/storage/names/generate.go`].
+const LONGEST_STEM: usize = 58;
+
 /// Who writes, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
@@ -265,6 +269,7 @@ fn name_is_generated(value: &Value) -> bool {
 fn begin(of: &Type, namespace: &str, value: &mut Value, keep_status: bool) {
     if name_is_generated(value) {
         let stem = value["metadata"]["generateName"].as_str().unwrap_or_default();
+        let stem = stem.get(..LONGEST_STEM).unwrap_or(stem);
         value["metadata"]["name"] = format!("{stem}{}", admission::suffix()).into();
     }
     if let Some(metadata) = value["metadata"].as_object_mut() {

@@ -8,6 +8,7 @@ mod grants;
 mod inspect;
 mod messages;
 mod names;
+mod pods;
 mod run;
 mod stderr;
 

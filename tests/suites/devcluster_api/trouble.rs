@@ -327,3 +327,22 @@ async fn a_log_that_is_followed_grows_with_its_annotation_and_ends_with_its_pod(
     ensure!(line().await?.is_none(), "it outlives the pod");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_server_that_is_shut_down_tells_the_last_events_first() -> Result<()> {
+    let stage = Stage::new(|_| ())?;
+    let mut watch = stage.watch(&format!("{MAPS}?watch=true&fieldSelector=metadata.name%3Dlast")).await?;
+    stage.done("POST", MAPS, map("last", json!({}))).await?;
+    stage.done("DELETE", &format!("{MAPS}/last"), Value::Null).await?;
+    let Stage { cluster, client } = stage;
+    let token = cluster.admin_token().to_owned();
+    let gone = std::thread::spawn(move || cluster.shutdown());
+    let mut told = Vec::new();
+    while let Some(event) = watch.next().await? {
+        told.push(event["type"].as_str().unwrap_or_default().to_owned());
+    }
+    ensure!(told == ["ADDED", "DELETED"], "{told:?}");
+    tokio::task::spawn_blocking(move || gone.join()).await?.map_err(|_| anyhow::anyhow!("the server's end"))?;
+    ensure!(client.ask(&token, "GET", MAPS, &Value::Null).await.is_err(), "it still serves");
+    Ok(())
+}

@@ -103,6 +103,8 @@ pub(super) enum Call<'a> {
     Get,
     Post(&'a Value),
     MergePatch(&'a Value),
+    /// With `DeleteOptions`.
+    Delete(&'a Value),
 }
 
 /// The client; cheap to clone.
@@ -182,6 +184,7 @@ impl Client {
         let (method, kind, body) = match call {
             Call::Get => (Method::GET, None, Bytes::new()),
             Call::Post(object) => (Method::POST, Some("application/json"), object.to_string().into()),
+            Call::Delete(options) => (Method::DELETE, Some("application/json"), options.to_string().into()),
             Call::MergePatch(patch) => (Method::PATCH, Some("application/merge-patch+json"), patch.to_string().into()),
         };
         let mut request = Request::builder()

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::client::Address;
 use super::objects::{Kind, Objects, is_optional, key_text};
 use super::pod::{ContentError, Pod, text};
 
@@ -45,7 +44,7 @@ pub(super) fn variables(
 fn import(from: &Value, objects: &Objects, set: &mut Environment) -> Result<(), ContentError> {
     for (kind, field) in [(Kind::ConfigMap, "configMapRef"), (Kind::Secret, "secretRef")] {
         let Some(reference) = from.get(field).filter(|reference| !reference.is_null()) else { continue };
-        let data = objects.data(kind, text(reference, "name"), is_optional(reference))?;
+        let data = objects.data_for_env(kind, text(reference, "name"), is_optional(reference))?;
         for (key, bytes) in data.into_iter().flatten() {
             let name = format!("{}{key}", text(from, "prefix"));
             // What cannot be a variable is left out, as by the real kubelet, which tells of it in an event.
@@ -70,13 +69,18 @@ fn value_from(
         return pod.field(text(field, "fieldPath")).map(Some);
     }
     if let Some(resource) = given("resourceFieldRef") {
-        return pod.resource(resource, container).map(Some);
+        return pod.resource_of_variable(resource, container).map(Some);
     }
     if let Some(reference) = given("configMapKeyRef") {
         return key_text(objects, Kind::ConfigMap, reference);
     }
     if let Some(reference) = given("secretKeyRef") {
         return key_text(objects, Kind::Secret, reference);
+    }
+    if let Some(file) = given("fileKeyRef") {
+        let missing =
+            || ContentError::NoFile { volume: text(file, "volumeName").into(), path: text(file, "path").into() };
+        return if is_optional(file) { Ok(None) } else { Err(missing()) };
     }
     Err(ContentError::Field(format!("valueFrom of {}", text(variable, "name"))))
 }
@@ -105,25 +109,6 @@ pub(super) fn expand(text: &str, scopes: &[&Environment]) -> String {
     out + rest
 }
 
-/// The variables of the service `kubernetes` in the default namespace: where the API server is
-/// [`pkg/kubelet/envvars/envvars.go`].
-pub(super) fn services(server: &Address) -> Environment {
-    let (host, port) = (&server.host, server.port);
-    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let url = format!("tcp://{authority}");
-    let variables = [
-        ("KUBERNETES_SERVICE_HOST".to_owned(), host.clone()),
-        ("KUBERNETES_SERVICE_PORT".to_owned(), port.to_string()),
-        ("KUBERNETES_SERVICE_PORT_HTTPS".to_owned(), port.to_string()),
-        ("KUBERNETES_PORT".to_owned(), url.clone()),
-        (format!("KUBERNETES_PORT_{port}_TCP"), url),
-        (format!("KUBERNETES_PORT_{port}_TCP_PROTO"), "tcp".to_owned()),
-        (format!("KUBERNETES_PORT_{port}_TCP_PORT"), port.to_string()),
-        (format!("KUBERNETES_PORT_{port}_TCP_ADDR"), host.clone()),
-    ];
-    variables.into()
-}
-
 /// The `env` entries of a container that are filled from the pod's fields, as they stand in the spec.
 pub(super) fn downward_entries(container: &Value) -> Vec<Value> {
     let entries = container.get("env").and_then(Value::as_array).into_iter().flatten();
@@ -141,16 +126,19 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Environment, downward_entries, expand, services, variables};
-    use crate::devcluster::kubelet::client::Client;
+    use super::{Environment, downward_entries, expand, variables};
     use crate::devcluster::kubelet::objects::{Kind, Objects};
     use crate::devcluster::kubelet::pod::{Allocatable, ContentError, Pod};
 
     fn built(container: &Value) -> Result<Vec<(String, String)>, ContentError> {
         let object = json!({"metadata": {"name": "p", "namespace": "n"}, "status": {"podIP": "10.0.0.1"}, "spec": {"containers": [container]}});
         let objects = Objects::of(&[
-            (Kind::ConfigMap, "c", json!({"data": {"one": "1", "a=b": "x"}, "binaryData": {"bin": "/w=="}})),
-            (Kind::Secret, "s", json!({"data": {"k": "c2VjcmV0"}})),
+            (
+                Kind::ConfigMap,
+                "c",
+                json!({"data": {"one": "1", "a=b": "x"}, "binaryData": {"bin": "/w==", "text": "dGV4dA=="}}),
+            ),
+            (Kind::Secret, "s", json!({"data": {"k": "c2VjcmV0", "raw": "/w=="}})),
         ]);
         let node = Allocatable::default();
         let services = Environment::from([("KUBERNETES_SERVICE_HOST".into(), "h".into())]);
@@ -178,6 +166,7 @@ mod tests {
             {"name": "ONE", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "one"}}},
             {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
             {"name": "UNSET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "none", "optional": true}}},
+            {"name": "NO_FILE", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "a.env", "key": "A", "optional": true}}},
         ]});
         let expected = [
             ("CHAIN", "v-over 1-$(LATER)-h"),
@@ -217,10 +206,19 @@ mod tests {
         );
         assert_eq!(
             told(json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "bin"}}})),
-            "the data of configmap \"c\" under \"bin\" is not UTF-8"
+            "configmap \"c\" has no key \"bin\"",
+            "what is binary is for files"
         );
         assert_eq!(
-            told(json!({"name": "A", "valueFrom": {"fileKeyRef": {}}})),
+            told(json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "raw"}}})),
+            "the data of secret \"s\" under \"raw\" is not UTF-8"
+        );
+        assert_eq!(
+            told(json!({"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "a.env", "key": "A"}}})),
+            "volume \"v\" has no file \"a.env\": no init container is run that would write it"
+        );
+        assert_eq!(
+            told(json!({"name": "A", "valueFrom": {"laterRef": {}}})),
             "field \"valueFrom of A\" is not supported"
         );
     }
@@ -250,14 +248,5 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(expand(text, &[&scope]), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn the_api_server_is_a_service() {
-        let client = Client::new("https://[::1]:6443", std::sync::Arc::new(String::new), "").unwrap();
-        let services = services(client.address());
-        assert_eq!(services["KUBERNETES_SERVICE_HOST"], "::1");
-        assert_eq!(services["KUBERNETES_SERVICE_PORT"], "6443");
-        assert_eq!(services["KUBERNETES_PORT_6443_TCP"], "tcp://[::1]:6443");
     }
 }

@@ -20,20 +20,23 @@ mod env;
 mod follow;
 mod mounts;
 mod objects;
+mod ownership;
 mod pod;
 pub(crate) mod quote;
+mod services;
 mod status;
 mod sync;
 mod token;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -44,13 +47,18 @@ use self::client::{Authority, Call, Client};
 pub use self::env::Environment;
 use self::follow::{Paths, uid};
 use self::mounts::Disk;
-pub use self::mounts::MountPoint;
+pub use self::mounts::{AbsentMount, MountPoint};
 use self::pod::Pod;
 pub use self::pod::{Allocatable, ContentError};
+use self::services::Services;
 pub use self::status::Outcome;
 use self::sync::{Directory, Synced, Volumes};
 use self::token::Tokens;
+pub use self::volumes::{FileSource, VolumeFile};
 use crate::volume::VolumeError;
+
+/// The name of the node if [`Kubelet::node_name`] sets none.
+pub const NODE_NAME: &str = "attache";
 
 /// How often volumes are brought up to date when nothing else calls for it; the real kubelet's period.
 const SYNC_PERIOD: Duration = Duration::from_mins(1);
@@ -167,15 +175,15 @@ impl std::fmt::Debug for Kubelet {
 }
 
 impl Kubelet {
-    /// A kubelet for the API server at the URL, asking with a token that may read and bind pods, patch their status,
-    /// read their config maps and secrets, and make tokens of their service accounts.
+    /// A kubelet for the API server at the URL, asking with a token that may read, bind and delete pods, patch their
+    /// status, read their config maps, secrets and services, and make tokens of their service accounts.
     pub fn builder(url: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             token: token.into(),
             authority: Arc::new(String::new),
             root: std::env::temp_dir().join("attache-kubelet"),
-            node_name: "attache".into(),
+            node_name: NODE_NAME.into(),
             node: Allocatable::default(),
             pod_ips: vec![Ipv4Addr::new(10, 244, 0, 2).into()],
             host_ips: vec![Ipv4Addr::LOCALHOST.into()],
@@ -206,7 +214,7 @@ impl Kubelet {
         self
     }
 
-    /// The name of the node, `attache` if not set. A pod that is bound to a node already stays there.
+    /// The name of the node, [`NODE_NAME`] if not set. A pod that is bound to a node already stays there.
     #[must_use]
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
         self.node_name = name.into();
@@ -261,10 +269,13 @@ impl Kubelet {
             tokens: Tokens::default(),
             token_period: self.token_period,
             sync_period: self.sync_period,
+            path: path.clone(),
         };
         let mut synced = volumes.sync(&object).await?;
         synced.failed.take().map_or(Ok(()), Err)?;
-        let containers = containers(&object, &volumes, &synced)?;
+        let services = Services::read(&client, &Pod { object: &object, node: &volumes.node }).await;
+        let services = services.map_err(KubeletError::api("read the services"))?;
+        let containers = containers(&object, &volumes, &synced, &services)?;
         let started = Timestamp::now();
         let object = tell(&client, &path, &status::running(&object, started)).await?;
         let paths = Paths {
@@ -319,28 +330,42 @@ async fn tell(client: &Client, path: &str, patch: &Value) -> Result<Value, Kubel
 }
 
 /// What each container of the pod sees.
-fn containers(object: &Value, volumes: &Volumes, synced: &Synced) -> Result<BTreeMap<String, Container>, KubeletError> {
+fn containers(
+    object: &Value,
+    volumes: &Volumes,
+    synced: &Synced,
+    services: &Services,
+) -> Result<BTreeMap<String, Container>, KubeletError> {
     let pod = Pod { object, node: &volumes.node };
-    let services = env::services(volumes.client.address());
     let disk = Disk { pod: volumes.directory.path(), volumes: pod.list("/spec/volumes"), files: &synced.files };
     let mut containers = BTreeMap::new();
     for spec in pod.containers() {
         let name = pod::text(spec, "name").to_owned();
-        let env = env::variables(spec, &pod, &synced.objects, &services);
+        let env = env::variables(spec, &pod, &synced.objects, &services.variables);
         let env = env.map_err(|source| KubeletError::Env { container: name.clone(), source })?;
         let mounts = disk.mounts(spec, &env)?;
-        containers.insert(name, Container { env, mounts, downward_env: env::downward_entries(spec) });
+        let is_link = |name: &&String| env.get(*name) == services.variables.get(*name);
+        let links = services.links.iter().filter(is_link).cloned().collect();
+        let downward_env = env::downward_entries(spec);
+        let (mounts, absent) = (mounts.present, mounts.absent);
+        containers.insert(name, Container { env, links, mounts, absent, downward_env });
     }
     Ok(containers)
 }
 
 /// What a container of a running pod sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Container {
     /// Its environment. It never updates.
     pub env: Environment,
+    /// The names of those variables that tell of services in the manner of Docker's links: all of theirs but
+    /// `…_SERVICE_HOST` and `…_SERVICE_PORT`.
+    pub links: BTreeSet<String>,
     /// Its mounts, in the order of its spec.
     pub mounts: Vec<MountPoint>,
+    /// Its mounts of volumes that this kubelet does not have, in the order of its spec, block devices last.
+    pub absent: Vec<AbsentMount>,
     /// Those entries of its spec's `env` that are filled from the pod's fields, as they stand there.
     pub downward_env: Vec<Value>,
 }
@@ -386,28 +411,59 @@ impl RunningPod {
         self.versions.clone()
     }
 
+    /// Waits until the pod in the API is as wanted, and returns true; returns false once the pod is gone.
+    pub async fn wait_for(&self, wanted: impl Fn(&Value) -> bool) -> bool {
+        let mut pod = self.pod.clone();
+        let reached = pod.wait_for(|pod| pod.as_ref().is_none_or(&wanted)).await;
+        reached.is_ok_and(|pod| pod.is_some())
+    }
+
     /// Waits until the pod is gone from the API, or is being deleted.
     pub async fn deleted(&self) {
         let mut pod = self.pod.clone();
-        let going = |pod: &Option<Value>| {
-            pod.as_ref().is_none_or(|pod| pod.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string))
-        };
+        let going = |pod: &Option<Value>| pod.as_ref().is_none_or(is_being_deleted);
         // An error says that the pod is no longer followed, which only happens after it is gone.
         let _ = pod.wait_for(going).await;
     }
 
-    /// Says how the containers ended, lets go of the pod and removes its files. A pod that is gone is let go all the
-    /// same.
+    /// Reports the end of the containers, releases the pod and removes its files. A pod that is being deleted is then
+    /// deleted with grace 0, as a kubelet does after the containers have stopped. It is no error if the pod is gone
+    /// already.
     ///
     /// # Errors
-    /// [`KubeletError::Api`] if the status could not be told; the files are removed all the same.
+    /// [`KubeletError::Api`] if the status could not be told, or the pod not be deleted; the files are removed all
+    /// the same.
     pub async fn stop(self, outcome: &Outcome) -> Result<(), KubeletError> {
         let Some(object) = self.object() else { return Ok(()) };
         let patch = status::ended(&object, outcome, self.started, Timestamp::now());
-        match tell(&self.client, &self.path, &patch).await {
-            Err(KubeletError::Api { source, .. }) if source.is_not_found() => Ok(()),
-            told => told.map(drop),
+        if let Err(error) = tell(&self.client, &self.path, &patch).await {
+            return unless_gone(error);
         }
+        if !is_being_deleted(&object) {
+            return Ok(());
+        }
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": uid(&object)},
+        });
+        let deleted = self.client.object(&self.path, Call::Delete(&options)).await;
+        deleted.map(drop).map_err(KubeletError::api("delete the pod")).or_else(unless_gone)
+    }
+}
+
+/// Returns whether the API says that a pod is being deleted.
+fn is_being_deleted(pod: &Value) -> bool {
+    pod.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
+}
+
+fn unless_gone(error: KubeletError) -> Result<(), KubeletError> {
+    match error {
+        // Another pod of that name is a conflict of its UID with the one meant.
+        KubeletError::Api { source: ClientError::Refused { code, .. }, .. }
+            if matches!(code, StatusCode::NOT_FOUND | StatusCode::CONFLICT) =>
+        {
+            Ok(())
+        }
+        error => Err(error),
     }
 }
 

@@ -53,12 +53,37 @@ impl Objects {
         name: &str,
         optional: bool,
     ) -> Result<Option<BTreeMap<String, Vec<u8>>>, ContentError> {
+        let Some(object) = self.object(kind, name, optional)? else { return Ok(None) };
+        decode(kind, name, object).map(Some)
+    }
+
+    /// The data of an object that a variable may take: all of a Secret's, and of a `ConfigMap` what is text.
+    pub(super) fn data_for_env(
+        &self,
+        kind: Kind,
+        name: &str,
+        optional: bool,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, ContentError> {
+        let Some(object) = self.object(kind, name, optional)? else { return Ok(None) };
+        match kind {
+            Kind::Secret => decode(kind, name, object).map(Some),
+            Kind::ConfigMap => Ok(Some(texts(object))),
+        }
+    }
+
+    fn object(&self, kind: Kind, name: &str, optional: bool) -> Result<Option<&Value>, ContentError> {
         match self.0.get(&(kind, name.to_owned())) {
-            Some(Some(object)) => decode(kind, name, object).map(Some),
+            Some(Some(object)) => Ok(Some(object)),
             _ if optional => Ok(None),
             _ => Err(ContentError::NoObject { kind: kind.name(), name: name.into() }),
         }
     }
+}
+
+/// The entries of an object's `data` as they are.
+fn texts(object: &Value) -> BTreeMap<String, Vec<u8>> {
+    let entries = object.get("data").and_then(Value::as_object).into_iter().flatten();
+    entries.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().into())).collect()
 }
 
 fn decode(kind: Kind, name: &str, object: &Value) -> Result<BTreeMap<String, Vec<u8>>, ContentError> {
@@ -69,17 +94,13 @@ fn decode(kind: Kind, name: &str, object: &Value) -> Result<BTreeMap<String, Vec
         key: key.clone(),
         fault: "not base64",
     };
-    let plain = |(key, value): (&String, &Value)| (key.clone(), value.as_str().unwrap_or_default().into());
     let coded = |(key, value): (&String, &Value)| {
         let bytes = STANDARD.decode(value.as_str().unwrap_or_default()).map_err(|_| bad(key))?;
         Ok((key.clone(), bytes))
     };
     match kind {
         Kind::Secret => entries("data").map(coded).collect(),
-        Kind::ConfigMap => {
-            let texts = entries("data").map(|entry| Ok(plain(entry)));
-            texts.chain(entries("binaryData").map(coded)).collect()
-        }
+        Kind::ConfigMap => texts(object).into_iter().map(Ok).chain(entries("binaryData").map(coded)).collect(),
     }
 }
 
@@ -120,7 +141,7 @@ pub(super) fn is_optional(reference: &Value) -> bool {
 /// One key of one object, as text for an env variable; nothing if it is optional and not there.
 pub(super) fn key_text(objects: &Objects, kind: Kind, reference: &Value) -> Result<Option<String>, ContentError> {
     let (name, key, optional) = (text(reference, "name"), text(reference, "key"), is_optional(reference));
-    let Some(mut data) = objects.data(kind, name, optional)? else { return Ok(None) };
+    let Some(mut data) = objects.data_for_env(kind, name, optional)? else { return Ok(None) };
     match data.remove(key) {
         Some(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| ContentError::BadData {
             kind: kind.name(),

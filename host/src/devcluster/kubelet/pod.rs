@@ -10,6 +10,7 @@ use crate::quantity::Quantity;
 
 /// What a pod asks for and does not get.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContentError {
     /// A config map or a secret is not there.
     #[error("{kind} {name:?} not found")]
@@ -41,6 +42,14 @@ pub enum ContentError {
         /// What is wrong: `not base64`, `not UTF-8`.
         fault: &'static str,
     },
+    /// A variable is to come from a file that an init container would write.
+    #[error("volume {volume:?} has no file {path:?}: no init container is run that would write it")]
+    NoFile {
+        /// The volume.
+        volume: String,
+        /// The file's path in it.
+        path: String,
+    },
     /// A resource field names a container that the pod has not.
     #[error("container {0:?} not found")]
     NoContainer(String),
@@ -50,16 +59,6 @@ pub enum ContentError {
     /// A quantity of the pod cannot be read.
     #[error("{0}: {1}")]
     Quantity(String, #[source] crate::quantity::QuantityError),
-    /// A volume of a kind that needs more than files.
-    #[error(
-        "volume {volume:?} is of kind {kind}, which this kubelet has not: it has downwardAPI, projected, configMap, secret and emptyDir"
-    )]
-    Kind {
-        /// The volume.
-        volume: String,
-        /// Its kind.
-        kind: String,
-    },
     /// A path of a file is none.
     #[error(transparent)]
     Path(#[from] crate::volume::InvalidPath),
@@ -122,6 +121,10 @@ impl<'a> Pod<'a> {
         self.containers().find(|container| text(container, "name") == name)
     }
 
+    fn is_init_container(&self, name: &str) -> bool {
+        self.list("/spec/initContainers").iter().any(|container| text(container, "name") == name)
+    }
+
     /// The value of a `fieldRef` [`pkg/fieldpath/fieldpath.go`; `pkg/kubelet/kubelet_pods.go`].
     pub(super) fn field(&self, path: &str) -> Result<String, ContentError> {
         if let Some((map, key)) = subscript(path) {
@@ -156,25 +159,61 @@ impl<'a> Pod<'a> {
         map.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())).collect()
     }
 
-    /// The value of a `resourceFieldRef`, of the container that it names or else of `own`.
-    pub(super) fn resource(&self, selector: &Value, own: &str) -> Result<String, ContentError> {
-        let name = Some(text(selector, "containerName")).filter(|name| !name.is_empty()).unwrap_or(own);
+    /// Returns the value of a `resourceFieldRef` for a file, which names its container.
+    pub(super) fn resource_of_file(&self, selector: &Value) -> Result<String, ContentError> {
+        self.resource(selector, text(selector, "containerName"), Fallback::PodAndNode)
+    }
+
+    /// Returns the value of a `resourceFieldRef` for a variable of the container `own`, which is meant if none is
+    /// named.
+    ///
+    /// The real kubelet completes the limits of `own` and of the pod's main containers only: an init container that
+    /// another container's variable names keeps its missing limit, which is 0 [`pkg/kubelet/kubelet_pods.go`,
+    /// `containerResourceRuntimeValue`].
+    pub(super) fn resource_of_variable(&self, selector: &Value, own: &str) -> Result<String, ContentError> {
+        match text(selector, "containerName") {
+            "" => self.resource(selector, own, Fallback::PodAndNode),
+            named if self.is_init_container(named) => self.resource(selector, named, Fallback::None),
+            named => self.resource(selector, named, Fallback::PodAndNode),
+        }
+    }
+
+    fn resource(&self, selector: &Value, name: &str, fallback: Fallback) -> Result<String, ContentError> {
         let container = self.container(name).ok_or_else(|| ContentError::NoContainer(name.into()))?;
         let resource = text(selector, "resource");
-        let amount = match resource.split_once('.') {
-            Some(("limits", resource)) => self.limit(container, resource)?,
-            Some(("requests", resource)) => request(container, resource)?,
+        let amount = match (resource.split_once('.'), fallback) {
+            (Some(("limits", resource)), Fallback::PodAndNode) => self.limit(container, resource)?,
+            (Some(("limits", resource)), Fallback::None) => amount(container, "limits", resource)?.unwrap_or_default(),
+            (Some(("requests", resource)), _) => request(container, resource)?,
             _ => return Err(ContentError::Field(resource.into())),
         };
         let divisor = quantity(selector.get("divisor"), "divisor")?.unwrap_or_default();
         Ok(amount.divide_rounding_up(&divisor).to_string())
     }
 
-    /// A limit that is not set, or zero, is what the node has to give; of huge pages it gives none.
+    /// Returns a container's limit. Where it is missing or zero, the pod's own limit counts (KEP-2837, for CPU and
+    /// memory), and where that is missing or zero too, the node's allocatable. Neither gives huge pages
+    /// [`pkg/kubelet/kubelet_resources.go`, `defaultPodLimitsForDownwardAPI`].
     fn limit(&self, container: &Value, resource: &str) -> Result<Quantity, ContentError> {
-        let set = amount(container, "limits", resource)?.filter(|limit| !limit.is_zero());
-        Ok(set.or_else(|| self.node.get(resource).cloned()).unwrap_or_default())
+        let spec = self.object.get("spec").filter(|_| POD_LEVEL.contains(&resource));
+        let holders = std::iter::once(container).chain(spec);
+        for holder in holders {
+            if let Some(limit) = amount(holder, "limits", resource)?.filter(|limit| !limit.is_zero()) {
+                return Ok(limit);
+            }
+        }
+        Ok(self.node.get(resource).cloned().unwrap_or_default())
     }
+}
+
+/// The resources that a pod may limit as a whole, of those that the node has a limit for.
+const POD_LEVEL: [&str; 2] = ["cpu", "memory"];
+
+/// The place where a limit is looked for that a container lacks.
+#[derive(Clone, Copy)]
+enum Fallback {
+    None,
+    PodAndNode,
 }
 
 /// A request that is not set is the limit, as the API server fills it in.
@@ -186,8 +225,9 @@ fn request(container: &Value, resource: &str) -> Result<Quantity, ContentError> 
     })
 }
 
-fn amount(container: &Value, list: &str, resource: &str) -> Result<Option<Quantity>, ContentError> {
-    let value = container.get("resources").and_then(|resources| resources.get(list)?.get(resource));
+/// An entry of the `resources` of a container, or of the pod's spec.
+fn amount(holder: &Value, list: &str, resource: &str) -> Result<Option<Quantity>, ContentError> {
+    let value = holder.get("resources").and_then(|resources| resources.get(list)?.get(resource));
     quantity(value, &format!("{list}.{resource}"))
 }
 
@@ -282,13 +322,55 @@ mod tests {
         for (container, resource, divisor, expected) in table {
             let divisor = if divisor.is_empty() { Value::Null } else { divisor.into() };
             let selector = json!({"containerName": container, "resource": resource, "divisor": divisor});
-            assert_eq!(pod.resource(&selector, "x").as_deref(), Ok(expected), "{container} {resource}");
+            assert_eq!(pod.resource_of_file(&selector).as_deref(), Ok(expected), "{container} {resource}");
+            assert_eq!(pod.resource_of_variable(&selector, "x").as_deref(), Ok(expected), "{container} {resource}");
         }
-        assert_eq!(pod.resource(&json!({"resource": "limits.cpu"}), "init").as_deref(), Ok("2"));
+        assert_eq!(pod.resource_of_variable(&json!({"resource": "limits.cpu"}), "init").as_deref(), Ok("2"));
         assert_eq!(
-            pod.resource(&json!({"containerName": "none", "resource": "limits.cpu"}), "main"),
+            pod.resource_of_variable(&json!({"containerName": "none", "resource": "limits.cpu"}), "main"),
             Err(ContentError::NoContainer("none".into()))
         );
-        assert!(matches!(pod.resource(&json!({"resource": "cpu"}), "main"), Err(ContentError::Field(_))));
+        assert!(matches!(pod.resource_of_variable(&json!({"resource": "cpu"}), "main"), Err(ContentError::Field(_))));
+    }
+
+    #[test]
+    fn a_missing_limit_is_the_pods_and_then_the_nodes() {
+        let object = |of_pod: Value| {
+            json!({"spec": {"resources": of_pod, "containers": [
+                {"name": "bare"}, {"name": "zero", "resources": {"limits": {"cpu": "0", "memory": 0}}},
+                {"name": "own", "resources": {"limits": {"cpu": "50m", "memory": "1Gi"}}},
+            ], "initContainers": [{"name": "first"}]}})
+        };
+        let node = Allocatable::default();
+        let limits = json!({"limits": {"cpu": "500m", "memory": "96Mi", "hugepages-2Mi": "4Mi"}});
+        let zero = json!({"limits": {"cpu": "0", "ephemeral-storage": "1Gi"}});
+        let table = [
+            (&limits, "bare", "limits.cpu", "1m", "500"),
+            (&limits, "bare", "limits.memory", "1Mi", "96"),
+            (&limits, "zero", "limits.cpu", "1m", "500"),
+            (&limits, "zero", "limits.memory", "1Mi", "96"),
+            (&limits, "first", "limits.memory", "1Mi", "96"),
+            (&limits, "own", "limits.cpu", "1m", "50"),
+            (&limits, "own", "limits.memory", "1Mi", "1024"),
+            (&limits, "bare", "limits.ephemeral-storage", "1Gi", "100"),
+            (&limits, "bare", "limits.hugepages-2Mi", "1Mi", "0"),
+            (&limits, "bare", "requests.cpu", "1m", "0"),
+            (&limits, "bare", "requests.memory", "1", "0"),
+            (&zero, "bare", "limits.cpu", "1m", "4000"),
+            (&zero, "bare", "limits.memory", "1Mi", "8192"),
+            (&zero, "bare", "limits.ephemeral-storage", "1Gi", "100"),
+        ];
+        for (of_pod, container, resource, divisor, expected) in table {
+            let (object, selector) = (object(of_pod.clone()), json!({"resource": resource, "divisor": divisor}));
+            let pod = Pod { object: &object, node: &node };
+            let own = pod.resource_of_variable(&selector, container);
+            assert_eq!(own.as_deref(), Ok(expected), "{of_pod} {container} {resource}");
+            let named = json!({"containerName": container, "resource": resource, "divisor": divisor});
+            assert_eq!(pod.resource_of_file(&named), own, "{of_pod} {container} {resource}");
+        }
+        let object = object(limits);
+        let of_init = json!({"containerName": "first", "resource": "limits.cpu"});
+        let named = Pod { object: &object, node: &node }.resource_of_variable(&of_init, "bare");
+        assert_eq!(named.as_deref(), Ok("0"), "the kubelet completes no other container's init container");
     }
 }

@@ -32,8 +32,11 @@ fn written(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Gives the pod its addresses, unless its status has some: the env needs them before anything is told.
+/// Gives the pod its addresses, unless its status has some: the env needs them before anything is told. A pod in its
+/// node's network has the node's.
 pub(super) fn address(pod: &mut Value, pod_ips: &[IpAddr], host_ips: &[IpAddr]) {
+    let in_hosts_network = pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
+    let pod_ips = if in_hosts_network { host_ips } else { pod_ips };
     let Some(object) = pod.as_object_mut() else { return };
     let status = object.entry("status").or_insert_with(|| json!({}));
     let Some(status) = status.as_object_mut() else { return };
@@ -57,12 +60,61 @@ pub(super) fn running(pod: &Value, now: Timestamp) -> Value {
     let done = json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": time, "finishedAt": time}});
     json!({"status": {
         "phase": "Running",
+        "observedGeneration": generation(pod),
         "startTime": time,
         "podIP": kept("podIP"), "podIPs": kept("podIPs"), "hostIP": kept("hostIP"), "hostIPs": kept("hostIPs"),
         "conditions": conditions(true, &time),
-        "initContainerStatuses": statuses(pod, "initContainers", &done, false),
+        "resources": of_spec(pod, "/spec/resources"),
+        "initContainerStatuses": init_statuses(pod, &state, &done),
         "containerStatuses": statuses(pod, "containers", &state, true),
     }})
+}
+
+/// Returns the patch that says that the containers have the resources that the spec asks for: after an in-place resize
+/// they do at once, for nothing runs. Returns nothing where the status says so already.
+///
+/// The patch names the pod's version, so that it is refused where somebody else has changed the status meanwhile.
+pub(super) fn resized(pod: &Value) -> Option<Value> {
+    let mut status = json!({"observedGeneration": generation(pod), "resources": of_spec(pod, "/spec/resources")});
+    for (list, told) in [("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")] {
+        let Some(told_of) = pod.pointer(&format!("/status/{told}")).and_then(Value::as_array) else { continue };
+        let mut statuses = told_of.clone();
+        for status in statuses.iter_mut().filter_map(Value::as_object_mut) {
+            let name = status.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if let Some(resources) = resources(pod, list, &name) {
+                status.insert("resources".into(), resources);
+            }
+        }
+        status.as_object_mut()?.insert(told.to_owned(), statuses.into());
+    }
+    let told = |field: &str| pod.pointer(&format!("/status/{field}")).unwrap_or(&Value::Null);
+    let changed = |field: &&str| status.get(*field).is_some_and(|new| new != told(field));
+    let version = pod.pointer("/metadata/resourceVersion")?;
+    let any = ["resources", "containerStatuses", "initContainerStatuses"].iter().any(changed);
+    any.then(|| json!({"metadata": {"resourceVersion": version}, "status": status}))
+}
+
+fn generation(pod: &Value) -> Value {
+    of_spec(pod, "/metadata/generation")
+}
+
+fn of_spec(pod: &Value, pointer: &str) -> Value {
+    pod.pointer(pointer).cloned().unwrap_or_default()
+}
+
+/// The resources of a container as its spec has them.
+fn resources(pod: &Value, list: &str, name: &str) -> Option<Value> {
+    let containers = pod.pointer(&format!("/spec/{list}")).and_then(Value::as_array)?;
+    containers.iter().find(|container| text(container, "name") == name)?.get("resources").cloned()
+}
+
+/// A sidecar (an init container that is restarted always) runs on; the other init containers are done.
+fn init_statuses(pod: &Value, running: &Value, done: &Value) -> Value {
+    let up = statuses(pod, "initContainers", running, true);
+    let down = statuses(pod, "initContainers", done, false);
+    let specs = pod.pointer("/spec/initContainers").and_then(Value::as_array).into_iter().flatten();
+    let each = specs.zip(up.as_array().into_iter().flatten()).zip(down.as_array().into_iter().flatten());
+    each.map(|((spec, up), down)| if text(spec, "restartPolicy") == "Always" { up } else { down }).cloned().collect()
 }
 
 /// The patch that says that the pod has ended.
@@ -75,10 +127,12 @@ pub(super) fn ended(pod: &Value, outcome: &Outcome, started: Timestamp, now: Tim
     if let (Some(message), Some(fields)) = (&outcome.message, terminated.as_object_mut()) {
         fields.insert("message".into(), message.as_str().into());
     }
+    let terminated = json!({"terminated": terminated});
     json!({"status": {
         "phase": outcome.phase(),
+        "observedGeneration": generation(pod),
         "conditions": conditions(false, &time),
-        "containerStatuses": statuses(pod, "containers", &json!({"terminated": terminated}), false),
+        "containerStatuses": statuses(pod, "containers", &terminated, false),
     }})
 }
 
@@ -108,6 +162,7 @@ fn statuses(pod: &Value, list: &str, state: &Value, up: bool) -> Value {
         json!({
             "name": name, "image": text(container, "image"), "imageID": "", "containerID": format!("attache://{uid}/{name}"),
             "ready": up, "started": up, "restartCount": 0, "lastState": {}, "state": state,
+            "resources": container.get("resources").cloned().unwrap_or_else(|| json!({})),
         })
     };
     containers.map(status).collect()
@@ -120,7 +175,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::json;
 
-    use super::{Outcome, address, ended, running};
+    use super::{Outcome, address, ended, resized, running};
 
     #[test]
     fn a_pod_gets_the_addresses_that_it_lacks() {
@@ -134,6 +189,9 @@ mod tests {
         let mut set = json!({"status": {"podIP": "10.9.9.9"}});
         address(&mut set, &ours, &hosts);
         assert_eq!(set["status"]["podIPs"], json!([{"ip": "10.9.9.9"}]));
+        let mut hosted = json!({"spec": {"hostNetwork": true}});
+        address(&mut hosted, &ours, &hosts);
+        assert_eq!(hosted["status"]["podIP"], "192.0.2.1");
     }
 
     #[test]
@@ -158,5 +216,41 @@ mod tests {
             (&json!(126), &json!("Error"), &json!("trap"))
         );
         assert_eq!(ended(&pod, &Outcome::exit(0), now, now)["status"]["phase"], "Succeeded");
+    }
+
+    #[test]
+    fn a_sidecar_runs_on() {
+        let pod = json!({"spec": {"containers": [{"name": "a"}], "initContainers": [
+            {"name": "once"}, {"name": "always", "restartPolicy": "Always"},
+        ]}});
+        let status = running(&pod, Timestamp::UNIX_EPOCH)["status"]["initContainerStatuses"].clone();
+        assert_eq!((&status[0]["name"], &status[0]["ready"]), (&json!("once"), &json!(false)));
+        assert!(status[0]["state"]["terminated"].is_object());
+        assert_eq!((&status[1]["name"], &status[1]["ready"]), (&json!("always"), &json!(true)));
+        assert!(status[1]["state"]["running"].is_object());
+    }
+
+    #[test]
+    fn a_resize_is_told_once() {
+        let mut pod = json!({
+            "metadata": {"resourceVersion": "7", "generation": 1},
+            "spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "250m"}}}, {"name": "b", "resources": {}}]},
+        });
+        pod["status"] = running(&pod, Timestamp::UNIX_EPOCH)["status"].clone();
+        assert_eq!(pod["status"]["containerStatuses"][0]["resources"], json!({"limits": {"cpu": "250m"}}));
+        assert_eq!(resized(&pod), None, "nothing has changed");
+        pod["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "500m".into();
+        pod["spec"]["resources"] = json!({"limits": {"cpu": "1"}});
+        pod["metadata"]["generation"] = 2.into();
+        let patch = resized(&pod).unwrap();
+        assert_eq!(patch["metadata"], json!({"resourceVersion": "7"}));
+        let status = &patch["status"];
+        assert_eq!(
+            (&status["observedGeneration"], &status["resources"]),
+            (&json!(2), &json!({"limits": {"cpu": "1"}}))
+        );
+        assert_eq!(status["containerStatuses"][0]["resources"], json!({"limits": {"cpu": "500m"}}));
+        assert!(status["containerStatuses"][0]["state"]["running"].is_object(), "all else stays");
+        assert_eq!(status["containerStatuses"][1], pod["status"]["containerStatuses"][1]);
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -14,8 +15,9 @@ use tokio::sync::watch;
 use super::client::Client;
 use super::objects::Objects;
 use super::pod::{Allocatable, Pod, text};
+use super::status;
 use super::token::Tokens;
-use super::volumes::{self, Files, Sources};
+use super::volumes::{self, Content, Files, Sources};
 use super::{KubeletError, client::ClientError};
 use crate::volume::{AtomicWriter, VolumeError};
 
@@ -66,6 +68,8 @@ pub(super) struct Volumes {
     pub(super) tokens: Tokens,
     pub(super) token_period: Option<Duration>,
     pub(super) sync_period: Duration,
+    /// The pod's path in the API.
+    pub(super) path: String,
 }
 
 /// What one sync has made.
@@ -84,8 +88,7 @@ struct Planned {
     name: String,
     /// Below the pod's directory.
     directory: PathBuf,
-    /// Nothing for one that is the containers' own.
-    files: Option<Files>,
+    content: Content,
 }
 
 impl Volumes {
@@ -104,7 +107,7 @@ impl Volumes {
         let mut planned = Vec::new();
         for volume in pod.list("/spec/volumes") {
             match plan(volume, sources) {
-                Ok(volume) => planned.push(volume),
+                Ok(volume) => planned.extend(volume),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -122,7 +125,7 @@ impl Volumes {
     }
 
     /// Syncs whenever the pod changes, a token falls due or the period is over, until the pod is gone. Each volume
-    /// written adds one to `written`.
+    /// written adds one to `written`. What an in-place resize has changed is told once the files show it.
     pub(super) async fn keep(mut self, mut pod: watch::Receiver<Option<Value>>, written: watch::Sender<u64>) {
         let mut wait = self.wait();
         loop {
@@ -140,6 +143,26 @@ impl Volumes {
                 }
                 Err(error) => put_off(&error),
             };
+            wait = wait.min(self.tell_resized(&object).await);
+        }
+    }
+
+    /// Tells the API what the containers have after an in-place resize, and returns when to try again if it did not
+    /// hear.
+    async fn tell_resized(&self, object: &Value) -> Duration {
+        let Some(patch) = status::resized(object) else { return Duration::MAX };
+        match super::tell(&self.client, &self.path, &patch).await {
+            Ok(_) => Duration::MAX,
+            // Somebody has changed or removed the pod: that comes by the watch.
+            Err(KubeletError::Api { source: ClientError::Refused { code, .. }, .. })
+                if matches!(code, StatusCode::CONFLICT | StatusCode::NOT_FOUND) =>
+            {
+                Duration::MAX
+            }
+            Err(error) => {
+                tracing::warn!(error = %super::chain(&error), "the containers' resources are not told");
+                RETRY
+            }
         }
     }
 
@@ -156,12 +179,14 @@ fn put_off(error: &KubeletError) -> Duration {
     RETRY
 }
 
-fn plan(volume: &Value, sources: Sources<'_>) -> Result<Planned, KubeletError> {
+/// Returns nothing for a volume that this kubelet does not have.
+fn plan(volume: &Value, sources: Sources<'_>) -> Result<Option<Planned>, KubeletError> {
     let name = text(volume, "name").to_owned();
-    let failed = |source| KubeletError::Volume { volume: name.clone(), source };
-    let files = volumes::files(volume, sources).map_err(failed)?;
-    let directory = volumes::directory(volume).map_err(failed)?;
-    Ok(Planned { name, directory, files })
+    let Some(directory) = volumes::directory(volume) else { return Ok(None) };
+    match volumes::content(volume, sources) {
+        Ok(content) => Ok(Some(Planned { name, directory, content })),
+        Err(source) => Err(KubeletError::Volume { volume: name, source }),
+    }
 }
 
 /// What has been written.
@@ -182,7 +207,9 @@ async fn write(pod: Directory, volumes: Vec<Planned>) -> Wrote {
                 Ok(new) => wrote.changed = wrote.changed.saturating_add(u64::from(new)),
                 Err(error) => wrote.failed = wrote.failed.or(Some(error)),
             }
-            wrote.files.extend(volume.files.map(|files| (volume.name, files)));
+            if let Content::Files(files) = volume.content {
+                wrote.files.insert(volume.name, files);
+            }
         }
         wrote
     };
@@ -197,9 +224,9 @@ async fn write(pod: Directory, volumes: Vec<Planned>) -> Wrote {
 /// Whether anything has changed.
 fn write_one(pod: &Path, volume: &Planned) -> Result<bool, KubeletError> {
     let directory = pod.join(&volume.directory);
-    let Some(files) = &volume.files else { return make(&directory, SCRATCH_MODE).map(|()| false) };
+    let Content::Files(files) = &volume.content else { return make(&directory, SCRATCH_MODE).map(|()| false) };
     make(&directory, 0o755)?;
-    let write = || -> Result<bool, VolumeError> { AtomicWriter::open(&directory)?.write(files) };
+    let write = || -> Result<bool, VolumeError> { AtomicWriter::open(&directory)?.write(&files.projections) };
     write().map_err(|source| KubeletError::Write { volume: volume.name.clone(), source })
 }
 

@@ -4,7 +4,7 @@ use super::sandbox;
 use crate::settings;
 use crate::stderr::say;
 use anyhow::Context;
-use attache::devcluster::kubelet::Container;
+use attache::devcluster::kubelet::{Container, FileSource, MountPoint, VolumeFile};
 use attache::policy::{CredentialsMode, Grant, PodInfoMount, Rule};
 use std::path::Path;
 use std::time::Duration;
@@ -15,16 +15,18 @@ const DEADLINE: Duration = Duration::from_hours(1);
 /// A minute of CPU time: a guest that runs away is still stopped before lunch.
 const CPU: Duration = Duration::from_mins(1);
 
-/// Makes and prints it: the container's Downward API volume and env, reading in the pod's namespace, and credentials that
-/// code written for a container finds. RBAC judges the pod's service account all the same.
+/// Makes and prints it: the container's Downward API volume and env, reading in the pod's namespace, and credentials
+/// that code written for a container finds. RBAC judges the pod's service account all the same.
 pub(super) fn development(component: &Path, namespace: &str, container: &Container) -> anyhow::Result<Grant> {
     let mut grant = settings::grant(None, component)?;
     if let Some(mount) = sandbox::podinfo_mounts(container).next() {
         let path = mount.mount_path.parse();
         let mount_path = path.with_context(|| format!("the mount path {:?}", mount.mount_path))?;
-        grant.podinfo = Some(PodInfoMount { mount_path, items: None });
+        grant.podinfo = Some(PodInfoMount { mount_path, items: downward_files(mount) });
     }
-    grant.env = container.env.keys().filter(|name| is_wanted(name)).cloned().collect();
+    // All that the manifest sets, and of what a kubelet adds what clients look for: the rest is links of the days of
+    // Docker, whose very names hold the port.
+    grant.env = container.env.keys().filter(|name| !container.links.contains(*name)).cloned().collect();
     if sandbox::service_account_mount(container).is_some() {
         grant.api.push(reading(namespace));
         grant.credentials.mode = CredentialsMode::Scoped;
@@ -35,11 +37,11 @@ pub(super) fn development(component: &Path, namespace: &str, container: &Contain
     Ok(grant)
 }
 
-/// All that the manifest sets, and of what a kubelet adds the two that clients look for: the rest is links of the days of
-/// Docker, whose very names hold the port.
-fn is_wanted(variable: &str) -> bool {
-    matches!(variable, "KUBERNETES_SERVICE_HOST" | "KUBERNETES_SERVICE_PORT")
-        || !(variable.starts_with("KUBERNETES_PORT") || variable.starts_with("KUBERNETES_SERVICE_PORT_"))
+/// The Downward API files of a volume that holds others too, such as secrets; nothing where all are of that kind.
+fn downward_files(mount: &MountPoint) -> Option<Vec<String>> {
+    let is_downward = |file: &&VolumeFile| file.source == FileSource::DownwardApi;
+    let mixed = !mount.files.iter().all(|file| is_downward(&file));
+    mixed.then(|| mount.files.iter().filter(is_downward).map(|file| file.path.clone()).collect())
 }
 
 fn reading(namespace: &str) -> Rule {

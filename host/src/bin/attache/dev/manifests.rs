@@ -2,70 +2,102 @@
 
 use anyhow::{Context, bail};
 use attache::devcluster::DevCluster;
+use attache::devcluster::controllers;
+use attache::devcluster::kubelet::NODE_NAME;
 use attache::devcluster::manifest::{self, Document};
 use attache::devcluster::validation;
+use jiff::Timestamp;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// The namespace of an object that names none, as with kubectl.
-const DEFAULT_NAMESPACE: &str = "default";
-
-/// Which pod to play.
+/// The pod that is played, as the API server stores it.
 pub(super) struct PodName {
     pub(super) namespace: String,
     pub(super) name: String,
-    /// Whose place an extension takes if none is asked for.
+    /// The container whose place an extension takes if none is asked for.
     pub(super) first_container: String,
 }
 
 /// The objects, in the order in which they are loaded.
 pub(super) struct Manifests {
     documents: Vec<Document>,
-    pub(super) pod: Option<PodName>,
+    /// A Pod, or an object of whose template a controller makes pods.
+    played: Option<Document>,
 }
 
 impl Manifests {
-    /// Reads all files. The pod is the only one in its file; what stands beside it is loaded before it.
+    /// Reads all files. The pod is the only one in its file, or comes of the only pod template there; what stands
+    /// beside it is loaded before it.
     pub(super) fn read(files: &[PathBuf], pod: Option<&Path>) -> anyhow::Result<Self> {
         let mut documents = Vec::new();
         for file in files {
             documents.extend(read(file)?);
         }
-        let Some(file) = pod else { return Ok(Self { documents, pod: None }) };
-        let (mut pods, others): (Vec<_>, Vec<_>) = read(file)?.into_iter().partition(is_pod);
-        let name = match pods.as_slice() {
-            [pod] => PodName::of(pod),
-            [] => bail!("there is no Pod in {}: --pod takes the manifest of one", file.display()),
-            [_, second, ..] => bail!("{}: a second Pod; --pod takes the manifest of one", second.place("kind")),
-        };
-        documents.extend(others);
-        documents.append(&mut pods);
-        Ok(Self { documents, pod: Some(name) })
+        let Some(file) = pod else { return Ok(Self { documents, played: None }) };
+        let mut beside = read(file)?;
+        let played = beside.remove(position(&beside, file)?);
+        documents.extend(beside);
+        Ok(Self { documents, played: Some(played) })
     }
 
-    /// Loads them as an administrator does with `kubectl create`.
-    pub(super) fn load(&self, cluster: &DevCluster) -> anyhow::Result<()> {
-        self.documents.iter().try_for_each(|document| {
-            let loaded = cluster.load([document.object().clone()]);
-            loaded.with_context(|| format!("{} is refused", document.place("")))
-        })
+    /// Loads them as an administrator does with `kubectl create`, and makes the pod to play as its controllers would.
+    pub(super) fn load(&self, cluster: &DevCluster) -> anyhow::Result<Option<PodName>> {
+        for document in &self.documents {
+            load(cluster, document)?;
+        }
+        let Some(document) = &self.played else { return Ok(None) };
+        let mut played = load(cluster, document)?;
+        while let Some(child) = controllers::first_child(&played, NODE_NAME, Timestamp::now()) {
+            let kind = child["kind"].as_str().unwrap_or_default().to_owned();
+            let made = cluster.load_one(child);
+            played = made.with_context(|| format!("the {kind} of {} is refused", document.place("")))?;
+        }
+        Ok(Some(PodName::of(&played)))
+    }
+}
+
+fn load(cluster: &DevCluster, document: &Document) -> anyhow::Result<Value> {
+    let loaded = cluster.load_one(document.object().clone());
+    loaded.with_context(|| format!("{} is refused", document.place("")))
+}
+
+/// The place of the document to play: a Pod if there is one, else what makes pods.
+fn position(documents: &[Document], file: &Path) -> anyhow::Result<usize> {
+    let all = |fits: fn(&Document) -> bool| -> Vec<usize> {
+        documents.iter().enumerate().filter(|(_, document)| fits(document)).map(|(index, _)| index).collect()
+    };
+    let (pods, makers) = (all(is_pod), all(makes_pods));
+    let second =
+        |index: usize| documents.get(index).map(|document| document.place("kind").to_string()).unwrap_or_default();
+    match (pods.as_slice(), makers.as_slice()) {
+        ([pod], _) => Ok(*pod),
+        ([_, other, ..], _) => bail!("{}: a second Pod; --pod takes the manifest of one", second(*other)),
+        ([], [maker]) => Ok(*maker),
+        ([], [_, other, ..]) => bail!("{}: a second pod template; --pod takes the manifest of one", second(*other)),
+        ([], []) => bail!(
+            "there is no Pod in {}, nor an object with a pod template: --pod takes the manifest of one",
+            file.display()
+        ),
     }
 }
 
 impl PodName {
-    fn of(pod: &Document) -> Self {
-        let namespace = if pod.namespace().is_empty() { DEFAULT_NAMESPACE } else { pod.namespace() };
-        let first = pod.object().pointer("/spec/containers/0/name").and_then(Value::as_str);
+    fn of(pod: &Value) -> Self {
+        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         Self {
-            namespace: namespace.to_owned(),
-            name: pod.name().to_owned(),
-            first_container: first.unwrap_or_default().to_owned(),
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+            first_container: text("/spec/containers/0/name"),
         }
     }
 }
 
 fn is_pod(document: &Document) -> bool {
     document.kind() == "Pod" && document.api_version() == "v1"
+}
+
+fn makes_pods(document: &Document) -> bool {
+    controllers::makes_pods(document.api_version(), document.kind())
 }
 
 /// Reads a file and judges what is in it as the API server will, since only here is it known where each field stands.

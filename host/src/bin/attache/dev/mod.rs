@@ -41,21 +41,23 @@ pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     let record = Record::begin(arguments.record.as_deref())?;
     let folder = tempfile::Builder::new().prefix("attache-dev-").tempdir().context("cannot make a folder")?;
     let cluster = DevCluster::start(DevClusterSettings::default())?;
-    manifests.load(&cluster)?;
+    let name = manifests.load(&cluster)?;
     let kubeconfig = write_kubeconfig(&cluster, arguments.kubeconfig.as_deref(), &folder)?;
     say!("The API server listens at {}; for kubectl: export KUBECONFIG={}", cluster.url(), kubeconfig.display());
-    let pod = match &manifests.pod {
+    let pod = match &name {
         Some(name) => Some(play(&cluster, name, &folder).await?),
         None => None,
     };
     let played = tokio::select! {
-        played = stay(&arguments, grant, record.as_ref(), manifests.pod.as_ref(), pod.as_ref()) => played,
+        played = stay(&arguments, grant, record.as_ref(), name.as_ref(), pod.as_ref()) => played,
         exit = signals.arrive() => Ok(exit),
     };
     if let Some(pod) = pod {
         let end = pod.stop(&outcome(played.as_ref())).await;
         end.unwrap_or_else(|error| tracing::warn!(error = %attache::telemetry::chain(&error), "the pod's end"));
     }
+    // A client that asked for the pod's deletion sees it before the server goes.
+    tokio::task::spawn_blocking(move || cluster.shutdown()).await.context("the API server's end")?;
     record.map_or(Ok(()), Record::end)?;
     played
 }

@@ -5,7 +5,7 @@ use crate::stderr::say;
 use anyhow::{Context, bail};
 use attache::cluster::ClusterSettings;
 use attache::credentials::{DEFAULT_DIR, ServiceAccount};
-use attache::devcluster::kubelet::{Container, MountPoint};
+use attache::devcluster::kubelet::{Container, FileSource, MountPoint};
 use attache::extension::RuntimeBuilder;
 use attache::podinfo::{EnvField, Item, PodInfo};
 use attache::policy::{CredentialsMode, Grant};
@@ -14,14 +14,20 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The mounts of Downward API volumes, in the container's order.
+/// The mounts with Downward API files, in the container's order. The service account's volume has one too, its
+/// namespace, and is no such mount.
 pub(super) fn podinfo_mounts(container: &Container) -> impl Iterator<Item = &MountPoint> {
-    container.mounts.iter().filter(|mount| !mount.downward_items.is_empty())
+    let mounts = container.mounts.iter().filter(|mount| !is_service_account(mount) && mount.sub_path.is_none());
+    mounts.filter(|mount| mount.downward_items().next().is_some())
 }
 
 /// The mount of the service account's volume, if the pod has one.
 pub(super) fn service_account_mount(container: &Container) -> Option<&MountPoint> {
-    container.mounts.iter().find(|mount| mount.mount_path.trim_end_matches('/') == DEFAULT_DIR)
+    container.mounts.iter().find(|mount| is_service_account(mount))
+}
+
+fn is_service_account(mount: &MountPoint) -> bool {
+    mount.mount_path.trim_end_matches('/') == DEFAULT_DIR
 }
 
 /// Gives the runtime as much of the container as the grant asks for, and resolves the grant's `$(…)`.
@@ -71,14 +77,14 @@ fn podinfo(volume: Option<&MountPoint>, name: &str, container: &Container) -> an
     let env: Vec<EnvField> = read_all(&container.downward_env)?;
     let mut builder = PodInfo::builder().container(name).env(env).variables(container.env.clone());
     if let Some(mount) = volume {
-        let items: Vec<Item> = read_all(&mount.downward_items)?;
+        let items: Vec<Item> = read_all(mount.downward_items())?;
         builder = builder.volume(&mount.host_path).items(items);
     }
     builder.build().context("the Downward API items of the pod")
 }
 
-fn read_all<T: DeserializeOwned>(entries: &[Value]) -> anyhow::Result<Vec<T>> {
-    let read = entries.iter().map(|entry| serde_json::from_value(entry.clone()));
+fn read_all<'e, T: DeserializeOwned>(entries: impl IntoIterator<Item = &'e Value>) -> anyhow::Result<Vec<T>> {
+    let read = entries.into_iter().map(|entry| serde_json::from_value(entry.clone()));
     read.collect::<Result<_, _>>().context("an entry of the pod's spec for the Downward API")
 }
 
@@ -90,6 +96,24 @@ fn warn_of_the_rest(grant: &Grant, container: &Container) {
         if Some(path) != podinfo && path != DEFAULT_DIR {
             say!("Volume {:?} at {path} is not mounted: a grant has no place for it.", mount.volume);
         }
+        tell_left_out(mount);
+    }
+    for mount in &container.absent {
+        let (volume, path, kind) = (&mount.volume, &mount.mount_path, &mount.kind);
+        say!("Volume {volume:?} at {path} is not mounted: it is of kind {kind}, which `dev` does not have.");
+    }
+}
+
+/// Says which files of a mount are not written.
+fn tell_left_out(mount: &MountPoint) {
+    for file in &mount.left_out {
+        let source = match file.source {
+            FileSource::ClusterTrustBundle => "a clusterTrustBundle",
+            FileSource::PodCertificate => "a podCertificate",
+            _ => "a source",
+        };
+        let (file, volume) = (&file.path, &mount.volume);
+        say!("Volume {volume:?} lacks its file {file:?}: it comes of {source}, which `dev` does not have.");
     }
 }
 
@@ -99,6 +123,10 @@ pub(super) fn tell(name: &str, container: &Container) {
     for mount in &container.mounts {
         say!("  {} is {}", mount.mount_path, mount.host_path.display());
     }
+    for mount in &container.absent {
+        say!("  {} is volume {:?} of kind {}, which `dev` does not have", mount.mount_path, mount.volume, mount.kind);
+    }
+    container.mounts.iter().for_each(tell_left_out);
     say!("and this env:");
     let variables: &Variables = &container.env;
     for (name, value) in variables {
