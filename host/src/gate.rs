@@ -85,6 +85,14 @@ pub enum Refusal {
         /// The grant's `watches`.
         limit: u32,
     },
+    /// Path and query are longer than the grant allows, in bytes.
+    #[error(
+        "path and query are longer than the grant allows ({limit} bytes): select less, or raise limits.targetBytes"
+    )]
+    TargetTooLong {
+        /// The grant's `targetBytes`.
+        limit: u64,
+    },
     /// The rate that all extensions of this host share is spent; try again after this long.
     #[error("this host's rate is spent by all its extensions; try again in {} ms", .0.as_millis())]
     HostThrottled(Duration),
@@ -94,6 +102,7 @@ impl Refusal {
     fn decision(&self) -> Decision {
         match self {
             Self::Denied(_) => Decision::Denied,
+            Self::TargetTooLong { .. } => Decision::Invalid,
             Self::Throttled(_) | Self::HostThrottled(_) => Decision::Throttled,
             Self::TooMany { .. } | Self::TooManyWatches { .. } => Decision::TooMany,
         }
@@ -284,6 +293,7 @@ impl Gate {
             Refusal::HostThrottled(_) => "the rate of the whole host".to_owned(),
             Refusal::TooMany { .. } => reached(Limit::InFlight),
             Refusal::TooManyWatches { .. } => reached(Limit::Watches),
+            Refusal::TargetTooLong { .. } => reached(Limit::TargetBytes),
         }
     }
 
@@ -313,9 +323,19 @@ impl Gate {
     /// Whether the rate, the rules and the requests under way let all of these through, and by which rule the last.
     fn decide(&self, requests: &[&ApiRequest], place: Place) -> Result<usize, Refusal> {
         self.meter()?;
+        requests.iter().try_for_each(|request| self.measure(request.target()))?;
         let rule = self.judge(requests)?;
         self.enter(place)?;
         Ok(rule)
+    }
+
+    /// Refuses a target that is longer than the grant allows.
+    fn measure(&self, target: &str) -> Result<(), Refusal> {
+        let limit = self.inner.grant.limits.target_bytes;
+        if target.len() as u64 <= limit {
+            return Ok(());
+        }
+        Err(Refusal::TargetTooLong { limit }).inspect_err(|refusal| self.tell_refusal(refusal))
     }
 
     /// The extension's own rate comes first: what that one refuses costs its neighbours nothing.

@@ -271,3 +271,16 @@ fn a_reason_is_recorded_as_far_as_a_line_has_room_for_it() {
     let reason = record["reason"].as_str().unwrap();
     assert!(long.starts_with(reason) && (1_000..=1_024).contains(&reason.len()), "{}", reason.len());
 }
+
+#[test]
+fn a_target_beyond_the_grants_limit_is_refused_with_its_name() {
+    let (gate, kept) = gate("targetBytes: 1Ki");
+    let long = format!("/api/v1/namespaces/demo/pods?labelSelector={}", "a".repeat(1024));
+    let refusal = gate.admit(Way::Api, get(&long)).unwrap_err();
+    assert_eq!(refusal, Refusal::TargetTooLong { limit: 1024 });
+    assert!(refusal.to_string().contains("limits.targetBytes"), "{refusal}");
+    let record = kept.take().remove(0);
+    assert_eq!((&record["verdict"], &record["reason"]), (&json!("invalid"), &json!("targetBytes: 1Ki")));
+    assert_eq!(kept.limits(), [("targetBytes".to_owned(), 1)]);
+    drop(gate.admit(Way::Api, get(POD)).unwrap());
+}

@@ -194,6 +194,259 @@ fn stars_never_cover_what_hands_out_power() {
     );
 }
 
+/// The grant of every star that there is.
+const STARS: &str = r#"{apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: ["*"]}"#;
+
+#[test]
+fn a_star_answers_nothing_about_somebody_else() {
+    for group in ["authorization.k8s.io", "authorization.example.com"] {
+        let post = |rest: &str| format!("POST /apis/{group}/v1/{rest}");
+        check(
+            &[STARS],
+            &[&post("selfsubjectaccessreviews"), &post("selfsubjectrulesreviews"), &post("selfsubjectreviews")],
+            &[
+                &post("subjectaccessreviews"),
+                &post("namespaces/demo/localsubjectaccessreviews"),
+                &post("tokenreviews"),
+                &post("subjectaccessreviews/x"),
+            ],
+        );
+    }
+    check(
+        &[r#"{apiGroups: [authorization.k8s.io], resources: [localsubjectaccessreviews], verbs: [create]}"#],
+        &["POST /apis/authorization.k8s.io/v1/namespaces/demo/localsubjectaccessreviews"],
+        &["POST /apis/authorization.k8s.io/v1/subjectaccessreviews"],
+    );
+}
+
+#[test]
+fn a_star_makes_nobody_else_of_an_extension() {
+    let csr = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let pcr = "/apis/certificates.k8s.io/v1beta1/namespaces/demo/podcertificaterequests";
+    check(
+        &[STARS],
+        &[&format!("POST {csr}"), &format!("GET {csr}/a"), &format!("DELETE {csr}/a")],
+        &[
+            "POST /api/v1/namespaces/demo/serviceaccounts/a/token",
+            "POST /apis/example.com/v1/namespaces/demo/robots/a/token",
+            &format!("PUT {csr}/a/approval"),
+            &format!("PATCH {csr}/a/approval"),
+            &format!("GET {csr}/a/approval"),
+            &format!("PUT {csr}/a/status"),
+            &format!("PATCH {csr}/a/status"),
+            &format!("POST {pcr}"),
+            &format!("PUT {pcr}/a/status"),
+            &format!("GET {pcr}/a"),
+            "GET /apis/certificates.k8s.io/v1/signers/a",
+        ],
+    );
+    let named = r#"{apiGroups: [certificates.k8s.io], resources: [certificatesigningrequests/approval], verbs: ["*"], namespaces: ["*"]}"#;
+    check(&[named], &[&format!("PUT {csr}/a/approval")], &[&format!("PUT {csr}/a/status"), &format!("GET {csr}/a")]);
+    // `*/status` and `*/scale` are ordinary, but for that of certificates.
+    check(
+        &[r#"{apiGroups: ["*"], resources: ["*/status"], verbs: ["*"], namespaces: ["*"]}"#],
+        &["PATCH /apis/apps/v1/namespaces/demo/deployments/a/status"],
+        &[&format!("PATCH {csr}/a/status"), &format!("PATCH {pcr}/a/status")],
+    );
+}
+
+#[test]
+fn a_star_puts_an_extension_in_nobodys_way() {
+    for (group, plural) in [
+        ("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations"),
+        ("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations"),
+        ("admissionregistration.k8s.io/v1", "mutatingadmissionpolicies"),
+        ("admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings"),
+        ("apiregistration.k8s.io/v1", "apiservices"),
+        ("certificates.k8s.io/v1beta1", "clustertrustbundles"),
+    ] {
+        let line = |method: &str, rest: &str| format!("{method} /apis/{group}/{plural}{rest}");
+        check(
+            &[STARS],
+            &[&line("GET", ""), &line("GET", "/a"), &line("GET", "?watch=1")],
+            &[&line("POST", ""), &line("PUT", "/a"), &line("PATCH", "/a"), &line("DELETE", "/a"), &line("DELETE", "")],
+        );
+        let (group, _) = group.split_once('/').unwrap();
+        let named = format!("{{apiGroups: [{group}], resources: [{plural}], verbs: [\"*\"], namespaces: [\"*\"]}}");
+        check(&[&named], &[&line("POST", ""), &line("PATCH", "/a")], &[]);
+    }
+}
+
+#[test]
+fn a_star_runs_nothing_in_another_container() {
+    let pod = "/api/v1/namespaces/demo/pods/a";
+    check(
+        &[STARS],
+        &[&format!("PATCH {pod}/resize"), &format!("POST {pod}/eviction"), &format!("GET {pod}/log")],
+        &[
+            &format!("PUT {pod}/ephemeralcontainers"),
+            &format!("PATCH {pod}/ephemeralcontainers"),
+            &format!("GET {pod}/exec?command=id"),
+            &format!("POST {pod}/attach"),
+            &format!("GET {pod}/portforward"),
+            &format!("GET {pod}/proxy/x"),
+            "GET /api/v1/nodes/n/proxy/exec/demo/a/c",
+            "PUT /api/v1/namespaces/demo/services/s/proxy/x",
+        ],
+    );
+    for subresource in ["exec", "attach", "portforward", "proxy", "ephemeralcontainers", "token", "approval"] {
+        let spec = format!("  api: [{{apiGroups: ['*'], resources: ['*/{subresource}'], verbs: [get]}}]\n");
+        let error = Grant::parse(&grant(&spec)).expect_err(subresource).to_string();
+        assert!(error.contains("name the resource"), "{error}");
+    }
+}
+
+#[test]
+fn a_star_stands_for_no_verb_that_no_request_has() {
+    let grant = rules(&[STARS]);
+    let pods = request("GET /api/v1/namespaces/demo/pods/a");
+    for verb in [
+        "impersonate",
+        "impersonate:user-info",
+        "impersonate:serviceaccount",
+        "impersonate:arbitrary-node",
+        "impersonate-on:user-info:get",
+        "bind",
+        "escalate",
+        "approve",
+        "sign",
+        "attest",
+        "use",
+        "proxy",
+        "associated-node:update",
+    ] {
+        assert!(!grant.allows(verb, pods.resource().unwrap()), "{verb}");
+    }
+    for verb in ["impersonate:user-info", "impersonate-on:user-info:get", "sign", "use"] {
+        let spec = format!("  api: [{{apiGroups: [''], resources: [pods], verbs: ['{verb}']}}]\n");
+        assert!(Grant::parse(&self::grant(&spec)).is_err(), "{verb}");
+    }
+    assert!(grant.allows("deletecollection", pods.resource().unwrap()));
+}
+
+/// Paths of objects that a PUT makes on an API server of 1.36 where there are none, or may make.
+const MADE_BY_PUT: [&str; 17] = [
+    "/api/v1/namespaces/demo/services/a",
+    "/api/v1/namespaces/demo/services/a/status",
+    "/api/v1/namespaces/demo/endpoints/a",
+    "/api/v1/namespaces/demo/events/a",
+    "/apis/events.k8s.io/v1/namespaces/demo/events/a",
+    "/api/v1/namespaces/demo/limitranges/a",
+    "/apis/coordination.k8s.io/v1/namespaces/demo/leases/a",
+    "/apis/coordination.k8s.io/v1beta1/namespaces/demo/leasecandidates/a",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/demo/roles/a",
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/demo/rolebindings/a",
+    "/apis/rbac.authorization.k8s.io/v1/clusterroles/a",
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/a",
+    "/apis/node.k8s.io/v1/runtimeclasses/a",
+    // Not built in: a custom resource, an aggregated API server's type, and a part that no custom resource has.
+    "/apis/example.com/v1/namespaces/demo/widgets/a",
+    "/apis/image.openshift.io/v1/namespaces/demo/imagestreamtags/a",
+    "/apis/example.com/v1/namespaces/demo/widgets/a/parts",
+    "/api/v1/namespaces/demo/things-of-tomorrow/a",
+];
+
+#[test]
+fn a_put_that_may_create_needs_create_and_update_by_name() {
+    let update = r#"{apiGroups: ["*"], resources: ["*", "*/status", "*/parts"], verbs: [update], namespaces: ["*"]}"#;
+    let create = update.replace("[update]", "[create]").replace('}', ", resourceNames: [a]}");
+    for path in MADE_BY_PUT {
+        let put = request(&format!("PUT {path}"));
+        let judged = |rule: &[&str]| match rules(rule).judge(&put) {
+            Verdict::Allowed { rule } => Ok(rule),
+            Verdict::Denied { needed, .. } => Err(needed.verbs),
+        };
+        assert_eq!(judged(&[update]), Err(vec!["create".to_owned()]), "{path}");
+        assert_eq!(judged(&[&create]), Err(vec!["update".to_owned()]), "{path}");
+        assert_eq!(judged(&[&create, update]), Ok(1), "{path}");
+        let other = request(&format!("PUT {}", path.replacen("/a", "/b", 2).replace("/bpi", "/api")));
+        assert!(matches!(rules(&[&create, update]).judge(&other), Verdict::Denied { .. }), "{other:?}");
+        let asked = |rules: &Grant| rules.allows("update", put.resource().unwrap());
+        assert_eq!((asked(&rules(&[update])), asked(&rules(&[&create, update]))), (false, true), "{path}");
+        let Verdict::Denied { needed, reason } = Grant::nothing("none").judge(&put) else { panic!("{path}") };
+        assert!(reason.contains("verbs: [create, update]"), "{reason}");
+        assert!(matches!(rules(&[&needed.to_string()]).judge(&put), Verdict::Allowed { .. }), "{needed}");
+    }
+}
+
+#[test]
+fn a_put_that_only_changes_needs_update_alone() {
+    check(
+        &[
+            r#"{apiGroups: ["*"], resources: ["*", secrets, "*/status", "*/scale"], verbs: [update], namespaces: ["*"]}"#,
+        ],
+        &[
+            "PUT /api/v1/namespaces/demo/configmaps/a",
+            "PUT /api/v1/namespaces/demo/secrets/a",
+            "PUT /api/v1/namespaces/demo/pods/a",
+            "PUT /api/v1/namespaces/demo/pods/a/status",
+            "PUT /api/v1/namespaces/demo/pods/a/resize",
+            "PUT /api/v1/namespaces/demo/finalize",
+            "PUT /api/v1/nodes/a",
+            "PUT /apis/apps/v1/namespaces/demo/deployments/a",
+            "PUT /apis/apps/v1/namespaces/demo/deployments/a/scale",
+            "PUT /apis/batch/v1/namespaces/demo/jobs/a",
+            "PUT /apis/discovery.k8s.io/v1/namespaces/demo/endpointslices/a",
+            "PUT /apis/networking.k8s.io/v1/namespaces/demo/ingresses/a",
+            "PUT /apis/policy/v1/namespaces/demo/poddisruptionbudgets/a",
+            "PUT /apis/apiextensions.k8s.io/v1/customresourcedefinitions/a",
+            "PUT /apis/example.com/v1/namespaces/demo/widgets/a/status",
+            "PUT /apis/example.com/v1/namespaces/demo/widgets/a/scale",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn names_may_be_any_path_segment_and_are_judged_as_the_server_reads_them() {
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    check(
+        &[
+            r#"{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [get, list], namespaces: ["*"], resourceNames: ["admin (all)", "a|b", "rôle", "DOMAIN\\ops", "cost$", "a;b"]}"#,
+        ],
+        &[
+            &format!("GET {roles}/admin%20(all)"),
+            &format!("GET {roles}/admin%20%28all%29"),
+            &format!("GET {roles}/a|b"),
+            &format!("GET {roles}/a%7Cb"),
+            &format!("GET {roles}/%61%7cb/"),
+            &format!("GET {roles}/r%C3%B4le"),
+            &format!("GET {roles}/DOMAIN%5Cops"),
+            &format!("GET {roles}/cost$"),
+            &format!("GET {roles}/a;b"),
+            &format!("GET {roles}?fieldSelector=metadata.name%3Da%7Cb"),
+        ],
+        &[&format!("GET {roles}/admin"), &format!("GET {roles}/a"), &format!("GET {roles}/b"), &format!("GET {roles}")],
+    );
+    for line in ["a%2Fb", "..%2Fsecrets", "%2e%2e", "a%25b", "a%0d%0ab", "a%e2%80%aeb", "a%00", "$(X)"] {
+        let target = format!("{roles}/{line}");
+        assert!(ApiRequest::parse(&Method::GET, &target).is_err(), "{target}");
+    }
+}
+
+#[test]
+fn metrics_are_granted_by_their_names() {
+    let external = "/apis/external.metrics.k8s.io/v1beta1/namespaces/demo";
+    let custom = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/demo";
+    check(
+        &[
+            r#"{apiGroups: [external.metrics.k8s.io], resources: ["pubsub.googleapis.com|subscription|Undelivered"], verbs: [list]}"#,
+            r#"{apiGroups: [custom.metrics.k8s.io], resources: ["pods/http|requests"], verbs: [get]}"#,
+        ],
+        &[
+            &format!("GET {external}/pubsub.googleapis.com%7Csubscription%7CUndelivered"),
+            &format!("GET {external}/pubsub.googleapis.com|subscription|Undelivered?labelSelector=a%3Db"),
+            &format!("GET {custom}/pods/*/http%7Crequests"),
+            &format!("GET {custom}/pods/p/http|requests"),
+        ],
+        &[
+            &format!("GET {external}/pubsub.googleapis.com%7Csubscription%7Cundelivered"),
+            &format!("GET {external}/pubsub.googleapis.com"),
+            &format!("GET {custom}/pods/*/http"),
+        ],
+    );
+}
+
 #[test]
 fn what_hands_out_power_is_granted_by_name() {
     check(

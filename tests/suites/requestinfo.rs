@@ -70,6 +70,20 @@ pub fn read(method: &str, target: &str) -> Option<Reading> {
     Some(Reading::Resource { verb: verb.to_owned(), type_of, namespace: namespace.to_owned(), name })
 }
 
+/// The path of a request before what a backend reads.
+pub fn before_backend(request: &ApiRequest) -> &str {
+    let path = request.path();
+    let proxied = |at: usize| path.get(..at + "/proxy/".len()).unwrap_or(path);
+    match request.resource() {
+        Some(at) if at.subresource.as_deref() == Some("proxy") => path.find("/proxy/").map_or(path, proxied),
+        Some(at) if request.verb() == "proxy" => {
+            let name = format!("/{}", at.name.as_deref().unwrap_or_default());
+            path.find(&name).map_or(path, |start| path.get(..start + name.len()).unwrap_or(path))
+        }
+        _ => path,
+    }
+}
+
 fn unescape(text: &str, plus: bool) -> Option<String> {
     let bytes = text.as_bytes();
     let (mut out, mut index) = (Vec::new(), 0);

@@ -222,7 +222,8 @@ impl Collection {
         read(&self.handle.create(&json(object)?, self.options)?)
     }
 
-    /// Replaces an object. `apiVersion`, `kind` and `metadata.name` may be left out.
+    /// Replaces an object. `apiVersion`, `kind` and `metadata.name` may be left out. The API server creates some types by this
+    /// (services, leases, roles and the like, perhaps all that are not built in): then the grant has to open `create` too.
     ///
     /// # Errors
     ///

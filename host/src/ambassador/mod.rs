@@ -56,15 +56,17 @@ pub use refused::Refused;
 pub use token::{ScopedTokens, TOKEN_PREFIX};
 pub use upload::MAX_REQUEST_BODY;
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, Uri};
 
 use crate::cluster::{Cluster, PassedOn, Payload};
 use crate::gate::{Gate, Way};
-use crate::policy::{ApiRequest, Limit};
+use crate::policy::{ApiRequest, InvalidRequest, Limit};
 use crate::telemetry::Decision;
 use headers::HeaderFault;
 use upload::{Upload, UploadFault};
@@ -134,8 +136,22 @@ impl Ambassador {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let read = read(request.method(), request.uri());
+        self.answer_read(request, read).await
+    }
+
+    /// Answers a request whose target has been read already, by [`read`].
+    async fn answer_read<B>(
+        &self,
+        request: Request<B>,
+        read: Result<ApiRequest, InvalidRequest>,
+    ) -> Response<AnswerBody>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let (head, body) = request.into_parts();
-        match self.pass(&head, body).await {
+        match self.pass(&head, body, read).await {
             Ok(response) => response,
             Err(refused) => {
                 refused.log(&self.gate);
@@ -144,16 +160,21 @@ impl Ambassador {
         }
     }
 
-    async fn pass<B>(&self, head: &Parts, body: B) -> Result<Response<AnswerBody>, Refused>
+    async fn pass<B>(
+        &self,
+        head: &Parts,
+        body: B,
+        read: Result<ApiRequest, InvalidRequest>,
+    ) -> Result<Response<AnswerBody>, Refused>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let target = Target::of(head);
+        let target = target(&head.method, &head.uri);
         headers::check(&head.headers).map_err(|fault| self.refuse(head, &target, fault))?;
         self.authorize(head, &target)?;
-        let request = ApiRequest::parse(&head.method, &target.0).map_err(|why| {
-            self.gate.refuse_invalid(self.way, &head.method, &target.0, &why);
+        let request = read.map_err(|why| {
+            self.gate.refuse_invalid(self.way, &head.method, &target, &why);
             Refused::Invalid(why)
         })?;
         let content_type = headers::content_type(&head.headers);
@@ -194,7 +215,7 @@ impl Ambassador {
     }
 
     /// Whether the request says that somebody else asks.
-    fn authorize(&self, head: &Parts, target: &Target) -> Result<(), Refused> {
+    fn authorize(&self, head: &Parts, target: &str) -> Result<(), Refused> {
         let Some(presented) = headers::bearer(&head.headers).map_err(|fault| self.refuse(head, target, fault))? else {
             return Ok(());
         };
@@ -202,28 +223,27 @@ impl Ambassador {
             return Ok(());
         }
         let refused = Refused::Unauthorized;
-        self.gate.refuse(self.way, &head.method, &target.0, Decision::Unauthorized, &refused.to_string())?;
+        self.gate.refuse(self.way, &head.method, target, Decision::Unauthorized, &refused.to_string())?;
         Err(refused)
     }
 
-    fn refuse(&self, head: &Parts, target: &Target, fault: HeaderFault) -> Refused {
-        match self.gate.refuse(self.way, &head.method, &target.0, Decision::Invalid, &fault.to_string()) {
+    fn refuse(&self, head: &Parts, target: &str, fault: HeaderFault) -> Refused {
+        match self.gate.refuse(self.way, &head.method, target, Decision::Invalid, &fault.to_string()) {
             Ok(()) => Refused::Header(fault),
             Err(throttled) => throttled.into(),
         }
     }
 }
 
-/// What the request line asked for, as far as it says more than a path.
-struct Target(String);
+/// Reads what a request asks for. What is judged, what chooses a grant and what is sent all come from this one reading.
+fn read(method: &Method, uri: &Uri) -> Result<ApiRequest, InvalidRequest> {
+    ApiRequest::parse(method, &target(method, uri))
+}
 
-impl Target {
-    /// A URI in absolute or authority form is kept as such, for [`ApiRequest::parse`] to refuse.
-    fn of(head: &Parts) -> Self {
-        let uri = &head.uri;
-        if uri.scheme().is_some() || uri.authority().is_some() || head.method == Method::CONNECT {
-            return Self(uri.to_string());
-        }
-        Self(uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string))
+/// What the request line asked for. A URI in absolute or authority form is kept as such, for [`ApiRequest::parse`] to refuse.
+fn target<'a>(method: &Method, uri: &'a Uri) -> Cow<'a, str> {
+    if uri.scheme().is_some() || uri.authority().is_some() || *method == Method::CONNECT {
+        return uri.to_string().into();
     }
+    uri.path_and_query().map_or("/", PathAndQuery::as_str).into()
 }

@@ -70,6 +70,13 @@ impl ServerNames {
     pub fn own(&self) -> &[Destination] {
         &self.own
     }
+
+    /// Those to whose addresses no other name may lead: where this host finds the server, and the service that every pod
+    /// knows. The other names of the service have the same addresses.
+    pub fn shielded(&self) -> Vec<Destination> {
+        let service = Destination::of("https", SERVICE[2], None).ok().filter(|service| !self.own.contains(service));
+        self.own.iter().cloned().chain(service).collect()
+    }
 }
 
 #[cfg(test)]

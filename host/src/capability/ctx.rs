@@ -27,8 +27,11 @@ impl PodCtx {
             Some(mount) => mount.items.as_deref(),
             None => Some(&[][..]),
         };
+        let mut http = HttpCtx::new(gate.clone());
+        // All that is known of the pod, whatever the grant shows of it: its own addresses are no destinations.
+        let addresses = pod.identity().map(|identity| identity.pod_ips).unwrap_or_default();
+        http.set_pod(&addresses.iter().filter_map(|address| address.parse().ok()).collect::<Vec<_>>());
         let pod = pod.narrowed(items, &grant.env);
-        let http = HttpCtx::new(gate.clone());
         Self { pod, gate, cluster: None, http }
     }
 

@@ -66,6 +66,7 @@ impl From<Refusal> for ApiError {
         Self::Typed(match refusal {
             Refusal::Denied(rule) => api::Error::Denied(rule),
             Refusal::TooManyWatches { .. } => api::Error::Denied(refusal.to_string()),
+            Refusal::TargetTooLong { .. } => api::Error::Invalid(refusal.to_string()),
             Refusal::Throttled(wait) | Refusal::HostThrottled(wait) => api::Error::Throttled(nanoseconds(wait)),
             Refusal::TooMany { .. } => api::Error::Throttled(nanoseconds(IN_FLIGHT_WAIT)),
         })

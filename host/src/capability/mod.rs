@@ -30,6 +30,8 @@
 mod api;
 pub mod bindings;
 mod body;
+#[cfg(test)]
+mod body_tests;
 mod ctx;
 mod error;
 pub mod http;

@@ -1,6 +1,7 @@
 //! The one client of one API server.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,6 +179,11 @@ impl Cluster {
     /// How long a call may take that names no deadline.
     pub fn deadline(&self) -> Duration {
         self.0.deadline
+    }
+
+    /// The addresses at which the server's name was found, where it has one. Connections to any of them may be open.
+    pub fn peers(&self) -> Vec<IpAddr> {
+        self.0.transports.peers()
     }
 
     pub(super) fn address(&self) -> &str {

@@ -28,7 +28,7 @@ impl Gate {
         target: &str,
     ) -> Result<EgressPermit, Refusal> {
         let permit = Record::new(self.clone(), way, method.clone(), destination.to_string(), target.to_owned());
-        match self.decide_egress(destination) {
+        match self.decide_egress(destination, target) {
             Ok(()) => Ok(EgressPermit(permit)),
             Err(refusal) => {
                 if let Some(unrecorded) = self.records(refusal.decision()) {
@@ -39,8 +39,9 @@ impl Gate {
         }
     }
 
-    fn decide_egress(&self, destination: &Destination) -> Result<(), Refusal> {
+    fn decide_egress(&self, destination: &Destination, target: &str) -> Result<(), Refusal> {
         self.meter()?;
+        self.measure(target)?;
         if !self.grant().egress.names(destination) {
             let reason = format!("{destination} is not granted; it needs \"{destination}\" under `egress`");
             return Err(Refusal::Denied(reason));

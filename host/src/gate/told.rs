@@ -21,6 +21,7 @@ impl Refusal {
             Self::Throttled(_) => Some(Limit::RequestsPerSecond),
             Self::TooMany { .. } => Some(Limit::InFlight),
             Self::TooManyWatches { .. } => Some(Limit::Watches),
+            Self::TargetTooLong { .. } => Some(Limit::TargetBytes),
             Self::Denied(_) | Self::HostThrottled(_) => None,
         }
     }

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::rules::{ALL, ORDINARY_VERBS};
+use super::powers::ORDINARY_VERBS;
+use super::rules::ALL;
 use super::{Grant, Rule};
 
 /// What an account may do in one namespace, or in the whole cluster, as a `SelfSubjectRulesReview` tells it.

@@ -8,11 +8,10 @@ use http::Method;
 use super::{
     ApiRequest, InvalidRequest, MAX_TARGET,
     query::Query,
-    request::NAMESPACE_SUBRESOURCES,
-    segments::{self, Segments},
+    segments::{self, NAMESPACE_SUBRESOURCES, Segments},
 };
 
-/// The longest name of an object: a DNS subdomain (RFC 1123), the longest kind of name that Kubernetes has.
+/// The longest name of an object: a DNS subdomain (RFC 1123), the longest kind of name that Kubernetes bounds.
 pub const MAX_NAME: usize = 253;
 
 /// The parts of a request's path and query. Made by [`ApiRequest::builder`].
@@ -77,7 +76,7 @@ impl PathBuilder {
         for (key, value) in self.query {
             query.push(key, value)?;
         }
-        ApiRequest::assemble(method, &Segments { list, trailing_slash: false }, &query)
+        ApiRequest::assemble(method, &Segments { list, tail: None, trailing_slash: false }, &query)
     }
 
     fn segments(&self) -> Result<Vec<String>, InvalidRequest> {
@@ -91,11 +90,11 @@ impl PathBuilder {
             list.push("namespaces".to_owned());
             list.push(label("namespace", namespace)?);
         }
-        list.push(plural(&self.plural, self.namespace.is_some())?);
+        list.push(self.plural()?);
         match (&self.name, &self.subresource) {
             (None, Some(subresource)) => return Err(part("name", subresource)),
             (Some(name), subresource) => {
-                list.push(segment("name", name)?);
+                list.push(self.segment("name", name)?);
                 list.extend(subresource.as_deref().map(|sub| self.subresource_of(sub)).transpose()?);
             }
             (None, None) => {}
@@ -106,21 +105,30 @@ impl PathBuilder {
     /// `/namespaces/NAME/pods` would be read as the pods in that namespace, not as a subresource of it.
     fn subresource_of(&self, subresource: &str) -> Result<String, InvalidRequest> {
         let misread = self.plural == "namespaces" && !NAMESPACE_SUBRESOURCES.contains(&subresource);
-        if misread { Err(part("subresource", subresource)) } else { segment("subresource", subresource) }
+        if misread { Err(part("subresource", subresource)) } else { self.segment("subresource", subresource) }
+    }
+
+    /// Words that the server reads as something else in that place are no plurals.
+    fn plural(&self) -> Result<String, InvalidRequest> {
+        let read_otherwise = match self.plural.as_str() {
+            "watch" | "proxy" => self.namespace.is_none(),
+            value => self.namespace.is_some() && NAMESPACE_SUBRESOURCES.contains(&value),
+        };
+        if read_otherwise { Err(part("resource", &self.plural)) } else { self.segment("resource", &self.plural) }
+    }
+
+    /// Names differ between types (`system:node` is one, `http_requests` another); all are one path segment.
+    fn segment(&self, what: &'static str, value: &str) -> Result<String, InvalidRequest> {
+        if value.len() <= MAX_NAME && segments::naming(&self.group)(value).is_ok() {
+            Ok(value.to_owned())
+        } else {
+            Err(part(what, value))
+        }
     }
 }
 
 fn part(what: &'static str, value: &str) -> InvalidRequest {
     InvalidRequest::Part { what, value: super::shown(value) }
-}
-
-/// Words that the server reads as something else in that place are no plurals.
-fn plural(value: &str, namespaced: bool) -> Result<String, InvalidRequest> {
-    let read_otherwise = match value {
-        "watch" | "proxy" => !namespaced,
-        value => namespaced && NAMESPACE_SUBRESOURCES.contains(&value),
-    };
-    if read_otherwise { Err(part("resource", value)) } else { segment("resource", value) }
 }
 
 /// RFC 1123 label: lower-case letters, digits and inner hyphens, at most 63.
@@ -144,13 +152,4 @@ pub(super) fn is_dns_name(value: &str) -> bool {
 
 fn dns_name(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
     if is_dns_name(value) { Ok(value.to_owned()) } else { Err(part(what, value)) }
-}
-
-/// Names differ between types (`system:node` is one, `http_requests` another); all are one path segment.
-fn segment(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
-    if value.len() <= MAX_NAME && segments::check(value).is_ok() {
-        Ok(value.to_owned())
-    } else {
-        Err(part(what, value))
-    }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::rule_text::OWN_NAMESPACE;
-use super::{ApiRequest, Grant, ResourcePath, Rule, rules::ALL};
+use super::{ApiRequest, Grant, ResourcePath, Rule, creation, rules::ALL};
 
 /// What a grant says to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +23,18 @@ pub enum Verdict {
 }
 
 impl Grant {
-    /// Judges one request. The first rule that covers its verb allows it; an apply needs one that covers `create`, too.
+    /// Judges one request. The first rule that covers its verb allows it; what also creates needs one that covers `create`,
+    /// too ([`ApiRequest::creates`]).
     pub fn judge(&self, request: &ApiRequest) -> Verdict {
         self.judge_all(&[request])
     }
 
-    /// Whether the grant allows a verb on a resource, without a request for it; where `path` has no name, on every object.
+    /// Returns whether the grant allows a verb on a resource, without a request for it; where `path` has no name, on every
+    /// object. `update` is allowed where a PUT is, which may need `create` too.
     pub fn allows(&self, verb: &str, path: &ResourcePath) -> bool {
-        self.api.iter().any(|rule| rule.covers_resource(verb, path))
+        let covered = |verb| self.api.iter().any(|rule| rule.covers_resource(verb, path));
+        let creates = verb == "update" && creation::by_update(path);
+        covered(verb) && (!creates || covered("create"))
     }
 
     /// Judges requests that go together, such as the list and the watch of one collection: all of them must be allowed, and

@@ -42,13 +42,15 @@ pub enum Limit {
     ResponseBytes,
     /// The headers of one request or answer.
     HeaderBytes,
+    /// Path and query of one request.
+    TargetBytes,
     /// Watches open together.
     Watches,
 }
 
 impl Limit {
     /// Every limit that a grant sets, in the order in which a grant is written.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Memory,
         Self::Deadline,
         Self::Cpu,
@@ -64,6 +66,7 @@ impl Limit {
         Self::HostcallBytes,
         Self::RequestBytes,
         Self::HeaderBytes,
+        Self::TargetBytes,
     ];
 
     /// The name in a grant, in logs and in audit records.
@@ -85,6 +88,7 @@ impl Limit {
             Self::RequestBytes => "requestBytes",
             Self::ResponseBytes => "responseBytes",
             Self::HeaderBytes => "headerBytes",
+            Self::TargetBytes => "targetBytes",
             Self::Watches => "watches",
         }
     }

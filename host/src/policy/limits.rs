@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::limit::{Allowed, Limit, Reached, binary};
-use super::{GrantError, cursor::Cursor, duration::GoDuration};
+use super::{GrantError, MAX_TARGET, cursor::Cursor, duration::GoDuration};
 use crate::quantity::Quantity;
 
 /// The fields of `spec.limits`.
@@ -30,6 +30,7 @@ const FIELDS: &[&str] = &[
     "hostcallBytes",
     "requestBytes",
     "headerBytes",
+    "targetBytes",
 ];
 
 /// One page of linear memory: no instance has less.
@@ -40,6 +41,9 @@ const LEAST_HOSTCALL: u64 = 8 << 10;
 
 /// The least of headers: a token, a host and a content type.
 const LEAST_HEADERS: u64 = 4 << 10;
+
+/// The least of a target: the path of an object in a namespace, with the longest names.
+const LEAST_TARGET: u64 = 1 << 10;
 
 /// The longest call: a year, for commands that run for as long as their pod.
 const YEAR: Duration = Duration::from_hours(24 * 365);
@@ -72,6 +76,7 @@ const AT_ONCE: u32 = 4096;
 /// | `requestBytes` | 3Mi, the API server's own limit | 64Mi | the request is not sent |
 /// | `responseBytes` | 8Mi | 256Mi | the answer is cut off: `too-large` |
 /// | `headerBytes` | 64Ki | 1Mi | the request is not sent |
+/// | `targetBytes` | 63Ki, which a selector of a thousand names has room in | 63Ki | the request is not sent |
 /// | `watches` | 8 | 4096 | one more watch is refused |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -106,6 +111,8 @@ pub struct Limits {
     pub request_bytes: u64,
     /// Bytes of the headers of one request or answer, names and values together.
     pub header_bytes: u64,
+    /// Bytes of the path and the query of one request, as they are sent.
+    pub target_bytes: u64,
 }
 
 impl Default for Limits {
@@ -126,6 +133,7 @@ impl Default for Limits {
             hostcall_bytes: 8 << 20,
             request_bytes: 3 << 20,
             header_bytes: 64 << 10,
+            target_bytes: MAX_TARGET as u64,
         }
     }
 }
@@ -151,6 +159,7 @@ impl Limits {
             hostcall_bytes: 128 << 20,
             request_bytes: 64 << 20,
             header_bytes: 1 << 20,
+            target_bytes: MAX_TARGET as u64,
         }
     }
 
@@ -173,6 +182,7 @@ impl Limits {
             hostcall_bytes: self.hostcall_bytes.min(ceiling.hostcall_bytes),
             request_bytes: self.request_bytes.min(ceiling.request_bytes),
             header_bytes: self.header_bytes.min(ceiling.header_bytes),
+            target_bytes: self.target_bytes.min(ceiling.target_bytes),
         }
     }
 
@@ -195,6 +205,7 @@ impl Limits {
             Limit::HostcallBytes => Allowed::Bytes(self.hostcall_bytes),
             Limit::RequestBytes => Allowed::Bytes(self.request_bytes),
             Limit::HeaderBytes => Allowed::Bytes(self.header_bytes),
+            Limit::TargetBytes => Allowed::Bytes(self.target_bytes),
             Limit::Stack | Limit::HttpResources => return None,
         })
     }
@@ -238,6 +249,7 @@ impl Limits {
             hostcall_bytes: bytes(Limit::HostcallBytes, LEAST_HOSTCALL, default.hostcall_bytes)?,
             request_bytes: bytes(Limit::RequestBytes, 1, default.request_bytes)?,
             header_bytes: bytes(Limit::HeaderBytes, LEAST_HEADERS, default.header_bytes)?,
+            target_bytes: bytes(Limit::TargetBytes, LEAST_TARGET, default.target_bytes)?,
         })
     }
 }

@@ -4,7 +4,8 @@
 //! so that the one covers what the two did and nothing else; the one step that adds something is [`fold_reading`].
 
 use super::Rule;
-use super::rules::{ALL, ORDINARY_VERBS};
+use super::powers::ORDINARY_VERBS;
+use super::rules::ALL;
 
 /// The verbs that reveal an object and change nothing.
 const READING: [&str; 3] = ["get", "list", "watch"];

@@ -5,6 +5,7 @@
 
 mod account;
 mod build;
+mod creation;
 mod cursor;
 mod draft;
 mod duration;
@@ -19,6 +20,8 @@ mod limits;
 mod merging;
 mod mounts;
 mod narrowing;
+mod path_prefix;
+mod powers;
 mod query;
 mod rbac;
 mod request;
@@ -44,6 +47,7 @@ pub use limits::Limits;
 pub use mounts::{
     CredentialsMode, CredentialsMount, MountPath, MountPathError, PODINFO_PATH, PodInfoMount, SERVICE_ACCOUNT_PATH,
 };
+pub use path_prefix::PathPrefix;
 pub use query::MAX_PARAMETERS;
 pub use rbac::{Account, AccountError, Rbac};
 pub use request::{ApiRequest, MAX_TARGET, ResourcePath};

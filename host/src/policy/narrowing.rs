@@ -1,6 +1,7 @@
 //! Grants that read, and what every client reads first.
 
-use super::rules::{ALL, is_power};
+use super::powers::acts_on_reading;
+use super::rules::ALL;
 use super::{Grant, Limits, Rule};
 
 /// The verbs that change nothing.
@@ -84,8 +85,7 @@ fn reading(mut rule: Rule) -> Option<Rule> {
 
 /// Whether a subresource acts on a GET too.
 fn acts(resource: &str) -> bool {
-    let subresource = resource.split_once('/').map(|(_, subresource)| subresource);
-    is_power("", subresource, "")
+    resource.split_once('/').is_some_and(|(_, subresource)| acts_on_reading(subresource))
 }
 
 #[cfg(test)]

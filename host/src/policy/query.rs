@@ -73,6 +73,25 @@ impl Query {
     }
 }
 
+/// Refuses bytes that have no place in a query which the API server reads. `at` is where the query begins in the target.
+pub(super) fn check_bytes(raw: &str, at: usize) -> Result<(), InvalidRequest> {
+    // Go drops a parameter with a `;` in it, other readers split at it.
+    match raw.bytes().position(|byte| byte == b';') {
+        Some(offset) => Err(InvalidRequest::Byte { byte: b';', at: at.saturating_add(offset) }),
+        None => check_raw(raw, at),
+    }
+}
+
+/// Refuses bytes that have no place in a target: control characters, spaces, what is not ASCII, backslashes, quotes and
+/// angle brackets.
+pub(super) fn check_raw(raw: &str, at: usize) -> Result<(), InvalidRequest> {
+    let odd = |byte: &u8| !byte.is_ascii_graphic() || b"\\\"<>".contains(byte);
+    match raw.bytes().enumerate().find(|(_, byte)| odd(byte)) {
+        Some((offset, byte)) => Err(InvalidRequest::Byte { byte, at: at.saturating_add(offset) }),
+        None => Ok(()),
+    }
+}
+
 /// Decodes as Go's `url.QueryUnescape`: `+` is a space, every `%` must have two digits.
 fn decode(raw: &str) -> Result<String, InvalidRequest> {
     let broken = || InvalidRequest::Escape(super::shown(raw));

@@ -11,7 +11,8 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use super::build::{is_dns_name, is_label};
-use super::rules::{ALL, ORDINARY_VERBS};
+use super::powers::ORDINARY_VERBS;
+use super::rules::ALL;
 use super::{Grant, ResolveError, Rule};
 
 /// The API group and version of roles.
@@ -144,8 +145,8 @@ fn widen(index: usize, rule: &mut Rule) -> Vec<String> {
     }
     if rule.resources.iter().any(|resource| resource == ALL) {
         remarks.push(format!(
-            "spec.api[{index}] covers all that is ordinary; RBAC's `*` also covers secrets, tokens, exec and the like: name \
-             the resources to keep the account as small as the grant"
+            "spec.api[{index}] covers all that is ordinary; RBAC's `*` also covers secrets, tokens, reviews, certificates, \
+             exec and the like: name the resources to keep the account as small as the grant"
         ));
     }
     remarks

@@ -4,25 +4,30 @@
 //! own (`apiserver/pkg/endpoints/request/requestinfo.go`), anything with two readings is refused ([`InvalidRequest`]), and
 //! what is sent is written anew from what was read: the guest's own bytes never reach the server.
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, Method};
 
 use super::{
     InvalidRequest, PathBuilder,
     build::{is_dns_name, is_label},
-    field_selector::named_object,
-    query::Query,
-    segments::Segments,
+    creation,
+    field_selector::{NAMESPACE_FIELD, named_object, required},
+    query::{self, Query},
+    segments::{self, Segments, split_namespace},
 };
 
-/// The longest target, path and query together, in bytes. Proxies and servers commonly stop at 8 KiB; the longest that the
-/// API's clients send (a selector of some hundred values, a `continue` token) is well below.
-pub const MAX_TARGET: usize = 8 * 1024;
-
-/// Segments after which `/namespaces/NAME` still means the namespace itself.
-pub(super) const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+/// The longest target, path and query together, in bytes; a grant's `targetBytes` may be less. The API server takes 1 MiB of
+/// a request's head, but a URI of the crate `http` has at most 65,534 bytes. The rest is left to the path of the API server's
+/// own URL.
+pub const MAX_TARGET: usize = 63 * 1024;
 
 /// How the types of all bodies begin that are a server-side apply: `application/apply-patch+yaml` and `…+cbor` so far.
 const APPLY: &[u8] = b"application/apply-patch";
+
+/// Of the parts behind version and namespace those that may be any path segment: resource, name and subresource. The metrics
+/// APIs have the names of metrics in the first and the last.
+const NAMED: usize = 3;
 
 /// Parameters that are lists on the server: `dryRun` of the write options, `command` of the exec options.
 const LIST_PARAMETERS: [&str; 2] = ["dryRun", "command"];
@@ -45,6 +50,13 @@ pub struct ResourcePath {
     pub name: Option<String>,
 }
 
+/// What a field selector of a collection requires.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Selected {
+    name: Option<String>,
+    namespace: Option<String>,
+}
+
 /// A request to the API server, understood.
 ///
 /// Bodies and headers are no part of it: they do not change what is asked for, save those headers that change who asks,
@@ -58,6 +70,8 @@ pub struct ApiRequest {
     path_length: usize,
     endless: bool,
     applies: bool,
+    creates: bool,
+    selected: Selected,
 }
 
 impl ApiRequest {
@@ -66,9 +80,17 @@ impl ApiRequest {
     /// # Errors
     /// [`InvalidRequest`] when the server would not understand it, or another reader could understand it differently.
     pub fn parse(method: &Method, target: &str) -> Result<Self, InvalidRequest> {
-        check_bytes(target)?;
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Self::assemble(method, &Segments::parse(path)?, &Query::parse(query)?)
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        check_bytes(target, path)?;
+        let segments = Segments::parse(path)?;
+        if segments::is_relayed(&segments.list) {
+            // A backend reads this query. The API server takes nothing from it.
+            let read = Self::assemble(method, &segments, &Query::default())?;
+            return query.map_or(Ok(read.clone()), |query| read.with_raw_query(query));
+        }
+        let query = query.unwrap_or_default();
+        query::check_bytes(query, path.len())?;
+        Self::assemble(method, &segments, &Query::parse(query)?)
     }
 
     /// Reads what [`PathBuilder`] put together.
@@ -81,22 +103,35 @@ impl ApiRequest {
             query.refuse_doubled(&LIST_PARAMETERS)?;
         }
         let resource = shape.into_resource(verb, query)?;
+        let creates = verb == "update" && resource.as_ref().is_some_and(creation::by_update);
+        let selected = resource.as_ref().map(|at| selected(query, at, verb)).unwrap_or_default();
         let mut target = segments.write(foreign);
         let path_length = target.len();
         query.write(&mut target);
         if target.len() > MAX_TARGET {
             return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
         }
-        Ok(Self { method: method.clone(), verb, resource, target, path_length, endless, applies: false })
+        let (method, applies) = (method.clone(), false);
+        Ok(Self { method, verb, resource, target, path_length, endless, applies, creates, selected })
     }
 
-    /// The same request with a body of this type. Whoever sends a body has to say so here: a patch that is a server-side
-    /// apply creates where there is nothing to patch, and is judged for that too.
+    /// The same request with a query that a backend reads, as it was sent.
+    fn with_raw_query(mut self, query: &str) -> Result<Self, InvalidRequest> {
+        query::check_raw(query, self.path_length)?;
+        self.target.push('?');
+        self.target.push_str(query);
+        Ok(self)
+    }
+
+    /// Returns the same request with a body of this type. Callers that send a body have to say so here: a patch that is a
+    /// server-side apply creates where there is nothing to patch, and is judged for that too.
     #[must_use]
     pub fn with_content_type(mut self, content_type: Option<&HeaderValue>) -> Self {
-        // No subresource is created by an apply (the status stores of `pkg/registry` forbid it).
-        let whole = self.resource.as_ref().is_some_and(|at| at.subresource.is_none());
-        self.applies = whole && self.verb == "patch" && content_type.is_some_and(is_apply);
+        if self.verb == "patch" {
+            let may_create = self.resource.as_ref().is_some_and(creation::by_apply);
+            self.applies = may_create && content_type.is_some_and(is_apply);
+            self.creates = self.applies;
+        }
         self
     }
 
@@ -115,9 +150,28 @@ impl ApiRequest {
         &self.target
     }
 
-    /// The path that will be sent, without the query. It holds no escapes, so it is also what the server judges by.
+    /// The path that will be sent, without the query. Names that need it are percent-encoded, in one way; the path of what
+    /// is no resource holds no escapes, so it is also what the server judges by.
     pub fn path(&self) -> &str {
         self.target.get(..self.path_length).unwrap_or_default()
+    }
+
+    /// The path of what the request is about, however it was asked for: without the old `watch` and `proxy` before it,
+    /// with the name and the namespace that a field selector of a collection requires, and without what a backend reads.
+    /// Rules that go by the beginning of a path go by this one.
+    pub fn subject(&self) -> Cow<'_, str> {
+        let Some(at) = &self.resource else { return self.path().into() };
+        let mut list: Vec<&str> = match at.group.as_str() {
+            "" => vec!["api", &at.version],
+            group => vec!["apis", group, &at.version],
+        };
+        let itself = at.resource == "namespaces" && at.name.is_some() && at.name == at.namespace;
+        let namespace = at.namespace.as_deref().filter(|_| !itself).or(self.selected.namespace.as_deref());
+        list.extend(namespace.into_iter().flat_map(|namespace| ["namespaces", namespace]));
+        list.push(&at.resource);
+        list.extend(at.name.as_deref().or(self.selected.name.as_deref()));
+        list.extend(at.subresource.as_deref());
+        segments::written(list).into()
     }
 
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `proxy`; for a non-resource path
@@ -126,16 +180,22 @@ impl ApiRequest {
         self.verb
     }
 
-    /// All verbs that it takes. The server authorises an apply as `patch`, and once more as `create` where there is nothing
-    /// to patch (`patchResource` in apiserver's `pkg/endpoints/handlers/patch.go`); which of the two it will be is not known
-    /// before it is sent.
+    /// All verbs that it takes. The server authorises an apply as `patch` and a PUT as `update`, and once more as `create`
+    /// where there is nothing yet and the type is made so (`handlers/patch.go` and `handlers/update.go` in apiserver's
+    /// `pkg/endpoints`). Which of the two it will be is not known before it is sent.
     pub fn verbs(&self) -> impl Iterator<Item = &'static str> {
-        self.applies.then_some("create").into_iter().chain([self.verb])
+        self.creates.then_some("create").into_iter().chain([self.verb])
     }
 
-    /// Whether it is a server-side apply, which also creates.
+    /// Returns whether it is a server-side apply, which also creates.
     pub fn applies(&self) -> bool {
         self.applies
+    }
+
+    /// Returns whether it creates where there is nothing to change, and so takes `create` too: a server-side apply, and the
+    /// PUT of a type that is made so.
+    pub fn creates(&self) -> bool {
+        self.creates
     }
 
     /// What the request is about; `None` for a non-resource path such as `/version`, which is judged by its path.
@@ -172,8 +232,8 @@ fn is_apply(content_type: &HeaderValue) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(APPLY))
 }
 
-/// Refuses bytes that have no place in a target, and targets that are too long to look at.
-fn check_bytes(target: &str) -> Result<(), InvalidRequest> {
+/// Refuses bytes that have no place in a path, and targets that are too long to look at.
+fn check_bytes(target: &str, path: &str) -> Result<(), InvalidRequest> {
     if target.len() > MAX_TARGET {
         return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
     }
@@ -183,14 +243,7 @@ fn check_bytes(target: &str) -> Result<(), InvalidRequest> {
     if target.contains('#') {
         return Err(InvalidRequest::Fragment);
     }
-    let query_at = target.find('?').unwrap_or(target.len());
-    // Go drops a parameter with a `;` in it, other readers split at it.
-    let odd =
-        |at: usize, byte: u8| !byte.is_ascii_graphic() || b"\\\"<>".contains(&byte) || (byte == b';' && at > query_at);
-    match target.bytes().enumerate().find(|(at, byte)| odd(*at, *byte)) {
-        Some((at, byte)) => Err(InvalidRequest::Byte { byte, at }),
-        None => Ok(()),
-    }
+    query::check_raw(path, 0)
 }
 
 /// The verb that a method alone gives, for a resource and for a non-resource path.
@@ -246,7 +299,7 @@ impl<'a> Shape<'a> {
     }
 
     fn other(segments: &[String]) -> Result<Self, InvalidRequest> {
-        match segments.iter().find(|part| part.contains('*')) {
+        match segments.iter().find(|part| part.contains('*') || segments::check(part).is_err()) {
             Some(part) => Err(InvalidRequest::Part { what: "path", value: super::shown(part) }),
             None => Ok(Self::Other),
         }
@@ -287,7 +340,7 @@ impl<'a> Shape<'a> {
         };
         let name = match (at.name(), verb, at.prefix) {
             (Some(name), ..) => Some(name.to_owned()),
-            (None, "list" | "watch" | "deletecollection", None) => selected_name(query)?,
+            (None, "list" | "watch" | "deletecollection", None) => selected_name(query, at.group)?,
             _ => None,
         };
         Ok(Some(ResourcePath {
@@ -305,6 +358,10 @@ impl Located<'_> {
     /// Refuses parts that no server has and that would say something else in a rule: `$(VARIABLE)` as a namespace, or a
     /// star, which only the metrics APIs use, in the place of a name.
     fn check(&self) -> Result<(), InvalidRequest> {
+        for (index, part) in self.parts.iter().enumerate() {
+            let check = if index < NAMED { segments::naming(self.group) } else { segments::check };
+            check(part)?;
+        }
         let plain = |part: Option<&str>| part.is_none_or(|part| !part.contains('*'));
         let resource = self.parts.first().map(String::as_str);
         let checked = [
@@ -353,16 +410,6 @@ fn strip_prefix(rest: &[String]) -> Result<(Option<&'static str>, &[String]), In
     }
 }
 
-fn split_namespace(rest: &[String]) -> (Option<&str>, &[String]) {
-    match rest {
-        [first, namespace, after @ ..] if first == "namespaces" => match after.first() {
-            Some(next) if !NAMESPACE_SUBRESOURCES.contains(&next.as_str()) => (Some(namespace), after),
-            _ => (Some(namespace), rest),
-        },
-        _ => (None, rest),
-    }
-}
-
 /// What the `watch` parameter says. To the server only `0` and `false` are false and an empty value is true
 /// (`apimachinery/pkg/runtime/conversion.go`); other readers take `f` or `no` for false, so those are refused.
 fn wants_watch(query: &Query) -> Result<Option<bool>, InvalidRequest> {
@@ -378,6 +425,15 @@ fn wants_watch(query: &Query) -> Result<Option<bool>, InvalidRequest> {
     }
 }
 
-fn selected_name(query: &Query) -> Result<Option<String>, InvalidRequest> {
-    query.first("fieldSelector").map_or(Ok(None), named_object)
+fn selected_name(query: &Query, group: &str) -> Result<Option<String>, InvalidRequest> {
+    query.first("fieldSelector").map_or(Ok(None), |selector| named_object(selector, segments::naming(group)))
+}
+
+/// The name and the namespace that the field selector of a collection requires, for [`ApiRequest::subject`]. The server
+/// reads no name for its authoriser from it behind the old `watch`, and never a namespace, and selects by both all the same.
+fn selected(query: &Query, at: &ResourcePath, verb: &str) -> Selected {
+    let collection = at.name.is_none() && matches!(verb, "list" | "watch" | "deletecollection");
+    let Some(selector) = query.first("fieldSelector").filter(|_| collection) else { return Selected::default() };
+    let namespace = required(selector, NAMESPACE_FIELD).filter(|name| is_label(name) && at.namespace.is_none());
+    Selected { name: named_object(selector, segments::naming(&at.group)).ok().flatten(), namespace }
 }

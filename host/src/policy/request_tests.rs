@@ -141,6 +141,57 @@ fn what_is_sent_has_one_spelling() {
 }
 
 #[test]
+fn what_a_backend_reads_is_sent_as_it_came() {
+    for line in [
+        "GET /api/v1/namespaces/n/services/s/proxy/a%2Fb",
+        "GET /api/v1/namespaces/n/services/s/proxy/my%20file.txt",
+        "GET /api/v1/namespaces/n/services/s/proxy/%E2%82%AC",
+        "GET /api/v1/namespaces/n/services/s/proxy/f(1);v=2",
+        "GET /api/v1/namespaces/n/services/s/proxy/x?flag",
+        "GET /api/v1/namespaces/n/services/s/proxy/x?sig=a+b%2Bc",
+        "GET /api/v1/namespaces/n/services/s/proxy/x?",
+        "GET /api/v1/namespaces/n/services/s/proxy?x=1;y",
+        "GET /api/v1/namespaces/n/services/s/proxy/x?a=1&&a=2&watch=0&watch=1&%zz&=&fieldSelector=metadata.name=q",
+        "GET /api/v1/namespaces/n/services/s/proxy/x?q=sum(x)%0Aby",
+        "POST /api/v1/namespaces/n/pods/p/proxy//a//b/",
+        "GET /api/v1/nodes/n/proxy/logs/?query=x",
+        "GET /api/v1/proxy/nodes/n/a%2Fb?x;y",
+        "GET /apis/example.com/v1/things/t/proxy/%7e",
+    ] {
+        let request = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(format!("{} {}", request.method(), request.target()), line);
+        let path = request.resource().unwrap();
+        assert!(path.subresource.as_deref() == Some("proxy") || request.verb() == "proxy", "{line}");
+    }
+    // What stands before it is written anew all the same.
+    let request = parse("GET /api/v1/n%61mespaces/n/services/s/pr%6fxy/a%2Fb?x").unwrap();
+    assert_eq!(request.target(), "/api/v1/namespaces/n/services/s/proxy/a%2Fb?x");
+    for line in [
+        "GET /api/v1/namespaces/n/services/s/proxy/../../secrets",
+        "GET /api/v1/namespaces/n/services/s/proxy/%2e%2e%2f%2e%2e%2fsecrets",
+        "GET /api/v1/namespaces/n/services/s%2Fproxy/x",
+        "GET /api/v1/namespaces/n/services/s/proxy/x?a=b c",
+        "GET /api/v1/namespaces/n/services/s/proxy/x#y",
+        "GET /api/v1/namespaces/n/services/s/proxy/x?a#y",
+        "GET /api/v1/namespaces/n/services/s/proxy/x?a=\u{e9}",
+        "GET /api/v1/namespaces/n/services/s/proxy/a%0d%0aX:y",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn a_selector_of_a_thousand_names_fits() {
+    let names: Vec<_> = (0..1000).map(|number| format!("my-deployment-7d9f8b6c5d-{number:05}-of-the-shop")).collect();
+    let target = format!("/api/v1/pods?labelSelector=app+in+({})", names.join("%2C"));
+    assert!(target.len() > 40_000 && parse(&format!("GET {target}")).is_ok(), "{}", target.len());
+    let built = ApiRequest::builder()
+        .resource("", "v1", "pods")
+        .query("labelSelector", &format!("app in ({})", names.join(",")));
+    assert!(built.build(&Method::GET).is_ok());
+}
+
+#[test]
 fn what_has_two_readings_is_refused() {
     for line in [
         "GET api/v1/pods",

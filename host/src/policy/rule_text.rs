@@ -7,7 +7,8 @@ use super::{
     build::is_dns_name,
     cursor::{Cursor, Fields},
     grant_error::Problem,
-    rules::{ALL, is_power},
+    powers::is_power_of_any,
+    rules::ALL,
     segments, variables,
 };
 
@@ -62,9 +63,11 @@ impl Rule {
 
     fn decode_resources(fields: &Fields<'_>) -> Result<Self, GrantError> {
         let own = || vec![OWN_NAMESPACE.to_owned()];
+        let api_groups = fields.need("apiGroups")?.each(group)?;
+        let letters = Letters::of(&api_groups);
         Ok(Self {
-            api_groups: fields.need("apiGroups")?.each(group)?,
-            resources: fields.need("resources")?.each(resource)?,
+            resources: fields.need("resources")?.each(|at| resource(at, letters))?,
+            api_groups,
             verbs: fields.need("verbs")?.each(|at| at.one_of(VERBS).map(str::to_owned))?,
             namespaces: fields.read("namespaces", |at| at.each(namespace))?.unwrap_or_else(own),
             // RBAC's own rules write an empty list for "all names", and so does the design of the grant.
@@ -85,16 +88,35 @@ fn group(at: &Cursor<'_>) -> Result<String, GrantError> {
     Err(at.invalid(text, "an API group is a DNS name, \"\" for the core group, or `*`"))
 }
 
-fn resource(at: &Cursor<'_>) -> Result<String, GrantError> {
+/// What the names of resources and subresources are made of in some API groups.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Letters {
+    /// Lower-case letters and what a path has: the plurals of types.
+    Plural,
+    /// Any path segment: the names of metrics, and what an aggregated API server has.
+    Segment,
+}
+
+impl Letters {
+    /// In the groups of metrics upper case is no slip of the pen.
+    fn of(groups: &[String]) -> Self {
+        let metrics = groups.iter().all(|group| group.ends_with(".metrics.k8s.io"));
+        if metrics { Self::Segment } else { Self::Plural }
+    }
+
+    fn has(self, part: &str) -> bool {
+        let upper = part.contains(|letter: char| letter.is_ascii_uppercase());
+        segments::check_name(part).is_ok() && !part.contains('*') && (self == Self::Segment || !upper)
+    }
+}
+
+fn resource(at: &Cursor<'_>, letters: Letters) -> Result<String, GrantError> {
     let text = at.words()?;
     let (plural, subresource) = text.split_once('/').map_or((text, None), |(plural, sub)| (plural, Some(sub)));
-    let plain = |part: &str| {
-        segments::check(part).is_ok() && !part.contains('*') && !part.contains(|c: char| c.is_ascii_uppercase())
-    };
-    if !(plural == ALL || plain(plural)) || !subresource.is_none_or(plain) {
+    if !(plural == ALL || letters.has(plural)) || !subresource.is_none_or(|part| letters.has(part)) {
         return Err(at.invalid(text, "a resource is a lower-case plural such as `pods`, `pods/log`, `*/scale`, or `*`"));
     }
-    if plural == ALL && is_power("", subresource, "") {
+    if plural == ALL && subresource.is_some_and(is_power_of_any) {
         return Err(
             at.invalid(text, "a wildcard never covers what hands out power; name the resource, such as `pods/exec`")
         );
@@ -112,7 +134,7 @@ fn namespace(at: &Cursor<'_>) -> Result<String, GrantError> {
 
 fn name(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
-    if text != ALL && variables::is_template(text, |plain| segments::check(plain).is_ok()) {
+    if text != ALL && variables::is_template(text, |plain| segments::check_name(plain).is_ok()) {
         return Ok(text.to_owned());
     }
     Err(at.invalid(text, "a resource name is one path segment and no pattern; leave the field out for all names"))

@@ -1,19 +1,16 @@
-//! One rule of a grant, and whether it covers a request.
-//!
-//! Threat: a wildcard that hands out more than its author thought of. `*` covers what is ordinary; what hands out power
-//! ([`is_power`]) is granted by name or not at all.
+//! One rule of a grant, and whether it covers a request. What a `*` in it covers is decided by [`super::powers`].
 
 use serde::{Serialize, Serializer};
 use serde_saphyr::FlowSeq;
 
+use super::powers::{ORDINARY_VERBS, is_power};
 use super::{ApiRequest, ResourcePath};
 
 /// Stands for everything ordinary in a rule's list.
 pub(super) const ALL: &str = "*";
 
-/// The verbs that `*` covers, in the order in which people write them.
-pub(super) const ORDINARY_VERBS: [&str; 8] =
-    ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+/// The methods of paths that are no resources, as verbs; `*` covers them all.
+pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
 /// One rule: the same words as a rule of Kubernetes' RBAC, and the namespaces that it holds in.
 ///
@@ -25,18 +22,36 @@ pub(super) const ORDINARY_VERBS: [&str; 8] =
 /// `metadata.name=`. What creates in a collection names nothing, so such a rule never covers it; what creates below a named
 /// object (`pods/NAME/eviction`) is covered by that name, as in RBAC, and so is a server-side apply.
 ///
-/// A server-side apply creates what is not there, and needs both `create` and `patch`, in one rule or in two. The API server
-/// would let an account with `patch` alone apply to what is there; whether it is cannot be known when a request is judged.
+/// What creates where there is nothing needs `create` beside its own verb, in one rule or in two: a server-side apply, and
+/// a PUT of a type that the API server creates by a PUT (`services`, `endpoints`, `events`, `limitranges`, `leases`,
+/// `leasecandidates`, `runtimeclasses`, roles and their bindings) or may create so (all that are not built in, custom
+/// resources included). The API server would let an account without `create` change what is there; whether it is cannot be
+/// known when a request is judged. A `create` with `resourceNames` opens this and no more.
 ///
 /// # What hands out power
-/// `*` never covers `secrets`, `serviceaccounts/token`, `*/exec`, `*/attach`, `*/portforward`, `*/proxy`, and the verbs
-/// `impersonate`, `bind`, `escalate` and `proxy`. It does cover other things that an operator should think of before writing
-/// it, all of them within what the pod's service account may do:
-/// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its secrets,
-///   and so does `pods/ephemeralcontainers`;
-/// - `update` of some types (such as `leases`, `endpoints` and `roles`) also creates, where the account has `create`;
+/// `*` never covers these; a rule has to name them, in whatever API group they are:
+///
+/// | resource | by `*` never | because it gives |
+/// | --- | --- | --- |
+/// | `secrets` | all | credentials of others |
+/// | `serviceaccounts/token`, `*/token` | all | another account's token |
+/// | `tokenreviews`, `subjectaccessreviews`, `localsubjectaccessreviews` | all | who others are and what they may do |
+/// | `certificatesigningrequests/approval` and `/status`, `*/approval`, `signers` | all | certificates in any name |
+/// | `podcertificaterequests` | all | certificates in a pod's name |
+/// | `*/exec`, `*/attach`, `*/portforward`, `*/proxy`, `*/ephemeralcontainers` | all | code and ports of other containers |
+/// | `clustertrustbundles` | changing | whom others trust |
+/// | `mutatingwebhookconfigurations`, `validatingwebhookconfigurations`, `mutatingadmissionpolicies` and their bindings | changing | others' requests, to see or change |
+/// | `apiservices` | changing | answers in the API server's name |
+///
+/// As a verb `*` stands for `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` and `deletecollection`, never for
+/// `impersonate`, `bind`, `escalate`, `proxy` and verbs that no request has (`impersonate:user-info`, `sign`, `use`).
+///
+/// `*` does cover other things that an operator should think of before writing it, all of them within what the pod's service
+/// account may do:
+/// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its secrets;
+/// - `create` on `pods/eviction` deletes pods, and on `pods/binding` places them;
 /// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant opens;
-/// - `certificatesigningrequests/approval`, `tokenreviews`, webhook configurations and `apiservices` decide about others.
+/// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` tell what the service account may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
@@ -65,15 +80,6 @@ pub(super) fn in_one_line<S: Serializer>(words: &[String], serializer: S) -> Res
     FlowSeq(words).serialize(serializer)
 }
 
-/// Whether this resource, subresource and verb hand out power beyond themselves: other identities, their secrets, code in
-/// other containers, or a way round the API server.
-pub(super) fn is_power(resource: &str, subresource: Option<&str>, verb: &str) -> bool {
-    matches!(verb, "impersonate" | "bind" | "escalate" | "proxy")
-        || resource == "secrets"
-        || matches!(subresource, Some("exec" | "attach" | "portforward" | "proxy"))
-        || (resource == "serviceaccounts" && subresource == Some("token"))
-}
-
 impl Rule {
     /// Whether this rule allows the request as far as it takes this verb; an apply takes two.
     pub(super) fn covers(&self, request: &ApiRequest, verb: &str) -> bool {
@@ -86,8 +92,8 @@ impl Rule {
     /// Whether this rule allows a verb on a resource; without a name, on every object of it.
     pub(super) fn covers_resource(&self, verb: &str, path: &ResourcePath) -> bool {
         self.names_group(&path.group)
-            && self.names_resource(&path.resource, path.subresource.as_deref())
-            && self.names_verb(verb)
+            && self.names_resource(&path.resource, path.subresource.as_deref(), verb)
+            && self.names_verb(verb, &ORDINARY_VERBS)
             && self.names_namespace(path.namespace.as_deref())
             && self.names_object(path.name.as_deref())
     }
@@ -97,7 +103,7 @@ impl Rule {
             Some(start) => path.starts_with(start),
             None => path == pattern,
         };
-        self.names_verb(verb) && self.non_resource_urls.iter().any(fits)
+        self.names_verb(verb, &PATH_VERBS) && self.non_resource_urls.iter().any(fits)
     }
 
     /// Whether the rule holds in this API group.
@@ -105,13 +111,14 @@ impl Rule {
         self.api_groups.iter().any(|named| named == ALL || named == group)
     }
 
-    fn names_verb(&self, verb: &str) -> bool {
-        let ordinary = !is_power("", None, verb);
-        self.verbs.iter().any(|named| named == verb || (named == ALL && ordinary))
+    fn names_verb(&self, verb: &str, ordinary: &[&str]) -> bool {
+        self.verbs.iter().any(|named| named == verb || (named == ALL && ordinary.contains(&verb)))
     }
 
-    fn names_resource(&self, resource: &str, subresource: Option<&str>) -> bool {
-        let ordinary = !is_power(resource, subresource, "");
+    fn names_resource(&self, resource: &str, subresource: Option<&str>, verb: &str) -> bool {
+        // Whether a rule has a verb of power is said where its verbs are read.
+        let asked = if ORDINARY_VERBS.contains(&verb) { verb } else { "get" };
+        let ordinary = !is_power(resource, subresource, asked);
         self.resources.iter().any(|named| match named.split_once('/') {
             _ if named == ALL => ordinary,
             Some((ALL, sub)) => ordinary && subresource == Some(sub),
@@ -132,7 +139,7 @@ impl Rule {
     /// Whether any verb is open on a resource or on a subresource of it.
     pub(super) fn opens(&self, group: &str, resource: &str) -> bool {
         let plural_of = |named: &String| match named.split_once('/') {
-            _ if named == ALL => !is_power(resource, None, ""),
+            _ if named == ALL => !is_power(resource, None, "get"),
             Some((ALL, _)) => true,
             Some((plural, _)) => plural == resource,
             None => named == resource,

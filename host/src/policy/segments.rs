@@ -1,18 +1,45 @@
-//! The path of a request: taken apart into plain segments, written anew from them.
+//! The path of a request: taken apart into segments, written anew from them.
 //!
 //! Threat: a name that smuggles in another segment (`..%2fsecrets`), or a spelling that a proxy on the way reads in another
-//! way than the server. A segment is made of plain RFC 3986 path characters only, so its encoded and decoded spelling are
-//! the same and no reader has anything left to decode.
+//! way than the server. A segment is decoded once, holds nothing that a reader could cut at, and is encoded in one way only.
+//!
+//! Behind `…/proxy/` a backend reads the rest of the path, which is kept byte for byte. It is only checked for what a reader
+//! on the way could climb out of it by.
 
-use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_decode_str, utf8_percent_encode};
 
 use super::{InvalidRequest, query::escapes_are_whole};
 
-/// The segments of a path, and whether a slash ended it.
+/// All bytes of a segment that are encoded: every one but those of [`is_path_byte`].
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+/// Segments after which `/namespaces/NAME` still means the namespace itself.
+pub(super) const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+
+/// The most times that a reader on the way is thought to decode the rest of a path that a backend reads. Deeper encoding
+/// than this has no use, and is refused.
+const MAX_DECODINGS: usize = 4;
+
+/// The segments of a path, decoded, and what ended it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segments {
     pub(super) list: Vec<String>,
-    /// It means something only below another server's path (`services/NAME/proxy/`) and in non-resource paths.
+    /// What follows the slash behind `…/proxy`, as it was sent.
+    pub(super) tail: Option<String>,
+    /// A slash at the end. It means something only in non-resource paths.
     pub(super) trailing_slash: bool,
 }
 
@@ -20,42 +47,96 @@ impl Segments {
     /// Takes a raw path, which starts with `/`, apart.
     pub(super) fn parse(path: &str) -> Result<Self, InvalidRequest> {
         let inner = path.strip_prefix('/').ok_or(InvalidRequest::NotAPath)?;
-        if inner.is_empty() {
-            return Ok(Self { list: Vec::new(), trailing_slash: true });
+        let mut found = Self { list: Vec::new(), tail: None, trailing_slash: false };
+        let mut rest = Some(inner);
+        while let Some(text) = rest {
+            if text.is_empty() {
+                found.trailing_slash = true;
+                break;
+            }
+            let (raw, after) = text.split_once('/').map_or((text, None), |(raw, after)| (raw, Some(after)));
+            found.list.push(segment(raw)?);
+            if let Some(tail) = after.filter(|_| is_relayed(&found.list)) {
+                check_tail(tail)?;
+                found.tail = Some(tail.to_owned());
+                break;
+            }
+            rest = after;
         }
-        let (inner, trailing_slash) = inner.strip_suffix('/').map_or((inner, false), |cut| (cut, true));
-        let list = inner.split('/').map(segment).collect::<Result<_, _>>()?;
-        Ok(Self { list, trailing_slash })
+        Ok(found)
     }
 
     /// The path again, in its one spelling.
     pub(super) fn write(&self, keep_trailing_slash: bool) -> String {
-        let mut path = String::with_capacity(self.list.iter().map(|part| part.len().saturating_add(1)).sum());
-        for part in &self.list {
+        let mut path = written(self.list.iter().map(String::as_str));
+        if let Some(tail) = &self.tail {
             path.push('/');
-            path.push_str(part);
-        }
-        if path.is_empty() || (self.trailing_slash && keep_trailing_slash) {
+            path.push_str(tail);
+        } else if path.is_empty() || (self.trailing_slash && keep_trailing_slash) {
             path.push('/');
         }
         path
     }
 }
 
+/// The path of these segments, in its one spelling.
+pub(super) fn written<'a>(list: impl IntoIterator<Item = &'a str>) -> String {
+    let mut path = String::new();
+    for part in list {
+        path.push('/');
+        path.extend(utf8_percent_encode(part, ENCODED));
+    }
+    path
+}
+
+/// The check of names in a group. In the core group all are DNS names, or plain enough; elsewhere (roles, certificate signing
+/// requests, metrics, the types of aggregated API servers) they may be any path segment.
+pub(super) fn naming(group: &str) -> fn(&str) -> Result<(), InvalidRequest> {
+    if group.is_empty() { check } else { check_name }
+}
+
+/// Returns whether a backend reads what follows these segments: `…/RESOURCE/NAME/proxy`, and the old `…/proxy/…/NAME`.
+pub(super) fn is_relayed(list: &[String]) -> bool {
+    let rest = match list {
+        [api, _, rest @ ..] if api == "api" => rest,
+        [apis, _, _, rest @ ..] if apis == "apis" => rest,
+        _ => return false,
+    };
+    match rest {
+        [watch, ..] if watch == "watch" => false,
+        [proxy, rest @ ..] if proxy == "proxy" => {
+            let (_, parts) = split_namespace(rest);
+            // The namespace before a resource looks like an object until the resource has come.
+            parts.len() == 2 && !rest.first().is_some_and(|first| first == "namespaces" && parts.len() == rest.len())
+        }
+        rest => matches!(split_namespace(rest).1, [_, _, proxy] if proxy == "proxy"),
+    }
+}
+
+/// Splits `namespaces/NAMESPACE/` off, where a resource follows it.
+pub(super) fn split_namespace(rest: &[String]) -> (Option<&str>, &[String]) {
+    match rest {
+        [first, namespace, after @ ..] if first == "namespaces" => match after.first() {
+            Some(next) if !NAMESPACE_SUBRESOURCES.contains(&next.as_str()) => (Some(namespace), after),
+            _ => (Some(namespace), rest),
+        },
+        _ => (None, rest),
+    }
+}
+
 /// Decodes one segment of a path.
-fn segment(raw: &str) -> Result<String, InvalidRequest> {
+pub(super) fn segment(raw: &str) -> Result<String, InvalidRequest> {
     if !escapes_are_whole(raw) {
         return Err(InvalidRequest::Escape(super::shown(raw)));
     }
-    if raw.contains('%') {
-        // No client encodes a dot; one who does hides a dot segment or a file's ending from a filter.
-        if let Some(byte) = escaped_bytes(raw).find(|byte| *byte == b'.' || !is_path_byte(*byte)) {
-            return Err(InvalidRequest::HiddenByte { byte });
-        }
+    // No client encodes a dot; one who does hides a dot segment or a file's ending from a filter.
+    let hidden = |byte: &u8| matches!(byte, b'.' | b'/' | b'%') || byte.is_ascii_control();
+    if let Some(byte) = escaped_bytes(raw).find(hidden) {
+        return Err(InvalidRequest::HiddenByte { byte });
     }
     let decoded: Vec<u8> = percent_decode_str(raw).collect();
     let decoded = String::from_utf8(decoded).map_err(|_| InvalidRequest::Escape(super::shown(raw)))?;
-    check(&decoded)?;
+    check_name(&decoded)?;
     Ok(decoded)
 }
 
@@ -64,22 +145,78 @@ fn escaped_bytes(raw: &str) -> impl Iterator<Item = u8> {
     raw.split('%').skip(1).filter_map(|after| u8::from_str_radix(after.get(..2)?, 16).ok())
 }
 
-/// Whether `part`, in clear, is one plain path segment.
+/// Checks that `part`, in clear, is one plain path segment.
 pub(super) fn check(part: &str) -> Result<(), InvalidRequest> {
-    match part {
-        "" => Err(InvalidRequest::EmptySegment),
-        "." | ".." => Err(InvalidRequest::DotSegment),
-        _ => match part.bytes().position(|byte| !is_path_byte(byte)) {
-            Some(at) => Err(InvalidRequest::Byte { byte: part.as_bytes().get(at).copied().unwrap_or_default(), at }),
-            None => Ok(()),
-        },
+    check_name(part)?;
+    match part.bytes().position(|byte| !is_path_byte(byte)) {
+        Some(at) => Err(InvalidRequest::Byte { byte: part.as_bytes().get(at).copied().unwrap_or_default(), at }),
+        None => Ok(()),
     }
 }
 
-/// RFC 3986's `pchar` without the percent sign, and without what Kubernetes' names do not use and shells, templates or
-/// old routers read specially: `$ & ' ( ) ;`.
+/// Checks that `part`, in clear, is what Kubernetes calls a path segment (`apimachinery/pkg/api/validation/path`): anything
+/// but `.`, `..` and what holds `/` or `%`. Characters that cannot be seen are refused too, since they would stand in records,
+/// and so is `$(`, with which a grant names a variable.
+pub(super) fn check_name(part: &str) -> Result<(), InvalidRequest> {
+    let odd = |letter: &char| matches!(letter, '/' | '%') || !is_visible(*letter);
+    match part {
+        "" => Err(InvalidRequest::EmptySegment),
+        "." | ".." => Err(InvalidRequest::DotSegment),
+        _ if part.contains("$(") || part.chars().any(|letter| odd(&letter)) => {
+            Err(InvalidRequest::Part { what: "path segment", value: super::shown(part) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// RFC 3986's `pchar` without the percent sign, and without what shells, templates or old routers read specially:
+/// `$ & ' ( ) ;`.
 pub(super) fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!*+,=:@".contains(&byte)
+}
+
+/// Returns whether a person sees this character: no control character, no other space than U+0020, nothing that turns the
+/// direction of writing or has no width. The standard library has that table for `escape_debug`, which goes by it for every
+/// character but the first.
+fn is_visible(letter: char) -> bool {
+    match letter {
+        ' '..='~' => true,
+        _ => String::from_iter(['x', letter]).escape_debug().nth(1) == Some(letter),
+    }
+}
+
+/// Checks the rest of a path that a backend reads.
+///
+/// Threat: a reader on the way (a load balancer before the API server) that resolves dot segments and so makes
+/// `…/proxy/../../secrets` another request. So no dot segment may come out of it, however often it is decoded.
+fn check_tail(raw: &str) -> Result<(), InvalidRequest> {
+    if !escapes_are_whole(raw) {
+        return Err(InvalidRequest::Escape(super::shown(raw)));
+    }
+    if let Some(at) = raw.bytes().position(|byte| byte == b'`') {
+        return Err(InvalidRequest::Byte { byte: b'`', at });
+    }
+    let mut text: Cow<'_, [u8]> = raw.as_bytes().into();
+    for _ in 0..=MAX_DECODINGS {
+        if let Some(byte) = text.iter().find(|byte| byte.is_ascii_control()) {
+            return Err(InvalidRequest::HiddenByte { byte: *byte });
+        }
+        if text.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dots) {
+            return Err(InvalidRequest::DotSegment);
+        }
+        let decoded: Vec<u8> = percent_decode(&text).collect();
+        if decoded == *text {
+            return Ok(());
+        }
+        text = decoded.into();
+    }
+    Err(InvalidRequest::Escape(super::shown(raw)))
+}
+
+/// Returns whether a segment is `.` or `..`. Some readers cut a segment at a `;` first.
+fn is_dots(segment: &[u8]) -> bool {
+    let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+    matches!(name, b"." | b"..")
 }
 
 #[cfg(test)]
@@ -87,16 +224,44 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// Reads a path whose segments are all plain.
+    fn plain(path: &str) -> Result<Segments, InvalidRequest> {
+        let segments = Segments::parse(path)?;
+        segments.list.iter().try_for_each(|part| check(part))?;
+        Ok(segments)
+    }
+
     #[test]
     fn plain_paths_come_back_as_they_were() {
         for path in ["/", "/api", "/api/v1/namespaces/a/pods", "/apis/", "/x/system:node", "/a/b~!*+,=:@"] {
-            assert_eq!(Segments::parse(path).unwrap().write(true), path);
+            assert_eq!(plain(path).unwrap().write(true), path);
         }
     }
 
     #[test]
     fn harmless_escapes_are_undone() {
-        assert_eq!(Segments::parse("/clusterroles/system%3anode").unwrap().write(true), "/clusterroles/system:node");
+        assert_eq!(plain("/clusterroles/system%3anode").unwrap().write(true), "/clusterroles/system:node");
+    }
+
+    #[test]
+    fn names_have_one_spelling() {
+        for (raw, decoded, sent) in [
+            ("/a|b", "a|b", "/a%7Cb"),
+            ("/a%7cb", "a|b", "/a%7Cb"),
+            ("/admin%20(all)", "admin (all)", "/admin%20%28all%29"),
+            ("/r%C3%B4le", "rôle", "/r%C3%B4le"),
+            ("/a;b", "a;b", "/a%3Bb"),
+            ("/a%5cb", "a\\b", "/a%5Cb"),
+            ("/a%3fb%23", "a?b#", "/a%3Fb%23"),
+        ] {
+            let segments = Segments::parse(raw).unwrap();
+            assert_eq!((segments.list.as_slice(), segments.write(false).as_str()), (&[decoded.to_owned()][..], sent));
+            assert_eq!(Segments::parse(sent).unwrap(), segments);
+        }
+        for raw in ["/%e2%80%ae", "/a%e2%80%8b", "/a%c2%a0", "/$(A)", "/a%24(A)", "/a%252fb", "/a%2f", "/%ff", "/a%7f"]
+        {
+            assert!(Segments::parse(raw).is_err(), "{raw}");
+        }
     }
 
     #[test]
@@ -140,7 +305,54 @@ mod tests {
             "/a'b",
             "/a%3bb",
         ] {
-            assert!(Segments::parse(path).is_err(), "{path}");
+            assert!(plain(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_backend_reads_is_found_and_kept() {
+        for (path, tail) in [
+            ("/api/v1/namespaces/a/pods/p/proxy", None),
+            ("/api/v1/namespaces/a/pods/p/proxy/", Some("")),
+            ("/api/v1/namespaces/a/pods/p/proxy/x%2Fy//z/", Some("x%2Fy//z/")),
+            ("/api/v1/nodes/n/proxy/f(1);v=2", Some("f(1);v=2")),
+            ("/apis/example.com/v1/things/t/proxy/a..b/...", Some("a..b/...")),
+            ("/api/v1/proxy/nodes/n/a%20b", Some("a%20b")),
+            ("/api/v1/proxy/namespaces/a/services/s/%E2%82%AC", Some("%E2%82%AC")),
+            ("/api/v1/namespaces/a/pods/proxy/log", None),
+            ("/api/v1/namespaces/a/proxy/x/y", None),
+            ("/api/v1/watch/namespaces/a/pods/p/proxy/x", None),
+            ("/version/x/y/z/proxy/a", None),
+        ] {
+            let segments = Segments::parse(path).unwrap();
+            assert_eq!((segments.tail.as_deref(), segments.write(true).as_str()), (tail, path), "{path}");
+        }
+    }
+
+    #[test]
+    fn nothing_climbs_out_of_what_a_backend_reads() {
+        for tail in [
+            "..",
+            ".",
+            "../secrets",
+            "a/../../b",
+            "%2e%2e/secrets",
+            "..%2fsecrets",
+            "a%2f..%2f..%2fsecrets",
+            "..%5csecrets",
+            "..;/secrets",
+            "%252e%252e%252fsecrets",
+            "%25252e%25252e/x",
+            "%2525252525252525252525",
+            "a%0d%0ab",
+            "a%00",
+            "a%250ab",
+            "a%",
+            "a%2",
+            "a`b",
+        ] {
+            let path = format!("/api/v1/namespaces/a/services/s/proxy/{tail}");
+            assert!(Segments::parse(&path).is_err(), "{path}");
         }
     }
 }

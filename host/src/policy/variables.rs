@@ -58,7 +58,7 @@ impl Grant {
 }
 
 fn is_name(name: &str) -> bool {
-    segments::check(name).is_ok()
+    segments::check_name(name).is_ok()
 }
 
 fn resolve_all(
@@ -117,10 +117,8 @@ fn is_variable(name: &str) -> bool {
 
 /// Whether a text is valid as it is, or would be with a plain letter for each of its variables.
 pub(super) fn is_template(text: &str, valid: impl Fn(&str) -> bool) -> bool {
-    if !text.contains('$') {
+    if !text.contains("$(") {
         return valid(text);
     }
-    parts(text).is_some_and(|_| {
-        fill(text, &|_| Some("v".to_owned())).is_ok_and(|filled| !filled.contains('$') && valid(&filled))
-    })
+    parts(text).is_some_and(|_| fill(text, &|_| Some("v".to_owned())).is_ok_and(|filled| valid(&filled)))
 }

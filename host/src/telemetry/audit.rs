@@ -97,6 +97,10 @@ pub struct AuditRecord<'a> {
     /// Whether it is a server-side apply, whose verb is `patch` and which needs `create` too.
     #[serde(rename = "apply", skip_serializing_if = "std::ops::Not::not")]
     pub applies: bool,
+    /// Whether it creates where there is nothing to change, and so needs `create` beside its verb: an apply, and the PUT of
+    /// some types.
+    #[serde(skip)]
+    pub creates: bool,
     /// Where it went, if not to the API server: scheme, host and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Cow<'a, str>>,
@@ -156,8 +160,8 @@ impl<'a> AuditRecord<'a> {
     pub fn of_request(time: Timestamp, extension: &'a str, way: Way, request: &'a ApiRequest) -> Self {
         // What was parsed is plain ASCII: cutting it is enough.
         let (verb, path) = (request.verb().into(), cut(request.path()).into());
-        let (resource, applies) = (request.resource().map(Into::into), request.applies());
-        Self { applies, resource, ..Self::bare(time, extension, way, verb, path) }
+        let (resource, applies, creates) = (request.resource().map(Into::into), request.applies(), request.creates());
+        Self { applies, creates, resource, ..Self::bare(time, extension, way, verb, path) }
     }
 
     /// The record of a request that was not understood.
@@ -205,6 +209,7 @@ impl<'a> AuditRecord<'a> {
             way,
             verb,
             applies: false,
+            creates: false,
             destination: None,
             resource: None,
             path,

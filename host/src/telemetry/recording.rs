@@ -128,7 +128,7 @@ impl Audit for Recording {
 fn needed(line: &AuditRecord<'_>) -> Option<Rule> {
     let whole = |text: &str| (text.len() < MAX_TEXT).then(|| vec![text.to_owned()]);
     let mut verbs = whole(&line.verb)?;
-    verbs.extend(line.applies.then(|| "create".to_owned()));
+    verbs.extend(line.creates.then(|| "create".to_owned()));
     let Some(AuditedResource { group, resource, subresource, namespace, name, .. }) = line.resource else {
         if !PATH_VERBS.contains(&&*line.verb) || !line.path.starts_with('/') {
             return None;
@@ -257,5 +257,20 @@ mod tests {
         let drafted = recording.draft(&Grant::nothing("given"), &[]).grant;
         assert_eq!(drafted.api[0].verbs, ["create", "patch"]);
         assert_eq!(drafted.judge(&request), Verdict::Allowed { rule: 0 });
+    }
+
+    #[test]
+    fn a_put_that_may_create_is_granted_with_all_that_it_takes() {
+        let recording = Recording::new(Arc::new(NoAudit));
+        let put = |target| ApiRequest::parse(&Method::PUT, target).unwrap();
+        let lease = put("/apis/coordination.k8s.io/v1/namespaces/demo/leases/a");
+        let map = put("/api/v1/namespaces/demo/configmaps/a");
+        for request in [&lease, &map] {
+            recording.record(&AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Way::Api, request));
+        }
+        let drafted = recording.draft(&Grant::nothing("given"), &[]).grant;
+        let verbs: Vec<_> = drafted.api.iter().map(|rule| rule.verbs.join(" ")).collect();
+        assert_eq!(verbs, ["update", "create update"]);
+        assert!(matches!(drafted.judge(&lease), Verdict::Allowed { .. }));
     }
 }

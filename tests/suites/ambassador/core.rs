@@ -142,6 +142,67 @@ async fn what_has_two_readings_is_a_bad_request() {
 }
 
 #[tokio::test]
+async fn what_a_backend_reads_arrives_as_it_was_sent() {
+    let authority = Authority::new();
+    let server = Scripted::tls(&authority, |_, _| ok("{}")).await;
+    let dir = service_account("the-hosts-token", authority.pem());
+    let records = Records::default();
+    let cluster = client(&server.url, dir.path(), Duration::from_secs(5), &records);
+    let spec = r#"{api: [{apiGroups: [""], resources: [services/proxy, pods/proxy], verbs: [get], namespaces: [demo]},
+        {apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [get], namespaces: ["*"]}]}"#;
+    let ambassador = Ambassador::new(Way::Proxy, gate(spec, &records), Some(cluster));
+    let service = "/api/v1/namespaces/demo/services/s/proxy";
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    for (asked, sent) in [
+        (format!("{service}/a%2fb"), None),
+        (format!("{service}/my%20file.txt"), None),
+        (format!("{service}/%e2%82%ac"), None),
+        (format!("{service}/f(1);v=2"), None),
+        (format!("{service}/x?flag"), None),
+        (format!("{service}/x?sig=a+b%2bc&x=1&x=2;y"), None),
+        (format!("{service}//x//"), None),
+        ("/api/v1/namespaces/demo/pods/p:80/proxy/?".to_owned(), None),
+        (format!("{roles}/a|b"), Some(format!("{roles}/a%7cb"))),
+        (format!("{roles}/view%20(all)"), Some(format!("{roles}/view%20%28all%29"))),
+    ] {
+        assert_eq!(get(&ambassador, &asked, &[]).await.0, 200, "{asked}");
+        let head = server.heads().pop().unwrap();
+        assert!(head.starts_with(&format!("get {} http/1.1\r\n", sent.as_ref().unwrap_or(&asked))), "{head}");
+    }
+    let before = server.heads().len();
+    for asked in [
+        format!("{service}/../../../secrets"),
+        format!("{service}/%2e%2e/%2e%2e/secrets"),
+        format!("{service}/..%2f..%2fsecrets"),
+        format!("{service}/..%252fsecrets"),
+        format!("{roles}/a%2f..%2f..%2fsecrets"),
+    ] {
+        assert_eq!(get(&ambassador, &asked, &[]).await.0, 400, "{asked}");
+    }
+    assert_eq!(server.heads().len(), before);
+}
+
+#[tokio::test]
+async fn a_selector_of_a_thousand_names_is_passed_on_whole() {
+    let (server, ambassador, records) = scripted(|_, _| ok("{}")).await;
+    let names: Vec<_> =
+        (0..1000).map(|number| format!("web-7d9f8b6c5d-{number:04}-of-the-shop-in-the-north")).collect();
+    let selector = names.join("%2C");
+    let target = format!("/api/v1/namespaces/demo/pods?labelSelector=app%20in%20%28{selector}%29");
+    assert!(target.len() > 40_000);
+    assert_eq!(get(&ambassador, &target, &[]).await.0, 200);
+    assert!(server.heads()[0].contains(&selector.to_lowercase()));
+    let small = gate(&SPEC.replace("limits: {", "limits: {targetBytes: 8Ki, "), &records);
+    let (code, status) = get(&Ambassador::new(Way::Proxy, small, None), &target, &[]).await;
+    assert_eq!(code, 414, "{status}");
+    assert!(status["message"].as_str().unwrap().contains("8192 bytes"), "{status}");
+    assert_eq!(
+        (&records.last()["verdict"], &records.last()["reason"]),
+        (&json!("invalid"), &json!("targetBytes: 8Ki"))
+    );
+}
+
+#[tokio::test]
 async fn odd_methods_are_refused() {
     let world = World::new();
     for method in ["OPTIONS", "TRACE", "CONNECT", "LINK", "get"] {

@@ -34,11 +34,15 @@ static ENGINE: LazyLock<(Engine, TempDir)> = LazyLock::new(|| {
 
 /// A host in the pod of this world.
 pub(crate) fn host(world: &World) -> RuntimeBuilder {
+    alone(world).cluster(world.cluster())
+}
+
+/// A host in that pod which knows no API server.
+pub(crate) fn alone(world: &World) -> RuntimeBuilder {
     let (engine, folder) = &*ENGINE;
     Runtime::builder()
         .engine(engine.clone())
         .artefacts(Artefacts::open(folder.path(), DEFAULT_CAPACITY).unwrap())
-        .cluster(world.cluster())
         .service_account(world.dir.path())
         .audit(world.records.audit())
 }

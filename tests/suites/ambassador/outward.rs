@@ -11,6 +11,7 @@ use std::time::Duration;
 use attache::ambassador::egress::{Egress, EgressClient, EgressSettings, Patience, Resolve};
 use attache::extension::Extension;
 use attache::gate::{Gate, Way};
+use attache::podinfo::PodInfo;
 use bytes::Bytes;
 use futures::future::{join_all, maybe_done};
 use http::Request;
@@ -21,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
-use crate::guest::{API, called, host, load};
+use crate::guest::{API, alone, called, host, load};
 use crate::records::Records;
 use crate::scripted::{Authority, Scripted, Step, answer, ok};
 use crate::world::{World, grant};
@@ -176,17 +177,112 @@ async fn a_granted_name_cannot_lead_to_where_none_may() {
     }
 }
 
+/// Granted names that lead to these addresses, each called by a guest; nothing may be connected to.
+async fn refused(outside: &Outside, extension: &Extension, names: &[String]) {
+    for name in names {
+        let answer = get(extension, name, &[]).await;
+        assert_eq!(answer["error"], "ErrorCode::DestinationIpProhibited", "{name}: {answer}");
+        let record = outside.last();
+        assert_eq!((&record["verdict"], &record["destination"]), (&json!("denied"), &json!(name)));
+    }
+}
+
+#[tokio::test]
+async fn a_granted_name_leads_to_no_metadata_service_in_any_form() {
+    const ADDRESSES: [&str; 28] = [
+        "fd00:ec2::23",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:42::42",
+        "fd00:a9fe:a9fe::1",
+        "fd00:100::100:200",
+        "fe80::a9fe:a9fe",
+        "169.254.170.2",
+        "169.254.170.23",
+        "169.254.0.23",
+        "168.63.129.16",
+        "100.100.100.200",
+        "100.96.0.96",
+        "192.0.0.192",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1:fffe::7f00:1",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "64:ff9b:1:a9:fe:a9fe::",
+        "64:ff9b:1:0:a9:fea9:fe00:0",
+        "2001:db8:122:344::a9fe:a9fe",
+        "2001:db8:a9fe:a9fe::",
+        "2002:a9fe:a9fe::1",
+        "2001::a9fe:a9fe:0:0:0:0",
+        "2001:0:808:808:8000:0:5601:5601",
+        "fd12::5efe:a9fe:a9fe",
+        "::ffff:0:a9fe:a9fe",
+        "::a9fe:a9fe",
+    ];
+    let labels: Vec<&'static str> =
+        (0..ADDRESSES.len()).map(|number| &*Box::leak(format!("m{number}.example").into_boxed_str())).collect();
+    let outside = Outside::named(labels.iter().copied().zip(ADDRESSES.map(|address| vec![vec![address]])));
+    let names: Vec<_> = labels.iter().map(|label| format!("http://{label}:1")).collect();
+    let extension = outside.load(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    refused(&outside, &extension, &names).await;
+}
+
+#[tokio::test]
+async fn a_granted_name_leads_neither_to_the_pod_nor_to_its_interfaces() {
+    let interfaces = if_addrs::get_if_addrs().unwrap();
+    let of_interfaces = interfaces.iter().map(|interface| interface.ip().to_string());
+    let addresses: Vec<&'static str> = ["10.77.1.2".to_owned(), "fd77::2".to_owned()]
+        .into_iter()
+        .chain(of_interfaces)
+        .map(|address| &*Box::leak(address.into_boxed_str()))
+        .collect();
+    let labels: Vec<&'static str> =
+        (0..addresses.len()).map(|number| &*Box::leak(format!("s{number}.example").into_boxed_str())).collect();
+    let outside = Outside::named(labels.iter().copied().zip(addresses.iter().map(|address| vec![vec![*address]])));
+    let names: Vec<_> = labels.iter().map(|label| format!("http://{label}:1")).collect();
+    let pod = PodInfo::builder().variables([("POD_IPS".to_owned(), "10.77.1.2,fd77::2".to_owned())]).build().unwrap();
+    let settings = EgressSettings { resolver: outside.names.clone(), extra_roots: Vec::new() };
+    let host = host(&outside.world).egress(EgressClient::new(settings)).pod_info(pod);
+    let extension = load(host, "http-calls", &format!("{API}, egress: {names:?}")).await.unwrap();
+    refused(&outside, &extension, &names).await;
+}
+
+#[tokio::test]
+async fn a_granted_name_never_leads_to_the_api_server_with_or_without_an_api_rule() {
+    let outside = Outside::named([
+        ("kubernetes.default.svc", vec![vec!["198.51.100.1", "2001:db8:96::1"]]),
+        ("first.example", vec![vec!["198.51.100.1"]]),
+        ("second.example", vec![vec!["2001:db8:96::1"]]),
+        ("mapped.example", vec![vec!["::ffff:198.51.100.1"]]),
+        ("variable.example", vec![vec!["198.51.100.9"]]),
+        ("loop.example", vec![vec!["127.0.0.1"]]),
+    ]);
+    let names: Vec<_> =
+        ["first", "second", "mapped", "variable", "loop"].map(|name| format!("https://{name}.example:6443")).into();
+    let settings = || EgressSettings { resolver: outside.names.clone(), extra_roots: Vec::new() };
+    let variables = [("KUBERNETES_SERVICE_HOST", "198.51.100.9"), ("KUBERNETES_SERVICE_PORT", "443")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let before = host(&outside.world).egress(EgressClient::new(settings())).variables(variables.clone());
+    let extension = load(before, "http-calls", &format!("{API}, egress: {names:?}")).await.unwrap();
+    refused(&outside, &extension, &names).await;
+    let without = alone(&outside.world).egress(EgressClient::new(settings())).variables(variables);
+    let extension = load(without, "http-calls", &format!("egress: {names:?}")).await.unwrap();
+    refused(&outside, &extension, &names).await;
+}
+
 #[tokio::test]
 async fn a_name_that_changes_its_mind_is_connected_to_where_it_was_checked() {
     // A second look-up would lead to the server on loopback.
     let server = Scripted::plain(|_, _| ok("secret")).await;
     let port = server.url.rsplit(':').next().unwrap().to_owned();
-    let outside = Outside::named([("moving.example", vec![vec!["192.0.2.1"], vec!["127.0.0.1"]])]);
+    // The first leads nowhere: addresses of RFC 6666 are discarded, where they have a route at all.
+    let outside = Outside::named([("moving.example", vec![vec!["100::1"], vec!["127.0.0.1"]])]);
     let url = format!("http://moving.example:{port}");
     let extension = outside.load(&[&url]).await;
     let answer = get(&extension, &url, &["--connect", "300"]).await;
     assert!(answer["error"].is_string(), "{answer}");
-    assert_eq!(*outside.names.asked.lock().unwrap(), ["moving.example"]);
+    // Beside it only the API server was looked for.
+    assert_eq!(*outside.names.asked.lock().unwrap(), ["moving.example", "kubernetes.default.svc"]);
     assert!(server.heads().is_empty());
 }
 

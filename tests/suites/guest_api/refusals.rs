@@ -63,6 +63,42 @@ async fn an_apply_needs_the_right_to_create_for_it_may() {
 }
 
 #[tokio::test]
+async fn a_replacement_that_may_create_needs_the_right_to_create() {
+    const LEASES: &str = "coordination.k8s.io/v1/leases";
+    let stage = Stage::new();
+    let updating = r#"{api: [{apiGroups: ["*"], resources: [leases, services, widgets], verbs: [get, update], namespaces: [demo]}]}"#;
+    for of in [LEASES, "v1/services", "example.com/v1/widgets"] {
+        let denied = stage.call(updating, &["replace", of, "demo", "mine", "{}"]).await;
+        let message = denied["message"].as_str().unwrap();
+        assert!(message.ends_with("verbs: [create], namespaces: [demo], resourceNames: [mine]}"), "{denied}");
+    }
+    let both = updating.replace("}]}", "}, {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create], namespaces: [demo], resourceNames: [mine]}]}");
+    let body = r#"{"spec":{"holderIdentity":"me"}}"#;
+    assert_ne!(stage.call(&both, &["replace", LEASES, "demo", "mine", body]).await["error"], "denied");
+    assert_eq!(stage.call(&both, &["replace", LEASES, "demo", "other", body]).await["error"], "denied");
+    let named = r#"{"metadata":{"name":"mine"},"spec":{}}"#;
+    assert_eq!(stage.call(&both, &["create", LEASES, "demo", named]).await["error"], "denied");
+}
+
+#[tokio::test]
+async fn a_name_is_any_path_segment_and_no_more() {
+    const ROLES: &str = "rbac.authorization.k8s.io/v1/clusterroles";
+    let stage = Stage::new();
+    let spec = r#"{api: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [get],
+        namespaces: ["*"], resourceNames: ["view (all)|x"]}]}"#;
+    let answer = stage.call(spec, &["get", ROLES, "-", "view (all)|x"]).await;
+    assert_eq!((&answer["error"], &answer["code"]), (&json!("refused"), &json!(403)), "{answer}");
+    let line = stage.lines().into_iter().find(|line| line.way == "api").unwrap();
+    assert_eq!(line.path, "/apis/rbac.authorization.k8s.io/v1/clusterroles/view%20%28all%29%7Cx");
+    for name in ["view", "view (all)", "x"] {
+        assert_eq!(stage.call(spec, &["get", ROLES, "-", name]).await["error"], "denied", "{name}");
+    }
+    for name in ["a/b", "..", "a%2fb", "a\nb", "a\u{202e}b", "$(X)", ""] {
+        assert_eq!(stage.call(spec, &["get", ROLES, "-", name]).await["error"], "invalid", "{name:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_servers_own_rules_come_after_the_grants() {
     let stage = Stage::new();
     let all = r#"{api: [{apiGroups: [""], resources: [secrets, configmaps], verbs: ["*"], namespaces: ["*"]}]}"#;

@@ -105,6 +105,36 @@ fn who_asks_and_what_is_asked_cannot_be_said_twice() {
 }
 
 #[test]
+fn a_fragment_is_refused_and_not_cut_off() {
+    let world = World::new();
+    let proxy = proxy(&world, &[]);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for line in [format!("GET {maps}#x"), format!("GET {maps}?limit=1#&watch=1"), "GET /version#".to_owned()] {
+        let answer = proxy.at.send(&line, &[], b"");
+        let told = (answer.status, answer.text());
+        assert!(told.0 == 400 && told.1.contains("fragment"), "{line}: {told:?}");
+    }
+    assert_eq!(proxy.at.get(maps).0, 200);
+}
+
+#[test]
+fn the_filter_looks_at_what_is_asked_for_however_it_is_spelt() {
+    let world = World::new();
+    let proxy = proxy(&world, &["--reject-paths=^/api/v1/namespaces/default/configmaps"]);
+    let below = "namespaces/default/configmaps";
+    for path in [
+        format!("/api/v1/{below}"),
+        "/api/v1/namespaces/def%61ult/configmaps/x".to_owned(),
+        format!("/api/v1/watch/{below}"),
+        "/api/v1/configmaps?fieldSelector=metadata.namespace%3Ddefault".to_owned(),
+    ] {
+        let (status, text) = ask(&proxy, &format!("GET {path}"), "localhost");
+        assert!(status == 403 && text.contains("rejected by the filter"), "{path}: {status} {text}");
+    }
+    assert_eq!(ask(&proxy, "GET /api/v1/namespaces/default/pods", "localhost").0, 200);
+}
+
+#[test]
 fn a_wrong_flag_is_told_before_anything_starts() {
     let world = World::new();
     for (flags, said) in [

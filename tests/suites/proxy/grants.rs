@@ -96,6 +96,77 @@ fn each_prefix_has_its_own_grant_its_own_limits_and_its_own_name() {
 }
 
 #[test]
+fn a_prefix_of_the_apis_own_narrows_each_spelling_of_a_request() {
+    let world = World::new();
+    world.cluster.load([json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a-b"}})]).unwrap();
+    let main = world.grant("main", &ALL.replace("[default]", "['*']"));
+    let narrow = world.grant(
+        "narrow",
+        "{api: [{apiGroups: [''], resources: [configmaps], verbs: [get], namespaces: [a-b], resourceNames: [open]}]}",
+    );
+    let narrow = format!("/api/v1/namespaces/a-b/={}", narrow.display());
+    let flags = ["--reject-paths=^$", "--grant", main.to_str().unwrap(), "--grant", &narrow];
+    let proxy = world.start(&[&["--port=0"][..], &flags[..]].concat());
+    assert_eq!(proxy.at.get(MAPS).0, 200);
+    assert_eq!(proxy.at.get("/api/v1/namespaces/a-b/configmaps/open").0, 404, "the narrow grant lets that through");
+    for line in [
+        "GET /api/v1/namespaces/a-b/configmaps",
+        "GET /api/v1/namespaces/a%2Db/configmaps",
+        "GET /api/v1/namespaces/%61-b/configmaps/",
+        "GET /%61pi/v1/n%61mespaces/a-b/configmaps",
+        "GET /api/v1/watch/namespaces/a-b/configmaps",
+        "GET /api/v1/watch/namespaces/a%2db/configmaps",
+        "GET /api/v1/w%61tch/namespaces/a-b/configmaps/x",
+        "GET /api/v1/namespaces/a-b/configmaps?watch=1",
+        "GET /api/v1/proxy/namespaces/a-b/services/s/x",
+        "GET /api/v1/namespaces/a-b/services/s/proxy/x",
+        "GET /api/v1/configmaps?fieldSelector=metadata.namespace%3Da-b",
+        "GET /api/v1/configmaps?fieldSelector=metadata.namespace%3D%3Da-b,metadata.name!=x&watch=true",
+        "DELETE /api/v1/configmaps?fieldSelector=metadata.namespace=a-b",
+        "DELETE /api/v1/namespaces/a%2Db",
+        "GET /api/v1/namespaces?fieldSelector=metadata.name%3Da-b",
+        "POST /api/v1/namespaces/a%2Db/configmaps",
+    ] {
+        let answer = proxy.at.send(line, &["Content-Type: application/json"], MAP.as_bytes());
+        assert_eq!(answer.status, 403, "{line}");
+    }
+    for line in [
+        "GET /api/v1/namespaces/a-b%2fconfigmaps",
+        "GET /api/v1/namespaces/a-b;x/configmaps",
+        "GET /api/v1/namespaces/A-B/configmaps",
+        "POST /api/v1/namespaces//a-b/configmaps",
+        "POST /api/v1/namespaces/./a-b/configmaps",
+        "POST /api/v1/namespaces/x/../a-b/configmaps",
+        "GET /api/v1/namespaces/%2e/a-b/configmaps",
+        "GET /api/v1/namespaces/a%252Db/configmaps",
+        "GET /api/v1/namespaces/a-b/configmaps#x",
+    ] {
+        assert_eq!(proxy.at.send(line, &[], b"").status, 400, "{line}");
+    }
+    assert_eq!(proxy.at.send("GET /API/v1/namespaces/a-b/configmaps", &[], b"").status, 403);
+    proxy.terminate();
+    assert_eq!(proxy.code(), Some(0));
+    let records = std::fs::read_to_string(world.path("audit.jsonl")).unwrap();
+    let lines: Vec<Value> = records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let by = |extension: &str, verdict: &str| {
+        lines.iter().filter(|line| line["extension"] == extension && line["verdict"] == verdict).collect::<Vec<_>>()
+    };
+    assert_eq!((by("narrow", "denied").len(), by("main", "denied").len()), (16, 1));
+    assert!(by("main", "allowed").iter().all(|line| line["path"] == MAPS), "{lines:?}");
+}
+
+#[test]
+fn a_prefix_that_tells_no_requests_apart_is_refused() {
+    let world = World::new();
+    let grant = world.grant("one", READS);
+    for prefix in ["/api/v1/watch/namespaces/a", "/api/v1/namespaces/a/services/s/proxy/admin", "/a%2fb", "/a/../b"] {
+        let placed = format!("{prefix}={}", grant.display());
+        let told = refused(&mut world.command(&["--grant", &placed]));
+        assert!(told.contains("tells no requests apart"), "{prefix}: {told}");
+    }
+}
+
+#[test]
 fn one_watch_too_many_is_told_when_to_come_back() {
     let world = World::new();
     let grant = world.grant("one", &ALL.replace("inFlight", "watches: 1, inFlight"));

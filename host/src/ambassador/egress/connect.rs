@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_rustls::TlsConnector;
 
-use super::address::{fault_of_granted, fault_of_resolved, plain};
+use super::address::fault;
 use super::error::EgressError;
+use super::shield::{Lately, LookUps, Shield};
 use crate::policy::Destination;
 
 /// How many of a name's addresses are tried. More than a few that take no connection only use up the time.
@@ -66,21 +67,23 @@ pub(super) struct Connector {
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) roots: Vec<u8>,
     tls: OnceCell<Arc<ClientConfig>>,
+    lately: Lately,
 }
 
 impl Connector {
     pub(super) fn new(resolver: Arc<dyn Resolve>, roots: Vec<u8>) -> Self {
-        Self { resolver, roots, tls: OnceCell::new() }
+        Self { resolver, roots, tls: OnceCell::new(), lately: Lately::default() }
     }
 
-    /// Connects to a granted destination, at an address that may be connected to. `shielded` are the API server's names.
+    /// Connects to a granted destination, at an address that may be connected to. `places` bound the look-ups of one
+    /// extension.
     pub(super) async fn connect(
         &self,
         destination: &Destination,
-        shielded: &[Destination],
-        look_ups: &Arc<Semaphore>,
+        shield: &Shield,
+        places: &Arc<Semaphore>,
     ) -> Result<Box<dyn Stream>, EgressError> {
-        let addresses = self.addresses(destination, shielded, look_ups).await?;
+        let addresses = self.addresses(destination, shield, places).await?;
         let tcp = tcp(destination, &addresses).await?;
         if !destination.is_tls() {
             return Ok(Box::new(tcp));
@@ -91,65 +94,41 @@ impl Connector {
         Ok(Box::new(connector.connect(name, tcp).await.map_err(failed)?))
     }
 
+    /// The addresses of a destination that may be connected to. There is no other look-up after this one.
     async fn addresses(
         &self,
         destination: &Destination,
-        shielded: &[Destination],
-        look_ups: &Arc<Semaphore>,
+        shield: &Shield,
+        places: &Arc<Semaphore>,
     ) -> Result<Vec<SocketAddr>, EgressError> {
-        let server = self.server_addresses(shielded, look_ups).await;
-        let prohibited = |what| EgressError::Prohibited { destination: destination.to_string(), what };
-        let place = |address| SocketAddr::new(address, destination.port());
-        let Some(name) = destination.name() else {
-            let granted = destination.address().into_iter().collect::<Vec<_>>();
-            let fault = |address: &IpAddr| match fault_of_granted(*address) {
-                None if server.contains(&(plain(*address), destination.port())) => Some(API_SERVER),
-                fault => fault,
-            };
-            return match granted.iter().find_map(fault) {
-                Some(what) => Err(prohibited(what)),
-                None => Ok(granted.into_iter().map(place).collect()),
-            };
+        let look_ups = LookUps { resolver: &self.resolver, places };
+        let granted = destination.address();
+        let found = match (destination.name(), granted) {
+            (Some(name), _) => {
+                let no_address = |source| EgressError::NoAddress { name: name.to_owned(), source };
+                let found = look_ups.find(name).await.map_err(no_address)?;
+                if found.is_empty() {
+                    return Err(no_address(io::Error::new(io::ErrorKind::NotFound, "no addresses")));
+                }
+                found
+            }
+            (None, address) => address.into_iter().collect(),
         };
-        let no_address = |source| EgressError::NoAddress { name: name.to_owned(), source };
-        let found = self.look_up(name, look_ups).await.map_err(no_address)?;
-        let fault = |address: &IpAddr| match fault_of_resolved(*address) {
-            None if server.iter().any(|(server, _)| *server == plain(*address)) => Some(API_SERVER),
-            fault => fault,
-        };
-        let good = found.iter().filter(|address| fault(address).is_none()).take(MAX_ADDRESSES);
-        let good: Vec<_> = good.copied().map(place).collect();
-        match found.first() {
-            None => Err(no_address(io::Error::new(io::ErrorKind::NotFound, "no addresses"))),
-            Some(first) if good.is_empty() => Err(prohibited(fault(first).unwrap_or(API_SERVER))),
-            Some(_) => Ok(good),
-        }
-    }
-
-    /// Where the API server is. A name of it that does not resolve leads nowhere, and needs no shield.
-    async fn server_addresses(&self, shielded: &[Destination], look_ups: &Arc<Semaphore>) -> Vec<(IpAddr, u16)> {
-        let mut addresses = Vec::new();
-        for server in shielded {
-            let found = match (server.name(), server.address()) {
-                (Some(name), _) => self.look_up(name, look_ups).await.unwrap_or_default(),
-                (None, address) => address.into_iter().collect(),
-            };
-            addresses.extend(found.into_iter().map(|address| (plain(address), server.port())));
-        }
-        addresses
-    }
-
-    /// Looks a name up in one of the extension's places, which it holds until the resolver is done: who stops waiting does
-    /// not get to begin the next.
-    async fn look_up(&self, name: &str, look_ups: &Arc<Semaphore>) -> io::Result<Vec<IpAddr>> {
-        let place = Arc::clone(look_ups).acquire_owned().await.map_err(io::Error::other)?;
-        let (resolver, name) = (Arc::clone(&self.resolver), name.to_owned());
-        let looking_up = tokio::spawn(async move {
-            let found = resolver.resolve(&name).await;
-            drop(place);
-            found
+        let known = self.lately.known(shield, &look_ups).await;
+        let mut refused = None;
+        let places = found.into_iter().map(|address| SocketAddr::new(address, destination.port()));
+        let good = places.filter(|address| {
+            let fault = fault(*address, granted, &known);
+            refused = refused.or(fault);
+            fault.is_none()
         });
-        looking_up.await.map_err(io::Error::other)?
+        let good: Vec<_> = good.take(MAX_ADDRESSES).collect();
+        match refused {
+            Some(what) if good.is_empty() => {
+                Err(EgressError::Prohibited { destination: destination.to_string(), what })
+            }
+            _ => Ok(good),
+        }
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, EgressError> {
@@ -161,8 +140,6 @@ impl Connector {
         made.await.cloned()
     }
 }
-
-const API_SERVER: &str = "the API server, which is called by its own names";
 
 /// Connects to the first of the addresses that takes a connection.
 async fn tcp(destination: &Destination, addresses: &[SocketAddr]) -> Result<TcpStream, EgressError> {

@@ -12,6 +12,7 @@ mod address;
 mod body;
 mod connect;
 mod error;
+mod shield;
 
 pub use body::EgressBody;
 pub use connect::{Resolve, SystemResolver};
@@ -19,6 +20,7 @@ pub use error::EgressError;
 
 use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,10 +36,12 @@ use tokio::time::timeout;
 
 use super::BoxError;
 use super::headers;
+use crate::cluster::Cluster;
 use crate::gate::{EgressPermit, Gate, Way};
 use crate::policy::{Destination, Limit};
 use body::Connection;
 use connect::Connector;
+use shield::Shield;
 
 /// How long the look-up and the connection may take where the guest names no time.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -106,14 +110,15 @@ pub struct Egress {
     way: Way,
     gate: Gate,
     client: EgressClient,
-    shielded: Arc<[Destination]>,
+    shield: Arc<Shield>,
     look_ups: Arc<Semaphore>,
 }
 
 impl Egress {
-    /// Sends what `gate` lets through. No name may lead to where `shielded`, the API server's own addresses, lead.
+    /// Sends what `gate` lets through. No name may lead to where `shielded`, the API server's own names, lead.
     pub fn new(way: Way, gate: Gate, client: EgressClient, shielded: Vec<Destination>) -> Self {
-        Self { way, gate, client, shielded: shielded.into(), look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
+        let shield = Arc::new(Shield { names: shielded, ..Shield::default() });
+        Self { way, gate, client, shield, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
     }
 
     /// Sends with this client.
@@ -122,10 +127,26 @@ impl Egress {
         Self { client, ..self }
     }
 
-    /// Shields these in place of others.
+    /// Shields these names of the API server in place of others.
     #[must_use]
     pub fn shielding(self, shielded: &[Destination]) -> Self {
-        Self { shielded: shielded.into(), ..self }
+        let shield = Shield { names: shielded.into(), ..Shield::clone(&self.shield) };
+        Self { shield: Arc::new(shield), ..self }
+    }
+
+    /// Shields the addresses of this pod too, as its status has them. Those of this machine's interfaces always are: looked
+    /// at before each connection.
+    #[must_use]
+    pub fn shielding_pod(self, addresses: &[IpAddr]) -> Self {
+        let shield = Shield { pod: addresses.into(), ..Shield::clone(&self.shield) };
+        Self { shield: Arc::new(shield), ..self }
+    }
+
+    /// Shields the addresses too at which this client has found the API server.
+    #[must_use]
+    pub fn shielding_peers(self, cluster: Cluster) -> Self {
+        let shield = Shield { cluster: Some(cluster), ..Shield::clone(&self.shield) };
+        Self { shield: Arc::new(shield), ..self }
     }
 
     /// Sends a request to `destination` and hands back the head of the answer, whatever it is; its body streams, and ends
@@ -176,7 +197,7 @@ impl Egress {
         let late = |step| move |_| EgressError::Late { destination: destination.to_string(), step };
         let limit = permit.request_limit();
         let broken = |source| broken_off(destination, limit, source);
-        let connecting = self.client.0.connect(destination, &self.shielded, &self.look_ups);
+        let connecting = self.client.0.connect(destination, &self.shield, &self.look_ups);
         let stream = timeout(patience.connect.unwrap_or(CONNECT_WITHIN), connecting).await;
         let stream = stream.map_err(late("connection"))??;
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream));

@@ -99,6 +99,11 @@ impl Filter {
         }
     }
 
+    /// Returns whether a path is among those to reject, whatever is accepted.
+    pub fn rejects(&self, path: &str) -> bool {
+        self.reject_paths.is_match(&decoded(path))
+    }
+
     /// What stands in the way of a request that a page in a browser makes; `None` for all other clients, and for pages of
     /// hosts that are accepted.
     pub fn refuses_page(&self, headers: &HeaderMap) -> Option<&'static str> {

@@ -26,6 +26,7 @@ mod body;
 mod file_body;
 mod files;
 mod filter;
+mod fragments;
 mod linger;
 mod listen;
 mod page;
@@ -40,6 +41,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fragments::Watched;
 use linger::Lingering;
 
 use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
@@ -58,9 +60,9 @@ const CONNECTIONS: usize = 1024;
 /// they do never closes on a request that is just coming.
 const IDLE: Duration = Duration::from_mins(2);
 
-/// How much is buffered of what a client sends, in bytes: the largest head of a request, with the largest target and all
-/// headers.
-const MAX_READ_BUFFER: usize = 64 << 10;
+/// How much is buffered of what a client sends, in bytes: the largest head of a request, with the largest target (63 KiB) and
+/// all headers (32 KiB).
+const MAX_READ_BUFFER: usize = 96 << 10;
 
 /// The pause after the system had no connection to give, such as for want of file descriptors.
 const BREATH: Duration = Duration::from_millis(50);
@@ -177,8 +179,11 @@ impl LocalServer {
 
 async fn connection(stream: listen::Stream, site: Site, stop: Stop) {
     let heard = stop.clone();
-    let stream = Lingering::new(stream, stop.clone());
-    let service = service_fn(move |request| site.clone().serve(request, stop.clone()));
+    let (stream, fragments) = Watched::new(Lingering::new(stream, stop.clone()));
+    let service = service_fn(move |mut request| {
+        fragments.mark(&mut request);
+        site.clone().serve(request, stop.clone())
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_READ_BUFFER).title_case_headers(true);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));

@@ -14,15 +14,13 @@ use thiserror::Error;
 use super::body::LocalBody;
 use super::files::Files;
 use super::filter::Filter;
+use super::fragments::HadFragment;
 use super::page::Page;
 use super::{Stop, explained, moved, plain};
-use crate::ambassador::Ambassador;
+use crate::ambassador::{self, Ambassador};
 use crate::gate::Way;
-use crate::policy::ApiRequest;
+use crate::policy::{ApiRequest, InvalidRequest, PathPrefix};
 use crate::telemetry::Decision;
-
-/// The prefixes under which the API's own paths begin: such a prefix narrows what is served and is never taken off.
-const OF_THE_API: [&str; 2] = ["/api/", "/apis/"];
 
 /// Why a prefix cannot be served.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -30,6 +28,14 @@ pub enum SiteError {
     /// It is no path.
     #[error("the prefix {0:?} is not a path: it begins with a slash")]
     NotAPath(String),
+    /// It is a path that does not tell requests apart.
+    #[error("the prefix {prefix:?} tells no requests apart: {why}")]
+    Unclear {
+        /// The prefix.
+        prefix: String,
+        /// What is wrong with it.
+        why: InvalidRequest,
+    },
     /// It is served already.
     #[error("the prefix {0} is served twice")]
     Twice(String),
@@ -42,7 +48,7 @@ pub struct Site(Arc<Inner>);
 struct Inner {
     filter: Option<Filter>,
     /// The longest prefix first.
-    places: Vec<(String, Place)>,
+    places: Vec<(PathPrefix, Place)>,
 }
 
 enum Place {
@@ -55,7 +61,7 @@ enum Place {
 #[derive(Default)]
 pub struct SiteBuilder {
     filter: Option<Filter>,
-    places: Vec<(String, Place)>,
+    places: Vec<(PathPrefix, Place)>,
 }
 
 impl SiteBuilder {
@@ -67,10 +73,11 @@ impl SiteBuilder {
     }
 
     /// Serves the API below a path prefix, under the ambassador's grant. The prefix is taken off, unless it is itself the
-    /// beginning of the API's paths (`/api/`, `/apis/apps/`).
+    /// beginning of the API's paths (`/api/`, `/apis/apps/`): then it holds for each request whose
+    /// [subject](ApiRequest::subject) lies below it, however the request is spelt.
     ///
     /// # Errors
-    /// When the prefix is no path, or is taken.
+    /// When the prefix is no path, has several readings, or is taken.
     pub fn api(self, prefix: &str, ambassador: Ambassador) -> Result<Self, SiteError> {
         self.place(prefix, Place::Api(ambassador))
     }
@@ -97,13 +104,14 @@ impl SiteBuilder {
         self.place(path, Place::Text(Page::new(content_type, make)))
     }
 
-    fn place(mut self, prefix: &str, place: Place) -> Result<Self, SiteError> {
-        if !prefix.starts_with('/') {
-            return Err(SiteError::NotAPath(prefix.to_owned()));
+    fn place(mut self, text: &str, place: Place) -> Result<Self, SiteError> {
+        if !text.starts_with('/') {
+            return Err(SiteError::NotAPath(text.to_owned()));
         }
-        let prefix = if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
+        let unclear = |why| SiteError::Unclear { prefix: text.to_owned(), why };
+        let prefix = PathPrefix::parse(text).map_err(unclear)?;
         if self.places.iter().any(|(taken, _)| *taken == prefix) {
-            return Err(SiteError::Twice(prefix));
+            return Err(SiteError::Twice(prefix.to_string()));
         }
         self.places.push((prefix, place));
         Ok(self)
@@ -128,47 +136,69 @@ impl Site {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        if let Some(to) = tidied(&request) {
-            return moved(&to);
-        }
-        match self.find(request.uri().path()) {
-            None => plain(StatusCode::NOT_FOUND),
-            Some((prefix, Place::Files(files))) => {
-                let (whole, method) = (request.uri().path(), request.method());
-                match whole.get(prefix.len()..) {
-                    Some(path) => files.answer(method, whole, path).await,
-                    // The prefix without its last slash.
-                    None => moved(prefix),
-                }
-            }
-            Some((prefix, Place::Text(page))) => {
-                page.answer(request.method(), request.uri().path().get(prefix.len()..).unwrap_or_default())
-            }
-            Some((prefix, Place::Api(ambassador))) => self.ask(prefix, ambassador, request, stop).await,
+        let Some((prefix, place)) = self.find(request.uri().path()) else {
+            return tidied(&request).map_or_else(|| plain(StatusCode::NOT_FOUND), |to| moved(&to));
+        };
+        let Place::Api(ambassador) = place else {
+            return match tidied(&request) {
+                Some(to) => moved(&to),
+                None => beside(prefix, place, &request).await,
+            };
+        };
+        let untidy = tidied(&request);
+        let request = without(prefix, request);
+        let read = read(&request);
+        match untidy.filter(|_| read.is_err()) {
+            Some(to) => moved(&to),
+            None => match self.narrower(ambassador, prefix, &request, &read) {
+                Some(ambassador) => self.ask(ambassador, request, read, stop).await,
+                None => plain(StatusCode::NOT_FOUND),
+            },
         }
     }
 
     /// The place with the longest prefix that fits. A prefix fits without its last slash too.
-    fn find(&self, path: &str) -> Option<(&str, &Place)> {
-        let fits = |prefix: &str| path.starts_with(prefix) || prefix.strip_suffix('/') == Some(path);
-        self.0.places.iter().find(|(prefix, _)| fits(prefix)).map(|(prefix, place)| (prefix.as_str(), place))
+    fn find(&self, path: &str) -> Option<(&PathPrefix, &Place)> {
+        let found = self.0.places.iter().find(|(prefix, _)| prefix.rest(path).is_some());
+        let root = || self.0.places.iter().find(|(prefix, _)| prefix.is_of_api());
+        // A request may lie below a prefix of the API's that its path does not begin with.
+        found.or_else(root).map(|(prefix, place)| (prefix, place))
+    }
+
+    /// Whose grant a request of the API is judged by: that of the longest prefix inside the API's own paths below which its
+    /// subject lies, else that of the place where it came in. What cannot be read is refused, so its spelling will do.
+    fn narrower<'a, B>(
+        &'a self,
+        found: &'a Ambassador,
+        prefix: &PathPrefix,
+        request: &Request<B>,
+        read: &Result<ApiRequest, InvalidRequest>,
+    ) -> Option<&'a Ambassador> {
+        if !prefix.is_root() && !prefix.is_of_api() {
+            return Some(found);
+        }
+        let subject = read.as_ref().map_or_else(|_| request.uri().path().into(), ApiRequest::subject);
+        let places = self.0.places.iter().filter(|(prefix, _)| prefix.is_of_api() || prefix.is_root());
+        let below = places.filter(|(prefix, _)| prefix.rest(&subject).is_some());
+        let mut apis = below.filter_map(|(_, place)| match place {
+            Place::Api(ambassador) => Some(ambassador),
+            Place::Files(_) | Place::Text(_) => None,
+        });
+        apis.next()
     }
 
     async fn ask<B>(
         &self,
-        prefix: &str,
         ambassador: &Ambassador,
-        mut request: Request<B>,
+        request: Request<B>,
+        read: Result<ApiRequest, InvalidRequest>,
         stop: &Stop,
     ) -> Response<LocalBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        if let Some(uri) = without(prefix, request.uri()) {
-            *request.uri_mut() = uri;
-        }
-        if let Some(why) = self.refuses(&request) {
+        if let Some(why) = self.refuses(&request, &read) {
             let target = request.uri().path_and_query().map_or(Cow::Borrowed("/"), |target| target.as_str().into());
             let (gate, method) = (ambassador.gate(), request.method());
             // Whether the rate was spent by it makes no difference to one that is refused anyway.
@@ -177,16 +207,22 @@ impl Site {
             // without a message.
             return explained(StatusCode::FORBIDDEN, &format!("Forbidden by the proxy, {why}"));
         }
-        let endless = is_endless(&request);
-        let answer = ambassador.answer(request).await;
+        let endless = read.as_ref().is_ok_and(ApiRequest::is_endless);
+        let answer = ambassador.answer_read(request, read).await;
         if endless { answer.map(|body| LocalBody::endless(body, stop.clone())) } else { answer.map(LocalBody::answer) }
     }
 
-    fn refuses<B>(&self, request: &Request<B>) -> Option<&'static str> {
+    /// What the filter has against a request. It looks at the path that will be sent, and rejects what lies below a path that
+    /// it rejects, however it was asked for.
+    fn refuses<B>(&self, request: &Request<B>, read: &Result<ApiRequest, InvalidRequest>) -> Option<&'static str> {
         let filter = self.0.filter.as_ref()?;
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let refused = filter.refuses(request.method().as_str(), request.uri().path(), host);
-        refused.or_else(|| filter.refuses_page(request.headers()))
+        let path = read.as_ref().map_or_else(|_| request.uri().path(), ApiRequest::path);
+        let subject = read.as_ref().is_ok_and(|read| filter.rejects(&read.subject()));
+        let refused = filter.refuses(request.method().as_str(), path, host);
+        refused
+            .or(subject.then_some("its path is rejected by the filter"))
+            .or_else(|| filter.refuses_page(request.headers()))
     }
 
     /// As a service of hyper's has it.
@@ -199,17 +235,44 @@ impl Site {
     }
 }
 
-/// The URI with the prefix taken off; `None` where it stays as it is.
-fn without(prefix: &str, uri: &Uri) -> Option<Uri> {
-    // One that names another server is left as it is, to be refused.
-    if prefix == "/" || uri.authority().is_some() || OF_THE_API.iter().any(|start| prefix.starts_with(start)) {
-        return None;
+/// Answers from what is served beside the API.
+async fn beside<B>(prefix: &PathPrefix, place: &Place, request: &Request<B>) -> Response<LocalBody> {
+    if request.extensions().get::<HadFragment>().is_some() {
+        return plain(StatusCode::BAD_REQUEST);
     }
-    let target = uri.path_and_query()?.as_str();
-    let rest = target.strip_prefix(prefix).or_else(|| target.strip_prefix(prefix.trim_end_matches('/')))?;
+    let (whole, method) = (request.uri().path(), request.method());
+    let path = prefix.rest(whole).unwrap_or_default();
+    match (place, path.strip_prefix('/')) {
+        (Place::Files(files), Some(path)) => files.answer(method, whole, path).await,
+        // The prefix without its last slash.
+        (Place::Files(_), None) => moved(&prefix.to_string()),
+        (Place::Text(page), below) => page.answer(method, below.unwrap_or_default()),
+        (Place::Api(_), _) => plain(StatusCode::NOT_FOUND),
+    }
+}
+
+/// Reads what a request asks for. What is left of a target whose fragment was cut off is not what was sent.
+fn read<B>(request: &Request<B>) -> Result<ApiRequest, InvalidRequest> {
+    match request.extensions().get::<HadFragment>() {
+        Some(HadFragment) => Err(InvalidRequest::Fragment),
+        None => ambassador::read(request.method(), request.uri()),
+    }
+}
+
+/// The request with the prefix taken off its path; one that names another server is left as it is, to be refused.
+fn without<B>(prefix: &PathPrefix, mut request: Request<B>) -> Request<B> {
+    let uri = request.uri();
+    if prefix.is_root() || prefix.is_of_api() || uri.authority().is_some() {
+        return request;
+    }
+    let path = prefix.rest(uri.path()).filter(|rest| !rest.is_empty()).unwrap_or("/");
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut parts = Parts::default();
-    parts.path_and_query = PathAndQuery::try_from(format!("/{rest}")).ok();
-    Uri::from_parts(parts).ok()
+    parts.path_and_query = PathAndQuery::try_from(format!("{path}{query}")).ok();
+    if let Ok(left) = Uri::from_parts(parts) {
+        *request.uri_mut() = left;
+    }
+    request
 }
 
 /// Where to ask instead, for whoever reads below a path with empty or dot segments: what clients make of a base URL with a
@@ -238,14 +301,6 @@ fn tidied<B>(request: &Request<B>) -> Option<String> {
     Some(format!("/{}{end}{query}", kept.join("/")))
 }
 
-/// Whether the answer has no end of its own. Most requests have nothing that looks like it, and are not parsed twice.
-fn is_endless<B>(request: &Request<B>) -> bool {
-    let target = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
-    // An escape may stand for any letter of the words.
-    let perhaps = target.contains("watch") || target.contains("follow") || target.contains('%');
-    perhaps && ApiRequest::parse(request.method(), target).is_ok_and(|request| request.is_endless())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -264,8 +319,9 @@ mod tests {
             ("/a/", "/a//api", Some("//api")),
             ("/a/", "http://evil.example/a/api", None),
         ] {
-            let found = without(prefix, &uri.parse().unwrap()).map(|uri| uri.to_string());
-            assert_eq!(found.as_deref(), left, "{prefix} {uri}");
+            let request = Request::get(uri).body(()).unwrap();
+            let found = without(&PathPrefix::parse(prefix).unwrap(), request).uri().to_string();
+            assert_eq!(found, left.unwrap_or(uri), "{prefix} {uri}");
         }
     }
 
@@ -299,7 +355,8 @@ mod tests {
             ("/api/v1/namespaces/a/pods/p/log", false),
             ("/api/v1/namespaces/a/configmaps/watch", false),
         ] {
-            assert_eq!(is_endless(&Request::get(target).body(()).unwrap()), endless, "{target}");
+            let read = read(&Request::get(target).body(()).unwrap());
+            assert_eq!(read.unwrap().is_endless(), endless, "{target}");
         }
     }
 

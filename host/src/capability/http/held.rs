@@ -20,8 +20,8 @@ const METHOD: usize = 64;
 /// The longest authority, in bytes: a name has at most 253 and a port six; the rest is room for what is refused with reason.
 const AUTHORITY: usize = 512;
 
-/// The longest path and query, in bytes: twice what the API server's requests may have, for other places.
-const PATH: usize = 16 << 10;
+/// The longest path and query, in bytes: what a URI has room for. A grant's `targetBytes` is looked at when it is sent.
+const PATH: usize = 64 << 10;
 
 /// Requests, responses and sets of headers that one instance may hold together. A program has some for each request under
 /// way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small ones take
@@ -65,8 +65,10 @@ fn add_setters<T: PodView + 'static>(types: &mut LinkerInstance<'_, T>) -> wasmt
     types.func_wrap(
         "[method]outgoing-request.set-path-with-query",
         |mut store: StoreContextMut<'_, T>, (request, path): Set<Option<String>>| -> wasmtime::Result<Done> {
-            let too_long = is_longer(path.as_ref(), PATH);
-            Ok((if too_long { Err(()) } else { view(&mut store).set_path_with_query(request, path)? },))
+            // The reader of URIs drops a fragment, so what would be sent is not what the guest says.
+            let has_fragment = path.as_ref().is_some_and(|path| path.contains('#'));
+            let refused = is_longer(path.as_ref(), PATH) || has_fragment;
+            Ok((if refused { Err(()) } else { view(&mut store).set_path_with_query(request, path)? },))
         },
     )
 }

@@ -27,6 +27,7 @@ mod handling;
 pub(crate) mod held;
 mod paced;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,13 +98,14 @@ impl HttpCtx {
         let mut wasi = WasiHttpCtx::new();
         wasi.set_field_size_limit(usize::try_from(gate.grant().limits.header_bytes).unwrap_or(usize::MAX));
         let names = Arc::<ServerNames>::default();
-        let egress = Egress::new(Way::WasiHttp, gate.clone(), EgressClient::default(), names.own().to_vec());
+        let egress = Egress::new(Way::WasiHttp, gate.clone(), EgressClient::default(), names.shielded());
         let ambassador = Ambassador::new(Way::WasiHttp, gate, None);
         Self { outgoing: Outgoing { ambassador, egress, names }, wasi }
     }
 
     pub(super) fn set_cluster(&mut self, cluster: Cluster) {
         self.rename(|names| names.with_endpoint(cluster.endpoint()));
+        self.outgoing.egress = self.outgoing.egress.clone().shielding_peers(cluster.clone());
         self.outgoing.ambassador = self.outgoing.ambassador.clone().with_cluster(cluster);
     }
 
@@ -115,13 +117,17 @@ impl HttpCtx {
         self.outgoing.ambassador = self.outgoing.ambassador.clone().with_tokens(tokens);
     }
 
+    pub(super) fn set_pod(&mut self, addresses: &[IpAddr]) {
+        self.outgoing.egress = self.outgoing.egress.clone().shielding_pod(addresses);
+    }
+
     pub(super) fn set_egress(&mut self, client: EgressClient) {
         self.outgoing.egress = self.outgoing.egress.clone().with_client(client);
     }
 
     pub(super) fn rename(&mut self, rename: impl FnOnce(ServerNames) -> ServerNames) {
         let names = rename(ServerNames::clone(&self.outgoing.names));
-        self.outgoing.egress = self.outgoing.egress.clone().shielding(names.own());
+        self.outgoing.egress = self.outgoing.egress.clone().shielding(&names.shielded());
         self.outgoing.names = Arc::new(names);
     }
 }
