@@ -8,6 +8,7 @@ use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::devcluster::{DevCluster, DevClusterSettings};
 use attache::extension::{Extension, Invocation, Runtime};
+use attache::podinfo::PodInfo;
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
 use attache_tests::guest;
@@ -61,7 +62,8 @@ impl Bench {
         let runtime = Runtime::builder().audit(Arc::new(NoAudit)).cluster(Cluster::connect(settings).unwrap());
         // Rates that no ordinary host allows.
         let runtime = runtime.ceiling(Grant::parse(GRANT).unwrap().limits);
-        let runtime = runtime.podinfo_volume(tree.podinfo(&[("labels", "")]).unwrap().path());
+        let runtime = runtime
+            .pod_info(PodInfo::builder().volume(tree.podinfo(&[("labels", "")]).unwrap().path()).build().unwrap());
         let grant = Grant::parse(GRANT).unwrap();
         let extension = runtime.build().unwrap().load_file(&guest("bench-calls"), grant).await.unwrap();
         let mut kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig()).unwrap();

@@ -9,6 +9,7 @@ use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::devcluster::{DevCluster, DevClusterSettings};
 use attache::extension::{Extension, Invocation, Runtime};
+use attache::podinfo::PodInfo;
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
 use attache_tests::guest;
@@ -66,7 +67,10 @@ impl Bench {
         let runtime = Runtime::builder().audit(Arc::new(NoAudit)).cluster(Cluster::connect(settings).unwrap());
         // Rates that no ordinary host allows.
         let runtime = runtime.ceiling(Grant::parse(GRANT).unwrap().limits);
-        let runtime = runtime.podinfo_volume(tree.podinfo(&[("labels", "")]).unwrap().path()).build().unwrap();
+        let runtime = runtime
+            .pod_info(PodInfo::builder().volume(tree.podinfo(&[("labels", "")]).unwrap().path()).build().unwrap())
+            .build()
+            .unwrap();
         let load = async |name| runtime.load_file(&guest(name), Grant::parse(GRANT).unwrap()).await.unwrap();
         let (plain, typed) = (load("bench-http").await, load("bench-calls").await);
         Self { native: native(&cluster, &token).await, _cluster: cluster, _tree: tree, plain, typed }

@@ -64,7 +64,7 @@ fn runtime(engine: Engine) -> (Runtime, tempfile::TempDir) {
     std::fs::write(volume.path().join("labels"), "app=\"web\"\nzone=\"a\"").unwrap();
     std::fs::write(volume.path().join("annotations"), "").unwrap();
     let pod = attache::podinfo::PodInfo::builder().volume(volume.path()).build().unwrap();
-    let runtime = Runtime::builder().engine(engine).pod_info(pod).podinfo_volume(volume.path());
+    let runtime = Runtime::builder().engine(engine).pod_info(pod);
     (runtime.audit(Arc::new(NoAudit)).build().unwrap(), volume)
 }
 

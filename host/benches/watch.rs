@@ -16,6 +16,7 @@ use attache::credentials::ServiceAccount;
 use attache::devcluster::{DevCluster, DevClusterSettings};
 use attache::extension::{Extension, Invocation, Outcome, Runtime};
 use attache::gate::{Gate, Way};
+use attache::podinfo::PodInfo;
 use attache::policy::{ApiRequest, Grant};
 use attache::telemetry::{Audit, AuditRecord, NoAudit};
 use attache_tests::guest;
@@ -89,7 +90,10 @@ impl Bench {
         };
         let cluster = Cluster::connect(settings).unwrap();
         let podinfo = tree.podinfo(&[("labels", "")]).unwrap();
-        let runtime = Runtime::builder().audit(begun.clone()).cluster(cluster.clone()).podinfo_volume(podinfo.path());
+        let runtime = Runtime::builder()
+            .audit(begun.clone())
+            .cluster(cluster.clone())
+            .pod_info(PodInfo::builder().volume(podinfo.path()).build().unwrap());
         // Rates that no ordinary host allows.
         let runtime = runtime.ceiling(Grant::parse(GRANT).unwrap().limits);
         Self { server, token, cluster, runtime: runtime.build().unwrap(), begun, _tree: tree }

@@ -12,6 +12,7 @@
 //!
 //! Written from `pkg/volume/util/atomic_writer.go` of Kubernetes.
 
+mod kept;
 mod path;
 mod version;
 mod writer;
@@ -19,6 +20,7 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 
+pub use self::kept::{Choice, KeptFile, KeptVersion, KeptVolume, MAX_VOLUME, read_single};
 pub use self::path::{InvalidPath, RelativePath};
 pub use self::version::{MAX_FILE, Version, VolumeFile, read_consistently};
 pub use self::writer::{AtomicWriter, FileProjection};
@@ -68,6 +70,13 @@ pub enum VolumeError {
     #[error("{} holds more files than a volume may", path.display())]
     TooMany {
         /// The volume.
+        path: PathBuf,
+    },
+    /// The directory is none that a kubelet has laid out, with `..data` as a link to a dated directory; or it is one of the
+    /// kernel's, or the root.
+    #[error("{} is not a volume that a kubelet wrote: it has no ..data that leads to a dated directory in it", path.display())]
+    NotAVolume {
+        /// The directory.
         path: PathBuf,
     },
     /// Each try met an update; only a volume that is rewritten without pause does this.

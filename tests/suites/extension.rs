@@ -73,7 +73,7 @@ async fn the_volume_is_mounted_through_the_links_of_the_atomic_writer() {
     let root = tempfile::tempdir().unwrap();
     let volume = volume(root.path());
     let pod = PodInfo::builder().volume(&volume).build().unwrap();
-    let host = host().pod_info(pod).podinfo_volume(&volume);
+    let host = host().pod_info(pod);
     let extension = load(host, "cat-labels", grant("{podinfo: {}}")).await.unwrap();
     let (outcome, out) = run(&extension, &["/etc/podinfo"]).await;
     outcome.unwrap();
@@ -87,7 +87,7 @@ async fn a_link_that_leads_out_of_the_volume_is_not_followed() {
     std::fs::write(root.path().join("outside"), "secret").unwrap();
     symlink("../outside", volume.join("leak")).unwrap();
     let pod = PodInfo::builder().volume(&volume).build().unwrap();
-    let host = host().pod_info(pod).podinfo_volume(&volume);
+    let host = host().pod_info(pod);
     let extension = load(host, "cat-labels", grant("{podinfo: {}}")).await.unwrap();
     let (outcome, out) = run(&extension, &["/etc/podinfo"]).await;
     assert_ne!(outcome.unwrap().code, 0);
@@ -99,7 +99,7 @@ async fn a_mount_that_is_narrowed_holds_nothing_else() {
     let root = tempfile::tempdir().unwrap();
     let volume = volume(root.path());
     let pod = PodInfo::builder().volume(&volume).build().unwrap();
-    let host = host().pod_info(pod).podinfo_volume(&volume);
+    let host = host().pod_info(pod);
     let extension = load(host, "cat-labels", grant("{podinfo: {items: [annotations]}}")).await.unwrap();
     let (_, out) = run(&extension, &["/etc/podinfo"]).await;
     assert!(out.contains("two\\nlines") && !out.contains("web"), "{out}");

@@ -23,7 +23,30 @@ pub struct ScopedTokens(Arc<RwLock<Tokens>>);
 struct Tokens {
     /// `None` when the extension has ended.
     current: Option<Zeroizing<String>>,
+    issued: Instant,
     previous: Option<(Zeroizing<String>, Instant)>,
+    rotation: Option<Rotation>,
+}
+
+/// A token is replaced at the age of `every`, and taken for `grace` more.
+#[derive(Clone, Copy)]
+struct Rotation {
+    every: Duration,
+    grace: Duration,
+}
+
+impl Tokens {
+    fn is_due(&self) -> bool {
+        self.current.is_some() && self.rotation.is_some_and(|rotation| self.issued.elapsed() >= rotation.every)
+    }
+
+    /// Puts `next` in force, if the extension has not ended: what has ended stays ended.
+    fn replace(&mut self, next: Zeroizing<String>, grace_ends: Option<Instant>) {
+        let Some(current) = self.current.take() else { return };
+        self.previous = grace_ends.map(|ends| (current, ends));
+        self.current = Some(next);
+        self.issued = Instant::now();
+    }
 }
 
 impl ScopedTokens {
@@ -32,12 +55,43 @@ impl ScopedTokens {
     /// # Errors
     /// When the system has no randomness to give; a guessable token is never made.
     pub fn issue() -> Result<Self, getrandom::Error> {
-        let tokens = Tokens { current: Some(random()?), previous: None };
+        Self::with(None)
+    }
+
+    /// Makes a first token, and a new one whenever the one in force is looked at and older than `every`. The one before is
+    /// taken for `grace` after its time.
+    ///
+    /// # Errors
+    /// As [`ScopedTokens::issue`].
+    pub fn rotating(every: Duration, grace: Duration) -> Result<Self, getrandom::Error> {
+        Self::with(Some(Rotation { every, grace }))
+    }
+
+    fn with(rotation: Option<Rotation>) -> Result<Self, getrandom::Error> {
+        let tokens = Tokens { current: Some(random()?), issued: Instant::now(), previous: None, rotation };
         Ok(Self(Arc::new(RwLock::new(tokens))))
+    }
+
+    /// Replaces a token whose time is over. Without randomness it stays in force.
+    fn rotate_if_due(&self) {
+        if !self.0.read().unwrap_or_else(PoisonError::into_inner).is_due() {
+            return;
+        }
+        let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have come first.
+        let Some(Rotation { every, grace }) = tokens.rotation.filter(|_| tokens.is_due()) else { return };
+        match random() {
+            Ok(next) => {
+                let grace_ends = every.checked_add(grace).and_then(|time| tokens.issued.checked_add(time));
+                tokens.replace(next, grace_ends);
+            }
+            Err(error) => tracing::warn!(%error, "no randomness for a new scoped token: the old one stays"),
+        }
     }
 
     /// The token in force, to be handed to its extension and to nobody else; empty when the extension has ended.
     pub fn expose(&self) -> Zeroizing<String> {
+        self.rotate_if_due();
         self.0.read().unwrap_or_else(PoisonError::into_inner).current.clone().unwrap_or_default()
     }
 
@@ -49,10 +103,7 @@ impl ScopedTokens {
     pub fn rotate(&self, grace: Duration) -> Result<(), getrandom::Error> {
         let next = random()?;
         let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // What has ended stays ended: a rotation may come late.
-        let Some(current) = tokens.current.take() else { return Ok(()) };
-        tokens.previous = Instant::now().checked_add(grace).map(|until| (current, until));
-        tokens.current = Some(next);
+        tokens.replace(next, Instant::now().checked_add(grace));
         Ok(())
     }
 
@@ -64,6 +115,7 @@ impl ScopedTokens {
 
     /// Whether this is one of them. How long it takes says nothing of how much of it is right.
     pub fn take(&self, presented: &str) -> bool {
+        self.rotate_if_due();
         let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let same = |token: &str| bool::from(token.as_bytes().ct_eq(presented.as_bytes()));
         let current = tokens.current.as_ref().is_some_and(|token| same(token));
@@ -113,6 +165,20 @@ mod tests {
         assert!(first != second && tokens.take(&first) && tokens.take(&second));
         tokens.rotate(Duration::ZERO).unwrap();
         assert!(!tokens.take(&first) && !tokens.take(&second) && tokens.take(&tokens.expose()));
+    }
+
+    #[test]
+    fn a_token_is_replaced_when_its_time_is_over_and_not_before() {
+        let lasting = ScopedTokens::rotating(Duration::from_hours(1), Duration::ZERO).unwrap();
+        assert_eq!(*lasting.expose(), *lasting.expose());
+        let brief = ScopedTokens::rotating(Duration::ZERO, Duration::from_hours(1)).unwrap();
+        let first = brief.expose();
+        assert!(brief.take(&first), "the one before is taken for its grace");
+        assert!(*first != *brief.expose());
+        brief.end();
+        assert!(brief.expose().is_empty() && !brief.take(&first));
+        let forever = ScopedTokens::rotating(Duration::MAX, Duration::MAX).unwrap();
+        assert!(forever.take(&forever.expose()));
     }
 
     #[test]

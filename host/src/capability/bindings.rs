@@ -37,4 +37,25 @@ mod generated {
     });
 }
 
+#[allow(clippy::pedantic, reason = "bindgen-generated code")]
+mod wasi {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "package attache:host; world files { import wasi:filesystem/preopens@0.2.12; }",
+        world: "attache:host/files",
+        require_store_data_send: true,
+        imports: { default: trappable },
+        with: {
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+            "wasi:filesystem/types.descriptor": crate::capability::filesystem::Descriptor,
+            "wasi:filesystem/types.directory-entry-stream": crate::capability::filesystem::Listing,
+        },
+        trappable_error_type: {
+            "wasi:filesystem/types.error-code" => crate::capability::filesystem::FilesystemError,
+        },
+    });
+}
+
 pub use self::generated::attache::pod::{api, metadata};
+pub(super) use self::wasi::wasi::filesystem::{preopens, types as filesystem};

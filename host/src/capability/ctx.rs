@@ -23,15 +23,11 @@ impl PodCtx {
     /// Opens as much of `pod` as the gate's grant names, and no API server: calls of `api` answer `unavailable`.
     pub fn new(pod: &PodInfo, gate: Gate) -> Self {
         let grant = gate.grant();
-        let items = match &grant.podinfo {
-            Some(mount) => mount.items.as_deref(),
-            None => Some(&[][..]),
-        };
         let mut http = HttpCtx::new(gate.clone());
         // All that is known of the pod, whatever the grant shows of it: its own addresses are no destinations.
         let addresses = pod.identity().map(|identity| identity.pod_ips).unwrap_or_default();
         http.set_pod(&addresses.iter().filter_map(|address| address.parse().ok()).collect::<Vec<_>>());
-        let pod = pod.narrowed(items, &grant.env);
+        let pod = pod.granted(&grant.podinfo, &grant.env);
         Self { pod, gate, cluster: None, http }
     }
 

@@ -22,7 +22,7 @@ impl Inspection {
             "`attache dev --record FILE` finds out which rules a run needs.".to_owned(),
         ];
         if imports(METADATA) {
-            draft.grant.podinfo = Some(crate::policy::PodInfoMount::default());
+            draft.grant.podinfo = vec![crate::policy::PodInfoMount::default()];
             let why = format!("It imports {METADATA}: the variables that it reads there, by name.");
             draft.open_fields.push((why, VARIABLES.to_owned()));
         }

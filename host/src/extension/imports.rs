@@ -65,7 +65,7 @@ impl Import {
 fn standing(name: &str, grant: &Grant) -> Standing {
     let interface = name.split_once('@').map_or(name, |(interface, _version)| interface);
     match interface {
-        METADATA if grant.podinfo.is_some() || !grant.env.is_empty() => Standing::Granted,
+        METADATA if !grant.podinfo.is_empty() || !grant.env.is_empty() => Standing::Granted,
         METADATA => Standing::Lacks("add `podinfo: {}` or names under `env:` to its spec".to_owned()),
         API if !grant.api.is_empty() => Standing::Granted,
         API => Standing::Lacks("add a rule under `api:` to its spec".to_owned()),

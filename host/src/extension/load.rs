@@ -182,7 +182,7 @@ impl Runtime {
         if let Some(cluster) = &inner.cluster {
             pod = pod.with_cluster(cluster.clone());
         }
-        let mounts = Arc::new(Mounts::of(inner, &grant, pod.pod_info())?);
+        let mounts = Arc::new(Mounts::of(inner, &grant)?);
         if let Some(tokens) = mounts.tokens() {
             pod = pod.with_tokens(tokens.clone());
         }

@@ -1,35 +1,31 @@
-//! The directories that a grant mounts into its guest.
+//! What a grant mounts into its guest.
 //!
-//! Threat: a guest that reaches beyond a mount, or writes into one. A mount is a read-only preopened directory of
-//! wasmtime-wasi, which resolves every path beneath it (`openat2` with `RESOLVE_BENEATH`), so that `..` and links that
-//! lead out are refused while those of the kubelet's atomic writer work. A mount that is narrowed to some items is a
-//! copy that holds nothing else, so there is no name by which the rest could be reached.
+//! Threat: a guest that reaches beyond a mount, writes into one, or reads in one what its grant does not name. A mount is a
+//! directory in memory, and what is in it is decided file by file: of a Downward API volume only what is known to be Downward
+//! API content, of the service account's volume nothing but what `credentials` says. The rest is not even read.
 
-use super::run_error::RunError;
 use super::runtime::Inner;
 use super::scoped::ScopedVolume;
 use crate::ambassador::ScopedTokens;
+use crate::capability::filesystem::{Directory, FilesystemCtx, Mount, Root};
 use crate::credentials::CredentialsError;
-use crate::podinfo::PodInfo;
-use crate::policy::{CredentialsMode, Grant};
-use crate::volume::{AtomicWriter, FileProjection, InvalidPath, RelativePath, VolumeError, read_consistently};
-use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use crate::policy::{CredentialsMode, Grant, PodInfoMount};
+use crate::telemetry::legible_name;
+use crate::volume::{Choice, KeptVersion, KeptVolume, RelativePath, VolumeError, read_single};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
-use tokio::task::AbortHandle;
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why a mount that a grant names cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MountError {
     /// This host was not told of such a volume.
     #[error("the grant mounts {what} at {guest_path}, and this host has none")]
     Absent {
         /// The volume, for people.
         what: &'static str,
-        /// Where the guest would see it.
+        /// The place where the guest would see it.
         guest_path: String,
     },
     /// What goes into scoped credentials beside the token cannot be read.
@@ -38,150 +34,175 @@ pub enum MountError {
     /// The system has no randomness for a token.
     #[error("cannot make a scoped token: {0}")]
     NoRandomness(String),
-    /// The grant narrows the volume to a name that no file of a volume can have.
-    #[error("podinfo.items names {name:?}")]
-    Item {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        #[source]
-        source: InvalidPath,
-    },
-    /// A volume of the guest's own could not be written.
-    #[error("cannot write the guest's copy of {}", volume.display())]
-    Copy {
-        /// The volume.
-        volume: PathBuf,
+    /// The volume cannot be read, or is none.
+    #[error("cannot mount {} at {guest_path}", host_path.display())]
+    Volume {
+        /// The volume on the host.
+        host_path: PathBuf,
+        /// The place where the guest would see it.
+        guest_path: String,
         /// The step that failed.
         #[source]
         source: VolumeError,
     },
-    /// There is no place for a volume of the guest's own.
-    #[error("cannot make a folder for the guest's volume")]
-    Folder(#[source] std::io::Error),
 }
 
-/// What one extension's instances are given of the host's file system.
+/// What one extension's instances are given of the host's files.
 pub(super) struct Mounts {
-    list: Vec<(PathBuf, String)>,
-    _copy: Option<Copy>,
-    scoped: Option<ScopedVolume>,
+    root: Root,
+    scoped: Option<Arc<ScopedVolume>>,
 }
 
 impl Mounts {
-    /// Prepares the grant's mounts. `pod` is what the grant opens of the pod; its changes renew a narrowed copy.
-    pub(super) fn of(host: &Inner, grant: &Grant, pod: &PodInfo) -> Result<Self, MountError> {
-        let mut list = Vec::new();
-        let (mut copy, mut scoped) = (None, None);
-        if let Some(mount) = &grant.podinfo {
-            let guest_path = mount.mount_path.as_str().to_owned();
-            let volume = present(host.podinfo.as_deref(), "the Downward API volume", &guest_path)?;
-            let directory = match &mount.items {
-                None => volume.to_owned(),
-                Some(items) => copy.insert(Copy::of(volume, items, pod)?).directory(),
-            };
-            list.push((directory, guest_path));
+    /// Prepares the grant's mounts.
+    pub(super) fn of(host: &Inner, grant: &Grant) -> Result<Self, MountError> {
+        let mut root = Root::new();
+        for mount in &grant.podinfo {
+            root = podinfo(host, &grant.name, mount, root)?;
         }
+        let guest_path = grant.credentials.mount_path.as_str();
+        let account =
+            || host.service_account.as_deref().ok_or_else(|| absent("the service-account volume", guest_path));
+        let mut scoped = None;
         match grant.credentials.mode {
             CredentialsMode::None => {}
             CredentialsMode::Scoped => {
-                let guest_path = grant.credentials.mount_path.as_str().to_owned();
-                let account = present(host.service_account.as_deref(), "the service-account volume", &guest_path)?;
-                let volume = scoped.insert(ScopedVolume::of(account, host.rotation)?);
-                list.push((volume.directory(), guest_path));
+                let volume = scoped.insert(Arc::new(ScopedVolume::of(account()?, host.rotation)?));
+                root = root.with_mount(guest_path, Arc::clone(volume) as Arc<dyn Mount>);
             }
             CredentialsMode::Real => {
-                let guest_path = grant.credentials.mount_path.as_str().to_owned();
-                let volume = present(host.service_account.as_deref(), "the service-account volume", &guest_path)?;
+                let volume = VolumeMount::open(&grant.name, guest_path, account()?, Everything)?;
+                root = root.with_mount(guest_path, Arc::new(volume));
                 tracing::warn!(
                     extension = grant.name,
                     "is given the pod's own token (credentials: real): what it does with it elsewhere passes no gate"
                 );
-                list.push((volume.to_owned(), guest_path));
             }
         }
-        Ok(Self { list, _copy: copy, scoped })
+        Ok(Self { root, scoped })
     }
 
     /// The tokens that the guest is given as files, if it is given scoped ones.
     pub(super) fn tokens(&self) -> Option<&ScopedTokens> {
-        self.scoped.as_ref().map(ScopedVolume::tokens)
+        self.scoped.as_ref().map(|volume| volume.tokens())
     }
 
-    /// Opens the mounts for one instance. They are opened anew each time: a volume may have been remounted.
-    pub(super) fn open(&self, wasi: &mut WasiCtxBuilder) -> Result<(), RunError> {
-        for (directory, guest_path) in &self.list {
-            let opened = wasi.preopened_dir(directory, guest_path, FsPerms::ReadOnly);
-            opened.map_err(|source| RunError::Mount { guest_path: guest_path.clone(), source })?;
+    /// The file system of one instance.
+    pub(super) fn open(&self) -> FilesystemCtx {
+        FilesystemCtx::new(self.root.clone())
+    }
+}
+
+fn absent(what: &'static str, guest_path: &str) -> MountError {
+    MountError::Absent { what, guest_path: guest_path.to_owned() }
+}
+
+/// Adds one Downward API volume, or one file of it, to the root.
+fn podinfo(host: &Inner, extension: &str, mount: &PodInfoMount, root: Root) -> Result<Root, MountError> {
+    let guest_path = mount.mount_path.as_str();
+    let mounted = host.pod.mounted(mount).ok_or_else(|| absent("a Downward API volume", guest_path))?;
+    let Some(path) = mounted.sub_path().cloned() else {
+        let host_path = mounted.host_path().to_owned();
+        let volume = VolumeMount::open(extension, guest_path, &host_path, mounted)?;
+        return Ok(root.with_mount(guest_path, Arc::new(volume)));
+    };
+    let read = read_single(mounted.host_path(), &path);
+    let data = read.map_err(|source| failed(mounted.host_path(), guest_path, source))?;
+    if mounted.knows(&path) && mounted.admits(&path, &data) {
+        return Ok(root.with_file(guest_path, data));
+    }
+    report(extension, guest_path, &[path]);
+    Ok(root)
+}
+
+fn failed(host_path: &Path, guest_path: &str, source: VolumeError) -> MountError {
+    MountError::Volume { host_path: host_path.to_owned(), guest_path: guest_path.to_owned(), source }
+}
+
+/// The most names of files that one warning repeats.
+const MAX_NAMES: usize = 8;
+
+fn report(extension: &str, mount: &str, left_out: &[RelativePath]) {
+    let names: Vec<_> = left_out.iter().take(MAX_NAMES).map(|path| legible_name(path.as_str())).collect();
+    let (files, number) = (names.join(" "), left_out.len());
+    tracing::warn!(
+        extension,
+        mount,
+        files,
+        number,
+        "files of this volume are not shown: they are not known to be Downward API content. Say what they hold with \
+         --podinfo-items, if they are"
+    );
+}
+
+/// All of a volume.
+#[derive(Clone, Copy)]
+struct Everything;
+
+impl Choice for Everything {
+    fn names(&self, _path: &RelativePath) -> bool {
+        true
+    }
+
+    fn knows(&self, _path: &RelativePath) -> bool {
+        true
+    }
+
+    fn admits(&self, _path: &RelativePath, _data: &[u8]) -> bool {
+        true
+    }
+}
+
+/// A volume of the kubelet, as one extension sees it.
+struct VolumeMount<C> {
+    extension: String,
+    guest_path: String,
+    volume: KeptVolume<C>,
+    laid: Mutex<Laid>,
+}
+
+/// The newest version, laid out.
+struct Laid {
+    version: Arc<KeptVersion>,
+    directory: Arc<Directory>,
+    /// The files that were reported as left out. As many as a volume may have at the most.
+    reported: BTreeSet<RelativePath>,
+}
+
+impl<C: Choice> VolumeMount<C> {
+    fn open(extension: &str, guest_path: &str, host_path: &Path, choice: C) -> Result<Self, MountError> {
+        let volume = KeptVolume::open(host_path, choice).map_err(|source| failed(host_path, guest_path, source))?;
+        let version = volume.newest();
+        let directory = Arc::new(Directory::of_volume(&version));
+        let mount = Self {
+            extension: extension.to_owned(),
+            guest_path: guest_path.to_owned(),
+            volume,
+            laid: Mutex::new(Laid { version: Arc::clone(&version), directory, reported: BTreeSet::new() }),
+        };
+        mount.report(&version, &mut mount.laid.lock().unwrap_or_else(PoisonError::into_inner).reported);
+        Ok(mount)
+    }
+
+    /// Reports each file that is left out once. Names that are gone are forgotten, so that their number has a bound.
+    fn report(&self, version: &KeptVersion, reported: &mut BTreeSet<RelativePath>) {
+        let new: Vec<_> = version.left_out.iter().filter(|path| !reported.contains(path)).cloned().collect();
+        if !new.is_empty() {
+            report(&self.extension, &self.guest_path, &new);
         }
-        Ok(())
+        *reported = version.left_out.iter().cloned().collect();
     }
 }
 
-fn present<'a>(volume: Option<&'a Path>, what: &'static str, guest_path: &str) -> Result<&'a Path, MountError> {
-    volume.ok_or_else(|| MountError::Absent { what, guest_path: guest_path.to_owned() })
-}
-
-/// A new folder for a guest's volume, which no other user of the machine may look into.
-pub(super) fn own_folder() -> std::io::Result<TempDir> {
-    tempfile::Builder::new().prefix("attache-").permissions(Permissions::from_mode(0o700)).tempdir()
-}
-
-/// A copy of some items of a volume, in the layout of the volume, renewed as the volume is.
-struct Copy {
-    folder: TempDir,
-    renewal: AbortHandle,
-}
-
-impl Copy {
-    fn of(volume: &Path, items: &[String], pod: &PodInfo) -> Result<Self, MountError> {
-        let item =
-            |name: &String| RelativePath::new(name).map_err(|source| MountError::Item { name: name.clone(), source });
-        let items = items.iter().map(item).collect::<Result<Vec<_>, _>>()?;
-        let folder = own_folder().map_err(MountError::Folder)?;
-        let failed = |source| MountError::Copy { volume: volume.to_owned(), source };
-        let writer = AtomicWriter::open(folder.path()).map_err(failed)?;
-        copy(volume, &items, &writer).map_err(failed)?;
-        let mut changes = pod.follow();
-        let volume = volume.to_owned();
-        let renewal = tokio::spawn(async move {
-            // The first change is the state that was just copied; copying it again writes nothing.
-            loop {
-                changes.changed().await;
-                if let Err(error) = changes.next().map(drop) {
-                    tracing::warn!(error = %crate::telemetry::chain(&error), "the pod's metadata cannot be followed");
-                }
-                if let Err(error) = copy(&volume, &items, &writer) {
-                    tracing::warn!(error = %crate::telemetry::chain(&error), "a guest's mount could not be renewed");
-                }
-            }
-        });
-        Ok(Self { folder, renewal: renewal.abort_handle() })
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.folder.path().to_owned()
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        self.renewal.abort();
-    }
-}
-
-/// Copies what is there of the items: an item that the volume does not have is no file, as in a container.
-fn copy(volume: &Path, items: &[RelativePath], writer: &AtomicWriter) -> Result<bool, VolumeError> {
-    let files = read_consistently(volume, |version| {
-        let mut files = BTreeMap::new();
-        for item in items {
-            match version.read(item) {
-                Ok(file) => drop(files.insert(item.clone(), FileProjection { data: file.data, mode: file.mode })),
-                Err(VolumeError::Missing { .. }) if version.is_current() => {}
-                Err(error) => return Err(error),
-            }
+impl<C: Choice + Send + Sync> Mount for VolumeMount<C> {
+    fn newest(&self) -> Arc<Directory> {
+        let version = self.volume.newest();
+        let mut laid = self.laid.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&laid.version, &version) {
+            laid.directory = Arc::new(Directory::of_volume(&version));
+            self.report(&version, &mut laid.reported);
+            laid.version = version;
         }
-        Ok(files)
-    })?;
-    writer.write(&files)
+        Arc::clone(&laid.directory)
+    }
 }

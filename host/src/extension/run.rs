@@ -124,7 +124,7 @@ impl Extension {
         let begun = Instant::now();
         let instances = self.limits.instances;
         let _place = self.places.try_acquire().map_err(|_| RunError::Busy { instances })?;
-        let mut store = self.store(call, outputs, begun)?;
+        let mut store = self.store(call, outputs, begun);
         let _running = self.runtime.engine.running();
         let (ended, cpu) = self.drive(&mut store, begun).await?;
         let limiter = &store.data().limiter;
@@ -173,7 +173,7 @@ impl Extension {
         }
     }
 
-    fn store(&self, call: Invocation, outputs: &mut Outputs, begun: Instant) -> Result<Store<State>, RunError> {
+    fn store(&self, call: Invocation, outputs: &mut Outputs, begun: Instant) -> Store<State> {
         let limits = &self.limits;
         let handles = size(limits.handles.into());
         let mut table = ResourceTable::new();
@@ -184,16 +184,16 @@ impl Extension {
             Some(ends) => self.pod.clone().until(ends.into_std()),
             None => self.pod.clone(),
         };
-        let state = State { table, wasi: self.wasi(call, outputs)?, pod, limiter };
+        let state = State { table, wasi: self.wasi(call, outputs), files: self.mounts.open(), pod, limiter };
         let mut store = Store::new(self.runtime.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         // The table above counts what the host holds for the guest, this what the guest holds of its own resources.
         store.set_max_component_handles(handles);
         store.set_hostcall_fuel(size(limits.hostcall_bytes));
-        Ok(store)
+        store
     }
 
-    fn wasi(&self, call: Invocation, outputs: &mut Outputs) -> Result<WasiCtx, RunError> {
+    fn wasi(&self, call: Invocation, outputs: &mut Outputs) -> WasiCtx {
         let Invocation { arguments, mut wasi, stdout, stderr } = call;
         wasi.arg(self.name()).args(&arguments).max_random_size(RANDOM);
         // Nor would any address be let through: but a socket that leads nowhere is a file of the host's all the same.
@@ -209,8 +209,7 @@ impl Extension {
                 wasi.env(name, value);
             }
         }
-        self.mounts.open(&mut wasi)?;
-        Ok(wasi.build())
+        wasi.build()
     }
 }
 

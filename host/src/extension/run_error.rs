@@ -45,15 +45,6 @@ pub enum RunError {
     /// No instance could be made: its memory is larger than its limit, or the host runs as many as it can.
     #[error("the guest could not be instantiated")]
     Instantiate(#[source] wasmtime::Error),
-    /// A directory that the grant mounts could not be opened.
-    #[error("cannot mount {guest_path} into the guest")]
-    Mount {
-        /// Where the guest would have seen it.
-        guest_path: String,
-        /// What the system said.
-        #[source]
-        source: wasmtime::Error,
-    },
 }
 
 impl RunError {
@@ -65,7 +56,7 @@ impl RunError {
             Self::Cpu { budget } => reached(Limit::Cpu, Allowed::Time(*budget)),
             Self::Limit { reached, .. } => Some(*reached),
             Self::Busy { instances } => reached(Limit::Instances, Allowed::Count((*instances).into())),
-            Self::Trap(_) | Self::Instantiate(_) | Self::Mount { .. } => None,
+            Self::Trap(_) | Self::Instantiate(_) => None,
         }
     }
 

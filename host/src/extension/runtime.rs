@@ -41,7 +41,6 @@ pub(super) struct Inner {
     pub(super) artefacts: Option<Artefacts>,
     pub(super) compiler: Option<CompilerProcess>,
     pub(super) pod: PodInfo,
-    pub(super) podinfo: Option<PathBuf>,
     pub(super) service_account: Option<PathBuf>,
     pub(super) rotation: TokenRotation,
     pub(super) variables: BTreeMap<String, String>,
@@ -96,7 +95,6 @@ pub struct RuntimeBuilder {
     artefacts: Option<Artefacts>,
     compiler: Option<CompilerProcess>,
     pod: Option<PodInfo>,
-    podinfo: Option<PathBuf>,
     service_account: Option<PathBuf>,
     rotation: TokenRotation,
     variables: BTreeMap<String, String>,
@@ -130,17 +128,10 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Answers `metadata` from this pod.
+    /// Answers `metadata` from this pod, and mounts its Downward API volumes for guests whose grant mounts them.
     #[must_use]
     pub fn pod_info(mut self, pod: PodInfo) -> Self {
         self.pod = Some(pod);
-        self
-    }
-
-    /// The host's directory of the Downward API volume, for guests whose grant mounts it.
-    #[must_use]
-    pub fn podinfo_volume(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.podinfo = Some(directory.into());
         self
     }
 
@@ -223,7 +214,6 @@ impl RuntimeBuilder {
                 pod,
                 artefacts: self.artefacts,
                 compiler: self.compiler,
-                podinfo: self.podinfo,
                 service_account: self.service_account,
                 rotation: self.rotation,
                 variables: self.variables,
@@ -239,7 +229,8 @@ impl RuntimeBuilder {
 
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine.wasmtime());
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    capability::wasi::add_to_linker(&mut linker)?;
+    capability::filesystem::add_to_linker(&mut linker)?;
     capability::add_to_linker(&mut linker)?;
     capability::http::add_to_linker(&mut linker)?;
     Ok(linker)

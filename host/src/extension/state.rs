@@ -1,5 +1,6 @@
 //! What the store of one instance holds.
 
+use crate::capability::filesystem::{FilesystemCtx, FilesystemCtxView, FilesystemView};
 use crate::capability::{PodCtx, PodCtxView, PodView};
 use crate::engine::Limiter;
 use wasmtime::component::ResourceTable;
@@ -8,6 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 pub(super) struct State {
     pub(super) table: ResourceTable,
     pub(super) wasi: WasiCtx,
+    pub(super) files: FilesystemCtx,
     pub(super) pod: PodCtx,
     pub(super) limiter: Limiter,
 }
@@ -15,6 +17,12 @@ pub(super) struct State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl FilesystemView for State {
+    fn filesystem(&mut self) -> FilesystemCtxView<'_> {
+        FilesystemCtxView { ctx: &mut self.files, table: &mut self.table }
     }
 }
 

@@ -10,8 +10,50 @@ use super::defaults;
 use super::field::Meaning;
 use super::follow::Following;
 use super::item::{self, EnvField, Item, ItemError};
-use super::record::{Record, Sources, Variable};
+use super::record::{Record, Sources, Variable, VolumeSource};
 use super::view::Sight;
+use crate::policy::MountPath;
+use crate::volume::RelativePath;
+
+/// One Downward API volume as a container sees it, or a single file of it.
+///
+/// ```
+/// use attache::podinfo::{PodInfo, PodVolume};
+///
+/// let labels = PodVolume::new("/etc/podlabels".parse()?, "/etc/podlabels");
+/// let zone = PodVolume::new("/etc/app/zone".parse()?, "/etc/app/zone").sub_path("zone");
+/// let pod = PodInfo::builder().mount(labels).mount(zone).build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct PodVolume {
+    mount_path: MountPath,
+    host_path: PathBuf,
+    sub_path: Option<String>,
+    items: Option<Vec<Item>>,
+}
+
+impl PodVolume {
+    /// A volume that containers see at `mount_path` and that lies at `host_path` on the host.
+    pub fn new(mount_path: MountPath, host_path: impl Into<PathBuf>) -> Self {
+        Self { mount_path, host_path: host_path.into(), sub_path: None, items: None }
+    }
+
+    /// Mounts a single file of the volume, by its path in the volume. `host_path` is the volume's directory, or the file
+    /// itself, as in a container that mounts it. The file is read once: as in Kubernetes it never changes.
+    #[must_use]
+    pub fn sub_path(mut self, path: impl Into<String>) -> Self {
+        self.sub_path = Some(path.into());
+        self
+    }
+
+    /// The pod spec's `downwardAPI.items` of this volume. Without this call its files mean what their names say.
+    #[must_use]
+    pub fn items(mut self, items: Vec<Item>) -> Self {
+        self.items = Some(items);
+        self
+    }
+}
 
 /// What a period is raised to: without a pause the thread would do nothing else.
 const SHORTEST_POLL_PERIOD: Duration = Duration::from_millis(1);
@@ -20,6 +62,7 @@ const SHORTEST_POLL_PERIOD: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub struct PodInfoBuilder {
     volume: Option<PathBuf>,
+    mounts: Vec<PodVolume>,
     items: Option<Vec<Item>>,
     env: Option<Vec<EnvField>>,
     variables: Vec<(String, String)>,
@@ -28,15 +71,23 @@ pub struct PodInfoBuilder {
 }
 
 impl PodInfoBuilder {
-    /// The directory that the Downward API volume is mounted at. It may come later, go, and come again.
+    /// The directory of the pod's only Downward API volume. Guests see it wherever their grant mounts it. The volume may come
+    /// later, go, and come again.
     #[must_use]
     pub fn volume(mut self, dir: impl Into<PathBuf>) -> Self {
         self.volume = Some(dir.into());
         self
     }
 
-    /// The pod spec's `downwardAPI.items`. Without this call files mean what their names say, see
-    /// [the module](super).
+    /// Adds one of several volumes, or a single file of one, by the path where the container sees it.
+    #[must_use]
+    pub fn mount(mut self, volume: PodVolume) -> Self {
+        self.mounts.push(volume);
+        self
+    }
+
+    /// The pod spec's `downwardAPI.items`, of each volume that has no items of its own. Without this call files mean what
+    /// their names say, see [the module](super).
     #[must_use]
     pub fn items(mut self, items: Vec<Item>) -> Self {
         self.items = Some(items);
@@ -90,15 +141,36 @@ impl PodInfoBuilder {
     /// At the first item or variable that an API server would refuse.
     pub fn build(self) -> Result<PodInfo, ItemError> {
         let sources = Sources {
-            configured: self.items.is_some(),
-            files: self.items.as_deref().map_or_else(|| Ok(defaults::file_sources()), item::file_sources)?,
+            volumes: volumes(self.volume, self.mounts, self.items.as_deref())?,
             variables: variables(self.variables, self.env.as_deref())?,
             container: self.container.filter(|name| !name.is_empty()),
         };
-        let record = Arc::new(Record::new(sources, self.volume, self.following));
-        let view = record.view(Sight::default());
+        let sight = Sight::all(sources.volumes.len());
+        let record = Arc::new(Record::new(sources, self.following));
+        let view = record.view(sight);
         Ok(PodInfo { record, view })
     }
+}
+
+fn volumes(
+    only: Option<PathBuf>,
+    mounts: Vec<PodVolume>,
+    items: Option<&[Item]>,
+) -> Result<Vec<VolumeSource>, ItemError> {
+    let files = |items: Option<&[Item]>| items.map_or_else(|| Ok(defaults::file_sources()), item::file_sources);
+    let mut volumes = Vec::new();
+    for mount in mounts {
+        let sub_path = mount.sub_path.as_deref().map(RelativePath::new).transpose()?;
+        let mut files = files(mount.items.as_deref().or(items))?;
+        if let Some(path) = &sub_path {
+            files.retain(|file| file.path == *path);
+        }
+        volumes.push(VolumeSource { host_path: mount.host_path, mount_path: Some(mount.mount_path), sub_path, files });
+    }
+    if let Some(host_path) = only {
+        volumes.push(VolumeSource { host_path, mount_path: None, sub_path: None, files: files(items)? });
+    }
+    Ok(volumes)
 }
 
 /// The variables that tell something, in the order of the spec, or of their names where there is no spec.

@@ -1,4 +1,4 @@
-//! The volume's files and their permission bits.
+//! The files of the volumes and their permission bits.
 
 use std::fs;
 use std::io;
@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::error::PodInfoError;
-use super::record::Sources;
+use super::record::VolumeSource;
 use super::view::Sight;
 use crate::volume::{RelativePath, Version, VolumeError, read_consistently};
 
-/// One file of the volume.
+/// One file of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectedFile {
     /// Below the mount, such as `labels`.
@@ -19,29 +19,43 @@ pub struct ProjectedFile {
     pub mode: u32,
 }
 
-/// The files shown: those of the items, or all of the volume's where no items are known. Sorted by path.
-pub(super) fn shown(dir: &Path, sources: &Sources, sight: &Sight) -> Result<Vec<ProjectedFile>, PodInfoError> {
-    let files = read_consistently(dir, |version| {
-        let mut paths = if sources.configured {
-            sources.files.iter().map(|file| file.path.clone()).collect()
-        } else {
-            version.files()?
-        };
-        paths.retain(|path| sight.shows_file(path));
-        paths.sort();
+/// The files of all volumes that are shown: those whose meaning is known. Sorted by path.
+pub(super) fn shown(volumes: &[VolumeSource], sight: &Sight) -> Result<Vec<ProjectedFile>, PodInfoError> {
+    let mut files = Vec::new();
+    for (index, volume) in volumes.iter().enumerate() {
+        let mut paths: Vec<_> = volume.files.iter().map(|file| &file.path).collect();
+        paths.retain(|path| sight.shows_file(index, path));
+        files.extend(of_volume(volume, &paths)?);
+    }
+    files.sort_by(|one: &ProjectedFile, other| one.path.cmp(&other.path));
+    files.dedup();
+    Ok(files)
+}
+
+fn of_volume(volume: &VolumeSource, paths: &[&RelativePath]) -> Result<Vec<ProjectedFile>, VolumeError> {
+    let dir = &volume.host_path;
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let (Some(path), false) = (&volume.sub_path, dir.is_dir()) {
+        let found = fs::symlink_metadata(dir).ok().filter(fs::Metadata::is_file);
+        return Ok(found.map(|status| projected(path, &status)).into_iter().collect());
+    }
+    read_consistently(dir, |version| {
         let base = version.name().map_or_else(|| dir.to_owned(), |name| dir.join(name));
         let files: Result<Vec<_>, _> = paths.iter().map(|path| status(version, &base, path)).collect();
         Ok(files?.into_iter().flatten().collect())
-    });
-    files.map_err(PodInfoError::from)
+    })
+}
+
+fn projected(path: &RelativePath, status: &fs::Metadata) -> ProjectedFile {
+    ProjectedFile { path: path.to_string(), mode: status.permissions().mode() & 0o777 }
 }
 
 /// The file, if it is there and is one. The error starts over: the version is being deleted.
 fn status(version: &Version, base: &Path, path: &RelativePath) -> Result<Option<ProjectedFile>, VolumeError> {
     match fs::symlink_metadata(base.join(path)) {
-        Ok(status) if status.is_file() => {
-            Ok(Some(ProjectedFile { path: path.to_string(), mode: status.permissions().mode() & 0o777 }))
-        }
+        Ok(status) if status.is_file() => Ok(Some(projected(path, &status))),
         Ok(_) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound && version.is_current() => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

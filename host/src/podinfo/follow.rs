@@ -1,4 +1,4 @@
-//! Follows the volume: one thread for each record, woken by inotify when `..data` is swapped.
+//! Follows the volumes: one thread for each record, woken by inotify when `..data` is swapped.
 //!
 //! The *directory* is watched, not the files: each update brings new files, and a watch on an old one would stay with
 //! it. Reading calls nobody, and so does what is written below another name on the way to a swap.
@@ -42,18 +42,23 @@ impl Default for Following {
 }
 
 /// Starts the thread. It ends when the record is gone; whoever drops the record calls it through the sender.
-pub(super) fn start(record: Weak<Record>, dir: &Path, following: Following) -> io::Result<SyncSender<()>> {
+pub(super) fn start(
+    record: Weak<Record>,
+    directories: Vec<PathBuf>,
+    following: Following,
+) -> io::Result<SyncSender<()>> {
     // Room for one: a wake that is pending already stands for all that happen before it is heard.
     let (waker, calls) = sync_channel(1);
-    let watch = Watch {
-        dir: dir.to_owned(),
+    let watch = |dir| Watch {
+        dir,
         inotify: following.inotify,
         waker: waker.clone(),
         lost: Arc::new(AtomicBool::new(false)),
         armed: None,
         seen: None,
     };
-    let run = move || run(&record, watch, &calls, following.poll_period);
+    let watches = directories.into_iter().map(watch).collect();
+    let run = move || run(&record, watches, &calls, following.poll_period);
     thread::Builder::new().name("podinfo".to_owned()).spawn(run)?;
     Ok(waker)
 }
@@ -70,15 +75,15 @@ impl Drop for Ending {
     }
 }
 
-fn run(record: &Weak<Record>, mut watch: Watch, calls: &Receiver<()>, poll_period: Duration) {
+fn run(record: &Weak<Record>, mut watches: Vec<Watch>, calls: &Receiver<()>, poll_period: Duration) {
     let _ending = Ending(Weak::clone(record));
     loop {
         // Armed before the reading: a change after the one is seen by the other.
-        let another = watch.arm();
+        let another = watches.iter_mut().fold(false, |another, watch| watch.arm() || another);
         let Some(record) = record.upgrade() else { return };
         let settled = record.refresh(another);
         drop(record);
-        if watch.armed.is_some() && settled {
+        if settled && watches.iter().all(|watch| watch.armed.is_some()) {
             // Cannot end with an error: the watch has a sender of its own.
             let _ = calls.recv();
         } else {

@@ -58,6 +58,7 @@ mod files;
 mod follow;
 mod identity;
 mod item;
+mod mounted;
 mod reading;
 mod record;
 pub mod syntax;
@@ -65,7 +66,7 @@ mod view;
 
 use std::sync::Arc;
 
-pub use self::builder::PodInfoBuilder;
+pub use self::builder::{PodInfoBuilder, PodVolume};
 pub use self::changes::Changes;
 pub use self::error::{Fault, PodInfoError};
 use self::field::Map;
@@ -74,10 +75,12 @@ pub use self::files::ProjectedFile;
 pub use self::follow::POLL_PERIOD;
 pub use self::identity::Identity;
 pub use self::item::{EnvField, EnvSource, FieldRef, Item, ItemError, MAX_ITEMS, ResourceFieldRef};
+pub use self::mounted::Mounted;
 pub use self::reading::{MAX_ANNOTATIONS, MAX_PAIRS_FILE, MAX_VALUE_FILE};
 use self::record::Record;
 pub use self::view::Snapshot;
 use self::view::{State, View};
+use crate::policy::PodInfoMount;
 
 /// What a pod knows about itself, as far as one view of it goes.
 ///
@@ -114,8 +117,8 @@ impl PodInfo {
 
     /// The newest value of one label; none if the pod lacks it or does not project it. From memory.
     ///
-    /// A label that is projected by itself (`metadata.labels['K']`) is the empty string when the pod lacks it: so the
-    /// kubelet writes it. Where a file of all labels is shown too, that one answers.
+    /// A label that is projected by itself (`metadata.labels['K']`) and is empty is none: a kubelet writes the empty text for a
+    /// label that the pod lacks, too. Where a file of all labels is shown, that file answers, and tells the two apart.
     ///
     /// # Errors
     /// When a file of labels is malformed or cannot be read.
@@ -146,12 +149,9 @@ impl PodInfo {
     /// The files that the volume has and the view shows, with their permission bits, sorted by path. Read from disk.
     ///
     /// # Errors
-    /// When the volume cannot be read.
+    /// When a volume cannot be read.
     pub fn files(&self) -> Result<Vec<ProjectedFile>, PodInfoError> {
-        match self.record.volume() {
-            Some(dir) => files::shown(dir, &self.record.sources, &self.view.sight),
-            None => Ok(Vec::new()),
-        }
+        files::shown(&self.record.sources.volumes, &self.view.sight)
     }
 
     /// Starts to follow changes of labels and annotations. Any number may follow; each has its own place.
@@ -168,6 +168,18 @@ impl PodInfo {
     pub fn narrowed<S: AsRef<str>>(&self, items: Option<&[S]>, env: &[S]) -> Self {
         let sight = self.view.sight.narrowed(items, env);
         Self { record: Arc::clone(&self.record), view: self.record.view(sight) }
+    }
+
+    /// The view that the mounts and variables of a grant open, and nothing that this view does not show itself.
+    #[must_use]
+    pub fn granted(&self, mounts: &[PodInfoMount], env: &[String]) -> Self {
+        let sight = self.view.sight.granted(&self.record.sources.volumes, mounts, env);
+        Self { record: Arc::clone(&self.record), view: self.record.view(sight) }
+    }
+
+    /// The volume that a mount of a grant shows, if the pod has it.
+    pub fn mounted(&self, mount: &PodInfoMount) -> Option<Mounted> {
+        self.record.sources.mounted(mount)
     }
 
     /// Looks at what is in memory; first reads again if the last reading failed, since that may have passed.

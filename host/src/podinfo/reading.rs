@@ -1,13 +1,14 @@
-//! One consistent reading of the volume: every file that tells something, all of the same update.
+//! One consistent reading of each volume: every file that tells something, all of the same update.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::{Fault, PodInfoError};
 use super::field::{Field, Meaning};
 use super::item::FileSource;
+use super::record::VolumeSource;
 use super::syntax::{self, Pairs};
-use crate::volume::{DATA_LINK, RelativePath, Version, VolumeError, read_consistently};
+use crate::volume::{DATA_LINK, RelativePath, Version, VolumeError, read_consistently, read_single};
 
 /// All annotations together, keys and values, in bytes (`apimachinery/pkg/api/validation/objectmeta.go`).
 pub const MAX_ANNOTATIONS: usize = 256 << 10;
@@ -34,9 +35,60 @@ pub(super) enum Content {
 /// What one file gave; nothing if the volume does not have it.
 type Outcome = Result<Option<Content>, PodInfoError>;
 
-/// One reading of the volume.
+/// The place of a file among the sources: its volume's, and its own in the volume.
+pub(super) type FileIndex = (usize, usize);
+
+/// One reading of all volumes, in the order of the sources.
 #[derive(Debug)]
 pub(super) struct Reading {
+    volumes: Vec<Arc<VolumeReading>>,
+}
+
+impl Reading {
+    /// Reads all volumes.
+    pub(super) fn of(sources: &[VolumeSource]) -> Self {
+        Self { volumes: sources.iter().map(|source| Arc::new(VolumeReading::of(source))).collect() }
+    }
+
+    /// The next reading, if a volume may have changed, or in any case if `anew`. Volumes that have not are not read again.
+    pub(super) fn after(&self, sources: &[VolumeSource], anew: bool) -> Option<Self> {
+        let mut changed = false;
+        let next = self.volumes.iter().zip(sources).map(|(last, source)| {
+            if last.still_stands(source, anew) {
+                return Arc::clone(last);
+            }
+            changed = true;
+            Arc::new(VolumeReading::of(source))
+        });
+        let volumes = next.collect();
+        changed.then_some(Self { volumes })
+    }
+
+    /// Returns what the source with this index gave. A file that was not read gave nothing.
+    pub(super) fn get(&self, (volume, file): FileIndex) -> Result<Option<&Content>, PodInfoError> {
+        self.volumes.get(volume).map_or(Ok(None), |volume| volume.get(file))
+    }
+
+    /// Returns whether a volume or a file of one could not be read.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.volumes.iter().any(|volume| volume.is_unreadable())
+    }
+
+    /// Returns whether to try again what could not be read.
+    pub(super) fn is_due_for_retry(&self) -> bool {
+        self.volumes.iter().any(|volume| volume.is_unreadable() && volume.is_due_for_retry())
+    }
+
+    /// Returns whether each volume has a file of interest and was read whole. A directory without such a file may be the
+    /// place of a mount to come, which inotify does not report.
+    pub(super) fn is_settled(&self) -> bool {
+        self.volumes.iter().all(|volume| volume.has_any() && !volume.is_unreadable())
+    }
+}
+
+/// One reading of one volume.
+#[derive(Debug)]
+struct VolumeReading {
     /// The dated directory that it was read from; none where files may change in place.
     version: Option<String>,
     /// In the order of the sources; or why there is no volume to read.
@@ -44,26 +96,23 @@ pub(super) struct Reading {
     made: Instant,
 }
 
-impl Reading {
-    /// The reading of no volume.
-    pub(super) fn nothing() -> Self {
-        Self { version: None, files: Ok(Vec::new()), made: Instant::now() }
-    }
-
-    /// Reads all files of `sources` from the volume's newest version. A file that fails leaves the others good.
-    pub(super) fn of(dir: &Path, sources: &[FileSource]) -> Self {
-        let read = read_consistently(dir, |version| {
-            let files: Result<_, _> = sources.iter().map(|source| read_file(version, source)).collect();
-            Ok((version.name().filter(|name| *name != DATA_LINK).map(str::to_owned), files?))
-        });
+impl VolumeReading {
+    /// Reads all files of `source` from the volume's newest version. A file that fails leaves the others good.
+    fn of(source: &VolumeSource) -> Self {
+        let read = match &source.sub_path {
+            Some(path) => read_single(&source.host_path, path).map(|data| (None, single(data, source))),
+            None => read_consistently(&source.host_path, |version| {
+                let files: Result<_, _> = source.files.iter().map(|source| read_file(version, source)).collect();
+                Ok((version.name().filter(|name| *name != DATA_LINK).map(str::to_owned), files?))
+            }),
+        };
         match read {
             Ok((version, files)) => Self { version, files: Ok(files), made: Instant::now() },
             Err(error) => Self { version: None, files: Err(error.into()), made: Instant::now() },
         }
     }
 
-    /// What the source with this index gave. What was not read gave nothing.
-    pub(super) fn get(&self, index: usize) -> Result<Option<&Content>, PodInfoError> {
+    fn get(&self, index: usize) -> Result<Option<&Content>, PodInfoError> {
         let files = self.files.as_ref().map_err(Clone::clone)?;
         match files.get(index) {
             Some(Ok(content)) => Ok(content.as_ref()),
@@ -72,28 +121,33 @@ impl Reading {
         }
     }
 
-    /// Whether reading again would give the same: the volume still shows the dated directory that was read whole.
-    pub(super) fn still_stands(&self, dir: &Path) -> bool {
+    /// Returns whether reading again would give the same: the volume still shows the dated directory that was read whole.
+    /// A single file never changes once it was read.
+    fn still_stands(&self, source: &VolumeSource, anew: bool) -> bool {
+        let dir = &source.host_path;
         let shown = || Version::newest(dir).is_ok_and(|newest| newest.name() == self.version.as_deref());
-        self.version.is_some() && !self.is_unreadable() && shown()
+        let same = || source.sub_path.is_some() || (!anew && self.version.is_some() && shown());
+        !self.is_unreadable() && same()
     }
 
-    /// Whether the volume or a file of it could not be read.
-    pub(super) fn is_unreadable(&self) -> bool {
+    fn is_unreadable(&self) -> bool {
         let unreadable = |outcome: &Outcome| outcome.as_ref().is_err_and(PodInfoError::is_unreadable);
         self.files.as_ref().map_or(true, |files| files.iter().any(unreadable))
     }
 
-    /// Whether to try again what could not be read.
-    pub(super) fn is_due_for_retry(&self) -> bool {
+    fn is_due_for_retry(&self) -> bool {
         self.files.is_err() || self.made.elapsed() >= RETRY_PAUSE
     }
 
-    /// Whether the volume has any file that tells something. A directory without one may be the place of a mount to come.
-    pub(super) fn has_any(&self) -> bool {
+    fn has_any(&self) -> bool {
         let there = |outcome: &Outcome| !matches!(outcome, Ok(None));
         self.files.as_ref().is_ok_and(|files| files.iter().any(there))
     }
+}
+
+/// What a volume gave of which a single file is mounted.
+fn single(data: Vec<u8>, source: &VolumeSource) -> Vec<Outcome> {
+    source.files.first().map(|file| understand(data, file).map(Some)).into_iter().collect()
 }
 
 /// Reads and understands one file. The outer error starts the whole reading over: the version is being deleted.

@@ -1,7 +1,7 @@
 //! The one record of a pod that all its views share: what is projected, the newest reading of it, and who looks.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,16 +11,29 @@ use super::follow::{self, Following};
 use super::item::FileSource;
 use super::reading::Reading;
 use super::view::{Seen, Sight, View};
+use crate::policy::MountPath;
+use crate::volume::RelativePath;
 
 /// What is projected into the container.
 #[derive(Debug)]
 pub(super) struct Sources {
-    pub(super) files: Vec<FileSource>,
-    /// Whether the files are those of the pod spec; else they are guessed by name, and there may be others.
-    pub(super) configured: bool,
+    pub(super) volumes: Vec<VolumeSource>,
     pub(super) variables: Vec<Variable>,
     /// The container that the variables belong to, where its name is known.
     pub(super) container: Option<String>,
+}
+
+/// One Downward API volume of the container, or one file of it.
+#[derive(Debug)]
+pub(super) struct VolumeSource {
+    /// The volume's directory on the host; with `sub_path` it may be the file itself.
+    pub(super) host_path: PathBuf,
+    /// The place where the container sees it; `None` stands for wherever a grant mounts it.
+    pub(super) mount_path: Option<MountPath>,
+    /// The one file that is mounted. It is read once, for it never changes.
+    pub(super) sub_path: Option<RelativePath>,
+    /// The files whose meaning is known.
+    pub(super) files: Vec<FileSource>,
 }
 
 /// A variable that tells something.
@@ -35,7 +48,6 @@ pub(super) struct Variable {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) sources: Sources,
-    volume: Option<PathBuf>,
     following: Following,
     newest: Mutex<Newest>,
     /// Set once the follower's thread runs: from then on, reading from memory is enough.
@@ -52,24 +64,16 @@ struct Newest {
 
 impl Record {
     /// Reads the volume for the first time. Following starts only when somebody looks.
-    pub(super) fn new(sources: Sources, volume: Option<PathBuf>, following: Following) -> Self {
-        let reading = match &volume {
-            Some(dir) => Reading::of(dir, &sources.files),
-            None => Reading::nothing(),
-        };
+    pub(super) fn new(sources: Sources, following: Following) -> Self {
+        let reading = Reading::of(&sources.volumes);
         let newest = Newest { reading: Arc::new(reading), views: Vec::new() };
         Self {
             sources,
-            volume,
             following,
             newest: Mutex::new(newest),
             followed: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
-    }
-
-    pub(super) fn volume(&self) -> Option<&Path> {
-        self.volume.as_deref()
     }
 
     /// The view with this sight: the one that is there already, or a new one.
@@ -100,11 +104,14 @@ impl Record {
     /// Makes sure that what is in memory is kept up to date: by the follower's thread, or by reading now where the
     /// system gives no thread.
     pub(super) fn follow(self: &Arc<Self>) {
-        let Some(dir) = &self.volume else { return };
         if self.followed.load(Ordering::Acquire) {
             return;
         }
-        self.start_following(dir);
+        let changing: Vec<_> = self.sources.volumes.iter().filter(|volume| volume.sub_path.is_none()).collect();
+        if changing.is_empty() {
+            return;
+        }
+        self.start_following(changing.iter().map(|volume| volume.host_path.clone()).collect());
         // What happened between the first reading and the watch.
         self.refresh(false);
         // Under the lock, since the thread may have ended already.
@@ -112,10 +119,10 @@ impl Record {
         self.followed.store(waker.is_some(), Ordering::Release);
     }
 
-    fn start_following(self: &Arc<Self>, dir: &Path) {
+    fn start_following(self: &Arc<Self>, directories: Vec<PathBuf>) {
         let mut waker = lock(&self.waker);
         if waker.is_none() {
-            let started = follow::start(Arc::downgrade(self), dir, self.following);
+            let started = follow::start(Arc::downgrade(self), directories, self.following);
             let failed = |error: &io::Error| tracing::debug!(%error, "no thread: podinfo is read on each use");
             *waker = started.inspect_err(failed).ok();
         }
@@ -135,17 +142,16 @@ impl Record {
         }
     }
 
-    /// Reads the volume again if it may have changed, or in any case if `anew`, and tells the views. Gives whether the
-    /// volume is one that will tell its next change.
+    /// Reads the volumes that may have changed, or all of them if `anew`, and updates the views. Returns whether all
+    /// volumes are such that inotify reports their next change.
     pub(super) fn refresh(&self, anew: bool) -> bool {
-        let Some(dir) = &self.volume else { return true };
         let mut newest = lock(&self.newest);
-        if anew || !newest.reading.still_stands(dir) {
-            newest.reading = Arc::new(Reading::of(dir, &self.sources.files));
+        if let Some(next) = newest.reading.after(&self.sources.volumes, anew) {
+            newest.reading = Arc::new(next);
             let Newest { reading, views } = &mut *newest;
             views.retain(|view| view.upgrade().inspect(|view| view.update(&self.sources, reading)).is_some());
         }
-        newest.reading.has_any() && !newest.reading.is_unreadable()
+        newest.reading.is_settled()
     }
 }
 

@@ -7,9 +7,10 @@ use tokio::sync::watch;
 
 use super::error::PodInfoError;
 use super::field::{Map, Meaning};
-use super::reading::{Content, Reading};
-use super::record::{Sources, Variable};
+use super::reading::{Content, FileIndex, Reading};
+use super::record::{Sources, Variable, VolumeSource};
 use super::syntax::Pairs;
+use crate::policy::PodInfoMount;
 use crate::volume::RelativePath;
 
 /// Labels and annotations as they stood at one moment, as far as the view shows them.
@@ -26,32 +27,57 @@ pub struct Snapshot {
     pub annotations: Pairs,
 }
 
-/// Which files and variables a view shows; none stands for all.
+/// Files or variables by name; none stands for all.
+type Names = Option<BTreeSet<String>>;
+
+/// The files and variables that a view shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sight {
-    files: Option<BTreeSet<String>>,
-    variables: Option<BTreeSet<String>>,
+    /// The files of each volume, in the order of the sources.
+    files: Vec<Names>,
+    variables: Names,
 }
 
 impl Sight {
-    /// This sight, less what is not named: a view is never wider than the one it was made from.
-    pub(super) fn narrowed<S: AsRef<str>>(&self, files: Option<&[S]>, variables: &[S]) -> Self {
-        let clean = |path: &S| RelativePath::new(path.as_ref()).ok().map(|path| path.to_string());
-        let files = files.map(|files| files.iter().filter_map(clean).collect());
-        let variables = variables.iter().map(|name| name.as_ref().to_owned()).collect();
-        Self {
-            files: files.map(|files| common(self.files.as_ref(), files)).or_else(|| self.files.clone()),
-            variables: Some(common(self.variables.as_ref(), variables)),
-        }
+    /// All of so many volumes, and all variables.
+    pub(super) fn all(volumes: usize) -> Self {
+        Self { files: vec![None; volumes], variables: None }
     }
 
-    pub(super) fn shows_file(&self, path: &RelativePath) -> bool {
-        self.files.as_ref().is_none_or(|files| files.contains(path.as_str()))
+    /// This sight, less what is not named: a view is never wider than the one it was made from.
+    pub(super) fn narrowed<S: AsRef<str>>(&self, files: Option<&[S]>, variables: &[S]) -> Self {
+        let files = self.files.iter().map(|own| narrowed(own, files)).collect();
+        Self { files, variables: self.narrowed_variables(variables) }
+    }
+
+    /// This sight, less what the mounts of a grant do not name: a volume that is not mounted shows nothing.
+    pub(super) fn granted(&self, volumes: &[VolumeSource], mounts: &[PodInfoMount], variables: &[String]) -> Self {
+        let files = self.files.iter().zip(volumes).map(|(own, volume)| match volume.granted(volumes, mounts) {
+            Some(names) => narrowed(own, names.as_deref()),
+            None => Some(BTreeSet::new()),
+        });
+        Self { files: files.collect(), variables: self.narrowed_variables(variables) }
+    }
+
+    fn narrowed_variables<S: AsRef<str>>(&self, variables: &[S]) -> Names {
+        let variables = variables.iter().map(|name| name.as_ref().to_owned()).collect();
+        Some(common(self.variables.as_ref(), variables))
+    }
+
+    pub(super) fn shows_file(&self, volume: usize, path: &RelativePath) -> bool {
+        let names = self.files.get(volume);
+        names.is_some_and(|names| names.as_ref().is_none_or(|files| files.contains(path.as_str())))
     }
 
     pub(super) fn shows_variable(&self, name: &str) -> bool {
         self.variables.as_ref().is_none_or(|variables| variables.contains(name))
     }
+}
+
+fn narrowed<S: AsRef<str>>(own: &Names, files: Option<&[S]>) -> Names {
+    let Some(files) = files else { return own.clone() };
+    let clean = |path: &S| RelativePath::new(path.as_ref()).ok().map(|path| path.to_string());
+    Some(common(own.as_ref(), files.iter().filter_map(clean).collect()))
 }
 
 fn common(own: Option<&BTreeSet<String>>, named: BTreeSet<String>) -> BTreeSet<String> {
@@ -71,9 +97,13 @@ pub(super) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     /// The meaning of each file shown, and its index in the reading.
-    pub(super) fn files(self) -> impl Iterator<Item = (usize, &'a RelativePath, &'a Meaning)> {
-        let files = self.sources.files.iter().enumerate();
-        files.filter(move |(_, file)| self.sight.shows_file(&file.path)).map(|(i, file)| (i, &file.path, &file.meaning))
+    pub(super) fn files(self) -> impl Iterator<Item = (FileIndex, &'a RelativePath, &'a Meaning)> {
+        let volumes = self.sources.volumes.iter().enumerate();
+        let files =
+            volumes.flat_map(|(v, volume)| volume.files.iter().enumerate().map(move |(f, file)| ((v, f), file)));
+        files
+            .filter(move |((volume, _), file)| self.sight.shows_file(*volume, &file.path))
+            .map(|(index, file)| (index, &file.path, &file.meaning))
     }
 
     /// The variables shown.
@@ -100,7 +130,8 @@ impl<'a> Seen<'a> {
         Ok(None)
     }
 
-    /// What is projected one by one. A file goes before a variable, since it follows changes.
+    /// What is projected one by one. A file goes before a variable, since it follows changes. An empty value is left out:
+    /// a kubelet projects it for a key that the pod lacks, too.
     fn singles(self, map: Map) -> Result<Pairs, PodInfoError> {
         let mut singles = BTreeMap::new();
         for (index, _, meaning) in self.files() {
@@ -115,6 +146,7 @@ impl<'a> Seen<'a> {
                 singles.entry(key).or_insert(&variable.value);
             }
         }
+        singles.retain(|_, value| !value.is_empty());
         Ok(singles.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect())
     }
 }

@@ -40,6 +40,10 @@ impl<'a> Cursor<'a> {
         matches!(self.node.value, Value::Map(_))
     }
 
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     pub(super) fn is_empty_list(&self) -> bool {
         matches!(&self.node.value, Value::List(items) if items.is_empty())
     }

@@ -32,8 +32,8 @@ pub struct Grant {
     pub name: String,
     /// Which component it is for; `None` is any.
     pub component: Option<ComponentPin>,
-    /// The Downward API volume; `None` mounts nothing and opens no metadata.
-    pub podinfo: Option<PodInfoMount>,
+    /// The Downward API volumes; none mounts nothing and opens no metadata of files.
+    pub podinfo: Vec<PodInfoMount>,
     /// The environment variables that are passed on, by name.
     pub env: Vec<String>,
     /// The service-account volume.
@@ -52,7 +52,7 @@ impl Grant {
         Self {
             name: name.into(),
             component: None,
-            podinfo: None,
+            podinfo: Vec::new(),
             env: Vec::new(),
             credentials: CredentialsMount::default(),
             api: Vec::new(),
@@ -76,10 +76,10 @@ impl Grant {
     }
 
     fn decode_spec(name: String, spec: &Fields<'_>) -> Result<Self, GrantError> {
-        let podinfo = spec.read("podinfo", PodInfoMount::decode)?;
+        let podinfo = spec.read("podinfo", |at| PodInfoMount::decode_all(&at))?.unwrap_or_default();
         let credentials = spec.read("credentials", CredentialsMount::decode)?.unwrap_or_default();
-        if let (Some(at), Some(mount)) = (spec.get("podinfo"), &podinfo) {
-            refuse_overlap(&at, mount, &credentials)?;
+        if let Some(at) = spec.get("podinfo") {
+            refuse_overlap(&at, &podinfo, &credentials)?;
         }
         Ok(Self {
             name,
@@ -109,7 +109,7 @@ impl Serialize for Grant {
             metadata: Metadata { name: &self.name },
             spec: Spec {
                 component: self.component.as_ref(),
-                podinfo: self.podinfo.as_ref(),
+                podinfo: &self.podinfo,
                 env: &self.env,
                 credentials: Some(&self.credentials).filter(|mount| mount.mode != CredentialsMode::None),
                 api: &self.api,
@@ -139,8 +139,8 @@ struct Metadata<'a> {
 struct Spec<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     component: Option<&'a ComponentPin>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    podinfo: Option<&'a PodInfoMount>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "one_or_list")]
+    podinfo: &'a [PodInfoMount],
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "in_one_line")]
     env: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,6 +151,14 @@ struct Spec<'a> {
     egress: &'a [Destination],
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<&'a Limits>,
+}
+
+/// Writes a single mount without a list around it.
+fn one_or_list<S: Serializer>(mounts: &[PodInfoMount], serializer: S) -> Result<S::Ok, S::Error> {
+    match mounts {
+        [mount] => mount.serialize(serializer),
+        mounts => mounts.serialize(serializer),
+    }
 }
 
 /// The digest of the one component that a grant is for.

@@ -45,7 +45,8 @@ pub use judgement::Verdict;
 pub use limit::{Allowed, Limit, Reached};
 pub use limits::Limits;
 pub use mounts::{
-    CredentialsMode, CredentialsMount, MountPath, MountPathError, PODINFO_PATH, PodInfoMount, SERVICE_ACCOUNT_PATH,
+    CredentialsMode, CredentialsMount, MAX_PODINFO_MOUNTS, MountPath, MountPathError, PODINFO_PATH, PodInfoMount,
+    SERVICE_ACCOUNT_PATH,
 };
 pub use path_prefix::PathPrefix;
 pub use query::MAX_PARAMETERS;

@@ -16,6 +16,16 @@ pub const PODINFO_PATH: &str = "/etc/podinfo";
 /// Where Kubernetes mounts the service-account volume.
 pub const SERVICE_ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/// The directory whose `run` is a link to [`RUN`] in most images.
+const VAR: &str = "/var";
+
+/// The directory of run-time files.
+const RUN: &str = "/run";
+
+/// The number of Downward API mounts that one grant may have. A container has one or two; each mount costs the host a copy of
+/// its files in memory.
+pub const MAX_PODINFO_MOUNTS: usize = 16;
+
 /// The longest mount path, in bytes: Linux's `PATH_MAX` with the final NUL.
 const MAX_MOUNT_PATH: usize = 4095;
 
@@ -44,12 +54,18 @@ impl MountPath {
         &self.0
     }
 
-    /// Whether one path is the other or lies below it.
+    /// The path with `/run` in the place of `/var/run`: in a container the one is a link to the other.
+    pub fn canonical(&self) -> &str {
+        match self.0.strip_prefix(VAR) {
+            Some(rest) if is_at_or_below(rest, RUN) => rest,
+            _ => &self.0,
+        }
+    }
+
+    /// Returns whether one path is the other or lies below it. `/run` and `/var/run` are one directory.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let below = |inner: &str, outer: &str| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        below(&self.0, &other.0) || below(&other.0, &self.0)
+        let (one, other) = (self.canonical(), other.canonical());
+        is_at_or_below(one, other) || is_at_or_below(other, one)
     }
 }
 
@@ -80,36 +96,74 @@ impl FromStr for MountPath {
     }
 }
 
+/// Returns whether `inner` is the directory `outer` or lies below it.
+fn is_at_or_below(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Whether a path has plain segments only.
 fn is_relative_path(path: &str) -> bool {
     path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
-/// The Downward API volume.
+/// One Downward API volume of the pod, or one file of it, as the guest sees it.
+///
+/// ```
+/// use attache::policy::Grant;
+///
+/// let grant = Grant::parse(
+///     "{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {name: card}, spec: {podinfo: [
+///        {mountPath: /etc/podinfo, items: [labels, cpu_limit]},
+///        {mountPath: /etc/app/labels, subPath: labels}]}}",
+/// )?;
+/// assert_eq!(grant.podinfo[1].mount_path.as_str(), "/etc/app/labels");
+/// # Ok::<(), attache::policy::GrantError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodInfoMount {
-    /// Where it is mounted, read-only.
+    /// The place of the volume in the guest's file system, read-only. With `sub_path`, the place of the file.
     pub mount_path: MountPath,
-    /// The files that are seen, by their path in the volume; `None` is all of them.
+    /// The files that are shown, by their path in the volume; `None` is all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Vec<String>>,
+    /// The one file of the volume that is mounted, by its path in the volume. As in Kubernetes it never changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub_path: Option<String>,
 }
 
 impl Default for PodInfoMount {
     /// The whole volume at [`PODINFO_PATH`].
     fn default() -> Self {
-        Self { mount_path: MountPath(PODINFO_PATH.into()), items: None }
+        Self { mount_path: MountPath(PODINFO_PATH.into()), items: None, sub_path: None }
     }
 }
 
 impl PodInfoMount {
-    pub(super) fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
-        let fields = at.fields(&["mountPath", "items"])?;
-        Ok(Self {
+    /// Reads one mount, or a list of mounts.
+    pub(super) fn decode_all(at: &Cursor<'_>) -> Result<Vec<Self>, GrantError> {
+        if !at.is_list() {
+            return Ok(vec![Self::decode(at)?]);
+        }
+        let mounts = at.each(Self::decode)?;
+        if mounts.len() > MAX_PODINFO_MOUNTS {
+            let why = format!("a grant has at most {MAX_PODINFO_MOUNTS} podinfo mounts");
+            return Err(at.invalid(&mounts.len().to_string(), why));
+        }
+        Ok(mounts)
+    }
+
+    fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
+        let fields = at.clone().fields(&["mountPath", "items", "subPath"])?;
+        let mount = Self {
             mount_path: fields.read("mountPath", |at| at.parse())?.unwrap_or_else(|| Self::default().mount_path),
             items: fields.read("items", |at| at.each(item))?,
-        })
+            sub_path: fields.read("subPath", |at| item(&at))?,
+        };
+        if let (Some(at), Some(sub_path)) = (fields.get("items"), &mount.sub_path) {
+            return Err(at.invalid(sub_path, "`subPath` mounts one file, so there are no `items` beside it"));
+        }
+        Ok(mount)
     }
 }
 
@@ -196,15 +250,20 @@ fn item(at: &Cursor<'_>) -> Result<String, GrantError> {
 /// Refuses two mounts of which one covers the other.
 pub(super) fn refuse_overlap(
     podinfo: &Cursor<'_>,
-    mount: &PodInfoMount,
+    mounts: &[PodInfoMount],
     credentials: &CredentialsMount,
 ) -> Result<(), GrantError> {
-    let both = credentials.mode != CredentialsMode::None;
-    if both && mount.mount_path.overlaps(&credentials.mount_path) {
-        return Err(podinfo.fail(Problem::Invalid {
-            value: mount.mount_path.to_string(),
-            why: format!("it overlaps the credentials' {}", credentials.mount_path),
-        }));
+    let mut taken = Vec::new();
+    if credentials.mode != CredentialsMode::None {
+        taken.push((&credentials.mount_path, "the credentials'"));
+    }
+    for mount in mounts {
+        let path = &mount.mount_path;
+        if let Some((other, whose)) = taken.iter().find(|(other, _)| path.overlaps(other)) {
+            let why = format!("it overlaps {whose} {other}");
+            return Err(podinfo.fail(Problem::Invalid { value: path.to_string(), why }));
+        }
+        taken.push((path, "podinfo's"));
     }
     Ok(())
 }
@@ -232,5 +291,8 @@ mod tests {
         assert!(path("/a").overlaps(&path("/a/b")));
         assert!(path("/a").overlaps(&path("/a/")));
         assert!(!path("/a").overlaps(&path("/ab")));
+        assert!(path("/var/run/a").overlaps(&path("/run")));
+        assert!(path("/run/a").overlaps(&path("/var/run/a")));
+        assert!(!path("/var/running").overlaps(&path("/run")));
     }
 }

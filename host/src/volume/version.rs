@@ -85,12 +85,7 @@ impl Version {
     pub fn read(&self, path: &RelativePath) -> Result<VolumeFile, VolumeError> {
         let failed = |error: Errno| self.failure(path.as_ref(), error);
         let file = self.open(path).map_err(failed)?;
-        let status = fstat(&file).map_err(failed)?;
-        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
-            return Err(VolumeError::Escapes { path: self.volume.join(path) });
-        }
-        let data = read_bounded(file, &self.volume.join(path))?;
-        Ok(VolumeFile { data, mode: Mode::from_raw_mode(status.st_mode).bits() })
+        read_plain(file, &self.volume.join(path))
     }
 
     /// The paths of all files, sorted. What is neither file nor directory is left out, and so are names that are not
@@ -171,6 +166,16 @@ fn open_directory(volume: &Path, name: Option<&str>) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Reads an open file whole, if it is a plain one. `path` is for the errors.
+pub(super) fn read_plain(file: OwnedFd, path: &Path) -> Result<VolumeFile, VolumeError> {
+    let status = fstat(&file).map_err(|error| VolumeError::io("look at", path)(error.into()))?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+        return Err(VolumeError::Escapes { path: path.into() });
+    }
+    let data = read_bounded(file, path)?;
+    Ok(VolumeFile { data, mode: Mode::from_raw_mode(status.st_mode).bits() })
+}
+
 fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>, VolumeError> {
     let mut data = Vec::new();
     let mut bounded = File::from(file).take(MAX_FILE.saturating_add(1));
@@ -196,7 +201,7 @@ pub(super) fn current_name(volume: &Path) -> Result<Option<String>, VolumeError>
     name.map(|name| Some(name.to_owned())).ok_or(VolumeError::Escapes { path: link })
 }
 
-fn is_single_element(name: &str) -> bool {
+pub(super) fn is_single_element(name: &str) -> bool {
     Path::new(name).file_name() == Some(OsStr::new(name))
 }
 

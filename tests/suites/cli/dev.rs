@@ -127,7 +127,7 @@ fn without_a_grant_the_development_grant_is_printed_and_reads_back() {
     let text = format!("  apiVersion{text}");
     let text: String = text.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
     let grant = attache::policy::Grant::parse(&text).unwrap();
-    assert_eq!(grant.podinfo.unwrap().mount_path.as_str(), "/etc/podinfo");
+    assert_eq!(grant.podinfo[0].mount_path.as_str(), "/etc/podinfo");
     assert_eq!(grant.api.len(), 1);
     assert_eq!(grant.api[0].verbs, ["get", "list", "watch"]);
     assert_eq!(grant.api[0].namespaces, ["default"]);

@@ -100,8 +100,12 @@ fn a_grant_that_is_taken_reads_back_the_same() {
             Ok(grant) => {
                 let written = grant.to_yaml();
                 assert_eq!(Grant::parse(&written).as_ref(), Ok(&grant), "{written}");
-                let parts =
-                    [grant.podinfo.is_some(), grant.component.is_some(), grant.env.is_empty(), grant.egress.is_empty()];
+                let parts = [
+                    !grant.podinfo.is_empty(),
+                    grant.component.is_some(),
+                    grant.env.is_empty(),
+                    grant.egress.is_empty(),
+                ];
                 format!("taken: {parts:?} {:?} {}", grant.credentials.mode, grant.api.len().min(5))
             }
             Err(error) => {

@@ -179,7 +179,7 @@ pub(crate) const LABELS: &[(&str, &str)] = &[("labels", "app=\"web\"\nzone=\"a\"
 
 fn builder(engine: &Engine, metrics: &Arc<Metrics>, podinfo: &Path) -> RuntimeBuilder {
     let pod = PodInfo::builder().volume(podinfo).build().unwrap();
-    Runtime::builder().engine(engine.clone()).audit(metrics.clone()).pod_info(pod).podinfo_volume(podinfo)
+    Runtime::builder().engine(engine.clone()).audit(metrics.clone()).pod_info(pod)
 }
 
 pub(crate) fn grant(name: &str, spec: &str) -> Grant {

@@ -52,7 +52,7 @@ impl Exit {
         let exit = match &error {
             RunError::Deadline { .. } | RunError::Cpu { .. } => Self::Deadline,
             RunError::Limit { .. } | RunError::Trap(_) => Self::Trapped,
-            RunError::Busy { .. } | RunError::Instantiate(_) | RunError::Mount { .. } => Self::Refused,
+            RunError::Busy { .. } | RunError::Instantiate(_) => Self::Refused,
         };
         report(&error.into());
         exit

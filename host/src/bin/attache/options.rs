@@ -10,10 +10,10 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The pod")]
 pub(crate) struct Pod {
-    /// The Downward API volume [default: the mountPath of the grant]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) podinfo: Option<PathBuf>,
-    /// What the volume's files mean: a `downwardAPI.items` list of a pod spec [default: by file name]
+    /// A Downward API volume, as in /etc/podinfo=DIR where the grant mounts several [default: the mountPath of the grant]
+    #[arg(long, value_name = "[MOUNTPATH=]DIR")]
+    pub(crate) podinfo: Vec<String>,
+    /// What files of the volumes mean: a `downwardAPI.items` list of a pod spec [default: by file name]
     #[arg(long, value_name = "FILE")]
     pub(crate) podinfo_items: Option<PathBuf>,
     #[command(flatten)]

@@ -11,8 +11,8 @@ use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, CompilerProcess, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Runtime, RuntimeBuilder};
 use attache::gate::HostRate;
-use attache::podinfo::{Item, PodInfo};
-use attache::policy::{CredentialsMode, Grant};
+use attache::podinfo::{Item, PodInfo, PodVolume};
+use attache::policy::{CredentialsMode, Grant, MountPath};
 use attache::telemetry::{Audit, JsonLines, NoAudit, legible_name};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
@@ -153,9 +153,6 @@ pub(crate) async fn in_pod(
         )
     })?;
     let mut runtime = runtime.pod_info(podinfo(pod, &grant, variables)?);
-    if let Some(directory) = podinfo_directory(pod, &grant)? {
-        runtime = runtime.podinfo_volume(directory);
-    }
     if grant.credentials.mode != CredentialsMode::None {
         runtime = runtime.service_account(&pod.server.service_account);
     }
@@ -188,8 +185,9 @@ const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT.wasm` play
 
 fn podinfo(pod: &options::Pod, grant: &Grant, variables: &Variables) -> anyhow::Result<PodInfo> {
     let mut builder = PodInfo::builder().variables(variables.clone());
-    if let Some(directory) = podinfo_directory(pod, grant)? {
-        builder = builder.volume(directory);
+    for (mount, host_path) in grant.podinfo.iter().zip(podinfo_paths(pod, grant)?) {
+        let volume = PodVolume::new(mount.mount_path.clone(), host_path);
+        builder = builder.mount(mount.sub_path.iter().fold(volume, PodVolume::sub_path));
     }
     if let Some(file) = &pod.podinfo_items {
         let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -200,18 +198,39 @@ fn podinfo(pod: &options::Pod, grant: &Grant, variables: &Variables) -> anyhow::
     builder.build().context("the Downward API items are not valid")
 }
 
-/// The host's directory of the volume; `None` when the grant mounts none.
-fn podinfo_directory(pod: &options::Pod, grant: &Grant) -> anyhow::Result<Option<PathBuf>> {
-    let Some(mount) = &grant.podinfo else { return Ok(None) };
-    let directory = pod.podinfo.clone().unwrap_or_else(|| PathBuf::from(mount.mount_path.as_str()));
-    if !directory.is_dir() {
-        bail!(
-            "the grant mounts the pod's Downward API volume, and there is none at {}: mount it there in the pod spec, or \
-             say --podinfo DIR. {OUTSIDE}",
-            directory.display()
-        );
+/// The place on the host of each Downward API volume that the grant mounts.
+fn podinfo_paths(pod: &options::Pod, grant: &Grant) -> anyhow::Result<Vec<PathBuf>> {
+    let (mut only, mut named) = (None, BTreeMap::new());
+    for said in &pod.podinfo {
+        match said.split_once('=').and_then(|(path, directory)| Some((path.parse::<MountPath>().ok()?, directory))) {
+            Some((path, directory)) => drop(named.insert(path.canonical().to_owned(), PathBuf::from(directory))),
+            None if only.replace(PathBuf::from(said)).is_some() => {
+                bail!("--podinfo {said}: say MOUNTPATH=DIR where there are several")
+            }
+            None => {}
+        }
     }
-    Ok(Some(directory))
+    if only.is_some() && grant.podinfo.len() > 1 {
+        bail!("--podinfo: the grant mounts {} volumes, so say MOUNTPATH=DIR for each", grant.podinfo.len());
+    }
+    let paths = grant.podinfo.iter().map(|mount| {
+        let path = named.remove(mount.mount_path.canonical()).or_else(|| only.clone());
+        let path = path.unwrap_or_else(|| PathBuf::from(mount.mount_path.as_str()));
+        let there = if mount.sub_path.is_some() { path.exists() } else { path.is_dir() };
+        if !there {
+            bail!(
+                "the grant mounts the pod's Downward API volume, and there is none at {}: mount it there in the pod spec, \
+                 or say --podinfo DIR. {OUTSIDE}",
+                path.display()
+            );
+        }
+        Ok(path)
+    });
+    let paths = paths.collect::<anyhow::Result<_>>()?;
+    match named.keys().next() {
+        Some(path) => bail!("--podinfo {path}=…: the grant mounts nothing there"),
+        None => Ok(paths),
+    }
 }
 
 /// The API server that the arguments name, else that of the pod that this is.

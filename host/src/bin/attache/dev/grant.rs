@@ -22,7 +22,7 @@ pub(super) fn development(component: &Path, namespace: &str, container: &Contain
     if let Some(mount) = sandbox::podinfo_mounts(container).next() {
         let path = mount.mount_path.parse();
         let mount_path = path.with_context(|| format!("the mount path {:?}", mount.mount_path))?;
-        grant.podinfo = Some(PodInfoMount { mount_path, items: downward_files(mount) });
+        grant.podinfo.push(PodInfoMount { mount_path, items: downward_files(mount), sub_path: None });
     }
     // All that the manifest sets, and of what a kubelet adds what clients look for: the rest is links of the days of
     // Docker, whose very names hold the port.

@@ -7,8 +7,8 @@ use attache::cluster::ClusterSettings;
 use attache::credentials::{DEFAULT_DIR, ServiceAccount};
 use attache::devcluster::kubelet::{Container, FileSource, MountPoint};
 use attache::extension::RuntimeBuilder;
-use attache::podinfo::{EnvField, Item, PodInfo};
-use attache::policy::{CredentialsMode, Grant};
+use attache::podinfo::{EnvField, Item, PodInfo, PodVolume};
+use attache::policy::{CredentialsMode, Grant, PodInfoMount};
 use attache::telemetry::Audit;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -41,11 +41,7 @@ pub(super) async fn furnish(
     let account = service_account_mount(container).map(|mount| mount.host_path.clone());
     let account = ServiceAccount::at(account.unwrap_or_else(|| DEFAULT_DIR.into()));
     let grant = settings::resolved(grant, &container.env, &account)?;
-    let volume = podinfo_volume(&grant, name, container)?;
-    let mut runtime = runtime.variables(container.env.clone()).pod_info(podinfo(volume, name, container)?);
-    if let Some(mount) = volume {
-        runtime = runtime.podinfo_volume(&mount.host_path);
-    }
+    let mut runtime = runtime.variables(container.env.clone()).pod_info(podinfo(&grant, name, container)?);
     if let Some(mount) = service_account_mount(container)
         && grant.credentials.mode != CredentialsMode::None
     {
@@ -60,12 +56,11 @@ pub(super) async fn furnish(
     Ok((runtime, grant))
 }
 
-/// The Downward API volume that the grant mounts.
-fn podinfo_volume<'a>(grant: &Grant, name: &str, container: &'a Container) -> anyhow::Result<Option<&'a MountPoint>> {
-    let Some(asked) = &grant.podinfo else { return Ok(None) };
+/// The Downward API volume that a mount of the grant shows.
+fn podinfo_volume<'a>(asked: &PodInfoMount, name: &str, container: &'a Container) -> anyhow::Result<&'a MountPoint> {
     let asked = asked.mount_path.as_str();
     let found = podinfo_mounts(container).find(|mount| mount.mount_path.trim_end_matches('/') == asked);
-    if found.is_some() {
+    if let Some(found) = found {
         return Ok(found);
     }
     let there: Vec<_> = podinfo_mounts(container).map(|mount| mount.mount_path.as_str()).collect();
@@ -73,12 +68,13 @@ fn podinfo_volume<'a>(grant: &Grant, name: &str, container: &'a Container) -> an
     bail!("the grant mounts the Downward API volume at {asked}, but container {name:?} of the manifest has {there}")
 }
 
-fn podinfo(volume: Option<&MountPoint>, name: &str, container: &Container) -> anyhow::Result<PodInfo> {
+fn podinfo(grant: &Grant, name: &str, container: &Container) -> anyhow::Result<PodInfo> {
     let env: Vec<EnvField> = read_all(&container.downward_env)?;
     let mut builder = PodInfo::builder().container(name).env(env).variables(container.env.clone());
-    if let Some(mount) = volume {
+    for asked in &grant.podinfo {
+        let mount = podinfo_volume(asked, name, container)?;
         let items: Vec<Item> = read_all(mount.downward_items())?;
-        builder = builder.volume(&mount.host_path).items(items);
+        builder = builder.mount(PodVolume::new(asked.mount_path.clone(), &mount.host_path).items(items));
     }
     builder.build().context("the Downward API items of the pod")
 }
@@ -90,10 +86,10 @@ fn read_all<'e, T: DeserializeOwned>(entries: impl IntoIterator<Item = &'e Value
 
 /// Says which of the container's mounts the guest does not get.
 fn warn_of_the_rest(grant: &Grant, container: &Container) {
-    let podinfo = grant.podinfo.as_ref().map(|mount| mount.mount_path.as_str());
+    let podinfo: Vec<_> = grant.podinfo.iter().map(|mount| mount.mount_path.as_str()).collect();
     for mount in &container.mounts {
         let path = mount.mount_path.trim_end_matches('/');
-        if Some(path) != podinfo && path != DEFAULT_DIR {
+        if !podinfo.contains(&path) && path != DEFAULT_DIR {
             say!("Volume {:?} at {path} is not mounted: a grant has no place for it.", mount.volume);
         }
         tell_left_out(mount);

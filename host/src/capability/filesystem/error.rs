@@ -1,0 +1,37 @@
+//! What becomes of a failure of the file system.
+
+use std::io;
+
+use wasmtime::component::ResourceTableError;
+
+pub(super) use crate::capability::bindings::filesystem::ErrorCode;
+
+/// Why a call of `wasi:filesystem` failed.
+#[derive(Debug)]
+pub enum FilesystemError {
+    /// The guest gets this code.
+    Code(ErrorCode),
+    /// The guest is ended: it used a handle that it does not have, or has more than it may.
+    Trap(wasmtime::Error),
+}
+
+impl From<ErrorCode> for FilesystemError {
+    fn from(code: ErrorCode) -> Self {
+        Self::Code(code)
+    }
+}
+
+impl From<ResourceTableError> for FilesystemError {
+    fn from(error: ResourceTableError) -> Self {
+        Self::Trap(error.into())
+    }
+}
+
+/// The code for a file that the host could not read when it read the volume.
+pub(super) fn of_reading(kind: io::ErrorKind) -> ErrorCode {
+    match kind {
+        io::ErrorKind::PermissionDenied => ErrorCode::Access,
+        io::ErrorKind::FileTooLarge => ErrorCode::FileTooLarge,
+        _ => ErrorCode::Io,
+    }
+}
