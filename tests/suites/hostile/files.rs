@@ -44,12 +44,14 @@ async fn escape(stage: Arc<Stage>) -> String {
     format!("{} attempts refused", ran.out.lines().count() - done.len())
 }
 
-/// Whether what was done is reading what the guest may read: the mount itself.
+/// Returns whether what was done is listing directories of the guest's own root.
 fn inside(line: &str) -> bool {
-    let own = |path: &str| path == "/etc/podinfo/./../." || path.starts_with("/etc/podinfo/..data/..") || path == "/";
-    let mut words = line.split([' ', ':']);
-    let (attempt, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    attempt == "list" && own(path) && line.contains("labels") && !line.contains("outside")
+    let own = |name: &str| {
+        matches!(name, "etc" | "podinfo" | "labels" | "annotations" | "..data") || name.starts_with("..2026")
+    };
+    let names = line.split_once(": done (").map_or("", |(_, names)| names).replace('\\', "");
+    // The text is quoted twice: the names are every second piece between quotes, after the outermost.
+    line.starts_with("list ") && names.split('"').skip(2).step_by(2).filter(|name| !name.starts_with(']')).all(own)
 }
 
 async fn race(stage: Arc<Stage>) -> String {

@@ -23,7 +23,6 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "wait for stdin" => stdin,
     "wait for a change that never comes" => change,
     "wait for the API server" => server,
-    "wait for a file that blocks" => blocking_file,
     "print where nobody reads" => unread_output,
 };
 
@@ -122,17 +121,4 @@ async fn server(stage: Arc<Stage>) -> String {
     let records = stage.audit.of("attacker");
     assert!(records.iter().any(|record| record["path"] == slow && record["verdict"] == "allowed"), "{records:?}");
     answered
-}
-
-/// A pipe in the place of a file: opening it blocks a thread, which is not one of those that others need.
-async fn blocking_file(stage: Arc<Stage>) -> String {
-    let pipe = stage.podinfo.join("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-    let extension = stage.guest("flood", &opening("{deadline: 500ms}")).await;
-    let ran = run(&extension, &["1", "files", "/etc/podinfo/pipe"]).await;
-    // Lets go of the thread that waits for somebody to write.
-    let writer = std::fs::OpenOptions::new().read(true).write(true).open(&pipe);
-    std::fs::remove_file(&pipe).unwrap();
-    drop(writer);
-    in_time(&stage, &ran)
 }
