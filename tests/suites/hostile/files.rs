@@ -51,7 +51,7 @@ fn inside(line: &str) -> bool {
     };
     let names = line.split_once(": done (").map_or("", |(_, names)| names).replace('\\', "");
     // The text is quoted twice: the names are every second piece between quotes, after the outermost.
-    line.starts_with("list ") && names.split('"').skip(2).step_by(2).filter(|name| !name.starts_with(']')).all(own)
+    line.starts_with("list ") && names.split('"').skip(2).step_by(2).filter(|name| !name.starts_with(')')).all(own)
 }
 
 async fn race(stage: Arc<Stage>) -> String {
