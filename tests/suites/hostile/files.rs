@@ -15,6 +15,7 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "escape while the volume is swapped" => race,
     "writes to a read-only mount" => writes,
     "flood of file reads" => flood,
+    "file reads beyond the CPU budget" => metered,
     "raw sockets and name look-ups" => sockets,
 };
 
@@ -112,6 +113,12 @@ async fn writes(stage: Arc<Stage>) -> String {
 async fn flood(stage: Arc<Stage>) -> String {
     let extension = stage.guest("flood", &opening("{deadline: 1s, cpu: 10s}")).await;
     stage.limited(&run(&extension, &["files", "/etc/podinfo/labels"]).await, Limit::Deadline)
+}
+
+/// Reading costs the guest's own CPU time: nothing is read on threads that nobody counts.
+async fn metered(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("flood", &opening("{deadline: 60s, cpu: 500ms}")).await;
+    stage.limited(&run(&extension, &["files", "/etc/podinfo/labels"]).await, Limit::Cpu)
 }
 
 async fn sockets(stage: Arc<Stage>) -> String {
