@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::body::FieldValidation;
 use super::crd;
-use super::defaults;
 use super::managed::Writer;
 use super::names;
 use super::object;
+use super::prepare;
 use super::resources::Type;
 use super::schema;
 use super::status::{ApiError, Cause};
@@ -23,6 +23,9 @@ use super::write::Origin;
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// How many of them a generated name ends in.
 const SUFFIX_LENGTH: usize = 5;
+
+/// The bytes that a `ConfigMap` or a Secret may hold.
+const CONTENT_LONGEST: usize = 1 << 20;
 
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -65,14 +68,14 @@ pub(crate) fn now() -> String {
 
 /// Completes and judges a new object.
 pub(crate) fn admit_new(api: &Api, of: &Type, value: &mut Value) -> Result<(), ApiError> {
-    defaults::complete(of, value);
+    prepare::new(of, value);
     if of.group.is_empty() && of.kind == "Pod" {
         super::service_accounts::admit(api, value)?;
     }
     if of.group == "apiextensions.k8s.io" {
         value["status"] = crd::accepted_status(value, &now());
     }
-    judge(of, value)
+    verdict(of, value, &problems(of, value))
 }
 
 /// Completes and judges a changed object.
@@ -83,26 +86,28 @@ pub(crate) fn admit_change(
     old: &Value,
     new: &mut Value,
 ) -> Result<(), ApiError> {
-    if subresource != "status" {
-        defaults::complete(of, new);
+    if subresource.is_empty() {
+        prepare::changed(of, old, new);
     }
     if of.group == "apiextensions.k8s.io" && subresource.is_empty() {
         new["status"] = old["status"].clone();
     }
-    let mut fixed = immutable(of, old, new);
-    fixed.extend(late_finalizers(old, new));
-    if !fixed.is_empty() {
-        return Err(ApiError::invalid(of, name_of(new), &fixed));
-    }
-    judge(of, new)
+    let mut causes: Vec<Cause> = late_finalizers(old, new).into_iter().collect();
+    causes.extend(problems(of, new));
+    causes.extend(immutable(of, old, new));
+    verdict(of, new, &causes)
+}
+
+fn verdict(of: &Type, value: &Value, causes: &[Cause]) -> Result<(), ApiError> {
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(of, name_of(value), causes)) }
 }
 
 fn name_of(value: &Value) -> &str {
     value["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-/// All that is wrong with an object.
-fn judge(of: &Type, value: &Value) -> Result<(), ApiError> {
+/// All that is wrong with an object by itself.
+fn problems(of: &Type, value: &Value) -> Vec<Cause> {
     let metadata = &value["metadata"];
     let mut causes = match name_of(value) {
         "" => vec![Cause::required("metadata.name", "name or generateName is required")],
@@ -112,14 +117,33 @@ fn judge(of: &Type, value: &Value) -> Result<(), ApiError> {
     match (of.group.as_str(), of.kind.as_str()) {
         ("", "ConfigMap" | "Secret") => causes.extend(keys(value)),
         ("apiextensions.k8s.io", _) => causes.extend(crd::problems(value)),
+        ("coordination.k8s.io", "Lease") => causes.extend(lease(value)),
+        ("", "Service") => causes.extend(super::services::problems(value)),
         _ => {}
     }
-    causes.extend(super::workloads::problems(of, value));
+    causes.extend(super::workloads::selector_problems(of, value));
     causes.extend(pods(of, value));
+    causes.extend(super::workloads::restart_problem(of, value));
     if let Some(custom) = &of.custom {
         causes.extend(super::custom_schema::problems(&custom.schema, value));
     }
-    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(of, name_of(value), &causes)) }
+    causes
+}
+
+/// What a client is warned of, though the object is stored.
+pub(crate) fn remarks(of: &Type, value: &Value) -> Vec<String> {
+    match (of.group.as_str(), of.kind.as_str()) {
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => crd::remarks(value),
+        ("", "Service") => {
+            let spec = &value["spec"];
+            let ignored = spec["externalName"].is_string() && spec["type"] != "ExternalName";
+            ignored
+                .then(|| r#"spec.externalName is ignored when spec.type is not "ExternalName""#.to_owned())
+                .into_iter()
+                .collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// What is wrong with a pod's spec, or with that of a template.
@@ -132,12 +156,35 @@ fn pods(of: &Type, value: &Value) -> Vec<Cause> {
     validation::pod_spec(spec, path).into_iter().map(told).collect()
 }
 
+fn lease(value: &Value) -> Vec<Cause> {
+    let bound = |field: &str, least: i64, rule: &str| {
+        let given = &value["spec"][field];
+        given.as_i64().filter(|number| *number < least).map(|_| Cause::invalid(format!("spec.{field}"), given, rule))
+    };
+    let seconds = bound("leaseDurationSeconds", 1, "must be greater than 0");
+    seconds.into_iter().chain(bound("leaseTransitions", 0, "must be greater than or equal to 0")).collect()
+}
+
 fn keys(value: &Value) -> Vec<Cause> {
     let of = |field: &'static str| {
         let map = value.get(field).and_then(Value::as_object);
         map.into_iter().flat_map(|map| map.keys()).filter_map(move |key| names::config_key(field, key))
     };
-    of("data").chain(of("binaryData")).collect()
+    let size: usize = ["data", "binaryData"].iter().map(|field| content(value, field)).sum();
+    let too_long = (size > CONTENT_LONGEST).then(|| {
+        let field = if value["kind"] == "Secret" { "data" } else { "[]" };
+        let message = format!("Too long: may not be more than {CONTENT_LONGEST} bytes");
+        Cause { reason: "FieldValueTooLong", message, field: field.to_owned() }
+    });
+    of("data").chain(of("binaryData")).chain(too_long).collect()
+}
+
+/// The bytes of the values of a map. Those of base64 count as what they stand for.
+fn content(value: &Value, field: &str) -> usize {
+    let encoded = field == "binaryData" || value["kind"] == "Secret";
+    let values = value.get(field).and_then(Value::as_object).into_iter().flat_map(|map| map.values());
+    let length = |text: &str| if encoded { text.trim_end_matches('=').len() * 3 / 4 } else { text.len() };
+    values.filter_map(Value::as_str).map(length).sum()
 }
 
 /// Changes of what cannot be changed.
@@ -146,7 +193,7 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
     let fixed: &[&str] = match (of.group.as_str(), of.kind.as_str()) {
         ("", "Secret") => &["/type"],
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => &["/spec/selector"],
-        ("batch", "Job") => &["/spec/selector", "/spec/template"],
+        ("batch", "Job") => &["/spec/completions", "/spec/selector", "/spec/template"],
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &["/roleRef"],
         _ => &[],
     };
@@ -156,6 +203,9 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
         Cause::invalid(path.trim_start_matches('/').replace('/', "."), &found, rule)
     };
     let mut causes: Vec<Cause> = changed.map(told).collect();
+    if of.group.is_empty() && of.kind == "Service" {
+        causes.extend(super::services::fixed(old, new));
+    }
     let sealed = matches!(of.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
     if sealed && (old.get("data") != new.get("data") || old.get("binaryData") != new.get("binaryData")) {
         causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));
@@ -215,14 +265,18 @@ impl Api {
         schema::check(&of, &mut value, FieldValidation::Strict)?;
         let writer =
             Writer { manager: "devcluster".to_owned(), subresource: String::new(), api_version: of.api_version() };
-        let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
+        let origin = Origin { writer, dry_run: false, keep_status: true, tracked: false };
         let namespace = match value["metadata"]["namespace"].as_str() {
             _ if !of.namespaced => "",
             Some(given) if !given.is_empty() => given,
             _ => namespace,
         }
         .to_owned();
-        self.create_object(&origin, &of, &namespace, value)
+        let object = self.create_object(&origin, &of, &namespace, value)?;
+        for remark in remarks(&of, &object.value()) {
+            tracing::warn!(kind = of.kind, name = &*object.name, "{remark}");
+        }
+        Ok(object)
     }
 
     /// Replaces an object on the server's own behalf.
@@ -247,7 +301,7 @@ impl Api {
                 subresource: subresource.to_owned(),
                 api_version: of.api_version(),
             };
-            let origin = Origin { writer, dry_run: false, keep_status: true, applied: None };
+            let origin = Origin { writer, dry_run: false, keep_status: true, tracked: false };
             if let Some(metadata) = value["metadata"].as_object_mut() {
                 metadata.remove("uid");
                 metadata.remove("resourceVersion");

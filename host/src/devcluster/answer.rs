@@ -140,7 +140,8 @@ impl Answer {
     pub(crate) fn tree(status: u16, accept: Accept, value: &Value) -> Self {
         match accept.notation {
             Notation::Yaml => Self::whole(status, "application/yaml", yaml(value)),
-            Notation::Json => Self::json(status, ordered(value, accept.pretty)),
+            Notation::Json if accept.pretty => Self::json(status, ordered(value, true)),
+            Notation::Json => Self::json(status, line(ordered(value, false))),
         }
     }
 
@@ -238,6 +239,12 @@ pub(crate) fn ordered(value: &Value, pretty: bool) -> Vec<u8> {
     if pretty { serde_json::to_vec_pretty(&entries) } else { serde_json::to_vec(&entries) }.unwrap_or_default()
 }
 
+/// A real server ends what it writes for programs with a line's end.
+pub(crate) fn line(mut json: Vec<u8>) -> Vec<u8> {
+    json.push(b'\n');
+    json
+}
+
 struct Entries<'a>(Vec<(&'a String, &'a Value)>);
 
 impl serde::Serialize for Entries<'_> {
@@ -255,7 +262,7 @@ impl From<ApiError> for Answer {
         if error.plain {
             return Self::text(error.code, error.message);
         }
-        let mut answer = Self::json(error.code, error.body());
+        let mut answer = Self::json(error.code, line(error.body().into()));
         if error.code == 403 {
             answer = answer.with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }

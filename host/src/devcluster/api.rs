@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
 use super::answer::{Accept, Answer, Body, BrokenOff};
@@ -125,11 +125,20 @@ impl Api {
             Some(Fault::Latency(time)) => tokio::time::sleep(*time).await,
             _ => {}
         }
+        let (head, body) = request.into_parts();
+        let mut body = Some(body);
         let answer = match fault.and_then(|fault| fault.error()) {
             Some(error) => error.into(),
-            None => self.handle(shown, request).await.unwrap_or_else(Answer::from),
+            None => self.handle(shown, &head, &mut body).await.unwrap_or_else(Answer::from),
         };
+        if let Some(body) = body.filter(|body| !body.is_end_stream()) {
+            // An HTTP/2 stream whose body nobody reads is reset, and its answer with it.
+            discard(body).await;
+        }
         let mut response = answer.response();
+        if head.method == Method::HEAD {
+            response = without_body(response);
+        }
         if let Ok(id) = HeaderValue::from_str(&super::admission::new_uid()) {
             response.headers_mut().insert(HeaderName::from_static("audit-id"), id);
         }
@@ -139,9 +148,9 @@ impl Api {
     async fn handle(
         self: &Arc<Self>,
         shown: Option<Arc<Identity>>,
-        request: Request<Incoming>,
+        head: &http::request::Parts,
+        body: &mut Option<Incoming>,
     ) -> Result<Answer, ApiError> {
-        let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
         let who = self.authenticate(&head.headers, shown)?;
@@ -168,16 +177,17 @@ impl Api {
             "log" | "proxy" => Accept::parse(&HeaderMap::new(), pretty)?,
             _ => Accept::parse(&head.headers, pretty)?,
         };
-        let body = if head.method == Method::GET || head.method == Method::HEAD {
-            Bytes::new()
-        } else {
-            read_body(body).await?
+        let body = match body.take_if(|_| head.method != Method::GET) {
+            Some(body) => read_body(body).await?,
+            None => Bytes::new(),
         };
+        let of_call = Arc::clone(&of);
         let call = Call { who: &who, verb: info.verb, of, at, query: &query, headers: &head.headers, accept, body };
-        self.dispatch(call)
+        Ok(super::read::warned(&of_call, self.dispatch(call)?))
     }
 
     fn dispatch(self: &Arc<Self>, call: Call<'_>) -> Result<Answer, ApiError> {
+        super::body::check_options(&call)?;
         if !call.of.stored() {
             return self.review(&call);
         }
@@ -215,6 +225,7 @@ fn offers(of: &Type, at: &ResourcePath, method: &Method, verb: &str) -> Result<(
     };
     // Creation has no name in its path, unless it is a subresource that is created.
     let misplaced = match *method {
+        Method::HEAD => true,
         Method::POST => !at.name.is_empty() && at.subresource.is_empty(),
         Method::PUT | Method::PATCH => at.name.is_empty(),
         _ => false,
@@ -223,6 +234,31 @@ fn offers(of: &Type, at: &ResourcePath, method: &Method, verb: &str) -> Result<(
         return Err(ApiError::method_not_allowed());
     }
     Ok(())
+}
+
+/// Reads on to the end of a body that nobody wants, as far as that is worth it.
+async fn discard(mut body: Incoming) {
+    let read = async {
+        let mut total: u64 = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            total = total.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+            if total > BODY_DRAINED {
+                break;
+            }
+        }
+    };
+    _ = tokio::time::timeout(BODY_TIME, read).await;
+}
+
+/// The answer to a HEAD: its head, and the length that its body would have.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let nothing = http_body_util::Empty::new().map_err(|never: std::convert::Infallible| match never {});
+    Response::from_parts(head, nothing.boxed_unsync())
 }
 
 /// The whole body, if it is not too large and comes in time.

@@ -9,7 +9,7 @@ use super::api::Call;
 use super::delete::Options;
 use super::request::Query;
 use super::resources::Type;
-use super::status::ApiError;
+use super::status::{ApiError, Cause};
 
 /// What a 415 offers.
 const NOTATIONS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
@@ -153,21 +153,87 @@ pub(crate) fn check_type(of: &Type, value: &Value) -> Result<(), ApiError> {
     Err(ApiError::bad_request(message))
 }
 
-/// The options of a deletion, from its body or its query.
+/// The options of a deletion, from its body or else from its query.
 pub(crate) fn delete_options(call: &Call<'_>) -> Result<Options, ApiError> {
     let body = if call.body.is_empty() { Value::Null } else { tree(call, "DeleteOptions")? };
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let query = |name: &str| Some(call.query.get(name)).filter(|text| !text.is_empty()).map(str::to_owned);
-    let grace = body["gracePeriodSeconds"].as_i64();
-    let orphans = body["orphanDependents"].as_bool().map(|orphan| if orphan { "Orphan" } else { "Background" });
-    let propagation = text(&body["propagationPolicy"]).or_else(|| query("propagationPolicy"));
+    let grace = match (&body["gracePeriodSeconds"], query("gracePeriodSeconds")) {
+        (Value::Null, Some(text)) => Some(
+            text.parse()
+                .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
+        ),
+        (Value::Null, None) => None,
+        (given, _) => Some(given.as_i64().ok_or_else(no_number)?),
+    };
+    let mut causes = Vec::new();
+    let propagation = text(&body["propagationPolicy"]).or_else(|| query("propagationPolicy")).unwrap_or_default();
+    let orphan = body["orphanDependents"].as_bool().or_else(|| Some(query("orphanDependents")? == "true"));
+    if orphan.is_some() && !propagation.is_empty() {
+        let rule = "orphanDependents and deletionPropagation cannot be both set";
+        causes.push(Cause::invalid("propagationPolicy", &propagation.as_str().into(), rule));
+    } else if !matches!(propagation.as_str(), "" | "Foreground" | "Background" | "Orphan") {
+        causes.push(not_offered(
+            "propagationPolicy",
+            &propagation.as_str().into(),
+            r#""Foreground", "Background", "Orphan", "nil""#,
+        ));
+    }
+    let dry: Vec<Value> = match query("dryRun") {
+        Some(text) => vec![text.into()],
+        None => body["dryRun"].as_array().cloned().unwrap_or_default(),
+    };
+    if dry.iter().any(|one| one != "All") {
+        causes.push(not_offered("dryRun", &dry.clone().into(), r#""All""#));
+    }
+    if !causes.is_empty() {
+        return Err(ApiError::invalid_options("DeleteOptions", &causes));
+    }
+    let orphans = orphan.map(|orphan| if orphan { "Orphan" } else { "Background" });
     Ok(Options {
-        grace_seconds: grace.or_else(|| query("gracePeriodSeconds").and_then(|text| text.parse().ok())),
+        grace_seconds: grace,
         uid: text(&body["preconditions"]["uid"]),
         resource_version: text(&body["preconditions"]["resourceVersion"]),
-        propagation: propagation.or_else(|| orphans.map(str::to_owned)).unwrap_or_default(),
-        dry_run: call.dry_run() || body["dryRun"].as_array().is_some_and(|list| list.iter().any(|one| one == "All")),
+        propagation: if propagation.is_empty() { orphans.unwrap_or_default().to_owned() } else { propagation },
+        dry_run: !dry.is_empty(),
     })
+}
+
+/// The longest name of a manager.
+const MANAGER_LONGEST: usize = 128;
+
+/// Checks the options of a write that stand in its query.
+pub(crate) fn check_options(call: &Call<'_>) -> Result<(), ApiError> {
+    let kind = match call.verb {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        _ => return Ok(()),
+    };
+    let mut causes = Vec::new();
+    if call.query.get("fieldManager").len() > MANAGER_LONGEST {
+        let message = format!("Too long: may not be more than {MANAGER_LONGEST} bytes");
+        causes.push(Cause { reason: "FieldValueTooLong", message, field: "fieldManager".to_owned() });
+    }
+    let dry = call.query.get("dryRun");
+    if !matches!(dry, "" | "All") {
+        causes.push(not_offered("dryRun", &Value::from(vec![dry]), r#""All""#));
+    }
+    let validation = call.query.get("fieldValidation");
+    if !matches!(validation, "" | "Ignore" | "Strict" | "Warn") {
+        causes.push(not_offered("fieldValidation", &validation.into(), r#""Ignore", "Strict", "Warn""#));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid_options(kind, &causes)) }
+}
+
+fn no_number() -> ApiError {
+    let why = "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64";
+    ApiError::bad_request(why)
+}
+
+fn not_offered(field: &str, value: &Value, offered: &str) -> Cause {
+    let message = format!("Unsupported value: {value}: supported values: {offered}");
+    Cause { reason: "FieldValueNotSupported", message, field: field.to_owned() }
 }
 
 /// The answer with one `Warning` header for each of `warnings`.

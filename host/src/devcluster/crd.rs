@@ -156,6 +156,29 @@ pub(crate) fn problems(definition: &Value) -> Vec<Cause> {
     causes
 }
 
+/// The keyword under which a schema has rules in CEL.
+const RULES: &str = "x-kubernetes-validations";
+
+/// What a definition asks for that is not done: its rules in CEL are not evaluated.
+pub(crate) fn remarks(definition: &Value) -> Vec<String> {
+    fn has_rules(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.contains_key(RULES) || map.values().any(has_rules),
+            Value::Array(list) => list.iter().any(has_rules),
+            _ => false,
+        }
+    }
+    let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+    let with_rules = versions.enumerate().filter(|(_, version)| has_rules(&version["schema"]));
+    let told = |(at, _): (usize, &Value)| {
+        format!(
+            "spec.versions[{at}].schema.openAPIV3Schema: the devcluster does not evaluate {RULES}: objects that break \
+             these rules are stored here, and refused by other servers"
+        )
+    };
+    with_rules.map(told).collect()
+}
+
 /// The status that makes a definition's type usable: established at once, since nothing has to be waited for.
 pub(crate) fn accepted_status(definition: &Value, now: &str) -> Value {
     let names = &definition["spec"]["names"];

@@ -43,11 +43,15 @@ fn walk(schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<String>
     }
 }
 
-/// Fills in the defaults of the schema.
+/// Fills in the defaults of the schema, and takes out null where the schema has no place for it.
 pub(crate) fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
-            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let properties = schema["properties"].as_object();
+            for (name, property) in properties.into_iter().flatten() {
+                if map.get(name).is_some_and(|value| is_misplaced_null(property, value)) {
+                    map.remove(name);
+                }
                 if !map.contains_key(name)
                     && let Some(default) = property.get("default")
                 {
@@ -57,6 +61,11 @@ pub(crate) fn fill(schema: &Value, value: &mut Value) {
                     fill(property, value);
                 }
             }
+            let declared = |name: &String| properties.is_some_and(|properties| properties.contains_key(name));
+            if let Some(additional) = schema.get("additionalProperties").filter(|schema| schema.is_object()) {
+                map.retain(|name, value| declared(name) || !is_misplaced_null(additional, value));
+                map.iter_mut().filter(|(name, _)| !declared(name)).for_each(|(_, value)| fill(additional, value));
+            }
         }
         Value::Array(list) => {
             if let Some(items) = schema.get("items") {
@@ -65,6 +74,10 @@ pub(crate) fn fill(schema: &Value, value: &mut Value) {
         }
         _ => {}
     }
+}
+
+fn is_misplaced_null(schema: &Value, value: &Value) -> bool {
+    value.is_null() && schema["nullable"] != true
 }
 
 /// All that breaks the schema.

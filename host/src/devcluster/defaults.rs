@@ -1,365 +1,394 @@
-//! The values that a server fills in where a client says nothing.
+//! The values that a server fills in where a client says nothing, struct by struct.
+//!
+//! They are part of what the client said: who creates an object owns its defaults. What the server decides for itself,
+//! such as a service's address, is put in by [`prepare`](super::prepare), and is nobody's.
 
 use serde_json::{Map, Value, json};
 
-use super::admission::new_uid;
 use super::resources::Type;
+use super::types::{self, Shape, Struct};
 
-/// Puts `value` at `field` of a map where there is nothing.
-fn or(map: &mut Value, field: &str, value: impl Into<Value>) {
-    if let Some(map) = map.as_object_mut()
-        && map.get(field).is_none_or(Value::is_null)
-    {
+/// The permissions of a volume's files: 0644.
+pub(crate) const MODE: i64 = 420;
+
+/// Where a daemon set counts the changes of its template.
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// Puts `value` at `field` where there is nothing.
+pub(crate) fn or(map: &mut Map<String, Value>, field: &str, value: impl Into<Value>) {
+    let says_nothing = |value: &Value| value.is_null() || value == "" || *value == 0;
+    if map.get(field).is_none_or(says_nothing) {
         map.insert(field.to_owned(), value.into());
     }
 }
 
-/// The map at `field`, made if there is none.
-fn map<'a>(value: &'a mut Value, field: &str) -> &'a mut Value {
-    if !value[field].is_object() {
-        value[field] = json!({});
+/// Puts `value` at `field`, a pointer, where there is nothing: zero is something.
+pub(crate) fn unless_set(map: &mut Map<String, Value>, field: &str, value: impl Into<Value>) {
+    if map.get(field).is_none_or(Value::is_null) {
+        map.insert(field.to_owned(), value.into());
     }
-    &mut value[field]
 }
 
-fn each<'a>(value: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
-    value.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten()
+pub(crate) fn text<'a>(map: &'a Map<String, Value>, field: &str) -> &'a str {
+    map.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+pub(crate) fn says(map: &Map<String, Value>, field: &str) -> bool {
+    map.get(field).is_some_and(|value| match value {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    })
+}
+
+/// The map at `field`, made if there is none.
+pub(crate) fn below<'a>(map: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Map<String, Value>> {
+    unless_set(map, field, json!({}));
+    map.get_mut(field).and_then(Value::as_object_mut)
+}
+
+pub(crate) fn each<'a>(
+    map: &'a mut Map<String, Value>,
+    field: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+    map.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 /// Fills in what the type's defaults say.
 pub(crate) fn complete(of: &Type, value: &mut Value) {
-    match (of.group.as_str(), of.kind.as_str()) {
-        ("", "Pod") => pod(value),
-        ("", "Namespace") => namespace(value),
-        ("", "Secret") => secret(value),
-        ("", "Service") => service(value),
-        ("apps", "Deployment") => deployment(value),
-        ("apps", "ReplicaSet") => replicas(value),
-        ("apps", "StatefulSet") => stateful_set(value),
-        ("apps", "DaemonSet") => daemon_set(value),
-        ("batch", "Job") => job(value),
-        ("batch", "CronJob") => cron_job(value),
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => binding(value),
-        ("apiextensions.k8s.io", _) => definition(value),
+    if let Some(custom) = &of.custom {
+        return super::custom_schema::fill(&custom.schema, value);
+    }
+    let known = types::of_kind(&of.api_version(), &of.kind);
+    if let (Some((name, known)), Some(map)) = (known, value.as_object_mut()) {
+        structure(name, known, map);
+    }
+}
+
+fn structure(name: &str, known: &'static Struct, map: &mut Map<String, Value>) {
+    of_struct(name, map);
+    for field in &known.fields {
+        if let Some(value) = map.get_mut(field.name) {
+            descend(&field.shape, value);
+        }
+    }
+}
+
+fn descend(shape: &'static Shape, value: &mut Value) {
+    match (shape, value) {
+        (Shape::Struct(name), Value::Object(map)) => {
+            if let Some(known) = types::named(name) {
+                structure(name, known, map);
+            }
+        }
+        (Shape::List { item, .. }, Value::Array(list)) => list.iter_mut().for_each(|value| descend(item, value)),
+        (Shape::Map { item, .. }, Value::Object(map)) => map.values_mut().for_each(|value| descend(item, value)),
         _ => {}
     }
-    if let Some(custom) = &of.custom {
-        super::custom_schema::fill(&custom.schema, value);
+}
+
+/// The defaults of one struct, without those of the structs in it.
+fn of_struct(name: &str, map: &mut Map<String, Value>) {
+    match name {
+        "Deployment" => _ = below(map, "spec").map(deployment),
+        "ReplicaSet" => _ = below(map, "spec").map(|spec| unless_set(spec, "replicas", 1)),
+        "ReplicationController" => replication_controller(map),
+        "StatefulSet" => _ = below(map, "spec").map(stateful_set),
+        "DaemonSet" => {
+            _ = below(map, "spec").map(daemon_set);
+            if let Some(all) = below(map, "metadata").and_then(|metadata| below(metadata, "annotations")) {
+                or(all, TEMPLATE_GENERATION, "0");
+            }
+        }
+        "Job" => job(map),
+        "CronJobSpec" => {
+            or(map, "concurrencyPolicy", "Allow");
+            unless_set(map, "suspend", false);
+            unless_set(map, "successfulJobsHistoryLimit", 3);
+            unless_set(map, "failedJobsHistoryLimit", 1);
+        }
+        "PodFailurePolicyOnPodConditionsPattern" => or(map, "status", "True"),
+        "Namespace" => namespace(map),
+        "Secret" => secret(map),
+        "ServiceSpec" => service(map),
+        "PersistentVolumeSpec" => {
+            or(map, "persistentVolumeReclaimPolicy", "Retain");
+            unless_set(map, "volumeMode", "Filesystem");
+        }
+        "PersistentVolumeClaimSpec" => unless_set(map, "volumeMode", "Filesystem"),
+        "PersistentVolumeStatus" | "PersistentVolumeClaimStatus" => or(map, "phase", "Pending"),
+        "LimitRangeItem" => limit_range(map),
+        "CustomResourceDefinitionSpec" => definition(map),
+        "RoleRef" => or(map, "apiGroup", RBAC),
+        "Subject.rbac.v1" if matches!(text(map, "kind"), "User" | "Group") => or(map, "apiGroup", RBAC),
+        "NetworkPolicyPort" | "EndpointPort.core.v1" => or(map, "protocol", "TCP"),
+        "EndpointPort.discovery.v1" => {
+            unless_set(map, "name", "");
+            unless_set(map, "protocol", "TCP");
+        }
+        "NetworkPolicySpec" if !says(map, "policyTypes") => {
+            let types = if says(map, "egress") { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+            map.insert("policyTypes".to_owned(), types);
+        }
+        "IngressClassParametersReference" => unless_set(map, "scope", "Cluster"),
+        "PriorityClass" => unless_set(map, "preemptionPolicy", "PreemptLowerPriority"),
+        "StorageClass" => {
+            unless_set(map, "reclaimPolicy", "Delete");
+            unless_set(map, "volumeBindingMode", "Immediate");
+        }
+        "CSIDriverSpec" => csi_driver(map),
+        "HorizontalPodAutoscalerSpec.autoscaling.v1" => unless_set(map, "minReplicas", 1),
+        "HorizontalPodAutoscalerSpec.autoscaling.v2" => autoscaler(map),
+        name => admission(name, map),
     }
 }
 
-fn namespace(value: &mut Value) {
-    let name = value["metadata"]["name"].clone();
-    map(&mut value["metadata"], "labels")["kubernetes.io/metadata.name"] = name;
-    or(map(value, "spec"), "finalizers", json!(["kubernetes"]));
-    or(map(value, "status"), "phase", "Active");
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// The defaults of what configures admission and flow control, and then those of pods.
+fn admission(name: &str, map: &mut Map<String, Value>) {
+    match name {
+        "ValidatingWebhook" | "MutatingWebhook" | "MatchResources" => {
+            unless_set(map, "matchPolicy", "Equivalent");
+            unless_set(map, "namespaceSelector", json!({}));
+            unless_set(map, "objectSelector", json!({}));
+            if name != "MatchResources" {
+                unless_set(map, "failurePolicy", "Fail");
+                unless_set(map, "timeoutSeconds", 10);
+            }
+            if name == "MutatingWebhook" {
+                unless_set(map, "reinvocationPolicy", "Never");
+            }
+        }
+        "RuleWithOperations" | "NamedRuleWithOperations" => unless_set(map, "scope", "*"),
+        "ServiceReference.admissionregistration.v1"
+        | "ServiceReference.apiextensions.v1"
+        | "ServiceReference.apiregistration.v1" => unless_set(map, "port", 443),
+        "ValidatingAdmissionPolicySpec" | "MutatingAdmissionPolicySpec" => unless_set(map, "failurePolicy", "Fail"),
+        "FlowSchemaSpec" => or(map, "matchingPrecedence", 1000),
+        "ExemptPriorityLevelConfiguration" => {
+            unless_set(map, "nominalConcurrencyShares", 0);
+            unless_set(map, "lendablePercent", 0);
+        }
+        "LimitedPriorityLevelConfiguration" => {
+            unless_set(map, "nominalConcurrencyShares", 30);
+            unless_set(map, "lendablePercent", 0);
+        }
+        "QueuingConfiguration" => {
+            or(map, "handSize", 8);
+            or(map, "queues", 64);
+            or(map, "queueLengthLimit", 50);
+        }
+        "ExactDeviceRequest" | "DeviceSubRequest" => {
+            or(map, "allocationMode", "ExactCount");
+            if text(map, "allocationMode") == "ExactCount" {
+                or(map, "count", 1);
+            }
+        }
+        name => super::pod_defaults::of_struct(name, map),
+    }
 }
 
-fn secret(value: &mut Value) {
-    or(value, "type", "Opaque");
-    let Some(plain) = value.as_object_mut().and_then(|secret| secret.remove("stringData")) else { return };
-    let data = map(value, "data");
+fn namespace(map: &mut Map<String, Value>) {
+    let name = map.get("metadata").and_then(|metadata| metadata.get("name")).cloned();
+    if let Some(name) = name.filter(|name| name != "")
+        && let Some(labels) = below(map, "metadata").and_then(|metadata| below(metadata, "labels"))
+    {
+        labels.insert("kubernetes.io/metadata.name".to_owned(), name);
+    }
+    if let Some(status) = below(map, "status") {
+        or(status, "phase", "Active");
+    }
+}
+
+fn secret(map: &mut Map<String, Value>) {
+    or(map, "type", "Opaque");
+    let Some(plain) = map.remove("stringData") else { return };
+    let Some(data) = below(map, "data") else { return };
     for (key, text) in plain.as_object().into_iter().flatten() {
         use base64::Engine as _;
         let text = text.as_str().unwrap_or_default();
-        data[key.as_str()] = base64::engine::general_purpose::STANDARD.encode(text).into();
+        data.insert(key.clone(), base64::engine::general_purpose::STANDARD.encode(text).into());
     }
 }
 
-fn service(value: &mut Value) {
-    let spec = map(value, "spec");
-    or(spec, "type", "ClusterIP");
+fn service(spec: &mut Map<String, Value>) {
     or(spec, "sessionAffinity", "None");
+    match text(spec, "sessionAffinity") {
+        "None" => _ = spec.remove("sessionAffinityConfig"),
+        "ClientIP" => {
+            let config = below(spec, "sessionAffinityConfig").and_then(|config| below(config, "clientIP"));
+            if let Some(config) = config {
+                unless_set(config, "timeoutSeconds", 10800);
+            }
+        }
+        _ => {}
+    }
+    or(spec, "type", "ClusterIP");
     for port in each(spec, "ports") {
         or(port, "protocol", "TCP");
-        let number = port["port"].clone();
+        let number = port.get("port").cloned().unwrap_or_default();
         or(port, "targetPort", number);
     }
-    if spec["type"] == "ExternalName" {
-        return;
+    let open = says(spec, "externalIPs") && text(spec, "type") == "ClusterIP";
+    if open || matches!(text(spec, "type"), "NodePort" | "LoadBalancer") {
+        or(spec, "externalTrafficPolicy", "Cluster");
     }
-    or(spec, "internalTrafficPolicy", "Cluster");
-    or(spec, "ipFamilies", json!(["IPv4"]));
-    or(spec, "ipFamilyPolicy", "SingleStack");
-    if spec["clusterIP"].as_str().is_none_or(str::is_empty) {
-        // Nothing is routed here: the address only has to look like one and to differ from the next.
-        let uid = new_uid();
-        let byte = |at: usize| uid.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(9);
-        spec["clusterIP"] = format!("10.96.{}.{}", byte(0), byte(2)).into();
+    if matches!(text(spec, "type"), "ClusterIP" | "NodePort" | "LoadBalancer") {
+        unless_set(spec, "internalTrafficPolicy", "Cluster");
     }
-    let address = spec["clusterIP"].clone();
-    or(spec, "clusterIPs", json!([address]));
+    if text(spec, "type") == "LoadBalancer" {
+        unless_set(spec, "allocateLoadBalancerNodePorts", true);
+    }
 }
 
-fn deployment(value: &mut Value) {
-    let spec = map(value, "spec");
-    or(spec, "replicas", 1);
-    or(spec, "revisionHistoryLimit", 10);
-    or(spec, "progressDeadlineSeconds", 600);
-    let strategy = map(spec, "strategy");
-    or(strategy, "type", "RollingUpdate");
-    if strategy["type"] == "RollingUpdate" {
-        let rolling = map(strategy, "rollingUpdate");
-        or(rolling, "maxSurge", "25%");
-        or(rolling, "maxUnavailable", "25%");
+fn deployment(spec: &mut Map<String, Value>) {
+    unless_set(spec, "replicas", 1);
+    if let Some(strategy) = below(spec, "strategy") {
+        or(strategy, "type", "RollingUpdate");
+        if text(strategy, "type") == "RollingUpdate"
+            && let Some(rolling) = below(strategy, "rollingUpdate")
+        {
+            unless_set(rolling, "maxSurge", "25%");
+            unless_set(rolling, "maxUnavailable", "25%");
+        }
     }
-    template(spec);
+    unless_set(spec, "revisionHistoryLimit", 10);
+    unless_set(spec, "progressDeadlineSeconds", 600);
 }
 
-fn replicas(value: &mut Value) {
-    let spec = map(value, "spec");
-    or(spec, "replicas", 1);
-    template(spec);
+fn replication_controller(map: &mut Map<String, Value>) {
+    let labels = map.get("spec").and_then(|spec| spec.pointer("/template/metadata/labels")).cloned();
+    if let Some(spec) = below(map, "spec") {
+        unless_set(spec, "replicas", 1);
+        if let Some(labels) = labels.clone().filter(|_| !says(spec, "selector")) {
+            spec.insert("selector".to_owned(), labels);
+        }
+    }
+    labels_of_template(map, labels);
 }
 
-fn stateful_set(value: &mut Value) {
-    let spec = map(value, "spec");
-    or(spec, "replicas", 1);
+/// Who has no labels has those of its template.
+pub(crate) fn labels_of_template(map: &mut Map<String, Value>, labels: Option<Value>) {
+    if let Some(metadata) = below(map, "metadata")
+        && let Some(labels) = labels.filter(|_| !says(metadata, "labels"))
+    {
+        metadata.insert("labels".to_owned(), labels);
+    }
+}
+
+fn stateful_set(spec: &mut Map<String, Value>) {
     or(spec, "podManagementPolicy", "OrderedReady");
-    or(spec, "revisionHistoryLimit", 10);
-    let strategy = map(spec, "updateStrategy");
-    or(strategy, "type", "RollingUpdate");
-    if strategy["type"] == "RollingUpdate" {
-        or(map(strategy, "rollingUpdate"), "partition", 0);
+    if let Some(strategy) = below(spec, "updateStrategy") {
+        if text(strategy, "type").is_empty() {
+            or(strategy, "type", "RollingUpdate");
+            unless_set(strategy, "rollingUpdate", json!({}));
+        }
+        if text(strategy, "type") == "RollingUpdate"
+            && let Some(rolling) = strategy.get_mut("rollingUpdate").and_then(Value::as_object_mut)
+        {
+            unless_set(rolling, "partition", 0);
+        }
     }
-    let retention = map(spec, "persistentVolumeClaimRetentionPolicy");
-    or(retention, "whenDeleted", "Retain");
-    or(retention, "whenScaled", "Retain");
-    template(spec);
+    if let Some(retention) = below(spec, "persistentVolumeClaimRetentionPolicy") {
+        or(retention, "whenDeleted", "Retain");
+        or(retention, "whenScaled", "Retain");
+    }
+    unless_set(spec, "replicas", 1);
+    unless_set(spec, "revisionHistoryLimit", 10);
+    for claim in each(spec, "volumeClaimTemplates") {
+        claim.insert("apiVersion".to_owned(), "v1".into());
+        claim.insert("kind".to_owned(), "PersistentVolumeClaim".into());
+        if let Some(status) = below(claim, "status") {
+            or(status, "phase", "Pending");
+        }
+    }
 }
 
-fn daemon_set(value: &mut Value) {
-    let spec = map(value, "spec");
-    or(spec, "revisionHistoryLimit", 10);
-    let strategy = map(spec, "updateStrategy");
-    or(strategy, "type", "RollingUpdate");
-    if strategy["type"] == "RollingUpdate" {
-        let rolling = map(strategy, "rollingUpdate");
-        or(rolling, "maxSurge", 0);
-        or(rolling, "maxUnavailable", 1);
+fn daemon_set(spec: &mut Map<String, Value>) {
+    if let Some(strategy) = below(spec, "updateStrategy") {
+        or(strategy, "type", "RollingUpdate");
+        if text(strategy, "type") == "RollingUpdate"
+            && let Some(rolling) = below(strategy, "rollingUpdate")
+        {
+            unless_set(rolling, "maxUnavailable", 1);
+            unless_set(rolling, "maxSurge", 0);
+        }
     }
-    template(spec);
+    unless_set(spec, "revisionHistoryLimit", 10);
 }
 
-fn job(value: &mut Value) {
-    let (uid, name) = (value["metadata"]["uid"].clone(), value["metadata"]["name"].clone());
-    let spec = map(value, "spec");
-    job_spec(spec);
-    if spec["manualSelector"] == true {
+fn job(map: &mut Map<String, Value>) {
+    let labels = map.get("spec").and_then(|spec| spec.pointer("/template/metadata/labels")).cloned();
+    if let Some(spec) = below(map, "spec") {
+        if spec.get("parallelism").is_none_or(Value::is_null) {
+            unless_set(spec, "completions", 1);
+        }
+        unless_set(spec, "parallelism", 1);
+        let retries = if says(spec, "backoffLimitPerIndex") { i32::MAX } else { 6 };
+        unless_set(spec, "backoffLimit", retries);
+        unless_set(spec, "completionMode", "NonIndexed");
+        unless_set(spec, "suspend", false);
+        let replacement = if says(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+        unless_set(spec, "podReplacementPolicy", replacement);
+        unless_set(spec, "manualSelector", false);
+    }
+    labels_of_template(map, labels);
+}
+
+fn limit_range(map: &mut Map<String, Value>) {
+    if text(map, "type") != "Container" {
         return;
     }
-    or(spec, "manualSelector", false);
-    let labels = map(map(map(spec, "template"), "metadata"), "labels");
-    for (key, value) in [
-        ("batch.kubernetes.io/controller-uid", &uid),
-        ("batch.kubernetes.io/job-name", &name),
-        ("controller-uid", &uid),
-        ("job-name", &name),
-    ] {
-        or(labels, key, value.clone());
-    }
-    or(spec, "selector", json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
-}
-
-fn job_spec(spec: &mut Value) {
-    or(spec, "parallelism", 1);
-    if spec["completionMode"] != "Indexed" {
-        or(spec, "completions", 1);
-    }
-    or(spec, "backoffLimit", 6);
-    or(spec, "completionMode", "NonIndexed");
-    or(spec, "suspend", false);
-    or(
-        spec,
-        "podReplacementPolicy",
-        if spec.get("podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" },
-    );
-    template(spec);
-}
-
-fn cron_job(value: &mut Value) {
-    let spec = map(value, "spec");
-    or(spec, "concurrencyPolicy", "Allow");
-    or(spec, "suspend", false);
-    or(spec, "successfulJobsHistoryLimit", 3);
-    or(spec, "failedJobsHistoryLimit", 1);
-    // The template of a job is completed when the job is made; only its pods are completed here.
-    template(map(map(spec, "jobTemplate"), "spec"));
-}
-
-fn binding(value: &mut Value) {
-    const GROUP: &str = "rbac.authorization.k8s.io";
-    or(map(value, "roleRef"), "apiGroup", GROUP);
-    for subject in each(value, "subjects") {
-        if matches!(subject["kind"].as_str(), Some("User" | "Group")) {
-            or(subject, "apiGroup", GROUP);
+    for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
+        let given = map.get(from).and_then(Value::as_object).cloned().unwrap_or_default();
+        if let Some(to) = below(map, to) {
+            given.into_iter().for_each(|(name, amount)| unless_set(to, &name, amount));
         }
     }
 }
 
-fn definition(value: &mut Value) {
-    let spec = map(value, "spec");
-    or(spec, "conversion", json!({"strategy": "None"}));
-    let names = map(spec, "names");
-    let kind = names["kind"].as_str().unwrap_or_default().to_owned();
-    or(names, "singular", kind.to_ascii_lowercase());
-    or(names, "listKind", format!("{kind}List"));
-}
-
-fn template(spec: &mut Value) {
-    let pod = map(map(spec, "template"), "spec");
-    pod_spec(pod);
-}
-
-fn pod(value: &mut Value) {
-    let spec = map(value, "spec");
-    pod_spec(spec);
-    super::pod_resources::complete(spec);
-    or(spec, "enableServiceLinks", true);
-    or(spec, "preemptionPolicy", "PreemptLowerPriority");
-    or(spec, "priority", 0);
-    tolerate(spec, "node.kubernetes.io/not-ready");
-    tolerate(spec, "node.kubernetes.io/unreachable");
-    let class = quality_of_service(spec);
-    let status = map(value, "status");
-    or(status, "phase", "Pending");
-    or(status, "qosClass", class);
-}
-
-/// A pod stays for five minutes on a node that is in trouble.
-fn tolerate(spec: &mut Value, key: &str) {
-    let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
-    or(spec, "tolerations", json!([]));
-    if let Some(list) = spec["tolerations"].as_array_mut()
-        && !list.iter().any(|one| one["key"] == key || (one["key"].is_null() && one["operator"] == "Exists"))
-    {
-        list.push(toleration);
+fn csi_driver(spec: &mut Map<String, Value>) {
+    unless_set(spec, "attachRequired", true);
+    for field in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
+        unless_set(spec, field, false);
+    }
+    unless_set(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+    if !says(spec, "volumeLifecycleModes") {
+        spec.insert("volumeLifecycleModes".to_owned(), json!(["Persistent"]));
     }
 }
 
-fn quality_of_service(spec: &Value) -> &'static str {
-    let lists = ["containers", "initContainers"];
-    let containers: Vec<&Value> = if super::pod_resources::are_set(spec) {
-        vec![spec]
-    } else {
-        lists.iter().filter_map(|list| spec[*list].as_array()).flatten().collect()
-    };
-    let amount = |container: &Value, kind: &str, name: &str| container["resources"][kind].get(name).cloned();
-    let named = ["cpu", "memory"];
-    let any = containers.iter().any(|container| {
-        let asks =
-            |name: &&str| amount(container, "requests", name).is_some() || amount(container, "limits", name).is_some();
-        named.iter().any(asks)
-    });
-    let guaranteed = containers.iter().all(|container| {
-        named.iter().all(|name| {
-            let limit = amount(container, "limits", name);
-            limit.is_some() && amount(container, "requests", name).is_none_or(|request| Some(request) == limit)
-        })
-    });
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
+fn autoscaler(spec: &mut Map<String, Value>) {
+    unless_set(spec, "minReplicas", 1);
+    if !says(spec, "metrics") {
+        let target = json!({"type": "Utilization", "averageUtilization": 80});
+        spec.insert("metrics".to_owned(), json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
     }
-}
-
-fn pod_spec(spec: &mut Value) {
-    or(spec, "restartPolicy", "Always");
-    or(spec, "terminationGracePeriodSeconds", 30);
-    or(spec, "dnsPolicy", "ClusterFirst");
-    or(spec, "securityContext", json!({}));
-    or(spec, "schedulerName", "default-scheduler");
-    if let Some(name) = spec["serviceAccountName"].as_str().filter(|name| !name.is_empty()).map(str::to_owned) {
-        or(spec, "serviceAccount", name);
-    }
-    for list in ["containers", "initContainers"] {
-        each(spec, list).for_each(container);
-    }
-    each(spec, "volumes").for_each(volume);
-}
-
-fn container(value: &mut Value) {
-    or(value, "resources", json!({}));
-    or(value, "terminationMessagePath", "/dev/termination-log");
-    or(value, "terminationMessagePolicy", "File");
-    let image = value["image"].as_str().unwrap_or_default();
-    let latest = match image.rsplit('/').next().unwrap_or_default().split_once(':') {
-        Some((_, tag)) => tag == "latest",
-        None => !image.contains('@'),
-    };
-    or(value, "imagePullPolicy", if latest { "Always" } else { "IfNotPresent" });
-    for port in each(value, "ports") {
-        or(port, "protocol", "TCP");
-    }
-    let limits = value["resources"]["limits"].as_object().cloned().unwrap_or_default();
-    if !limits.is_empty() {
-        let requests = map(&mut value["resources"], "requests");
-        limits.into_iter().for_each(|(name, amount)| or(requests, &name, amount));
-    }
-    for variable in each(value, "env") {
-        if let Some(field) = variable.pointer_mut("/valueFrom/fieldRef") {
-            or(field, "apiVersion", "v1");
+    let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut) else { return };
+    let all = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    let rules = [
+        ("scaleUp", Some(0), json!([{"type": "Pods", "value": 4, "periodSeconds": 15}, all])),
+        ("scaleDown", None, json!([all])),
+    ];
+    for (name, window, policies) in rules {
+        let Some(rules) = below(behavior, name) else { continue };
+        if let Some(window) = window {
+            unless_set(rules, "stabilizationWindowSeconds", window);
         }
-        if let Some(field) = variable.pointer_mut("/valueFrom/resourceFieldRef") {
-            or(field, "divisor", "0");
-        }
-    }
-    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        if value[probe].is_object() {
-            let probe = &mut value[probe];
-            for (field, number) in
-                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-            {
-                or(probe, field, number);
-            }
-            if probe["httpGet"].is_object() {
-                or(&mut probe["httpGet"], "path", "/");
-                or(&mut probe["httpGet"], "scheme", "HTTP");
-            }
-        }
+        unless_set(rules, "selectPolicy", "Max");
+        unless_set(rules, "policies", policies);
     }
 }
 
-fn volume(value: &mut Value) {
-    /// 0644.
-    const MODE: i64 = 420;
-    let sources: Map<String, Value> = value.as_object().cloned().unwrap_or_default();
-    for kind in ["configMap", "secret", "downwardAPI", "projected"].iter().filter(|kind| sources.contains_key(**kind)) {
-        if value[*kind].is_object() {
-            or(&mut value[*kind], "defaultMode", MODE);
+fn definition(spec: &mut Map<String, Value>) {
+    unless_set(spec, "conversion", json!({"strategy": "None"}));
+    if let Some(names) = below(spec, "names") {
+        let kind = text(names, "kind").to_owned();
+        or(names, "singular", kind.to_ascii_lowercase());
+        if !kind.is_empty() {
+            or(names, "listKind", format!("{kind}List"));
         }
-    }
-    each(&mut value["downwardAPI"], "items").for_each(item);
-    for source in each(&mut value["projected"], "sources") {
-        each(&mut source["downwardAPI"], "items").for_each(item);
-        if source["serviceAccountToken"].is_object() {
-            or(&mut source["serviceAccountToken"], "expirationSeconds", 3600);
-        }
-        remove_null(source, "downwardAPI");
-        remove_null(source, "serviceAccountToken");
-    }
-    remove_null(value, "downwardAPI");
-    remove_null(value, "projected");
-    if sources.len() == 1 {
-        value["emptyDir"] = json!({});
-    }
-}
-
-/// Looking for a field by index makes it; what was only looked for goes again.
-fn remove_null(value: &mut Value, field: &str) {
-    if value.get(field).is_some_and(Value::is_null)
-        && let Some(map) = value.as_object_mut()
-    {
-        map.remove(field);
-    }
-}
-
-fn item(value: &mut Value) {
-    if value["fieldRef"].is_object() {
-        or(&mut value["fieldRef"], "apiVersion", "v1");
-    }
-    if value["resourceFieldRef"].is_object() {
-        or(&mut value["resourceFieldRef"], "divisor", "0");
     }
 }

@@ -119,6 +119,30 @@ impl Api {
         }
     }
 
+    /// Deletes an object of whose owners none is there, be it that none ever was. An owner of a type that is not served
+    /// may be there for all that anybody knows.
+    pub(crate) fn collect_if_orphaned(self: &Arc<Self>, of: &Arc<Type>, written: &Written) {
+        let (Written::Created(object) | Written::Updated(object)) = written else { return };
+        if object.owners.is_empty() || object.deleting {
+            return;
+        }
+        let value = object.value();
+        let owners = value["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if owners.iter().all(|owner| self.is_gone(&object.namespace, owner)) {
+            _ = self.delete_object(of, &object::key(&object.namespace, &object.name), &Options::default());
+        }
+    }
+
+    /// Whether an owner is known not to be there.
+    fn is_gone(&self, namespace: &str, owner: &Value) -> bool {
+        let text = |name: &str| owner[name].as_str().unwrap_or_default();
+        let Some(of) = self.catalogue.of_kind(text("apiVersion"), text("kind")).filter(|of| of.stored()) else {
+            return false;
+        };
+        let key = if of.namespaced { object::key(namespace, text("name")) } else { text("name").to_owned() };
+        self.store.table(&of).get(&key).is_none_or(|found| *found.uid != *text("uid"))
+    }
+
     /// Frees the dependents of an object that is about to go, or deletes them first.
     fn release(self: &Arc<Self>, of: &Arc<Type>, key: &str, orphan: bool) {
         let Some(owner) = self.store.table(of).get(key) else { return };
@@ -169,16 +193,23 @@ impl Api {
 }
 
 fn check(of: &Type, name: &str, object: &Object, options: &Options) -> Result<(), ApiError> {
+    let conflict = |why: String| {
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", of.kind);
+        Err(ApiError::new(409, "Conflict", message).with_details(json!({"name": name, "kind": of.kind})))
+    };
     if let Some(uid) = options.uid.as_deref().filter(|uid| **uid != *object.uid) {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object.uid);
-        return Err(ApiError::conflict(of, name, &why));
+        return conflict(format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
+             deleted and then recreated",
+            object.uid
+        ));
     }
     let found = object.revision.to_string();
     if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != found) {
-        let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {found}"
-        );
-        return Err(ApiError::conflict(of, name, &why));
+        return conflict(format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
+             ({found}). The object might have been modified"
+        ));
     }
     Ok(())
 }

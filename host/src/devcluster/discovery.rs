@@ -182,7 +182,9 @@ impl Api {
         headers: &HeaderMap,
     ) -> Result<Answer, ApiError> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        if *method != Method::GET && *method != Method::HEAD {
+        // Those of a real server's pages that list resources know no HEAD.
+        let listed = matches!(segments[..], ["version"] | ["api", ..] | ["apis", _, ..]);
+        if *method != Method::GET && (*method != Method::HEAD || listed) {
             return Err(if self.page(&segments, query, headers).is_ok() {
                 ApiError::method_not_allowed()
             } else {

@@ -1,15 +1,15 @@
-//! Who wrote which field: sets of fields, and `metadata.managedFields`, which keeps one for each manager.
+//! `metadata.managedFields`: the fields of each manager, and the changes of them by updates and by server-side apply.
 //!
-//! The notation is that of structured-merge-diff: `f:NAME` a field, `k:{…}` the item of a list with these keys, `v:…`
-//! the item of a set, `.` the place itself.
+//! The rules are those of the field managers of apimachinery [`util/managedfields/internal`].
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::admission::now;
+use super::fields::Fields;
+use super::form;
 use super::resources::Type;
-use super::types::{Merging, Place};
+use super::typed::{self, Difference};
+use super::types::{self, Place};
 
 /// The managers that are kept apart, as a real server limits them; the oldest become one beyond that.
 const UPDATE_MANAGERS: usize = 10;
@@ -17,9 +17,30 @@ const UPDATE_MANAGERS: usize = 10;
 /// The manager that stands for those that are not kept apart.
 const ANCIENT: &str = "ancient-changes";
 
-/// The fields of the metadata that are the server's and nobody's.
-const UNOWNED: &[&str] =
-    &["name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion"];
+/// The manager of the fields that an object had before anybody was noted.
+const BEFORE: &str = "before-first-apply";
+
+/// The manager whose applies go together with the annotation of `kubectl apply`.
+const KUBECTL: &str = "kubectl";
+
+/// Where `kubectl apply` keeps what it applied last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The places that are nobody's.
+const UNOWNED: &[&[&str]] = &[
+    &["apiVersion"],
+    &["kind"],
+    &["metadata"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "clusterName"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+];
 
 /// Who writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,249 +51,12 @@ pub(crate) struct Writer {
     pub(crate) api_version: String,
 }
 
-/// A set of fields, as a tree.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Fields {
-    /// Whether the place itself is in the set.
-    own: bool,
-    below: BTreeMap<String, Fields>,
-}
-
-impl Fields {
-    fn leaf() -> Self {
-        Self { own: true, below: BTreeMap::new() }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.own && self.below.values().all(Fields::is_empty)
-    }
-
-    /// Reads `fieldsV1`.
-    pub(crate) fn parse(value: &Value) -> Self {
-        let Some(map) = value.as_object().filter(|map| !map.is_empty()) else { return Self::leaf() };
-        let below = map.iter().filter(|(name, _)| *name != ".");
-        Self {
-            own: map.contains_key("."),
-            below: below.map(|(name, value)| (name.clone(), Self::parse(value))).collect(),
-        }
-    }
-
-    /// Writes `fieldsV1`.
-    pub(crate) fn json(&self) -> Value {
-        let mut map = Map::new();
-        if self.own && !self.below.is_empty() {
-            map.insert(".".into(), json!({}));
-        }
-        map.extend(self.below.iter().map(|(name, fields)| (name.clone(), fields.json())));
-        Value::Object(map)
-    }
-
-    pub(crate) fn add(&mut self, other: &Fields) {
-        self.own |= other.own;
-        for (name, fields) in &other.below {
-            self.below.entry(name.clone()).or_default().add(fields);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, other: &Fields) {
-        self.own &= !other.own;
-        for (name, fields) in &other.below {
-            if let Some(mine) = self.below.get_mut(name) {
-                mine.remove(fields);
-                if mine.is_empty() {
-                    self.below.remove(name);
-                }
-            }
-        }
-    }
-
-    /// The fields that are in both.
-    pub(crate) fn common(&self, other: &Fields) -> Fields {
-        let both = |(name, mine): (&String, &Fields)| {
-            let common = mine.common(other.below.get(name)?);
-            (!common.is_empty()).then(|| (name.clone(), common))
-        };
-        Fields { own: self.own && other.own, below: self.below.iter().filter_map(both).collect() }
-    }
-
-    pub(crate) fn below(&self, name: &str) -> Option<&Fields> {
-        self.below.get(name)
-    }
-
-    pub(crate) fn is_own(&self) -> bool {
-        self.own
-    }
-
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&String, &Fields)> {
-        self.below.iter()
-    }
-
-    /// Every place in the set, as errors write it: `.spec.containers[name="main"].image`.
-    pub(crate) fn paths(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        self.collect_paths("", &mut found);
-        found
-    }
-
-    fn collect_paths(&self, at: &str, found: &mut Vec<String>) {
-        if self.own {
-            found.push(at.to_owned());
-        }
-        for (name, fields) in &self.below {
-            fields.collect_paths(&format!("{at}{}", shown(name)), found);
-        }
-    }
-
-    /// Puts a leaf or subtree at `name`.
-    fn put(&mut self, name: String, fields: Fields) {
-        if !fields.is_empty() {
-            self.below.entry(name).or_default().add(&fields);
-        }
-    }
-}
-
-/// An element of a path as errors write it.
-fn shown(name: &str) -> String {
-    match name.split_once(':') {
-        Some(("f", field)) => format!(".{field}"),
-        Some(("k", keys)) => {
-            let keys: BTreeMap<String, Value> = serde_json::from_str(keys).unwrap_or_default();
-            let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            format!("[{}]", keys.join(","))
-        }
-        Some(("v", value)) => format!("[={value}]"),
-        _ => name.to_owned(),
-    }
-}
-
-/// How an item of a list is called, and the item.
-pub(crate) fn named_items<'a>(merging: &Merging, list: &'a [Value]) -> Vec<(String, &'a Value)> {
-    let name = |item: &Value| match merging {
-        Merging::Items(keys) => item_name(keys, item),
-        _ => format!("v:{item}"),
-    };
-    list.iter().map(|item| (name(item), item)).collect()
-}
-
-/// The name of an item by its keys. A port without a protocol is one of TCP.
-pub(crate) fn item_name(keys: &[String], item: &Value) -> String {
-    let key = |key: &String| {
-        let value = item.get(key).cloned().or_else(|| (key == "protocol").then(|| "TCP".into()));
-        value.map(|value| (key.clone(), value))
-    };
-    let named: BTreeMap<String, Value> = keys.iter().filter_map(key).collect();
-    format!("k:{}", json!(named))
-}
-
-/// The fields that an applied object sets.
-pub(crate) fn applied_fields(place: Place<'_>, value: &Value) -> Fields {
-    match (place.merging(value), value) {
-        (Merging::Fields, Value::Object(map)) if !map.is_empty() => {
-            let mut fields = Fields::default();
-            for (name, value) in map {
-                fields.put(format!("f:{name}"), applied_fields(place.field(name), value));
-            }
-            fields
-        }
-        (merging @ (Merging::Items(_) | Merging::Set), Value::Array(list)) if !list.is_empty() => {
-            let mut fields = Fields::default();
-            for (name, item) in named_items(&merging, list) {
-                let mut below = match merging {
-                    Merging::Set => Fields::leaf(),
-                    _ => applied_fields(place.item(), item),
-                };
-                below.own = true;
-                fields.put(name, below);
-            }
-            fields
-        }
-        _ => Fields::leaf(),
-    }
-}
-
-/// What differs between two values.
-#[derive(Debug, Default)]
-pub(crate) struct Difference {
-    /// What is new or other than before.
-    pub(crate) written: Fields,
-    /// What is gone.
-    pub(crate) removed: Fields,
-}
-
-/// Compares two objects field by field.
-pub(crate) fn compare(place: Place<'_>, old: Option<&Value>, new: Option<&Value>) -> Difference {
-    let mut difference = Difference::default();
-    walk(place, old, new, &mut difference);
-    difference
-}
-
-fn walk(place: Place<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
-    let (old, new) = (old.filter(|value| !value.is_null()), new.filter(|value| !value.is_null()));
-    if old == new {
-        return;
-    }
-    let shape = new.or(old).map_or(Merging::Whole, |value| place.merging(value));
-    let same_sort = match (old, new) {
-        (Some(old), Some(new)) => old.is_object() == new.is_object() && old.is_array() == new.is_array(),
-        _ => true,
-    };
-    if new.is_none() {
-        out.removed.own = true;
-    } else if old.is_none() || shape == Merging::Whole || !same_sort {
-        out.written.own = true;
-    }
-    if shape == Merging::Whole || !same_sort {
-        return;
-    }
-    match shape {
-        Merging::Fields => walk_fields(place, old, new, out),
-        merging => walk_items(place, &merging, old, new, out),
-    }
-}
-
-fn walk_fields(place: Place<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
-    let keys = |value: Option<&'_ Value>| -> BTreeSet<String> {
-        value.and_then(Value::as_object).into_iter().flat_map(|map| map.keys().cloned()).collect()
-    };
-    let (there, none) = (Value::Object(Map::new()), Value::Array(Vec::new()));
-    for name in keys(old).union(&keys(new)) {
-        let (before, after) = (old.and_then(|old| old.get(name)), new.and_then(|new| new.get(name)));
-        // An empty struct that Go always has counts as there before, so that nobody comes to own it.
-        let implied = before.is_none() && place.always_there(name) && after.is_some_and(Value::is_object);
-        // So does the list of a pod's containers.
-        let listed = before.is_none() && name == "containers" && after.is_some_and(Value::is_array);
-        let before = match (implied, listed) {
-            (true, _) => Some(&there),
-            (_, true) => Some(&none),
-            _ => before,
-        };
-        descend(place.field(name), &format!("f:{name}"), before, after, out);
-    }
-}
-
-fn walk_items(place: Place<'_>, merging: &Merging, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
-    fn items<'a>(merging: &Merging, value: Option<&'a Value>) -> BTreeMap<String, &'a Value> {
-        let list = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        named_items(merging, list).into_iter().collect()
-    }
-    let (old, new) = (items(merging, old), items(merging, new));
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    for name in names {
-        descend(place.item(), name, old.get(name).copied(), new.get(name).copied(), out);
-    }
-}
-
-fn descend(place: Place<'_>, name: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
-    let below = compare(place, old, new);
-    out.written.put(name.to_owned(), below.written);
-    out.removed.put(name.to_owned(), below.removed);
-}
-
 /// One manager's entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) writer: Writer,
     pub(crate) apply: bool,
+    /// Empty where the manager changed nothing.
     pub(crate) time: String,
     pub(crate) fields: Fields,
 }
@@ -295,25 +79,28 @@ impl Entry {
             "manager": self.writer.manager,
             "operation": if self.apply { "Apply" } else { "Update" },
             "apiVersion": self.writer.api_version,
-            "time": self.time,
             "fieldsType": "FieldsV1",
             "fieldsV1": self.fields.json(),
         });
+        if !self.time.is_empty() {
+            entry["time"] = self.time.as_str().into();
+        }
         if !self.writer.subresource.is_empty() {
             entry["subresource"] = self.writer.subresource.as_str().into();
         }
         entry
     }
 
+    /// Whether this is the entry of `writer`'s applies. They stay one whatever version they are written in.
+    fn is_applied_by(&self, writer: &Writer) -> bool {
+        self.apply && self.writer.manager == writer.manager && self.writer.subresource == writer.subresource
+    }
+
     /// As a conflict names the manager.
     pub(crate) fn shown(&self) -> String {
         let Writer { manager, subresource, api_version } = &self.writer;
         let with = if subresource.is_empty() { String::new() } else { format!(" with subresource {subresource:?}") };
-        let using = match (self.apply, self.time.as_str()) {
-            (true, _) => String::new(),
-            (false, "") => format!(" using {api_version}"),
-            (false, time) => format!(" using {api_version} at {time}"),
-        };
+        let using = if self.apply { String::new() } else { format!(" using {api_version}") };
         format!("{manager:?}{with}{using}")
     }
 }
@@ -326,7 +113,6 @@ pub(crate) fn entries(value: &Value) -> Vec<Entry> {
 /// Writes the entries into an object, in a real server's order.
 pub(crate) fn set_entries(value: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.fields.is_empty());
-    join_ancient(&mut entries);
     let order = |entry: &Entry| {
         let Writer { manager, subresource, api_version } = entry.writer.clone();
         (!entry.apply, entry.time.clone(), manager, api_version, subresource)
@@ -358,44 +144,211 @@ fn join_ancient(entries: &mut Vec<Entry>) {
     }
 }
 
-/// Fields without those that are nobody's.
-pub(crate) fn owned(mut fields: Fields) -> Fields {
-    fields.own = false;
-    fields.below.remove("f:kind");
-    fields.below.remove("f:apiVersion");
-    if let Some(metadata) = fields.below.get_mut("f:metadata") {
-        metadata.own = false;
-        metadata.below.retain(|name, _| !UNOWNED.iter().any(|unowned| name.strip_prefix("f:") == Some(unowned)));
+/// The fields that a write at a subresource, or at none, leaves as they are, whatever it says of them.
+pub(crate) fn reset_paths(of: &Type, subresource: &str) -> &'static [&'static [&'static str]] {
+    match (of.group.as_str(), of.kind.as_str(), subresource) {
+        ("certificates.k8s.io", "CertificateSigningRequest", "") => &[&["spec"], &["status"]],
+        ("certificates.k8s.io", "CertificateSigningRequest", "status") => &[&["spec"], &["status", "conditions"]],
+        ("certificates.k8s.io", "CertificateSigningRequest", "approval") => &[&["spec"], &["status", "certificate"]],
+        (_, _, "" | "finalize") if of.has_status() => &[&["status"]],
+        ("", "Pod", "status") => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
+        ("apps", "Deployment", "status") => &[&["spec"], &["metadata", "labels"]],
+        ("" | "apps" | "batch" | "autoscaling" | "policy", _, "status") => &[&["spec"]],
+        ("networking.k8s.io", "Ingress", "status") => &[&["spec"]],
+        (_, _, "status") => &[&["metadata"], &["spec"]],
+        _ => &[],
     }
-    fields.below.retain(|_, fields| !fields.is_empty());
-    fields
 }
 
-/// Notes in `new` what `writer` changed since `old`. Fields that somebody else had and that changed are theirs no longer.
+fn reset(of: &Type, subresource: &str) -> Fields {
+    Fields::of_paths(reset_paths(of, subresource))
+}
+
+/// Whether the client wants nobody to own anything: an empty list, or one empty entry.
+fn forgets(value: &Value) -> bool {
+    match value["metadata"]["managedFields"].as_array().map(Vec::as_slice) {
+        Some([]) => true,
+        Some([one]) => one.as_object().is_some_and(serde_json::Map::is_empty),
+        _ => false,
+    }
+}
+
+/// Notes in `new` what `writer` changed since `old`, or all of it where there was nothing. Fields of others that
+/// changed are theirs no longer. An object of which nobody owns anything stays so until it is applied to.
 pub(crate) fn track(writer: &Writer, of: &Type, old: Option<&Value>, new: &mut Value) {
-    let place = Place::of(of);
-    let nothing = json!({"metadata": {}});
-    let difference = compare(place, Some(old.unwrap_or(&nothing)), Some(new));
-    let (written, removed) = (owned(difference.written), owned(difference.removed));
-    let mut all = old.map(entries).unwrap_or_default();
-    let mine = all.iter().position(|entry| !entry.apply && entry.writer == *writer);
-    for (at, entry) in all.iter_mut().enumerate() {
-        if Some(at) != mine {
-            entry.fields.remove(&written);
-        }
+    let mut all = match old {
+        Some(old) if !writer.subresource.is_empty() => entries(old),
+        _ if forgets(new) => Vec::new(),
+        old => Some(entries(new)).filter(|all| !all.is_empty()).or_else(|| old.map(entries)).unwrap_or_default(),
+    };
+    let untracked = old.is_some() && all.is_empty();
+    if !untracked {
+        update(writer, of, old, new, &mut all);
+        join_ancient(&mut all);
+    }
+    set_entries(new, all);
+}
+
+fn update(writer: &Writer, of: &Type, old: Option<&Value>, new: &Value, all: &mut Vec<Entry>) {
+    let nothing = form::nothing(of);
+    let difference = typed::compare(Place::of(of), Some(old.unwrap_or(&nothing)), Some(new));
+    let Difference { mut written, removed } = difference.without(&reset(of, &writer.subresource));
+    for entry in &mut *all {
+        entry.fields.remove(&written);
         entry.fields.remove(&removed);
     }
-    match mine.and_then(|at| all.get_mut(at)) {
+    all.retain(|entry| !entry.fields.is_empty());
+    written.remove(&Fields::of_paths(UNOWNED));
+    if written.is_empty() {
+        return;
+    }
+    match all.iter_mut().find(|entry| !entry.apply && entry.writer == *writer) {
         Some(entry) => {
-            let before = entry.fields.clone();
             entry.fields.add(&written);
-            if entry.fields != before || !written.is_empty() {
-                entry.time = now();
-            }
+            entry.time = now();
         }
         None => all.push(Entry { writer: writer.clone(), apply: false, time: now(), fields: written }),
     }
-    set_entries(new, all);
+}
+
+/// Notes all of an object that is answered and not stored; its kind need not be that of a stored type.
+pub(crate) fn track_answer(writer: &Writer, value: &mut Value) {
+    let kind = value["kind"].as_str().unwrap_or_default();
+    let place = types::of_kind(&writer.api_version, kind).map_or(Place::Open, |(_, known)| Place::Root(known));
+    let mut nothing = json!({});
+    form::keep_as(&writer.api_version, kind, &mut nothing);
+    let mut fields = typed::compare(place, Some(&nothing), Some(value)).written;
+    fields.remove(&Fields::of_paths(UNOWNED));
+    set_entries(value, vec![Entry { writer: writer.clone(), apply: false, time: now(), fields }]);
+}
+
+/// A field that is somebody else's.
+#[derive(Debug)]
+pub(crate) struct Conflict {
+    /// The entry as errors name it.
+    pub(crate) with: String,
+    pub(crate) fields: Fields,
+}
+
+/// What `config` makes of `live`, with the notes of it.
+///
+/// # Errors
+/// The fields that others own, unless they are taken by force.
+pub(crate) fn apply(
+    writer: &Writer,
+    of: &Type,
+    live: Option<&Value>,
+    config: &Value,
+    force: bool,
+) -> Result<Value, Vec<Conflict>> {
+    let nothing = form::nothing(of);
+    let mut all = live.map(entries).unwrap_or_default();
+    if let Some(live) = live.filter(|_| all.is_empty()) {
+        let before = Writer { manager: BEFORE.to_owned(), ..writer.clone() };
+        update(&before, of, None, live, &mut all);
+        join_ancient(&mut all);
+    }
+    let before = live.unwrap_or(&nothing);
+    let mut applied = try_apply(writer, of, before, config, all.clone(), force);
+    if let Err(conflicts) = &mut applied
+        && writer.manager == KUBECTL
+        && let Some(allowed) = last_applied(of, before)
+    {
+        conflicts.iter_mut().for_each(|conflict| conflict.fields.remove(&allowed));
+        conflicts.retain(|conflict| !conflict.fields.is_empty());
+        if conflicts.is_empty() {
+            applied = try_apply(writer, of, before, config, all, true);
+        }
+    }
+    let mut new = applied?;
+    if writer.manager == KUBECTL {
+        renew_last_applied(config, &mut new);
+    }
+    Ok(new)
+}
+
+fn try_apply(
+    writer: &Writer,
+    of: &Type,
+    live: &Value,
+    config: &Value,
+    mut all: Vec<Entry>,
+    force: bool,
+) -> Result<Value, Vec<Conflict>> {
+    let (place, reset) = (Place::of(of), reset(of, &writer.subresource));
+    let mut new = typed::merge(place, Some(live), Some(config)).unwrap_or_default();
+    let mut set = typed::field_set(place, config);
+    set.remove_whole(&reset);
+    let mine = all.iter().position(|entry| entry.is_applied_by(writer)).map(|at| all.remove(at));
+    if let Some(last) = mine.as_ref().map(|mine| &mine.fields) {
+        let mut owned = set.clone();
+        all.iter().for_each(|entry| owned.add(&entry.fields));
+        new = pruned(place, &new, last, &owned);
+    }
+    let Difference { written, removed } = typed::compare(place, Some(live), Some(&new)).without(&reset);
+    let conflicts: Vec<Conflict> = all
+        .iter()
+        .map(|entry| Conflict { with: entry.shown(), fields: entry.fields.common(&written) })
+        .filter(|conflict| !conflict.fields.is_empty())
+        .collect();
+    if !force && !conflicts.is_empty() {
+        return Err(conflicts);
+    }
+    for entry in &mut all {
+        entry.fields.remove(&written);
+        entry.fields.remove(&removed);
+    }
+    set.remove(&Fields::of_paths(UNOWNED));
+    let time = if new == *live { mine.map(|mine| mine.time).unwrap_or_default() } else { now() };
+    all.push(Entry { writer: writer.clone(), apply: true, time, fields: set });
+    set_entries(&mut new, all);
+    Ok(new)
+}
+
+/// `merged` without what this manager applied last and nobody owns any more. What lies below a field that the manager
+/// owned goes with it, but for what others own, and for items that the manager never had.
+fn pruned(place: Place<'_>, merged: &Value, last: &Fields, owned: &Fields) -> Value {
+    let declared = |value: &Value| typed::field_set(place, value).with_declared(place);
+    let last = last.with_declared(place);
+    let all = declared(merged);
+    let mut kept = declared(&typed::without(place, merged, &last));
+    kept.add(&owned.with_declared(place));
+    let mut gone = all.clone();
+    gone.remove(&kept);
+    let left = declared(&typed::without(place, merged, &gone));
+    let mut gone = all;
+    gone.remove(&left);
+    typed::without(place, merged, &gone.common(&last))
+}
+
+/// The fields that `kubectl apply` set and that are still as it set them: a server-side apply by kubectl may have them.
+fn last_applied(of: &Type, live: &Value) -> Option<Fields> {
+    let text = live["metadata"]["annotations"][LAST_APPLIED].as_str().filter(|text| !text.is_empty())?;
+    let last: Value = serde_json::from_str(text).ok()?;
+    if last["apiVersion"] != of.api_version() {
+        return None;
+    }
+    let place = Place::of(of);
+    let mut fields = typed::field_set(place, &last);
+    let difference = typed::compare(place, Some(&last), Some(live));
+    fields.remove(&difference.written);
+    fields.remove(&difference.removed);
+    Some(fields)
+}
+
+/// Brings the annotation of `kubectl apply` up to date, where there is one.
+fn renew_last_applied(config: &Value, new: &mut Value) {
+    let Some(annotation) = new.pointer_mut("/metadata/annotations").and_then(|all| all.get_mut(LAST_APPLIED)) else {
+        return;
+    };
+    if annotation.as_str().is_none_or(str::is_empty) {
+        return;
+    }
+    let mut config = config.clone();
+    if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.remove(LAST_APPLIED);
+    }
+    *annotation = format!("{config}\n").into();
 }
 
 #[cfg(test)]

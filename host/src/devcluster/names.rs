@@ -116,6 +116,14 @@ pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<Cause> {
     for key in of("annotations").keys() {
         causes.extend(label_key(&field, &key.to_ascii_lowercase()).err());
     }
+    for owner in metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten() {
+        for name in ["apiVersion", "kind", "name", "uid"] {
+            if owner.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
+                let at = if name == "apiVersion" { "version" } else { name };
+                causes.push(Cause::invalid(format!("{path}.ownerReferences.{at}"), &"".into(), "must not be empty"));
+            }
+        }
+    }
     let size: usize = of("annotations").iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if size > ANNOTATIONS_LONGEST {
         causes.push(Cause {

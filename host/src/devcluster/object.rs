@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::resources::Type;
+use super::versions;
 
 /// An object as it was written.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Object {
 impl Object {
     /// Writes `value` as revision `revision` of an object of the type `of`.
     pub(crate) fn build(of: &Type, value: &Value, revision: u64) -> Self {
+        let converted = versions::is_other(of).then(|| versions::to_kept(of, value));
+        let value = converted.as_ref().unwrap_or(value);
         let empty = Map::new();
         let metadata = value.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
         let (json, head, digits) = write(of, value, metadata, revision);
@@ -45,7 +48,10 @@ impl Object {
             deleting: metadata.contains_key("deletionTimestamp"),
             labels: labels.iter().map(|(key, value)| (key.as_str().into(), plain(value))).collect(),
             owners: owners(metadata),
-            fields: selectable(of).map(|path| (path.into(), field(value, path))).collect(),
+            fields: selectable(of)
+                .map(|path| versions::kept_path(of, path).unwrap_or_else(|| path.to_owned()))
+                .map(|path| (path.as_str().into(), field(value, &path)))
+                .collect(),
             json,
             head,
             digits,
@@ -128,7 +134,7 @@ pub(crate) fn key(namespace: &str, name: &str) -> String {
 
 fn write(of: &Type, value: &Value, metadata: &Map<String, Value>, revision: u64) -> (Bytes, usize, (usize, usize)) {
     let mut out = Vec::with_capacity(1024);
-    out.extend_from_slice(of.head().as_bytes());
+    out.extend_from_slice(head_of(of).as_bytes());
     let head = out.len();
     out.extend_from_slice(br#""metadata":{"resourceVersion":""#);
     let start = out.len();
@@ -143,6 +149,12 @@ fn write(of: &Type, value: &Value, metadata: &Map<String, Value>, revision: u64)
     out.push(b'}');
     out.shrink_to_fit();
     (out.into(), head, (start, end))
+}
+
+/// How the JSON of a kept object begins.
+fn head_of(of: &Type) -> String {
+    let (api_version, _) = versions::kept(of);
+    format!(r#"{{"kind":"{}","apiVersion":"{api_version}","#, of.kind)
 }
 
 fn entries(out: &mut Vec<u8>, map: &Map<String, Value>, without: &[&str]) {
@@ -198,6 +210,18 @@ pub(crate) fn selectable(of: &Type) -> impl Iterator<Item = &str> {
             "status.phase",
             "status.podIP",
             "status.nominatedNodeName",
+        ],
+        ("events.k8s.io", "Event") => &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
         ],
         ("", "Event") => &[
             "involvedObject.kind",

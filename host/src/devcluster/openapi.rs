@@ -109,7 +109,9 @@ impl Schemas {
                 schema["properties"]["metadata"] = reference("ObjectMeta");
                 schema
             }
-            None => types::of_kind(&of.api_version(), &of.kind).map(|known| self.fields(known)).unwrap_or_default(),
+            None => {
+                types::of_kind(&of.api_version(), &of.kind).map(|(_, known)| self.fields(known)).unwrap_or_default()
+            }
         };
         if schema.is_null() {
             schema = json!({"type": "object"});
@@ -135,7 +137,7 @@ impl Schemas {
 
     fn fields(&mut self, known: &'static Struct) -> Value {
         let fields: BTreeMap<&str, Value> =
-            known.fields.iter().map(|(name, shape)| (*name, self.shape(shape))).collect();
+            known.fields.iter().map(|field| (field.name, self.shape(&field.shape))).collect();
         json!({"type": "object", "properties": fields})
     }
 
@@ -183,11 +185,11 @@ fn schema_name(name: &str) -> String {
 
 fn scalar(letter: char) -> Value {
     match letter {
-        'i' => json!({"type": "integer"}),
+        'i' | 'l' => json!({"type": "integer"}),
         'b' => json!({"type": "boolean"}),
         'f' => json!({"type": "number"}),
         'y' => json!({"type": "string", "format": "byte"}),
-        't' => json!({"type": "string", "format": "date-time"}),
+        't' | 'u' => json!({"type": "string", "format": "date-time"}),
         'x' => json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"}),
         'j' => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
         _ => json!({"type": "string"}),

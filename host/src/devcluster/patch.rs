@@ -6,16 +6,15 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::api::{Api, Call};
-use super::body::{self, FieldValidation, media_type};
+use super::body::{FieldValidation, media_type};
 use super::operations;
-use super::read::show;
 use super::status::ApiError;
-use super::write::{Origin, check_namespace};
+use super::write::{Origin, check_namespace, told};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
-const APPLY: &str = "application/apply-patch+yaml";
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
 /// What a patch makes of the object as it is stored.
 type Change<'a> = Box<dyn FnOnce(&Value) -> Result<Value, ApiError> + 'a>;
@@ -25,8 +24,14 @@ impl Api {
         let origin = Origin::of(call);
         let validation = FieldValidation::of(call.query);
         let of = &call.of;
-        let change: Change<'_> = match media_type(call.headers).as_str() {
-            APPLY => return self.apply(call),
+        let media = media_type(call.headers);
+        if media == APPLY {
+            return self.apply(call);
+        }
+        if self.store.table(of).get(&call.key()).is_none() {
+            return Err(ApiError::not_found(of, &call.at.name));
+        }
+        let change: Change<'_> = match media.as_str() {
             JSON_PATCH => {
                 let patch = operations::read(&call.body)?;
                 Box::new(move |old| operations::apply(old, &patch))
@@ -54,7 +59,7 @@ impl Api {
             Ok(new)
         };
         let object = self.change_object(&origin, of, &call.key(), patched)?;
-        Ok(body::with_warnings(show(200, call.accept, of, &object), &warnings))
+        Ok(told(200, call, &object, warnings))
     }
 }
 

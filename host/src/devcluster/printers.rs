@@ -171,7 +171,7 @@ pub(crate) fn columns(of: &Type) -> &'static [Heading] {
         ("", "Namespace") => NAMESPACE,
         ("", "Node") => NODE,
         ("", "ServiceAccount") => SERVICE_ACCOUNT,
-        ("", "Event") => EVENT,
+        ("" | "events.k8s.io", "Event") => EVENT,
         ("apps", "Deployment") => DEPLOYMENT,
         ("apps", "ReplicaSet") => REPLICA_SET,
         ("apps", "StatefulSet") => STATEFUL_SET,
@@ -201,7 +201,7 @@ pub(crate) fn cells(of: &Type, value: &Value) -> Vec<Value> {
         ("", "Namespace") => vec![at("/status/phase")],
         ("", "Node") => vec!["Ready".into(), "<none>".into(), at("/status/nodeInfo/kubeletVersion")],
         ("", "ServiceAccount") => vec![count(value, "/secrets").into()],
-        ("", "Event") => {
+        ("" | "events.k8s.io", "Event") => {
             let object = format!(
                 "{}/{}",
                 text(value, "/involvedObject/kind").to_lowercase(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::answer::{Accept, Answer, Notation, Shape};
+use super::answer::{Accept, Answer, Notation, Shape, line};
 use super::api::{Api, Call};
 use super::object::{Object, put};
 use super::paging;
@@ -13,6 +13,7 @@ use super::selectors::Selection;
 use super::status::ApiError;
 use super::store::{Listing, Part};
 use super::table;
+use super::versions;
 
 /// What a request's `resourceVersion` allows the answer to be.
 pub(crate) fn revision(text: &str) -> Result<Option<u64>, ApiError> {
@@ -22,14 +23,19 @@ pub(crate) fn revision(text: &str) -> Result<Option<u64>, ApiError> {
     let unfit = || {
         let message =
             format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
-        ApiError::bad_request(message)
+        ApiError::new(500, "", message)
     };
     text.parse().map(Some).map_err(|_| unfit())
 }
 
+/// The same for a list, which tells its client that the number is wrong.
+fn list_revision(text: &str) -> Result<Option<u64>, ApiError> {
+    revision(text).map_err(|error| ApiError::bad_request(format!("invalid resource version: {}", error.message)))
+}
+
 /// 504: the future was asked for.
 pub(crate) fn too_large(wanted: u64, current: u64) -> ApiError {
-    let message = format!("Too large resource version: {wanted}, current: {current}");
+    let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
     let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
     let mut error =
         ApiError::new(504, "Timeout", message).with_details(json!({"causes": [cause], "retryAfterSeconds": 1}));
@@ -39,6 +45,9 @@ pub(crate) fn too_large(wanted: u64, current: u64) -> ApiError {
 
 /// The JSON of an object in the version of `of`, whichever version it was stored in.
 pub(crate) fn in_version(of: &Type, object: &Object) -> bytes::Bytes {
+    if versions::is_other(of) {
+        return super::answer::ordered(&tree(of, object), false).into();
+    }
     let head = of.head();
     if object.json().starts_with(head.as_bytes()) {
         return object.json().clone();
@@ -48,13 +57,13 @@ pub(crate) fn in_version(of: &Type, object: &Object) -> bytes::Bytes {
 
 impl Api {
     pub(crate) fn get(&self, call: &Call<'_>) -> Result<Answer, ApiError> {
-        let found = self.store.table(&call.of).get(&call.key());
-        let object = found.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?;
         if let Some(wanted) = revision(call.query.get("resourceVersion"))?
             && wanted > self.store.revision()
         {
             return Err(too_large(wanted, self.store.revision()));
         }
+        let found = self.store.table(&call.of).get(&call.key());
+        let object = found.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?;
         Ok(show(200, call.accept, &call.of, &object))
     }
 
@@ -86,7 +95,7 @@ impl Api {
             }
         }
         let answer = show_list(call.accept, &call.of, listing, &metadata);
-        Ok(warned(&call.of, answer))
+        Ok(answer)
     }
 
     /// The one revision that a list without a token has to show; `None` if the newest is fine.
@@ -103,7 +112,7 @@ impl Api {
             }
             _ => return forbidden("resourceVersionMatch must be one of Exact, NotOlderThan"),
         }
-        let Some(wanted) = revision(text)?.filter(|wanted| *wanted != 0) else {
+        let Some(wanted) = list_revision(text)?.filter(|wanted| *wanted != 0) else {
             return if rule == "Exact" && text == "0" {
                 forbidden("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"")
             } else {
@@ -122,7 +131,7 @@ impl Api {
 pub(crate) fn show(status: u16, accept: Accept, of: &Type, object: &Object) -> Answer {
     match accept.shape {
         Shape::Object if accept.notation == Notation::Json && !accept.pretty => {
-            Answer::json(status, in_version(of, object))
+            Answer::json(status, line(in_version(of, object).to_vec()))
         }
         Shape::Object => Answer::tree(status, accept, &tree(of, object)),
         Shape::Partial => Answer::tree(status, accept, &partial(object)),
@@ -132,8 +141,16 @@ pub(crate) fn show(status: u16, accept: Accept, of: &Type, object: &Object) -> A
 
 /// The object as a tree, in the version of `of`.
 pub(crate) fn tree(of: &Type, object: &Object) -> Value {
-    let mut value = object.value();
-    value["apiVersion"] = of.api_version().into();
+    versions::from_kept(of, object.value())
+}
+
+/// The object as an item of a list, which says for all of its items what they are.
+fn bare(of: &Type, object: &Object) -> Value {
+    let mut value = tree(of, object);
+    if let Some(map) = value.as_object_mut().filter(|_| of.custom.is_none()) {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
     value
 }
 
@@ -154,16 +171,18 @@ fn show_list(accept: Accept, of: &Arc<Type>, listing: Listing, metadata: &Value)
             let item = move |object: &Object, out: &mut Vec<u8>| {
                 if of.custom.is_some() {
                     out.extend_from_slice(&in_version(&of, object));
+                } else if versions::is_other(&of) {
+                    put(out, &bare(&of, object));
                 } else {
                     out.push(b'{');
                     out.extend_from_slice(object.rest());
                 }
             };
-            Answer::list(head, listing.items, item, b"]}")
+            Answer::list(head, listing.items, item, b"]}\n")
         }
         Shape::Partial => {
             let head = head("PartialObjectMetadataList", "meta.k8s.io/v1", metadata, "items");
-            Answer::list(head, listing.items, |object, out| put(out, &partial(object)), b"]}")
+            Answer::list(head, listing.items, |object, out| put(out, &partial(object)), b"]}\n")
         }
         Shape::Table => {
             let mut head = head("Table", "meta.k8s.io/v1", metadata, "columnDefinitions");
@@ -171,7 +190,7 @@ fn show_list(accept: Accept, of: &Arc<Type>, listing: Listing, metadata: &Value)
             put(&mut head, &table::columns(of));
             head.extend_from_slice(br#","rows":["#);
             let of = Arc::clone(of);
-            Answer::list(head, listing.items, move |object, out| put(out, &table::row(&of, object)), b"]}")
+            Answer::list(head, listing.items, move |object, out| put(out, &table::row(&of, object)), b"]}\n")
         }
     }
 }
@@ -187,15 +206,7 @@ fn list_tree(accept: Accept, of: &Type, listing: &Listing, metadata: &Value) -> 
         |show: &dyn Fn(&Object) -> Value| -> Vec<Value> { listing.items.iter().map(|item| show(item)).collect() };
     match accept.shape {
         Shape::Object => {
-            let plain = |object: &Object| {
-                let mut value = tree(of, object);
-                if let Some(map) = value.as_object_mut().filter(|_| of.custom.is_none()) {
-                    map.remove("kind");
-                    map.remove("apiVersion");
-                }
-                value
-            };
-            let items = each(&plain);
+            let items = each(&|object| bare(of, object));
             json!({"kind": of.list_kind, "apiVersion": of.api_version(), "metadata": metadata, "items": items})
         }
         Shape::Partial => {

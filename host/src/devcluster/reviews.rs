@@ -258,7 +258,7 @@ fn track(call: &Call<'_>, value: &mut Value) {
     if let Some(map) = value.as_object_mut() {
         map.remove("status");
     }
-    managed::track(&writer, &call.of, None, value);
+    managed::track_answer(&writer, value);
     if !status.is_null() {
         value["status"] = status;
     }

@@ -29,7 +29,7 @@ pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -
             super::custom_schema::prune(&custom.schema, value, &mut walk.unknown);
         }
         None => {
-            if let Some(shape) = types::of_kind(&of.api_version(), &of.kind) {
+            if let Some((_, shape)) = types::of_kind(&of.api_version(), &of.kind) {
                 walk.whole(shape, value).map_err(|why| refused(&why, walk.fault.take()))?;
             }
         }
@@ -81,6 +81,8 @@ impl Walk<'_> {
             match (of.field(&name), map.get_mut(&name)) {
                 (Some(_), Some(Value::Null)) => _ = map.remove(&name),
                 (Some(shape), Some(value)) => self.value(shape, value, &below)?,
+                // Whole objects in others, such as a claim's template, may say what they are.
+                _ if matches!(&*name, "kind" | "apiVersion") && of.field("metadata").is_some() => {}
                 _ => {
                     map.remove(&name);
                     self.unknown.push(below);
@@ -108,21 +110,33 @@ impl Walk<'_> {
 
     fn scalar(&mut self, letter: char, value: &mut Value, path: &str) -> Result<(), String> {
         let fits = match letter {
-            's' | 't' | 'y' => value.is_string() || value.is_null(),
-            'i' => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
+            's' | 'y' => value.is_string() || value.is_null(),
+            'i' | 'l' => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
             'b' => value.is_boolean(),
             'f' => value.is_number(),
             'x' => value.is_string() || value.is_i64(),
             'q' => return self.quantity(value, path),
+            't' | 'u' => return self.time(letter == 'u', value, path),
             _ => true,
         };
         let sort = match letter {
             'i' => "int32",
+            'l' => "int64",
             'b' => "bool",
             'f' => "float64",
             _ => "string",
         };
         if fits { Ok(()) } else { Err(self.wrong(value, path, sort)) }
+    }
+
+    /// Times are kept in one form.
+    fn time(&mut self, micro: bool, value: &mut Value, path: &str) -> Result<(), String> {
+        let Some(text) = value.as_str() else {
+            return if value.is_null() { Ok(()) } else { Err(self.wrong(value, path, "string")) };
+        };
+        let kept = super::times::kept(text, micro).inspect_err(|_| self.fault = Some(path.to_owned()))?;
+        *value = kept.into();
+        Ok(())
     }
 
     /// Quantities may be written as numbers and are kept in their canonical form.

@@ -272,7 +272,8 @@ fn parse_term(of: &Type, whole: &str, term: &str) -> Result<Term, String> {
         return Err(unsupported(of, field));
     }
     let field = selectable(of).find(|path| path.trim_start_matches('.') == field).unwrap_or(field);
-    Ok(Term { field: field.to_owned(), value: unescape(value), equal })
+    let field = super::versions::kept_path(of, field).unwrap_or_else(|| field.to_owned());
+    Ok(Term { field, value: unescape(value), equal })
 }
 
 /// Types with selectors of their own complain in other words than the rest.

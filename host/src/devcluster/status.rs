@@ -9,6 +9,22 @@ use serde_json::{Map, Value, json};
 
 use super::resources::Type;
 
+/// The members of a `Status`'s details, and of a cause among them, in the order in which a real server writes them:
+/// there are clients that compare the text.
+const MEMBERS: &[&str] = &["name", "group", "kind", "uid", "causes", "retryAfterSeconds", "reason", "message", "field"];
+
+/// Details as they are written.
+pub(crate) fn written_details(details: &Value) -> String {
+    match details {
+        Value::Array(list) => format!("[{}]", list.iter().map(written_details).collect::<Vec<_>>().join(",")),
+        Value::Object(map) => {
+            let member = |name: &&str| map.get(*name).map(|value| format!("{:?}:{}", name, written_details(value)));
+            format!("{{{}}}", MEMBERS.iter().filter_map(member).collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// One refused request, ready to be told to the client.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
@@ -153,6 +169,13 @@ impl ApiError {
 
     /// 422: an object that breaks the rules of its type.
     pub(crate) fn invalid(of: &Type, name: &str, causes: &[Cause]) -> Self {
+        // Events of both groups are judged as one.
+        let group = if super::versions::is_other(of) { "" } else { &of.group };
+        Self::invalid_kind(group, &of.kind, name, causes)
+    }
+
+    /// The same for a kind that need not be a stored type's.
+    pub(crate) fn invalid_kind(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
         let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = match told.as_slice() {
             [one] => one.clone(),
@@ -162,13 +185,23 @@ impl ApiError {
         if !name.is_empty() {
             details.insert("name".into(), name.into());
         }
-        if !of.group.is_empty() {
-            details.insert("group".into(), of.group.as_str().into());
+        if !group.is_empty() {
+            details.insert("group".into(), group.into());
         }
-        details.insert("kind".into(), of.kind.as_str().into());
+        details.insert("kind".into(), kind.into());
         details.insert("causes".into(), causes.iter().map(Cause::json).collect());
-        let kind = if of.group.is_empty() { of.kind.clone() } else { format!("{}.{}", of.kind, of.group) };
+        let kind = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {list}")).with_details(Value::Object(details))
+    }
+
+    /// 422: options that break the rules.
+    pub(crate) fn invalid_options(kind: &str, causes: &[Cause]) -> Self {
+        let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let list = if let [one] = told.as_slice() { one.clone() } else { format!("[{}]", told.join(", ")) };
+        let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
+        let details = json!({"group": "meta.k8s.io", "kind": kind, "causes": causes});
+        let message = format!("{kind}.meta.k8s.io \"\" is invalid: {list}");
+        Self::new(422, "Invalid", message).with_details(details)
     }
 
     /// 500: the server's own trouble.
@@ -190,7 +223,7 @@ impl ApiError {
             _ = write!(text, r#","reason":"{}""#, self.reason);
         }
         if let Some(details) = &self.details {
-            _ = write!(text, r#","details":{details}"#);
+            _ = write!(text, r#","details":{}"#, written_details(details));
         }
         _ = write!(text, r#","code":{}}}"#, self.code);
         text

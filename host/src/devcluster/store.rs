@@ -16,9 +16,13 @@ use tokio::sync::watch;
 use super::object::Object;
 use super::resources::Type;
 use super::status::ApiError;
+use super::versions;
 
 /// The bytes of past objects that one type keeps for its watchers: enough for ten thousand pods to change once.
 const HISTORY_BYTES: usize = 64 << 20;
+
+/// The bytes of one object: as many as etcd takes in one request.
+const OBJECT_BYTES: usize = 3 << 19;
 
 /// All types' objects and the counter of changes.
 #[derive(Debug)]
@@ -194,7 +198,7 @@ impl Store {
 
     /// The table of a type; all versions of a type share one.
     pub(crate) fn table(&self, of: &Type) -> Arc<Table> {
-        let name = of.qualified();
+        let (_, name) = versions::kept(of);
         if let Some(found) = read(&self.tables).get(&name) {
             return Arc::clone(found);
         }
@@ -269,6 +273,9 @@ impl Store {
     }
 
     fn account(&self, before: Option<&Object>, after: &Object) -> Result<(), ApiError> {
+        if after.json().len() > OBJECT_BYTES {
+            return Err(ApiError::new(500, "", "etcdserver: request is too large"));
+        }
         let freed = before.map_or(0, Object::size);
         let total = self.bytes.load(Ordering::Relaxed).saturating_sub(freed).saturating_add(after.size());
         if total > self.most_bytes && after.size() > freed {

@@ -1,5 +1,7 @@
 //! Strategic merge: a merge patch that knows which lists are merged by which key.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::resources::Type;
@@ -61,6 +63,11 @@ fn object(
     }
     for (name, order) in patch.iter().filter_map(|(name, order)| Some((name.strip_prefix(ORDER)?, order))) {
         let key = place.field(name).patch_key();
+        if let (Some(given), Some(order), Some(key)) =
+            (patch.get(name).and_then(Value::as_array), order.as_array(), key)
+        {
+            check_order(given, order, key)?;
+        }
         if let (Some(list), Some(order), Some(key)) =
             (new.get_mut(name).and_then(Value::as_array_mut), order.as_array(), key)
         {
@@ -73,14 +80,15 @@ fn object(
 
 fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) -> Result<Value, ApiError> {
     let Some(key) = place.patch_key() else { return Ok(patch.to_vec().into()) };
-    let mut new: Vec<Value> = old.map(<[Value]>::to_vec).unwrap_or_default();
+    let live = old.unwrap_or_default();
+    let mut new: Vec<Value> = live.to_vec();
     if key.is_empty() {
         for item in patch {
             if !new.contains(item) {
                 new.push(item.clone());
             }
         }
-        return Ok(new.into());
+        return Ok(in_order(new, patch, live, key).into());
     }
     if patch.iter().any(|item| item[DIRECTIVE] == "replace") {
         let given = patch.iter().filter(|item| item.get(DIRECTIVE).is_none());
@@ -102,22 +110,36 @@ fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) 
             None => new.push(merged),
         }
     }
-    Ok(new.into())
+    Ok(in_order(new, patch, live, key).into())
+}
+
+/// The items of a patch have to be among those whose order it gives, in that order.
+fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), ApiError> {
+    let name = |item: &Value| if key.is_empty() { item.clone() } else { item[key].clone() };
+    let mut places = order.iter().map(name);
+    let given = patch.iter().filter(|item| item.get(DIRECTIVE).is_none());
+    if order.is_empty() || given.map(name).all(|item| places.any(|place| place == item)) {
+        return Ok(());
+    }
+    Err(ApiError::new(500, "", "The order in patch list doesn't match $setElementOrder list"))
 }
 
 /// Puts the items that `order` names into its order. The others keep theirs, each before the first of the ordered ones
 /// that it stood before in the live list [`strategicpatch/patch.go`, `normalizeElementOrder`].
 fn in_order(list: Vec<Value>, order: &[Value], live: &[Value], key: &str) -> Vec<Value> {
-    let name = |item: &Value| if key.is_empty() { item.clone() } else { item.get(key).cloned().unwrap_or_default() };
-    let place = |list: &[Value], item: &Value| list.iter().position(|one| name(one) == name(item));
+    let name = |item: &Value| if key.is_empty() { item.to_string() } else { item[key].to_string() };
+    let places = |list: &[Value]| -> HashMap<String, usize> {
+        list.iter().enumerate().rev().map(|(at, item)| (name(item), at)).collect()
+    };
+    let (wanted, lived) = (places(order), places(live));
     let (mut ordered, others): (Vec<Value>, Vec<Value>) =
-        list.into_iter().partition(|item| place(order, item).is_some());
-    ordered.sort_by_key(|item| place(order, item));
+        list.into_iter().partition(|item| wanted.contains_key(&name(item)));
+    ordered.sort_by_cached_key(|item| wanted.get(&name(item)).copied());
     let mut others = others.into_iter().peekable();
     let mut all = Vec::new();
     for item in ordered {
-        let limit = place(live, &item);
-        let before = |other: &Value| limit.is_some_and(|limit| place(live, other).is_some_and(|at| at < limit));
+        let limit = lived.get(&name(&item));
+        let before = |other: &Value| limit.is_some_and(|limit| lived.get(&name(other)).is_some_and(|at| at < limit));
         while let Some(other) = others.next_if(before) {
             all.push(other);
         }
@@ -147,7 +169,7 @@ mod tests {
         let patch =
             json!({"spec": {"containers": [{"name": "a", "tty": true}, {"name": "c"}], "tolerations": [{"key": "y"}]}});
         let expected = json!({"spec": {
-            "containers": [{"name": "a", "image": "1", "tty": true}, {"name": "b"}, {"name": "c"}],
+            "containers": [{"name": "a", "image": "1", "tty": true}, {"name": "c"}, {"name": "b"}],
             "tolerations": [{"key": "y"}],
         }});
         assert_eq!(patched(&old, &patch), expected);
@@ -163,7 +185,7 @@ mod tests {
                      "containers": [{"name": "b", "$patch": "delete"}, {"name": "c"}]},
         });
         let expected =
-            json!({"metadata": {"finalizers": ["y", "z"]}, "spec": {"containers": [{"name": "c"}, {"name": "a"}]}});
+            json!({"metadata": {"finalizers": ["z", "y"]}, "spec": {"containers": [{"name": "c"}, {"name": "a"}]}});
         assert_eq!(patched(&old, &patch), expected);
         let live = json!({"spec": {"containers": [{"name": "mesh"}, {"name": "a"}, {"name": "b"}, {"name": "late"}]}});
         let patch = json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a"}]}});

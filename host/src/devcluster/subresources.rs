@@ -4,17 +4,23 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::admission::now;
 use super::answer::Answer;
 use super::api::{Api, Call};
-use super::body;
+use super::apply::apply_config;
+use super::body::{self, media_type};
 use super::delete::Options;
 use super::nesting;
 use super::object::{self, Object};
 use super::operations;
+use super::patch::APPLY;
 use super::read::tree;
 use super::resources::Type;
-use super::status::ApiError;
+use super::status::{ApiError, Cause};
 use super::write::Origin;
+
+/// The answer to an act that made no object.
+const DONE: &str = "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"code\":201}\n";
 
 impl Api {
     pub(crate) fn subresource(self: &Arc<Self>, call: &Call<'_>, name: &str) -> Result<Answer, ApiError> {
@@ -28,7 +34,13 @@ impl Api {
             }
             (_, "scale", "get") => {
                 let object = self.existing(&call.of, &call.key(), &call.at.name)?;
-                Ok(Answer::tree(200, call.accept, &scale(&call.of, &tree(&call.of, &object))))
+                let value = tree(&call.of, &object);
+                let path = pointer(&call.of, "specReplicasPath", "/spec/replicas");
+                if call.of.custom.is_some() && value.pointer(&path).is_none() {
+                    let field = path.replace('/', ".");
+                    return Err(ApiError::internal(format!("the spec replicas field {field:?} does not exist")));
+                }
+                Ok(Answer::tree(200, call.accept, &scale(&call.of, &value)))
             }
             (_, "scale", "update" | "patch") => self.rescale(call),
             ("Service" | "Pod" | "Node", "proxy", _) => self.proxy(call),
@@ -54,7 +66,7 @@ impl Api {
             ..Options::default()
         };
         self.delete_object(&call.of, &call.key(), &options)?;
-        Ok(Answer::json(201, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}"#))
+        Ok(Answer::json(201, DONE))
     }
 
     /// Binds a pod to a node, as a scheduler does.
@@ -66,37 +78,54 @@ impl Api {
         };
         let pods = self.catalogue.find("", "v1", "pods").ok_or_else(ApiError::no_such_resource)?;
         let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+        if node.is_empty() {
+            return Err(ApiError::new(500, "", "target.name: Required value"));
+        }
         let key = object::key(&call.at.namespace, named);
-        self.change_object(&Origin::of(call), &pods, &key, |old| {
+        // A binding is nobody's change of the pod's fields, and it changes the pod's status too.
+        let mut origin = Origin::of(call);
+        origin.tracked = true;
+        origin.writer.subresource = "binding".to_owned();
+        self.change_object(&origin, &pods, &key, |old| {
             let bound = old["spec"]["nodeName"].as_str().unwrap_or_default();
             if !bound.is_empty() {
-                let why = format!("pod {named} is already assigned to node {bound:?}");
-                return Err(ApiError::conflict(&pods, named, &why));
+                return Err(already_bound(named, bound));
             }
             let mut new = old.clone();
             new["spec"]["nodeName"] = node.into();
+            schedule(&mut new["status"]);
             Ok(new)
         })?;
-        Ok(Answer::json(201, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}"#))
+        Ok(Answer::json(201, DONE))
     }
 
     fn rescale(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let of = &call.of;
         let path = pointer(of, "specReplicasPath", "/spec/replicas");
+        nesting::check_below(path.split('/').count(), &Value::Null)?;
+        let mut origin = Origin::of(call);
+        origin.tracked = call.verb == "patch" && media_type(call.headers) == APPLY;
+        let (applied, writer) = (origin.tracked, origin.writer.clone());
         let change = |old: &Value| {
             let current = scale(of, old);
-            let wanted =
-                if call.verb == "update" { body::tree(call, "Scale")? } else { patched(&current, &call.body)? };
-            let version = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-            if !version.is_empty() && version != current["metadata"]["resourceVersion"] {
-                return Err(ApiError::modified(of, &call.at.name));
+            let wanted = match call.verb {
+                "update" => body::tree(call, "Scale")?,
+                _ if applied => body::yaml(&call.body, "Scale")?,
+                _ => patched(&current, &call.body)?,
+            };
+            check_scale(of, &call.at.name, &current, &wanted)?;
+            let replicas = Value::from(wanted["spec"]["replicas"].as_i64().unwrap_or(0));
+            if applied {
+                let mut config =
+                    json!({"apiVersion": of.api_version(), "kind": of.kind, "metadata": {"name": call.at.name}});
+                set_pointer(&mut config, &path, replicas);
+                return apply_config(of, &writer, Some(old), &config, call.query.flag("force"));
             }
             let mut new = old.clone();
-            nesting::check_below(path.split('/').count(), &Value::Null)?;
-            set_pointer(&mut new, &path, wanted["spec"]["replicas"].as_i64().unwrap_or(0).into());
+            set_pointer(&mut new, &path, replicas);
             Ok(new)
         };
-        let object: Arc<Object> = self.change_object(&Origin::of(call), of, &call.key(), change)?;
+        let object: Arc<Object> = self.change_object(&origin, of, &call.key(), change)?;
         Ok(Answer::tree(200, call.accept, &scale(of, &tree(of, &object))))
     }
 
@@ -111,6 +140,44 @@ impl Api {
         }
         self.existing(&call.of, &call.key(), name)?;
         Err(ApiError::new(503, "ServiceUnavailable", format!("address not allowed for {kind} {name:?}")))
+    }
+}
+
+/// What is wrong with a scale that is to become `current`'s.
+fn check_scale(of: &Type, name: &str, current: &Value, wanted: &Value) -> Result<(), ApiError> {
+    if wanted["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+        let message = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+        return Err(ApiError::bad_request(message));
+    }
+    let version = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    if !version.is_empty() && version != current["metadata"]["resourceVersion"] {
+        return Err(ApiError::modified(of, name));
+    }
+    let replicas = &wanted["spec"]["replicas"];
+    if replicas.as_i64().is_none_or(|number| number >= 0) {
+        return Ok(());
+    }
+    let cause = Cause::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+    Err(ApiError::invalid_kind("autoscaling", "Scale", name, &[cause]))
+}
+
+fn already_bound(pod: &str, node: &str) -> ApiError {
+    let message = format!(
+        "Operation cannot be fulfilled on pods/binding {pod:?}: pod {pod} is already assigned to node {node:?}"
+    );
+    ApiError::new(409, "Conflict", message).with_details(json!({"name": pod, "kind": "pods/binding"}))
+}
+
+/// Notes in a pod's status that it has a node.
+fn schedule(status: &mut Value) {
+    const KIND: &str = "PodScheduled";
+    let told = json!({"type": KIND, "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
+    match status["conditions"].as_array_mut() {
+        Some(conditions) => {
+            conditions.retain(|condition| condition["type"] != KIND);
+            conditions.push(told);
+        }
+        None => status["conditions"] = json!([told]),
     }
 }
 
@@ -154,6 +221,9 @@ fn scale(of: &Type, value: &Value) -> Value {
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
+    let replicas = number(&pointer(of, "specReplicasPath", "/spec/replicas"));
+    // A real server leaves a zero out of the one, and not of the other.
+    let spec = if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) };
     json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -161,7 +231,7 @@ fn scale(of: &Type, value: &Value) -> Value {
             "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
             "resourceVersion": metadata["resourceVersion"], "creationTimestamp": metadata["creationTimestamp"],
         },
-        "spec": {"replicas": number(&pointer(of, "specReplicasPath", "/spec/replicas"))},
+        "spec": spec,
         "status": status,
     })
 }

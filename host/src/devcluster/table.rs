@@ -51,6 +51,7 @@ fn custom_column(column: &Column) -> Value {
 
 /// The row of one object.
 pub(crate) fn row(of: &Type, object: &Object) -> Value {
+    // The columns of an event are those of the version that is kept.
     let value = object.value();
     let age = age(value.pointer("/metadata/creationTimestamp"));
     let mut cells = vec![Value::from(&*object.name)];

@@ -15,7 +15,26 @@ const TABLE: &str = include_str!("types.txt");
 pub(crate) struct Struct {
     /// Whether it is replaced as a whole by who writes any of it.
     atomic: bool,
-    pub(crate) fields: Vec<(&'static str, Shape)>,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A field of a struct.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) presence: Presence,
+    pub(crate) shape: Shape,
+}
+
+/// When a server writes a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// When it holds something.
+    Filled,
+    /// When it is set, be it to nothing.
+    Set,
+    /// In every object that has its struct.
+    Always,
 }
 
 /// What a field holds.
@@ -65,8 +84,7 @@ fn table() -> &'static Table {
                     }
                 }
                 name => {
-                    let fields = words.filter_map(|word| word.split_once(':'));
-                    let fields = fields.map(|(field, shape)| (field, parse(shape))).collect();
+                    let fields = words.filter_map(|word| word.split_once(':')).map(Field::parse).collect();
                     let parsed = Struct { atomic: name.ends_with('!'), fields };
                     table.structs.insert(name.trim_end_matches('!'), parsed);
                 }
@@ -74,6 +92,17 @@ fn table() -> &'static Table {
         }
         table
     })
+}
+
+impl Field {
+    fn parse((name, shape): (&'static str, &'static str)) -> Self {
+        let (name, presence) = match (name.strip_suffix('+'), name.strip_suffix('?')) {
+            (Some(name), _) => (name, Presence::Always),
+            (_, Some(name)) => (name, Presence::Set),
+            _ => (name, Presence::Filled),
+        };
+        Self { name, presence, shape: parse(shape) }
+    }
 }
 
 fn parse(text: &'static str) -> Shape {
@@ -102,11 +131,11 @@ fn by_keys(keys: &'static str) -> (Merged, Option<&'static str>) {
     (merged, Some(patch))
 }
 
-/// The struct of a built-in kind.
-pub(crate) fn of_kind(api_version: &str, kind: &str) -> Option<&'static Struct> {
+/// The struct of a built-in kind, and its name.
+pub(crate) fn of_kind(api_version: &str, kind: &str) -> Option<(&'static str, &'static Struct)> {
     let table = table();
     let name = table.kinds.iter().find(|((version, found), _)| *version == api_version && *found == kind)?.1;
-    table.structs.get(name)
+    Some((name, table.structs.get(name)?))
 }
 
 /// The struct of that name.
@@ -116,9 +145,12 @@ pub(crate) fn named(name: &str) -> Option<&'static Struct> {
 
 impl Struct {
     pub(crate) fn field(&self, name: &str) -> Option<&Shape> {
-        self.fields.iter().find(|(field, _)| *field == name).map(|(_, shape)| shape)
+        self.fields.iter().find(|field| field.name == name).map(|field| &field.shape)
     }
 }
+
+/// The fields that every custom object has, whatever its schema says.
+const OWN: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 /// What is known of one place in an object.
 #[derive(Debug, Clone, Copy)]
@@ -153,7 +185,7 @@ impl<'a> Place<'a> {
     pub(crate) fn of(of: &'a Type) -> Self {
         match &of.custom {
             Some(custom) => Self::CustomRoot(&custom.schema),
-            None => of_kind(&of.api_version(), &of.kind).map_or(Self::Open, Self::Root),
+            None => of_kind(&of.api_version(), &of.kind).map_or(Self::Open, |(_, known)| Self::Root(known)),
         }
     }
 
@@ -207,14 +239,36 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Whether this struct is there, if empty, in every object that has its parent, so that nobody can add it.
-    pub(crate) fn always_there(self, name: &str) -> bool {
-        let structs = ["metadata", "spec", "status", "strategy", "updateStrategy", "template", "jobTemplate"];
+    /// The struct that stands here, if it is one of the table.
+    pub(crate) fn known_struct(self) -> Option<&'static Struct> {
         match self {
-            Self::CustomRoot(_) | Self::Custom(_) | Self::Open => {
-                name == "metadata" && matches!(self, Self::CustomRoot(_))
+            Self::Root(of) => Some(of),
+            Self::Known(Shape::Struct(name)) => named(name),
+            _ => None,
+        }
+    }
+
+    /// Whether `name` is a field that the type declares, and not the key of a map.
+    pub(crate) fn declares(self, name: &str) -> bool {
+        match self {
+            Self::Root(_) | Self::Known(_) => self.known_struct().is_some_and(|of| of.field(name).is_some()),
+            Self::CustomRoot(schema) => OWN.contains(&name) || schema.pointer_field("properties", name).is_some(),
+            Self::Custom(schema) => schema.pointer_field("properties", name).is_some(),
+            Self::Open => false,
+        }
+    }
+
+    /// The value of a key field that an item of a list does not give.
+    pub(crate) fn default_of(self, name: &str) -> Option<Value> {
+        match self {
+            Self::Custom(schema) => schema.pointer_field("properties", name)?.get("default").cloned(),
+            _ if name == "protocol" => Some("TCP".into()),
+            _ => {
+                let of = self.known_struct()?;
+                let field = of.fields.iter().find(|field| field.name == name)?;
+                let nothing = if matches!(field.shape, Shape::Scalar('i')) { Value::from(0) } else { Value::from("") };
+                (field.presence == Presence::Always).then_some(nothing)
             }
-            Self::Root(_) | Self::Known(_) => structs.contains(&name),
         }
     }
 }
@@ -263,15 +317,15 @@ mod tests {
             match shape {
                 Shape::Struct(name) => assert!(named(name).is_some(), "{name}"),
                 Shape::List { item, .. } | Shape::Map { item, .. } => check(item),
-                Shape::Scalar(letter) => assert!("sibfytqxj".contains(*letter), "{letter}"),
+                Shape::Scalar(letter) => assert!("silbfytuqxj".contains(*letter), "{letter}"),
             }
         }
-        table().structs.values().flat_map(|of| &of.fields).for_each(|(_, shape)| check(shape));
+        table().structs.values().flat_map(|of| &of.fields).for_each(|field| check(&field.shape));
     }
 
     #[test]
     fn lists_are_merged_as_their_types_say() {
-        let pod = Place::Root(of_kind("v1", "Pod").unwrap());
+        let pod = Place::Root(of_kind("v1", "Pod").unwrap().1);
         let spec = pod.field("spec");
         let list = json!([]);
         assert_eq!(spec.field("containers").merging(&list), Merging::Items(vec!["name".into()]));
@@ -280,7 +334,7 @@ mod tests {
         assert_eq!(ports.patch_key(), Some("containerPort"));
         assert_eq!(spec.field("tolerations").merging(&list), Merging::Whole);
         assert_eq!(pod.field("metadata").field("finalizers").merging(&list), Merging::Set);
-        let deployment = Place::Root(of_kind("apps/v1", "Deployment").unwrap());
+        let deployment = Place::Root(of_kind("apps/v1", "Deployment").unwrap().1);
         assert_eq!(deployment.field("spec").field("selector").merging(&json!({})), Merging::Whole);
     }
 }

@@ -7,23 +7,28 @@ use serde_json::{Map, Value};
 use super::resources::Type;
 use super::status::Cause;
 
-/// What is wrong with a Deployment, ReplicaSet, StatefulSet, DaemonSet or Job.
-pub(crate) fn problems(of: &Type, value: &Value) -> Vec<Cause> {
+/// The types whose selector has to choose their own pods.
+const SELECTING: &[&str] = &["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"];
+
+/// What is wrong with the selector of a Deployment, ReplicaSet, StatefulSet or DaemonSet. It is told before what is
+/// wrong with their pods.
+pub(crate) fn selector_problems(of: &Type, value: &Value) -> Vec<Cause> {
+    if of.group == "apps" && SELECTING.contains(&of.kind.as_str()) { selector(of, value) } else { Vec::new() }
+}
+
+/// What is wrong with the way in which their pods, or a Job's, end. It is told after that.
+pub(crate) fn restart_problem(of: &Type, value: &Value) -> Option<Cause> {
     let restart = &value["spec"]["template"]["spec"]["restartPolicy"];
     match (of.group.as_str(), of.kind.as_str()) {
-        ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
-            let mut causes = selector(value);
-            if restart.as_str().is_some_and(|policy| policy != "Always") {
-                let message = format!("Unsupported value: {restart}: supported values: \"Always\"");
-                causes.push(restarts("FieldValueNotSupported", message));
-            }
-            causes
+        ("apps", kind) if SELECTING.contains(&kind) && restart.as_str().is_some_and(|policy| policy != "Always") => {
+            let message = format!("Unsupported value: {restart}: supported values: \"Always\"");
+            Some(restarts("FieldValueNotSupported", message))
         }
         ("batch", "Job") if restart.as_str().is_none_or(|policy| policy == "Always") => {
             let message = "Required value: valid values: \"OnFailure\", \"Never\"";
-            vec![restarts("FieldValueRequired", message.to_owned())]
+            Some(restarts("FieldValueRequired", message.to_owned()))
         }
-        _ => Vec::new(),
+        _ => None,
     }
 }
 
@@ -32,21 +37,26 @@ fn restarts(reason: &'static str, message: String) -> Cause {
 }
 
 /// The selector has to be there, to choose something, and to choose the object's own pods.
-fn selector(value: &Value) -> Vec<Cause> {
+fn selector(of: &Type, value: &Value) -> Vec<Cause> {
     let selector = &value["spec"]["selector"];
-    let Some(fields) = selector.as_object() else { return vec![Cause::required("spec.selector", "")] };
-    if fields
-        .values()
-        .all(|part| part.as_object().is_none_or(Map::is_empty) && part.as_array().is_none_or(Vec::is_empty))
-    {
-        return vec![Cause::invalid("spec.selector", selector, "empty selector is invalid for deployment")];
+    let fields = selector.as_object();
+    let empty = |part: &Value| part.as_object().is_none_or(Map::is_empty) && part.as_array().is_none_or(Vec::is_empty);
+    if fields.is_some_and(|fields| fields.values().all(empty)) {
+        // A real server has these words for a ReplicaSet too.
+        let kind = if of.kind == "ReplicaSet" { "deployment".to_owned() } else { of.kind.to_ascii_lowercase() };
+        let rule = format!("empty selector is invalid for {kind}");
+        return vec![Cause::invalid("spec.selector", selector, &rule)];
+    }
+    let mut causes = Vec::new();
+    if fields.is_none() && of.kind != "DaemonSet" {
+        causes.push(Cause::required("spec.selector", ""));
     }
     let labels = &value["spec"]["template"]["metadata"]["labels"];
-    if selects(selector, labels) {
-        return Vec::new();
+    if fields.is_none() || !selects(selector, labels) {
+        let rule = "`selector` does not match template `labels`";
+        causes.push(Cause::invalid("spec.template.metadata.labels", labels, rule));
     }
-    let rule = "`selector` does not match template `labels`";
-    vec![Cause::invalid("spec.template.metadata.labels", &shown(labels), rule)]
+    causes
 }
 
 /// Whether a label selector chooses what has these labels.
@@ -69,10 +79,6 @@ fn expresses(expression: &Value, labels: &Value) -> bool {
     }
 }
 
-fn shown(labels: &Value) -> Value {
-    if labels.is_null() { Value::Object(Map::new()) } else { labels.clone() }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -84,8 +90,9 @@ mod tests {
 
     fn told(kind: &str, spec: &Value) -> Vec<String> {
         let of = built_in().into_iter().find(|of| of.kind == kind).unwrap();
-        let causes = problems(&of, &json!({"spec": spec}));
-        causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
+        let value = json!({"spec": spec});
+        let causes = selector_problems(&of, &value).into_iter().chain(restart_problem(&of, &value));
+        causes.map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
     }
 
     #[test]
@@ -102,10 +109,11 @@ mod tests {
         let mismatch =
             "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`";
         assert_eq!(told("DaemonSet", &spec(json!({"matchLabels": {"a": "c"}}))), [mismatch]);
-        assert_eq!(told("ReplicaSet", &spec(Value::Null)), ["spec.selector: Required value"]);
+        assert_eq!(told("ReplicaSet", &spec(Value::Null)), ["spec.selector: Required value", mismatch]);
+        assert_eq!(told("DaemonSet", &spec(Value::Null)), [mismatch]);
         assert_eq!(
             told("StatefulSet", &spec(json!({}))),
-            ["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]
+            ["spec.selector: Invalid value: {}: empty selector is invalid for statefulset"]
         );
     }
 

@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use super::admission::{self, new_uid, now};
 use super::answer::Answer;
 use super::api::{Api, Call};
-use super::apply::{self, Applied};
 use super::body::{self, FieldValidation};
 use super::managed::{self, Writer};
 use super::nesting;
@@ -17,7 +16,7 @@ use super::read::show;
 use super::resources::Type;
 use super::status::ApiError;
 use super::store::{Change, Written};
-use super::types::Place;
+use super::{defaults, form};
 
 /// Tries at a generated name before the server gives up, as a real one does.
 const NAME_TRIES: usize = 8;
@@ -33,8 +32,8 @@ pub(crate) struct Origin {
     pub(crate) dry_run: bool,
     /// Whether the status of a new object is kept, as a manifest's is when there is no controller to make one.
     pub(crate) keep_status: bool,
-    /// What is applied, where the write is a server-side apply.
-    pub(crate) applied: Option<Applied>,
+    /// Whether it is noted already who wrote what, as a server-side apply does.
+    pub(crate) tracked: bool,
 }
 
 impl Origin {
@@ -44,26 +43,25 @@ impl Origin {
             subresource: call.at.subresource.clone(),
             api_version: call.of.api_version(),
         };
-        Self { writer, dry_run: call.dry_run(), keep_status: false, applied: None }
+        Self { writer, dry_run: call.dry_run(), keep_status: false, tracked: false }
     }
 }
 
-impl Origin {
-    /// Notes who wrote what; with the notes the object is as deep as it will be kept.
-    fn track(&self, of: &Type, old: Option<&Value>, new: &mut Value) -> Result<(), ApiError> {
-        match &self.applied {
-            Some(applied) => apply::track(&self.writer, Place::of(of), applied, old, new),
-            None => managed::track(&self.writer, of, old, new),
-        }
-        nesting::check(new)
-    }
+/// What a client's object becomes before anything of the server is added: the form in which it is kept, with the
+/// defaults of its type.
+pub(crate) fn complete(of: &Type, mut value: Value) -> Result<Value, ApiError> {
+    form::keep(of, &mut value);
+    defaults::complete(of, &mut value);
+    form::keep(of, &mut value);
+    nesting::check(&value)?;
+    Ok(value)
 }
 
 impl Api {
     pub(crate) fn create(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let (value, warnings) = body::object(call, FieldValidation::of(call.query))?;
         let object = self.create_object(&Origin::of(call), &call.of, call.namespace(), value)?;
-        Ok(body::with_warnings(show(201, call.accept, &call.of, &object), &warnings))
+        Ok(told(201, call, &object, warnings))
     }
 
     pub(crate) fn update(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
@@ -76,7 +74,7 @@ impl Api {
         }
         check_namespace(call.namespace(), &value)?;
         let object = self.change_object(&Origin::of(call), &call.of, &call.key(), |_| Ok(value))?;
-        Ok(body::with_warnings(show(200, call.accept, &call.of, &object), &warnings))
+        Ok(told(200, call, &object, warnings))
     }
 
     pub(crate) fn delete(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
@@ -93,7 +91,9 @@ impl Api {
                 | "ResourceQuota"
         ) && call.of.group.is_empty();
         match written {
-            Written::Removed(object) if !shows_object && call.of.kind != "Namespace" => {
+            Written::Removed(object) | Written::Kept(object)
+                if !shows_object && call.of.kind != "Namespace" && !object.deleting =>
+            {
                 Ok(Answer::json(200, deleted_status(&call.of, &object)))
             }
             written => Ok(show(200, call.accept, &call.of, &written.object())),
@@ -134,6 +134,11 @@ impl Api {
     ) -> Result<Arc<Object>, ApiError> {
         check_namespace(namespace, &value)?;
         self.check_room(of, namespace, &value)?;
+        let version: u64 =
+            value["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
+        if version != 0 && !origin.keep_status {
+            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
         if !value["metadata"].is_object() {
             value["metadata"] = json!({});
         }
@@ -141,9 +146,15 @@ impl Api {
         let mut tries = if generated { NAME_TRIES } else { 1 };
         loop {
             let mut fresh = value.clone();
+            wipe(&mut fresh, origin.tracked);
+            if !origin.tracked {
+                fresh = complete(of, fresh)?;
+                managed::track(&origin.writer, of, None, &mut fresh);
+            }
             begin(of, namespace, &mut fresh, origin.keep_status);
             admission::admit_new(self, of, &mut fresh)?;
-            origin.track(of, None, &mut fresh)?;
+            form::keep(of, &mut fresh);
+            nesting::check(&fresh)?;
             let name = fresh["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let written = self.store.write(of, &object::key(namespace, &name), |before| match before {
                 Some(_) => Err(ApiError::already_exists(of, &name)),
@@ -156,6 +167,9 @@ impl Api {
                 Err(error) => return Err(error),
                 Ok(written) => {
                     self.follow_up(of, &written);
+                    if !origin.keep_status {
+                        self.collect_if_orphaned(of, &written);
+                    }
                     return Ok(written.object());
                 }
             }
@@ -176,9 +190,14 @@ impl Api {
             let old = super::read::tree(of, before);
             let mut new = change(&old)?;
             check_preconditions(of, name, &old, &new)?;
+            if !origin.tracked {
+                new = complete(of, new)?;
+                managed::track(&origin.writer, of, Some(&old), &mut new);
+            }
             settle(of, &origin.writer.subresource, &old, &mut new);
             admission::admit_change(self, of, &origin.writer.subresource, &old, &mut new)?;
-            origin.track(of, Some(&old), &mut new)?;
+            form::keep(of, &mut new);
+            nesting::check(&new)?;
             if same(&old, &new) {
                 return Ok(Change::Keep(Arc::clone(before)));
             }
@@ -188,6 +207,7 @@ impl Api {
             Ok(if is_finished(&new) { Change::Remove } else { Change::Put(new) })
         })?;
         self.follow_up(of, &written);
+        self.collect_if_orphaned(of, &written);
         Ok(written.object())
     }
 
@@ -235,11 +255,18 @@ impl Api {
     }
 }
 
+/// The answer to a write, with what there is to remark about it.
+pub(crate) fn told(status: u16, call: &Call<'_>, object: &Object, mut warnings: Vec<String>) -> Answer {
+    warnings.extend(admission::remarks(&call.of, &object.value()));
+    body::with_warnings(show(status, call.accept, &call.of, object), &warnings)
+}
+
 /// The `Status` of a deletion that is done.
 fn deleted_status(of: &Type, object: &Object) -> String {
     let mut details = of.details(&object.name);
     details["uid"] = (&*object.uid).into();
-    format!(r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Success","details":{details}}}"#)
+    let details = super::status::written_details(&details);
+    format!(r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Success","details":{details}}}"#) + "\n"
 }
 
 fn without_type(mut value: Value) -> Value {
@@ -265,6 +292,26 @@ fn name_is_generated(value: &Value) -> bool {
     text("name").is_empty() && !text("generateName").is_empty()
 }
 
+/// Takes out of a new object's metadata what a client cannot say.
+fn wipe(value: &mut Value, tracked: bool) {
+    let Some(metadata) = value["metadata"].as_object_mut() else { return };
+    let own = [
+        "uid",
+        "creationTimestamp",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+        "generation",
+    ];
+    for own in own {
+        metadata.remove(own);
+    }
+    if !tracked {
+        metadata.remove("managedFields");
+    }
+}
+
 /// The server's own part of a new object's metadata.
 fn begin(of: &Type, namespace: &str, value: &mut Value, keep_status: bool) {
     if name_is_generated(value) {
@@ -273,17 +320,6 @@ fn begin(of: &Type, namespace: &str, value: &mut Value, keep_status: bool) {
         value["metadata"]["name"] = format!("{stem}{}", admission::suffix()).into();
     }
     if let Some(metadata) = value["metadata"].as_object_mut() {
-        for own in [
-            "resourceVersion",
-            "selfLink",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "generation",
-            "managedFields",
-        ] {
-            metadata.remove(own);
-        }
-        drop_empty(metadata);
         metadata.insert("uid".into(), new_uid().into());
         metadata.insert("creationTimestamp".into(), now().into());
         if namespace.is_empty() {
@@ -321,10 +357,7 @@ fn has_generation(of: &Type) -> bool {
     match (of.group.as_str(), of.kind.as_str()) {
         ("", kind) => matches!(kind, "Pod" | "ReplicationController"),
         ("apps", kind) => kind != "ControllerRevision",
-        (
-            "rbac.authorization.k8s.io" | "coordination.k8s.io" | "events.k8s.io" | "autoscaling" | "discovery.k8s.io",
-            _,
-        ) => false,
+        ("rbac.authorization.k8s.io" | "coordination.k8s.io" | "events.k8s.io" | "autoscaling", _) => false,
         ("storage.k8s.io" | "node.k8s.io", _) => false,
         _ => true,
     }
@@ -339,6 +372,9 @@ fn check_preconditions(of: &Type, name: &str, old: &Value, new: &Value) -> Resul
         return Err(ApiError::conflict(of, name, &why));
     }
     let wanted = text(new, "resourceVersion");
+    if wanted.parse::<u64>().is_err() && !wanted.is_empty() {
+        return Err(ApiError::new(500, "", format!("strconv.ParseUint: parsing {wanted:?}: invalid syntax")));
+    }
     if !wanted.is_empty() && wanted != text(old, "resourceVersion") {
         return Err(ApiError::modified(of, name));
     }
@@ -347,25 +383,13 @@ fn check_preconditions(of: &Type, name: &str, old: &Value, new: &Value) -> Resul
 
 /// Takes from the old object what the client cannot write: the server's metadata, and either status or all else.
 fn settle(of: &Type, subresource: &str, old: &Value, new: &mut Value) {
-    let status = subresource == "status";
-    if of.has_status() || of.custom.is_some() {
-        if status {
-            let told = new.get("status").cloned();
-            let metadata = new["metadata"]["managedFields"].take();
-            let labels = (of.custom.is_none())
-                .then(|| (new["metadata"]["labels"].take(), new["metadata"]["annotations"].take()));
-            *new = old.clone();
-            set_or_remove(new, "status", told);
-            if !metadata.is_null() {
-                new["metadata"]["managedFields"] = metadata;
-            }
-            if let Some((labels, annotations)) = labels {
-                set_or_remove(&mut new["metadata"], "labels", Some(labels).filter(|map| !map.is_null()));
-                set_or_remove(&mut new["metadata"], "annotations", Some(annotations).filter(|map| !map.is_null()));
-            }
-        } else if of.has_status() {
-            set_or_remove(new, "status", old.get("status").cloned());
-        }
+    if of.custom.is_some() && subresource == "status" {
+        let (status, managers) = (new.get("status").cloned(), new["metadata"].get("managedFields").cloned());
+        *new = old.clone();
+        set_or_remove(new, "status", status);
+        set_or_remove(&mut new["metadata"], "managedFields", managers);
+    } else {
+        managed::reset_paths(of, subresource).iter().for_each(|path| restore(path, old, new));
     }
     new["kind"] = old["kind"].clone();
     new["apiVersion"] = old["apiVersion"].clone();
@@ -395,6 +419,23 @@ fn settle(of: &Type, subresource: &str, old: &Value, new: &mut Value) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0).saturating_add(1);
         metadata.insert("generation".into(), generation.into());
     }
+}
+
+/// Puts the field at `path` back to what it was. Who wrote what is no part of it.
+fn restore(path: &[&str], old: &Value, new: &mut Value) {
+    let managers = new["metadata"].get("managedFields").cloned();
+    let Some((field, parents)) = path.split_last() else { return };
+    let mut from = Some(old);
+    let mut at = &mut *new;
+    for parent in parents {
+        from = from.and_then(|value| value.get(parent));
+        if !at[*parent].is_object() {
+            at[*parent] = json!({});
+        }
+        at = &mut at[*parent];
+    }
+    set_or_remove(at, field, from.and_then(|value| value.get(*field)).cloned());
+    set_or_remove(&mut new["metadata"], "managedFields", managers);
 }
 
 fn set_or_remove(value: &mut Value, field: &str, told: Option<Value>) {

@@ -39,10 +39,11 @@ async fn stage(subresources: Value) -> Result<Stage> {
 
 /// Refused as `wanted`, and what was there stays as it was.
 async fn refused(stage: &Stage, method: &str, target: &str, body: Value, wanted: &str) -> Result<()> {
-    let before = stage.list(target).await?;
+    let seen = target.trim_end_matches("/scale");
+    let before = stage.list(seen).await?;
     let (found, status) = told(&stage.admin(method, target, body).await?)?;
     ensure!(found == wanted, "{method} {target}: {found} {}", status["message"]);
-    ensure!(stage.list(target).await? == before, "{target} has changed");
+    ensure!(stage.list(seen).await? == before, "{target} has changed");
     Ok(())
 }
 
@@ -140,7 +141,8 @@ async fn a_scale_is_not_kept_deeper_than_an_object_may_be() -> Result<()> {
     let stage = stage(json!({"scale": {"specReplicasPath": path, "statusReplicasPath": ".status.replicas"}})).await?;
     stage.done("POST", THINGS, thing("one", &json!({}))).await?;
     let target = format!("{THINGS}/one/scale");
-    refused(&stage, "PUT", &target, json!({"spec": {"replicas": 3}}), "400 BadRequest").await?;
+    let three = json!({"metadata": {"name": "one"}, "spec": {"replicas": 3}});
+    refused(&stage, "PUT", &target, three, "400 BadRequest").await?;
     refused(&stage, "PATCH", &target, json!({"spec": {"replicas": 3}}), "400 BadRequest").await
 }
 

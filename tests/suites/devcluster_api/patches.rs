@@ -89,7 +89,7 @@ async fn strategic_directives_do_what_they_say() -> Result<()> {
         ensure!(value["metadata"]["finalizers"] == json!(["example.com/b"]), "{value}");
 
         let value = step(json!({"metadata": {"finalizers": ["example.com/c"]}})).await?;
-        ensure!(value["metadata"]["finalizers"] == json!(["example.com/b", "example.com/c"]), "{value}");
+        ensure!(value["metadata"]["finalizers"] == json!(["example.com/c", "example.com/b"]), "{value}");
 
         let value = step(json!({"metadata": {"finalizers": null}})).await?;
         ensure!(value["metadata"].get("finalizers").is_none(), "{value}");
