@@ -1,8 +1,8 @@
 //! The form in which a server keeps an object, whatever form a client sent it in.
 //!
-//! A real server reads an object of a built-in type into a struct and writes that: what holds nothing is left out, be it
-//! null, an empty map or a zero, unless the struct has the field in any case. An object of a custom type is kept as it
-//! came, but for its metadata.
+//! A real server reads an object of a built-in type into a struct and writes that: what holds nothing is left out, be
+//! it null, an empty map or a zero, unless the struct has the field in any case. An object of a custom type is kept as
+//! it came, but for its metadata.
 
 use serde_json::{Map, Value, json};
 
