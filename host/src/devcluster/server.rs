@@ -57,7 +57,8 @@ impl Phase {
 
 /// Takes connections until the phase changes; then lets go of all of them, in the way that the phase says.
 pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener, phase: watch::Sender<Phase>) {
-    let listener = Listener { api, listener, room: Arc::new(Semaphore::new(CONNECTIONS)), phase: phase.subscribe() };
+    let listener =
+        Listener { api, socket: listener, room: Arc::new(Semaphore::new(CONNECTIONS)), phase: phase.subscribe() };
     let mut connections = JoinSet::new();
     let mut changed = phase.subscribe();
     tokio::select! {
@@ -92,7 +93,7 @@ pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener, phase: watch::Se
 
 struct Listener {
     api: Arc<Api>,
-    listener: TcpListener,
+    socket: TcpListener,
     room: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
 }
@@ -121,7 +122,7 @@ impl Listener {
     /// The next connection, once there is room for it.
     async fn accept(&self) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
         let place = Arc::clone(&self.room).acquire_owned().await.ok()?;
-        let (stream, peer) = self.listener.accept().await.ok()?;
+        let (stream, peer) = self.socket.accept().await.ok()?;
         Some((place, stream, peer))
     }
 

@@ -139,6 +139,92 @@ fn a_workload_among_other_objects_is_found_and_a_pod_comes_first() {
     end(dev(&two).arg(guest("cat-labels"))).refused(&["a second pod template", "two.yaml:"]);
 }
 
+/// A pod with much that pods may have at once.
+const RICH: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: blue, "9.lives": cat}
+binaryData: {raw: dGV4dA==}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: redis-primary}
+spec: {clusterIP: 10.96.0.11, ports: [{port: 6379}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: rich, labels: {app: web}}
+spec:
+  hostNetwork: true
+  automountServiceAccountToken: false
+  securityContext: {runAsUser: 65532, fsGroup: 2000}
+  initContainers:
+  - {name: once, image: "registry.invalid/x:1"}
+  - name: side
+    image: registry.invalid/x:1
+    restartPolicy: Always
+    env: [{name: SIDE, value: "$(REDIS_PRIMARY_SERVICE_HOST):$(REDIS_PRIMARY_SERVICE_PORT)"}]
+  containers:
+  - name: main
+    image: registry.invalid/x:1
+    resources: {limits: {memory: 64Mi, cpu: 1500m}}
+    envFrom:
+    - {prefix: S_, configMapRef: {name: settings}}
+    - {secretRef: {name: nowhere, optional: true}}
+    env:
+    - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    - {name: HOST_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
+    - {name: CORES, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
+    - {name: MEBIBYTES, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+    - {name: MIXED, value: "$(S_colour)-$$(S_colour)-$(NOBODY)-$(CORES)"}
+    - {name: ABSENT, valueFrom: {configMapKeyRef: {name: settings, key: none, optional: true}}}
+    - {name: FROM_FILE, valueFrom: {fileKeyRef: {volumeName: scratch, path: a.env, key: A, optional: true}}}
+    volumeMounts:
+    - {name: podinfo, mountPath: /etc/podinfo}
+    - {name: scratch, mountPath: /scratch}
+    - {name: own, mountPath: /own}
+  volumes:
+  - name: podinfo
+    projected:
+      defaultMode: 0400
+      sources:
+      - downwardAPI: {items: [{path: labels, mode: 292, fieldRef: {fieldPath: metadata.labels}}]}
+      - downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}
+      - configMap: {name: nowhere, optional: true}
+      - secret: {name: nowhere, optional: true}
+  - {name: scratch, emptyDir: {medium: Memory}}
+  - {name: own, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}}
+"#;
+
+#[test]
+fn a_pod_with_much_that_pods_may_have_runs() {
+    let folder = folder();
+    let file = written(&folder, "rich.yaml", RICH);
+    let ended = end(dev(&file).arg(guest("cat-labels")).args(["--", "--env"]));
+    let lines: Vec<_> = ended.printed().lines().collect();
+    for line in [
+        "app=\"web\"",
+        "rich",
+        "POD_IP=127.0.0.1",
+        "HOST_IP=127.0.0.1",
+        "CORES=2",
+        "MEBIBYTES=64",
+        "MIXED=blue-$(S_colour)-$(NOBODY)-2",
+        "S_9.lives=cat",
+        "REDIS_PRIMARY_SERVICE_PORT=6379",
+    ] {
+        assert!(lines.contains(&line), "{line} is not in:\n{}", ended.out);
+    }
+    let absent = ["ABSENT=", "FROM_FILE=", "S_raw=", "REDIS_PRIMARY_PORT="];
+    assert!(!lines.iter().any(|line| absent.iter().any(|name| line.starts_with(name))), "{}", ended.out);
+    assert!(!ended.err.contains("credentials:"), "a pod without a token has none to give:\n{}", ended.err);
+    let side = end(dev(&file).args(["--container", "side"]).arg(guest("cat-labels")).args(["--", "--env"]));
+    assert!(side.printed().contains("SIDE=10.96.0.11:6379"), "{}", side.out);
+    let modes = end(dev(&file).arg(guest("modes")));
+    assert_eq!(modes.printed(), "labels 0444 9\nname 0440 4\n");
+}
+
 #[test]
 fn volumes_that_a_grant_has_no_place_for_are_told_once() {
     let spec = r"

@@ -61,6 +61,11 @@ impl ClientError {
         matches!(self, Self::Refused { code, .. } if *code == StatusCode::NOT_FOUND)
     }
 
+    /// Returns whether the object that is meant is gone or another one by now: deleted, changed, or made anew.
+    pub(super) fn is_about_another(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if matches!(*code, StatusCode::NOT_FOUND | StatusCode::CONFLICT))
+    }
+
     fn exchange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Exchange(error.into())
     }

@@ -17,142 +17,53 @@
 
 mod client;
 mod env;
+mod error;
 mod follow;
 mod mounts;
 mod objects;
 mod ownership;
 mod pod;
 pub(crate) mod quote;
+mod running;
 mod services;
 mod status;
 mod sync;
 mod token;
 mod volumes;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 pub use self::client::ClientError;
 use self::client::{Authority, Call, Client};
 pub use self::env::Environment;
+pub use self::error::KubeletError;
+use self::error::chain;
 use self::follow::{Paths, uid};
 use self::mounts::Disk;
 pub use self::mounts::{AbsentMount, MountPoint};
 use self::pod::Pod;
 pub use self::pod::{Allocatable, ContentError};
+pub use self::running::{Container, RunningPod};
+use self::running::{Held, Tasks};
 use self::services::Services;
 pub use self::status::Outcome;
 use self::sync::{Directory, Synced, Volumes};
 use self::token::Tokens;
 pub use self::volumes::{FileSource, VolumeFile};
-use crate::volume::VolumeError;
 
 /// The name of the node if [`Kubelet::node_name`] sets none.
 pub const NODE_NAME: &str = "attache";
 
 /// How often volumes are brought up to date when nothing else calls for it; the real kubelet's period.
 const SYNC_PERIOD: Duration = Duration::from_mins(1);
-
-/// Why a pod could not be set up or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum KubeletError {
-    /// The namespace or the name is none.
-    #[error("{0:?} is not a name")]
-    Name(String),
-    /// There is no such pod.
-    #[error("pod {namespace}/{name} not found")]
-    NoPod {
-        /// The namespace.
-        namespace: String,
-        /// The name.
-        name: String,
-    },
-    /// The pod has run already.
-    #[error("pod {name} has ended: its phase is {phase}")]
-    Ended {
-        /// The name.
-        name: String,
-        /// `Succeeded` or `Failed`.
-        phase: String,
-    },
-    /// The API server refused, or could not be reached.
-    #[error("cannot {step}")]
-    Api {
-        /// What was tried.
-        step: &'static str,
-        /// Why it failed.
-        #[source]
-        source: ClientError,
-    },
-    /// A volume has no content.
-    #[error("volume {volume:?} cannot be set up")]
-    Volume {
-        /// The volume.
-        volume: String,
-        /// What lacks.
-        #[source]
-        source: ContentError,
-    },
-    /// A volume could not be written.
-    #[error("volume {volume:?} cannot be written")]
-    Write {
-        /// The volume.
-        volume: String,
-        /// Why.
-        #[source]
-        source: VolumeError,
-    },
-    /// A mount names a volume that the pod has not.
-    #[error("the pod has no volume {0:?}")]
-    NoVolume(String),
-    /// The env of a container has no value.
-    #[error("the env of container {container:?} cannot be made")]
-    Env {
-        /// The container.
-        container: String,
-        /// What lacks.
-        #[source]
-        source: ContentError,
-    },
-    /// A directory or a file of the pod could not be made or removed.
-    #[error("cannot {step} {}", path.display())]
-    Files {
-        /// What was tried.
-        step: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl KubeletError {
-    fn api(step: &'static str) -> impl FnOnce(ClientError) -> Self {
-        move |source| Self::Api { step, source }
-    }
-
-    fn files(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
-        let path = path.to_path_buf();
-        move |source| Self::Files { step, path, source }
-    }
-}
-
-/// An error and its causes, in one line for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
 
 /// Plays the kubelet; made by [`Kubelet::builder`].
 pub struct Kubelet {
@@ -351,138 +262,4 @@ fn containers(
         containers.insert(name, Container { env, links, mounts, absent, downward_env });
     }
     Ok(containers)
-}
-
-/// What a container of a running pod sees.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Container {
-    /// Its environment. It never updates.
-    pub env: Environment,
-    /// The names of those variables that tell of services in the manner of Docker's links: all of theirs but
-    /// `…_SERVICE_HOST` and `…_SERVICE_PORT`.
-    pub links: BTreeSet<String>,
-    /// Its mounts, in the order of its spec.
-    pub mounts: Vec<MountPoint>,
-    /// Its mounts of volumes that this kubelet does not have, in the order of its spec, block devices last.
-    pub absent: Vec<AbsentMount>,
-    /// Those entries of its spec's `env` that are filled from the pod's fields, as they stand there.
-    pub downward_env: Vec<Value>,
-}
-
-/// A pod whose volumes are on disk and kept up to date. Dropping it lets go of the pod and removes the files, but
-/// tells the API nothing; [`RunningPod::stop`] does.
-#[derive(Debug)]
-pub struct RunningPod {
-    client: Client,
-    path: String,
-    started: Timestamp,
-    containers: BTreeMap<String, Container>,
-    pod: watch::Receiver<Option<Value>>,
-    versions: watch::Receiver<u64>,
-    _tasks: Tasks,
-    // After the tasks: nothing may write below it once it is removed.
-    directory: Held,
-}
-
-impl RunningPod {
-    /// The containers and init containers, by name.
-    pub fn containers(&self) -> &BTreeMap<String, Container> {
-        &self.containers
-    }
-
-    /// One container.
-    pub fn container(&self, name: &str) -> Option<&Container> {
-        self.containers.get(name)
-    }
-
-    /// The pod's newest state; nothing once it is gone from the API.
-    pub fn object(&self) -> Option<Value> {
-        self.pod.borrow().clone()
-    }
-
-    /// The directory of the pod's volumes.
-    pub fn directory(&self) -> &Path {
-        self.directory.0.path()
-    }
-
-    /// Counts the volumes written since the start: a change means that some file has.
-    pub fn versions(&self) -> watch::Receiver<u64> {
-        self.versions.clone()
-    }
-
-    /// Waits until the pod in the API is as wanted, and returns true; returns false once the pod is gone.
-    pub async fn wait_for(&self, wanted: impl Fn(&Value) -> bool) -> bool {
-        let mut pod = self.pod.clone();
-        let reached = pod.wait_for(|pod| pod.as_ref().is_none_or(&wanted)).await;
-        reached.is_ok_and(|pod| pod.is_some())
-    }
-
-    /// Waits until the pod is gone from the API, or is being deleted.
-    pub async fn deleted(&self) {
-        let mut pod = self.pod.clone();
-        let going = |pod: &Option<Value>| pod.as_ref().is_none_or(is_being_deleted);
-        // An error says that the pod is no longer followed, which only happens after it is gone.
-        let _ = pod.wait_for(going).await;
-    }
-
-    /// Reports the end of the containers, releases the pod and removes its files. A pod that is being deleted is then
-    /// deleted with grace 0, as a kubelet does after the containers have stopped. It is no error if the pod is gone
-    /// already.
-    ///
-    /// # Errors
-    /// [`KubeletError::Api`] if the status could not be told, or the pod not be deleted; the files are removed all
-    /// the same.
-    pub async fn stop(self, outcome: &Outcome) -> Result<(), KubeletError> {
-        let Some(object) = self.object() else { return Ok(()) };
-        let patch = status::ended(&object, outcome, self.started, Timestamp::now());
-        if let Err(error) = tell(&self.client, &self.path, &patch).await {
-            return unless_gone(error);
-        }
-        if !is_being_deleted(&object) {
-            return Ok(());
-        }
-        let options = json!({
-            "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": uid(&object)},
-        });
-        let deleted = self.client.object(&self.path, Call::Delete(&options)).await;
-        deleted.map(drop).map_err(KubeletError::api("delete the pod")).or_else(unless_gone)
-    }
-}
-
-/// Returns whether the API says that a pod is being deleted.
-fn is_being_deleted(pod: &Value) -> bool {
-    pod.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
-}
-
-fn unless_gone(error: KubeletError) -> Result<(), KubeletError> {
-    match error {
-        // Another pod of that name is a conflict of its UID with the one meant.
-        KubeletError::Api { source: ClientError::Refused { code, .. }, .. }
-            if matches!(code, StatusCode::NOT_FOUND | StatusCode::CONFLICT) =>
-        {
-            Ok(())
-        }
-        error => Err(error),
-    }
-}
-
-/// Tasks that end with what they serve.
-#[derive(Debug)]
-struct Tasks([AbortHandle; 2]);
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
-    }
-}
-
-/// A directory that is removed with what it serves.
-#[derive(Debug)]
-struct Held(Directory);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.remove();
-    }
 }

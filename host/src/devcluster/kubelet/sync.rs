@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -154,11 +153,7 @@ impl Volumes {
         match super::tell(&self.client, &self.path, &patch).await {
             Ok(_) => Duration::MAX,
             // Somebody has changed or removed the pod: that comes by the watch.
-            Err(KubeletError::Api { source: ClientError::Refused { code, .. }, .. })
-                if matches!(code, StatusCode::CONFLICT | StatusCode::NOT_FOUND) =>
-            {
-                Duration::MAX
-            }
+            Err(KubeletError::Api { source, .. }) if source.is_about_another() => Duration::MAX,
             Err(error) => {
                 tracing::warn!(error = %super::chain(&error), "the containers' resources are not told");
                 RETRY
