@@ -1,8 +1,7 @@
 //! `attache dev` with pods and workloads as people have them.
 
-use super::{Going, PATIENCE, command, end, folder, manifest};
+use super::{Going, PATIENCE, command, end, folder, grant, manifest};
 use attache_tests::guest;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -296,12 +295,45 @@ fn the_development_grant_can_be_saved_and_given_back() {
         assert_eq!(ended.printed(), labels);
         let text = printed_grant(&ended.err);
         let parsed = attache::policy::Grant::parse(&text).unwrap();
-        let found = serde_json::to_value(&parsed.podinfo).unwrap();
-        assert_eq!(found.pointer("/mountPath").and_then(Value::as_str), mounted, "{text}");
+        let found: Vec<_> = parsed.podinfo.iter().map(|mount| mount.mount_path.as_str()).collect();
+        assert_eq!(found, mounted.as_slice(), "{text}");
         let saved = written(&folder, "grant.yaml", &text);
         let again = end(dev(file).arg("--grant").arg(&saved).arg(guest("cat-labels")));
         assert_eq!(again.printed(), labels);
     }
+}
+
+#[test]
+fn several_volumes_and_single_files_are_all_in_the_development_grant() {
+    let spec = r"
+  containers:
+  - name: main
+    image: registry.invalid/x:1
+    resources: {limits: {cpu: 250m}}
+    volumeMounts:
+    - {name: limits, mountPath: /etc/podlimits}
+    - {name: labels, mountPath: /etc/podlabels}
+    - {name: labels, mountPath: /etc/app/labels, subPath: labels}
+  volumes:
+  - {name: labels, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
+  - name: limits
+    downwardAPI:
+      items: [{path: cpu_limit, resourceFieldRef: {containerName: main, resource: limits.cpu, divisor: 1m}}]
+";
+    let folder = folder();
+    let file = written(&folder, "pod.yaml", &pod(spec));
+    let places = ["--", "/etc/podlimits", "/etc/podlabels", "/etc/app"];
+    let ended = end(dev(&file).arg(guest("cat-labels")).args(places));
+    assert_eq!(ended.printed(), "\n250\n\napp=\"web\"\n\napp=\"web\"\n", "{}", ended.err);
+    assert!(!ended.err.contains("is not mounted"), "{}", ended.err);
+    let saved = written(&folder, "grant.yaml", &printed_grant(&ended.err));
+    let again = end(dev(&file).arg("--grant").arg(&saved).arg(guest("cat-labels")).args(places));
+    assert_eq!(again.printed(), ended.out);
+    let told = end(dev(&file).arg(guest("metadata-calls")).args(["--", "bound", "main", "cpu-limit"]));
+    assert_eq!(told.printed(), "{\"ok\":250}\n");
+    let whole = grant(&folder, "{podinfo: {mountPath: /etc/app/labels}}");
+    end(dev(&file).arg("--grant").arg(&whole).arg(guest("cat-labels")))
+        .refused(&["single file at /etc/app/labels", "subPath: labels"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::settings;
 use crate::stderr::say;
 use anyhow::Context;
 use attache::devcluster::kubelet::{Container, FileSource, MountPoint, VolumeFile};
-use attache::policy::{CredentialsMode, Grant, PodInfoMount, Rule};
+use attache::policy::{CredentialsMode, CredentialsMount, Grant, MAX_PODINFO_MOUNTS, MountPath, PodInfoMount, Rule};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,11 +19,7 @@ const CPU: Duration = Duration::from_mins(1);
 /// that code written for a container finds. RBAC judges the pod's service account all the same.
 pub(super) fn development(component: &Path, namespace: &str, container: &Container) -> anyhow::Result<Grant> {
     let mut grant = settings::grant(None, component)?;
-    if let Some(mount) = sandbox::podinfo_mounts(container).next() {
-        let path = mount.mount_path.parse();
-        let mount_path = path.with_context(|| format!("the mount path {:?}", mount.mount_path))?;
-        grant.podinfo.push(PodInfoMount { mount_path, items: downward_files(mount), sub_path: None });
-    }
+    grant.podinfo = podinfo(container)?;
     // All that the manifest sets, and of what a kubelet adds what clients look for: the rest is links of the days of
     // Docker, whose very names hold the port.
     grant.env = container.env.keys().filter(|name| !container.links.contains(*name)).cloned().collect();
@@ -35,6 +31,21 @@ pub(super) fn development(component: &Path, namespace: &str, container: &Contain
     grant.limits.cpu = CPU;
     print(&grant);
     Ok(grant)
+}
+
+/// The mounts of Downward API files, as many as a grant may have, without those that lie within another mount.
+fn podinfo(container: &Container) -> anyhow::Result<Vec<PodInfoMount>> {
+    let account = CredentialsMount::default().mount_path;
+    let mut mounts: Vec<PodInfoMount> = Vec::new();
+    for mount in sandbox::podinfo_mounts(container) {
+        let path = mount.mount_path.parse::<MountPath>();
+        let mount_path = path.with_context(|| format!("the mount path {:?}", mount.mount_path))?;
+        let within = mount_path.overlaps(&account) || mounts.iter().any(|one| one.mount_path.overlaps(&mount_path));
+        if !within && mounts.len() < MAX_PODINFO_MOUNTS {
+            mounts.push(PodInfoMount { mount_path, items: downward_files(mount), sub_path: mount.sub_path.clone() });
+        }
+    }
+    Ok(mounts)
 }
 
 /// The Downward API files of a volume that holds others too, such as secrets; nothing where all are of that kind.

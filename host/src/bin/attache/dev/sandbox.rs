@@ -8,26 +8,28 @@ use attache::credentials::{DEFAULT_DIR, ServiceAccount};
 use attache::devcluster::kubelet::{Container, FileSource, MountPoint};
 use attache::extension::RuntimeBuilder;
 use attache::podinfo::{EnvField, Item, PodInfo, PodVolume};
-use attache::policy::{CredentialsMode, Grant, PodInfoMount};
+use attache::policy::{CredentialsMode, Grant, MountPath, PodInfoMount};
 use attache::telemetry::Audit;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The mounts with Downward API files, in the container's order. The service account's volume has one too, its
-/// namespace, and is no such mount.
+/// The mounts with Downward API files, in the container's order: whole volumes and single files. The service account's
+/// volume has such a file too, its namespace, and is none of them.
 pub(super) fn podinfo_mounts(container: &Container) -> impl Iterator<Item = &MountPoint> {
-    let mounts = container.mounts.iter().filter(|mount| !is_service_account(mount) && mount.sub_path.is_none());
-    mounts.filter(|mount| mount.downward_items().next().is_some())
+    let mounts = container.mounts.iter().filter(|mount| !is_at(mount, DEFAULT_DIR));
+    mounts.filter(|mount| (mount.sub_path.is_none() || mount.is_file()) && mount.downward_items().next().is_some())
 }
 
 /// The mount of the service account's volume, if the pod has one.
 pub(super) fn service_account_mount(container: &Container) -> Option<&MountPoint> {
-    container.mounts.iter().find(|mount| is_service_account(mount))
+    container.mounts.iter().find(|mount| is_at(mount, DEFAULT_DIR))
 }
 
-fn is_service_account(mount: &MountPoint) -> bool {
-    mount.mount_path.trim_end_matches('/') == DEFAULT_DIR
+/// Returns whether a mount is at this path, of which `/run` and `/var/run` are one directory.
+fn is_at(mount: &MountPoint, path: &str) -> bool {
+    let (own, path) = (mount.mount_path.parse::<MountPath>(), path.parse::<MountPath>());
+    own.is_ok_and(|own| path.is_ok_and(|path| own.canonical() == path.canonical()))
 }
 
 /// Gives the runtime as much of the container as the grant asks for, and resolves the grant's `$(…)`.
@@ -56,25 +58,39 @@ pub(super) async fn furnish(
     Ok((runtime, grant))
 }
 
-/// The Downward API volume that a mount of the grant shows.
+/// The mount of the container that a mount of the grant shows.
 fn podinfo_volume<'a>(asked: &PodInfoMount, name: &str, container: &'a Container) -> anyhow::Result<&'a MountPoint> {
-    let asked = asked.mount_path.as_str();
-    let found = podinfo_mounts(container).find(|mount| mount.mount_path.trim_end_matches('/') == asked);
-    if let Some(found) = found {
-        return Ok(found);
+    let path = asked.mount_path.as_str();
+    match podinfo_mounts(container).find(|mount| is_at(mount, path)) {
+        Some(found) if found.sub_path == asked.sub_path => Ok(found),
+        Some(MountPoint { sub_path: Some(file), .. }) => {
+            bail!(
+                "container {name:?} of the manifest mounts a single file at {path}: the grant has to say subPath: {file}"
+            )
+        }
+        Some(_) => {
+            bail!("container {name:?} of the manifest mounts a whole volume at {path}: the grant has no subPath there")
+        }
+        None => {
+            let there: Vec<_> = podinfo_mounts(container).map(|mount| mount.mount_path.as_str()).collect();
+            let there =
+                if there.is_empty() { "none at all".to_owned() } else { format!("one at {}", there.join(" and ")) };
+            bail!(
+                "the grant mounts a Downward API volume at {path}, but container {name:?} of the manifest has {there}"
+            )
+        }
     }
-    let there: Vec<_> = podinfo_mounts(container).map(|mount| mount.mount_path.as_str()).collect();
-    let there = if there.is_empty() { "none at all".to_owned() } else { format!("one at {}", there.join(" and ")) };
-    bail!("the grant mounts the Downward API volume at {asked}, but container {name:?} of the manifest has {there}")
 }
 
+/// What the pod tells of itself. The manifest says what each file is, so that nothing is guessed by its name.
 fn podinfo(grant: &Grant, name: &str, container: &Container) -> anyhow::Result<PodInfo> {
     let env: Vec<EnvField> = read_all(&container.downward_env)?;
     let mut builder = PodInfo::builder().container(name).env(env).variables(container.env.clone());
     for asked in &grant.podinfo {
         let mount = podinfo_volume(asked, name, container)?;
         let items: Vec<Item> = read_all(mount.downward_items())?;
-        builder = builder.mount(PodVolume::new(asked.mount_path.clone(), &mount.host_path).items(items));
+        let volume = PodVolume::new(asked.mount_path.clone(), &mount.host_path).items(items);
+        builder = builder.mount(mount.sub_path.iter().fold(volume, PodVolume::sub_path));
     }
     builder.build().context("the Downward API items of the pod")
 }
@@ -86,11 +102,10 @@ fn read_all<'e, T: DeserializeOwned>(entries: impl IntoIterator<Item = &'e Value
 
 /// Says which of the container's mounts the guest does not get.
 fn warn_of_the_rest(grant: &Grant, container: &Container) {
-    let podinfo: Vec<_> = grant.podinfo.iter().map(|mount| mount.mount_path.as_str()).collect();
     for mount in &container.mounts {
-        let path = mount.mount_path.trim_end_matches('/');
-        if !podinfo.contains(&path) && path != DEFAULT_DIR {
-            say!("Volume {:?} at {path} is not mounted: a grant has no place for it.", mount.volume);
+        let shown = grant.podinfo.iter().any(|asked| is_at(mount, asked.mount_path.as_str()));
+        if !shown && !is_at(mount, DEFAULT_DIR) {
+            say!("Volume {:?} at {} is not mounted: a grant has no place for it.", mount.volume, mount.mount_path);
         }
         tell_left_out(mount);
     }
