@@ -221,7 +221,7 @@ impl Gate {
     ///
     /// The rate is spent first, so that requests that are denied count too: asking is work, and is recorded.
     ///
-    /// An answer without an end, such as a watch, is recorded when it begins too.
+    /// An answer without an end, such as a watch, and a request for an upgrade are recorded when they begin, too.
     ///
     /// # Errors
     /// [`Refusal`], which is the guest's to mend or to wait for.
@@ -264,11 +264,24 @@ impl Gate {
                 return Err(refusal);
             }
         };
-        if request.is_endless() {
+        if request.is_endless() || request.upgrades() {
             self.inner.audit.record(&AuditRecord { verdict: Decision::Begun, rule: Some(rule), ..record() });
         }
         let gate = self.clone();
-        Ok(Permit { gate, way, request, place, rule, time, since, status: None, bytes: 0, reached: None, error: None })
+        Ok(Permit {
+            gate,
+            way,
+            request,
+            place,
+            rule,
+            time,
+            since,
+            status: None,
+            bytes: 0,
+            sent: 0,
+            reached: None,
+            error: None,
+        })
     }
 
     /// A throttled request has cost its sender nothing; any other refusal has, and is always recorded.

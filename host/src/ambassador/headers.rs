@@ -28,9 +28,18 @@ pub enum HeaderFault {
     /// A header says who asks.
     #[error("the header {0} says that somebody else asks: who asks is always the extension itself")]
     Identity(HeaderName),
-    /// It asks to leave HTTP for another protocol.
-    #[error("upgrades to another protocol are not passed on, so neither are exec, attach, port-forward and websockets")]
+    /// It asks to leave HTTP for another protocol, and no such upgrade is passed on here.
+    #[error(
+        "this upgrade to another protocol is not passed on: only `attache proxy` passes upgrades on, to WebSocket and \
+         SPDY/3.1, of exec, attach, portforward, proxy, watches and logs that are followed"
+    )]
     Upgrade,
+    /// Its headers for an upgrade have two readings or none.
+    #[error("the headers that ask for an upgrade cannot be understood: {0}")]
+    BadUpgrade(&'static str),
+    /// A WebSocket's subprotocol is a bearer token.
+    #[error("the header sec-websocket-protocol holds a bearer token: who asks is known by the way it comes")]
+    BearerProtocol,
     /// A header stands twice.
     #[error("the header {0} stands more than once")]
     Doubled(HeaderName),
@@ -50,13 +59,16 @@ pub enum HeaderFault {
 /// # Errors
 /// The first fault that is found.
 pub fn check(headers: &HeaderMap) -> Result<(), HeaderFault> {
+    check_apart_from_upgrade(headers)?;
+    if ask_for_upgrade(headers) { Err(HeaderFault::Upgrade) } else { Ok(()) }
+}
+
+/// The same, for a request whose upgrade is checked elsewhere.
+pub(super) fn check_apart_from_upgrade(headers: &HeaderMap) -> Result<(), HeaderFault> {
     check_size(headers)?;
     let identity = |name: &&HeaderName| IDENTITY.iter().any(|start| name.as_str().starts_with(start));
     if let Some(name) = headers.keys().find(identity) {
         return Err(HeaderFault::Identity(name.clone()));
-    }
-    if asks_for_upgrade(headers) {
-        return Err(HeaderFault::Upgrade);
     }
     match SINGLE.into_iter().find(|name| headers.get_all(name).iter().nth(1).is_some()) {
         Some(name) => Err(HeaderFault::Doubled(name)),
@@ -79,7 +91,8 @@ pub fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
     Ok(())
 }
 
-fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+/// Whether a request asks in any way to leave HTTP/1 for another protocol.
+pub(super) fn ask_for_upgrade(headers: &HeaderMap) -> bool {
     let options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let upgrade = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"upgrade");
     headers.contains_key(UPGRADE) || headers.contains_key("http2-settings") || options.into_iter().any(upgrade)

@@ -19,6 +19,7 @@
 //!
 //! | code | reason | when |
 //! | --- | --- | --- |
+//! | 101 | | the connection of a [`local`] client changes to WebSocket or SPDY |
 //! | 400 | `BadRequest` | the request has two readings or none; two `Authorization` headers; its body broke off |
 //! | 401 | `Unauthorized` | it carries a token that this ambassador does not take |
 //! | 403 | `Forbidden` | the grant does not allow it (the message has the rule that would), or a header says who asks |
@@ -26,10 +27,10 @@
 //! | 408 | `Timeout` | the body did not come in time |
 //! | 413, 414, 431 | `RequestEntityTooLarge` | body, target or headers are too large |
 //! | 429 | `TooManyRequests` | the grant's rate, its requests under way or its watches are spent; with `Retry-After` |
-//! | 501 | `NotImplemented` | it asks for an upgrade to another protocol |
+//! | 501 | `NotImplemented` | it asks for an upgrade that is not passed on |
 //! | 502 | `BadGateway` | the server's answer is larger than the grant allows, or makes no sense |
 //! | 503 | `ServiceUnavailable` | the server cannot be reached, or there is none |
-//! | 504 | `Timeout` | the server did not answer in time (a minute by default) |
+//! | 504 | `Timeout` | the server did not answer in time (a minute; [`Way::Proxy`] waits as long as its client) |
 //!
 //! # Streams
 //! A watch and a log that is followed are passed on piece by piece, and go on until their reader drops the body: no limit
@@ -39,7 +40,8 @@
 //! holds one of the grant's `watches` places, and any other one of its `inFlight` places.
 //!
 //! A request's body of up to 256 KiB is read before anything is sent, so that a server that says 429 is asked again; a
-//! larger one is passed on as it comes.
+//! larger one is passed on as it comes. Requests of [`Way::Proxy`] are made once, and their answers handed back as they
+//! come: its clients have rules of their own for what to ask again, and when. Of their bodies 64 KiB are read ahead.
 
 mod body;
 pub mod egress;
@@ -48,6 +50,7 @@ pub mod local;
 mod names;
 mod refused;
 mod token;
+mod upgrade;
 mod upload;
 
 pub use body::AnswerBody;
@@ -69,7 +72,8 @@ use crate::gate::{Gate, Way};
 use crate::policy::{ApiRequest, InvalidRequest, Limit};
 use crate::telemetry::Decision;
 use headers::HeaderFault;
-use upload::{Upload, UploadFault};
+use upgrade::Slot;
+use upload::{PROXY_READ_AHEAD, READ_AHEAD, Upload, UploadFault};
 
 /// What a body's own failure is boxed as.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -151,7 +155,11 @@ impl Ambassador {
         B::Error: Into<BoxError>,
     {
         let (head, body) = request.into_parts();
-        match self.pass(&head, body, read).await {
+        let answered = match head.extensions.get::<Slot>() {
+            Some(slot) if headers::ask_for_upgrade(&head.headers) => self.upgrade(&head, slot, read).await,
+            _ => self.pass(&head, body, read).await,
+        };
+        match answered {
             Ok(response) => response,
             Err(refused) => {
                 refused.log(&self.gate);
@@ -173,15 +181,13 @@ impl Ambassador {
         let target = target(&head.method, &head.uri);
         headers::check(&head.headers).map_err(|fault| self.refuse(head, &target, fault))?;
         self.authorize(head, &target)?;
-        let request = read.map_err(|why| {
-            self.gate.refuse_invalid(self.way, &head.method, &target, &why);
-            Refused::Invalid(why)
-        })?;
+        let request = self.understood(head, &target, read)?;
         let content_type = headers::content_type(&head.headers);
         let mut permit = self.gate.admit(self.way, request.with_content_type(content_type.as_ref()))?;
         let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected).inspect_err(|why| permit.failed(why))?;
         let limit = permit.request_limit();
-        let upload = Upload::of(body, limit, cluster.deadline()).await;
+        let read_ahead = if self.way == Way::Proxy { PROXY_READ_AHEAD } else { READ_AHEAD };
+        let upload = Upload::of(body, limit, read_ahead, cluster.deadline()).await;
         if let Err(UploadFault::TooLarge(_)) = upload {
             permit.reached(Limit::RequestBytes);
         }
@@ -209,6 +215,7 @@ impl Ambassador {
             content_type: headers::content_type(&head.headers),
             passed_on,
             patient: true,
+            as_it_comes: self.way == Way::Proxy,
             ..Payload::none()
         };
         upload.into_payload(payload)
@@ -227,8 +234,25 @@ impl Ambassador {
         Err(refused)
     }
 
+    /// The request as it was read, or the record that nobody could read it.
+    fn understood(
+        &self,
+        head: &Parts,
+        target: &str,
+        read: Result<ApiRequest, InvalidRequest>,
+    ) -> Result<ApiRequest, Refused> {
+        read.map_err(|why| {
+            self.gate.refuse_invalid(self.way, &head.method, target, &why);
+            Refused::Invalid(why)
+        })
+    }
+
     fn refuse(&self, head: &Parts, target: &str, fault: HeaderFault) -> Refused {
-        match self.gate.refuse(self.way, &head.method, target, Decision::Invalid, &fault.to_string()) {
+        let verdict = match fault {
+            HeaderFault::BearerProtocol => Decision::Unauthorized,
+            _ => Decision::Invalid,
+        };
+        match self.gate.refuse(self.way, &head.method, target, verdict, &fault.to_string()) {
             Ok(()) => Refused::Header(fault),
             Err(throttled) => throttled.into(),
         }

@@ -43,6 +43,9 @@ pub enum Refused {
     /// Its body did not come in time.
     #[error("the body did not come in time")]
     BodyLate,
+    /// As many connections have left HTTP as there may be.
+    #[error("as many connections are upgraded to another protocol as this proxy serves at once: close one")]
+    TooManyUpgrades,
     /// There is no server to ask.
     #[error("this host is not connected to an API server")]
     NotConnected,
@@ -96,9 +99,13 @@ impl Refused {
             Self::Header(HeaderFault::Upgrade) => StatusCode::NOT_IMPLEMENTED,
             Self::Header(HeaderFault::TooMany | HeaderFault::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Header(HeaderFault::Identity(_)) | Self::Gate(Refusal::Denied(_)) => StatusCode::FORBIDDEN,
-            Self::Header(HeaderFault::NoBearer) | Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Invalid(_) | Self::Header(HeaderFault::Doubled(_)) | Self::BodyBrokenOff => StatusCode::BAD_REQUEST,
-            Self::Gate(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Header(HeaderFault::NoBearer | HeaderFault::BearerProtocol) | Self::Unauthorized => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Invalid(_)
+            | Self::Header(HeaderFault::Doubled(_) | HeaderFault::BadUpgrade(_))
+            | Self::BodyBrokenOff => StatusCode::BAD_REQUEST,
+            Self::Gate(_) | Self::TooManyUpgrades => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::NotConnected => StatusCode::SERVICE_UNAVAILABLE,
@@ -110,7 +117,7 @@ impl Refused {
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
             Self::Gate(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) => *wait,
-            Self::Gate(Refusal::TooMany { .. } | Refusal::TooManyWatches { .. }) => PLACE_WAIT,
+            Self::Gate(Refusal::TooMany { .. } | Refusal::TooManyWatches { .. }) | Self::TooManyUpgrades => PLACE_WAIT,
             _ => return None,
         };
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))

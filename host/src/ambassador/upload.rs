@@ -20,9 +20,13 @@ use crate::cluster::{Payload, Streamed};
 /// The largest body of a request where the grant does not say, in bytes: what an API server takes (`MaxRequestBodyBytes` of `apiserver/pkg/server`).
 pub const MAX_REQUEST_BODY: u64 = 3 << 20;
 
-/// How much of a body is read before anything is sent, in bytes. Objects that people write are smaller, and a request that
+/// The bytes of a body that are read before anything is sent. Objects that people write are smaller, and a request that
 /// is held whole can be made again when the server says 429.
-const READ_AHEAD: usize = 256 << 10;
+pub(super) const READ_AHEAD: usize = 256 << 10;
+
+/// The same for clients of the proxy, whose requests are made again after a 401 only. Many of them may send slowly at
+/// once.
+pub(super) const PROXY_READ_AHEAD: usize = 64 << 10;
 
 /// Why a body cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -52,8 +56,13 @@ impl Overrun {
 }
 
 impl Upload {
-    /// Reads what is read ahead, within `wait`. The whole body has at most `limit` bytes.
-    pub(super) async fn of<B>(body: B, limit: u64, wait: Duration) -> Result<Self, UploadFault>
+    /// No body.
+    pub(super) fn nothing() -> Self {
+        Self::Whole(Bytes::new())
+    }
+
+    /// Reads `read_ahead` bytes, or a smaller body whole, within `wait`. The whole body has at most `limit` bytes.
+    pub(super) async fn of<B>(body: B, limit: u64, read_ahead: usize, wait: Duration) -> Result<Self, UploadFault>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -72,7 +81,7 @@ impl Upload {
                 if ahead.len() as u64 > limit {
                     return Err(UploadFault::TooLarge(limit));
                 }
-                if ahead.len() > READ_AHEAD {
+                if ahead.len() > read_ahead {
                     return Ok(false);
                 }
             }
@@ -177,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_body_is_held_whole() {
-        let Upload::Whole(body) = Upload::of(pieces(2), MAX_REQUEST_BODY, SOON).await.unwrap() else {
+        let Upload::Whole(body) = Upload::of(pieces(2), MAX_REQUEST_BODY, READ_AHEAD, SOON).await.unwrap() else {
             panic!("streamed")
         };
         assert_eq!(body.len(), 128 << 10);
@@ -185,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_larger_one_comes_through_in_full() {
-        let upload = Upload::of(pieces(40), MAX_REQUEST_BODY, SOON).await.unwrap();
+        let upload = Upload::of(pieces(40), MAX_REQUEST_BODY, READ_AHEAD, SOON).await.unwrap();
         let overrun = upload.overrun();
         let payload = upload.into_payload(Payload::none());
         assert!(payload.stream.is_some() && !overrun.happened());
@@ -203,6 +212,9 @@ mod tests {
     #[tokio::test]
     async fn one_that_does_not_come_is_given_up() {
         let never = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
-        assert!(matches!(Upload::of(never, MAX_REQUEST_BODY, Duration::from_millis(10)).await, Err(UploadFault::Late)));
+        assert!(matches!(
+            Upload::of(never, MAX_REQUEST_BODY, READ_AHEAD, Duration::from_millis(10)).await,
+            Err(UploadFault::Late)
+        ));
     }
 }

@@ -10,6 +10,7 @@
 //! | `connect` | the client and what it is made of |
 //! | `transport` | TLS, connections, the CA's rotation |
 //! | `client` | one request and its answer |
+//! | `informational` | bounds on what comes before an answer |
 //! | `unavailable`, `status`, `error` | what went wrong |
 //! | `discovery`, `resolve` | types, and finding them by name |
 //! | `documents`, `catalogue` | discovery: read, and kept |
@@ -28,6 +29,7 @@ mod documents;
 mod endpoint;
 mod error;
 mod host;
+mod informational;
 mod page;
 mod resolve;
 mod status;
@@ -35,11 +37,13 @@ mod transport;
 mod unavailable;
 pub mod watch;
 
-pub use client::{Answer, AnswerBody, PassedOn, Payload, Streamed};
+pub(crate) use client::Sent;
+pub use client::{Answer, AnswerBody, PassedOn, Payload, Streamed, Upgrade};
 pub use connect::{Cluster, ClusterSettings, ConnectError, DEFAULT_DEADLINE};
 pub use discovery::{Discovery, ObjectKind, ResourceInfo, Subresource};
 pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, Found, HOST_VARIABLE, PORT_VARIABLE};
 pub use error::ClusterError;
+pub(crate) use informational::{Cut, Cuttable};
 pub use page::{ListPage, list_page};
 pub use resolve::ResolveError;
 pub use status::ServerStatus;

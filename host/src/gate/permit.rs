@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::place::Place;
 use super::{Gate, Way};
-use crate::policy::{ApiRequest, Limit, Reached};
+use crate::policy::{ApiRequest, Limit, Limits, Reached};
 use crate::telemetry::{AuditRecord, chain};
 
 /// One judged and metered request, good for sending it once.
@@ -26,6 +26,7 @@ pub struct Permit {
     pub(super) since: Instant,
     pub(super) status: Option<u16>,
     pub(super) bytes: u64,
+    pub(super) sent: u64,
     pub(super) reached: Option<Reached>,
     pub(super) error: Option<String>,
 }
@@ -79,6 +80,19 @@ impl Permit {
     pub fn read(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
     }
+
+    /// Notes that this many more bytes were sent to the server after an upgrade to another protocol.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
+    }
+
+    /// The longest life of a connection that is upgraded to another protocol: the grant's `deadline`, where the grant
+    /// has another one than the default. The default is for calls of guests, and would end every `kubectl exec` after
+    /// seconds.
+    pub(crate) fn upgrade_deadline(&self) -> Option<Duration> {
+        let deadline = self.gate.inner.grant.limits.deadline;
+        (deadline != Limits::default().deadline).then_some(deadline)
+    }
 }
 
 impl fmt::Debug for Permit {
@@ -96,6 +110,7 @@ impl Drop for Permit {
             status: self.status,
             duration: self.since.elapsed(),
             bytes: self.bytes,
+            sent: self.sent,
             reason: self.reached.map(|reached| reached.to_string().into()),
             ..AuditRecord::of_request(self.time, &gate.extension, self.way, &self.request).failed(self.error.as_deref())
         });

@@ -28,6 +28,8 @@ const APPLY: &[u8] = b"application/apply-patch";
 /// Of the parts behind version and namespace those that may be any path segment: resource, name and subresource. The metrics
 /// APIs have the names of metrics in the first and the last.
 const NAMED: usize = 3;
+/// Subresources of a pod that are answered by upgrade only.
+const SESSIONS: [&str; 3] = ["exec", "attach", "portforward"];
 
 /// Parameters that are lists on the server: `dryRun` of the write options, `command` of the exec options.
 const LIST_PARAMETERS: [&str; 2] = ["dryRun", "command"];
@@ -72,6 +74,7 @@ pub struct ApiRequest {
     applies: bool,
     creates: bool,
     selected: Selected,
+    upgrades: bool,
 }
 
 impl ApiRequest {
@@ -111,8 +114,8 @@ impl ApiRequest {
         if target.len() > MAX_TARGET {
             return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
         }
-        let (method, applies) = (method.clone(), false);
-        Ok(Self { method, verb, resource, target, path_length, endless, applies, creates, selected })
+        let (method, applies, upgrades) = (method.clone(), false, false);
+        Ok(Self { method, verb, resource, target, path_length, endless, applies, creates, selected, upgrades })
     }
 
     /// The same request with a query that a backend reads, as it was sent.
@@ -133,6 +136,32 @@ impl ApiRequest {
             self.creates = self.applies;
         }
         self
+    }
+
+    /// The same request, made to change to another protocol on its connection; `None` where the API server does not
+    /// upgrade such a request.
+    ///
+    /// Upgraded are `exec`, `attach` and `portforward` of pods, what is reached by the subresource `proxy`, watches,
+    /// and logs that are followed.
+    #[must_use]
+    pub fn upgraded(mut self) -> Option<Self> {
+        let at = self.resource.as_ref()?;
+        let may = match at.subresource.as_deref() {
+            Some(subresource) if SESSIONS.contains(&subresource) => at.group.is_empty() && at.resource == "pods",
+            Some("proxy") => at.group.is_empty(),
+            _ => self.endless,
+        };
+        if !may || !matches!(self.method, Method::GET | Method::POST) {
+            return None;
+        }
+        self.upgrades = true;
+        self.creates = self.verb != "create" && self.runs_something();
+        Some(self)
+    }
+
+    /// Whether it changes to another protocol.
+    pub fn upgrades(&self) -> bool {
+        self.upgrades
     }
 
     /// Starts to build a request from typed parts.
@@ -183,8 +212,21 @@ impl ApiRequest {
     /// All verbs that it takes. The server authorises an apply as `patch` and a PUT as `update`, and once more as `create`
     /// where there is nothing yet and the type is made so (`handlers/patch.go` and `handlers/update.go` in apiserver's
     /// `pkg/endpoints`). Which of the two it will be is not known before it is sent.
+    ///
+    /// A WebSocket begins with a GET. For `exec`, `attach` and `portforward` of pods the server asks for `create`
+    /// beside `get` (since 1.35, `AuthorizePodWebsocketUpgradeCreatePermission`). It does not for `nodes/proxy`, behind
+    /// which a kubelet runs commands in any pod of the node by WebSocket; here that takes `create`, too.
     pub fn verbs(&self) -> impl Iterator<Item = &'static str> {
         self.creates.then_some("create").into_iter().chain([self.verb])
+    }
+
+    /// Whether an upgrade of it runs commands or opens connections in pods.
+    fn runs_something(&self) -> bool {
+        let Some(at) = &self.resource else { return false };
+        match at.subresource.as_deref() {
+            Some("proxy") => at.resource == "nodes",
+            subresource => subresource.is_some_and(|name| SESSIONS.contains(&name)),
+        }
     }
 
     /// Returns whether it is a server-side apply, which also creates.
@@ -192,8 +234,8 @@ impl ApiRequest {
         self.applies
     }
 
-    /// Returns whether it creates where there is nothing to change, and so takes `create` too: a server-side apply, and the
-    /// PUT of a type that is made so.
+    /// Returns whether it takes `create` beside its verb: a server-side apply and the PUT of a type that is made so, which
+    /// create where there is nothing to change, and the upgrade of a GET that runs something.
     pub fn creates(&self) -> bool {
         self.creates
     }

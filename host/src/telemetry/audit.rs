@@ -101,6 +101,9 @@ pub struct AuditRecord<'a> {
     /// some types.
     #[serde(skip)]
     pub creates: bool,
+    /// Whether it asks to change to another protocol on its connection, as `kubectl exec` does.
+    #[serde(rename = "upgrade", skip_serializing_if = "std::ops::Not::not")]
+    pub upgrades: bool,
     /// Where it went, if not to the API server: scheme, host and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Cow<'a, str>>,
@@ -130,8 +133,11 @@ pub struct AuditRecord<'a> {
     /// From admission to the end of the answer; in microseconds.
     #[serde(rename = "durationMicros", serialize_with = "micros")]
     pub duration: Duration,
-    /// Bytes of the answer's body that were passed on.
+    /// Bytes of the answer's body that were passed on; after an upgrade, all bytes of the server's.
     pub bytes: u64,
+    /// Bytes that were passed on to the server after an upgrade.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sent: u64,
 }
 
 /// The resource of a record, beside its verb.
@@ -160,8 +166,9 @@ impl<'a> AuditRecord<'a> {
     pub fn of_request(time: Timestamp, extension: &'a str, way: Way, request: &'a ApiRequest) -> Self {
         // What was parsed is plain ASCII: cutting it is enough.
         let (verb, path) = (request.verb().into(), cut(request.path()).into());
-        let (resource, applies, creates) = (request.resource().map(Into::into), request.applies(), request.creates());
-        Self { applies, creates, resource, ..Self::bare(time, extension, way, verb, path) }
+        let (applies, creates, upgrades) = (request.applies(), request.creates(), request.upgrades());
+        let resource = request.resource().map(Into::into);
+        Self { applies, creates, upgrades, resource, ..Self::bare(time, extension, way, verb, path) }
     }
 
     /// The record of a request that was not understood.
@@ -210,6 +217,7 @@ impl<'a> AuditRecord<'a> {
             verb,
             applies: false,
             creates: false,
+            upgrades: false,
             destination: None,
             resource: None,
             path,
@@ -221,6 +229,7 @@ impl<'a> AuditRecord<'a> {
             error: None,
             duration: Duration::ZERO,
             bytes: 0,
+            sent: 0,
         }
     }
 }

@@ -448,6 +448,17 @@ async fn a_log_is_waited_for_as_long_as_its_reader_waits() {
 }
 
 #[tokio::test]
+async fn a_client_of_the_proxy_waits_for_the_servers_own_answer() {
+    let world = World::new();
+    let deadline = Duration::from_millis(200);
+    let ambassador = Ambassador::new(Way::Proxy, gate(SPEC, &world.records), Some(world.cluster_within(deadline)));
+    world.server.faults().next(attache::devcluster::Fault::Latency(3 * deadline), COLOURS, 1);
+    let began = Instant::now();
+    assert_eq!(get(&ambassador, COLOURS, &[]).await.0, 200);
+    assert!(began.elapsed() > deadline, "the server was to be slow");
+}
+
+#[tokio::test]
 async fn a_large_body_is_passed_on_as_it_comes() {
     let (server, ambassador, _) = scripted(|_, _| ok("{}")).await;
     let text = "x".repeat(1 << 20);

@@ -127,6 +127,30 @@ async fn a_granted_destination_is_reached_and_recorded() {
 }
 
 #[tokio::test]
+async fn informational_answers_without_end_are_cut_long_before_the_deadline() {
+    let hint = || b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec();
+    let mut server = Scripted::plain(move |_, head| match head.contains("flood") {
+        true => vec![Step::Repeat(hint())],
+        false => [vec![Step::Send(hint())], ok("hello")].into_iter().flatten().collect(),
+    })
+    .await;
+    let destination = server.url.parse().unwrap();
+    let records = Records::default();
+    let grant = Arc::new(grant("ext", &format!("{{egress: [{:?}]}}", server.url)));
+    let egress =
+        Egress::new(Way::WasiHttp, Gate::new("ext", grant, records.audit()), EgressClient::default(), Vec::new());
+    let send = async |path: &str| {
+        let request = Request::get(path).body(Empty::<Bytes>::new()).unwrap();
+        egress.send(&destination, request, Patience::default()).await
+    };
+    assert_eq!(send("/").await.unwrap().status(), 200);
+    let error = send("/flood").await.unwrap_err();
+    let told = attache::telemetry::chain(&error).to_string();
+    assert!(told.contains("more than 16 informational answers"), "{told}");
+    server.hung_up().await;
+}
+
+#[tokio::test]
 async fn any_other_is_denied_and_recorded() {
     let server = Scripted::plain(|_, _| ok("hello")).await;
     let outside = Outside::new();

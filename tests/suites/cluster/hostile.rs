@@ -83,6 +83,16 @@ async fn informational_answers_without_end_stop_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn informational_answers_without_end_are_cut_long_before_the_deadline() {
+    let server = Scripted::plain(|_, _| vec![Step::Repeat(b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec())]).await;
+    let client = Client::plain(&server.url);
+    let error = client.cluster.fetch(client.get(), Payload::none()).await.unwrap_err();
+    let broken =
+        matches!(&error, ClusterError::Unavailable(Unavailable::BrokenOff { detail, .. }) if detail.contains("1xx"));
+    assert!(broken, "{error:?}");
+}
+
+#[tokio::test]
 async fn what_is_not_http_is_an_error() {
     let table = [
         "",

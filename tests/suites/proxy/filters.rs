@@ -73,6 +73,29 @@ fn the_flags_of_kubectl_proxy_mean_what_they_mean_there() {
 }
 
 #[test]
+fn an_empty_list_or_entry_is_no_pattern_that_fits_all() {
+    let world = World::new();
+    let exec = format!("POST {POD}/exec?command=ls");
+    for (flags, line, told) in [
+        (&["--reject-paths="][..], &*exec, "is not granted"),
+        (&["--reject-paths=/attach,"], &exec, "is not granted"),
+        (&["--reject-paths=^/version,"], "GET /version", "path is rejected"),
+        (&["--reject-paths=^/nothing,"], "GET /version", "gitVersion"),
+        (&["--reject-methods="], "GET /version", "gitVersion"),
+        (&["--reject-methods=POST,"], "GET /version", "gitVersion"),
+        (&["--accept-paths="], "GET /version", "path is rejected"),
+        (&["--accept-paths=^/apis,"], "GET /version", "path is rejected"),
+        (&["--accept-hosts="], "GET /version", "host is not accepted"),
+    ] {
+        let proxy = proxy(&world, flags);
+        let (_, text) = ask(&proxy, line, "localhost");
+        assert!(text.contains(told), "{flags:?} {line}: {text}");
+    }
+    let (status, text) = ask(&proxy(&world, &["--accept-hosts=^localhost$,"]), "GET /version", "evil.example");
+    assert!(status == 403 && text.contains("host is not accepted"), "{text}");
+}
+
+#[test]
 fn without_a_filter_the_grant_is_still_asked() {
     let world = World::new();
     let proxy = proxy(&world, &["--disable-filter"]);

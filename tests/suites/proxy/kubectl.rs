@@ -16,7 +16,7 @@ metadata: {name: talker, annotations: {devcluster.attache.dev/log: "first\nsecon
 spec: {containers: [{name: main, image: "registry.invalid/talker:1"}]}
 "#;
 
-fn installed() -> bool {
+pub(crate) fn installed() -> bool {
     let found = Command::new("kubectl").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
         println!("skipped: kubectl is not installed");

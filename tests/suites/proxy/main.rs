@@ -3,12 +3,18 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod away;
+mod behind;
 mod filters;
 mod grants;
 mod http1;
+mod informational;
 mod kubectl;
+mod memory;
 mod metrics;
+mod once;
+mod sessions;
 mod sockets;
 mod stop;
 mod streams;
+mod upgrades;
 mod world;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use crate::http1::At;
+use crate::world::{World, refused};
 
 fn site() -> Site {
     let plain = HeaderValue::from_static("text/plain");
@@ -42,9 +43,53 @@ async fn a_socket_that_somebody_else_has_made_in_its_place_is_left_to_them() {
     let folder = TempDir::new().unwrap();
     let place = folder.path().join("api.sock");
     let first = Listener::unix(&place, 0o600).unwrap();
+    std::fs::remove_file(&place).unwrap();
     let second = Listener::unix(&place, 0o600).unwrap();
     drop(first);
     assert!(place.exists());
     drop(second);
     assert!(!place.exists());
+}
+
+#[tokio::test]
+async fn a_socket_is_taken_from_nobody_who_answers_and_from_the_dead() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().join("api.sock");
+    let living = LocalServer::new().serve(Listener::unix(&place, 0o600).unwrap(), site());
+    let refused = Listener::unix(&place, 0o600).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse, "{refused}");
+    let running = tokio::spawn(living.run(std::future::pending(), Duration::ZERO));
+    assert_eq!(hello(&place).await, (200, "hello".into()), "the one that lives goes on");
+    running.abort();
+    running.await.unwrap_err();
+    // What a process leaves that was killed: a file, and nobody behind it.
+    drop(std::os::unix::net::UnixListener::bind(&place).unwrap());
+    let heir = LocalServer::new().serve(Listener::unix(&place, 0o600).unwrap(), site());
+    let running = tokio::spawn(heir.run(std::future::pending(), Duration::ZERO));
+    assert_eq!(hello(&place).await, (200, "hello".into()));
+    running.abort();
+    for file in ["note", "folder"] {
+        let path = folder.path().join(file);
+        if file == "note" {
+            std::fs::write(&path, "kept").unwrap()
+        } else {
+            std::fs::create_dir(&path).unwrap()
+        }
+        assert!(Listener::unix(&path, 0o600).is_err() && path.exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_second_proxy_leaves_the_socket_to_the_first() {
+    let world = World::new();
+    let socket = world.path("api.sock");
+    let arguments = ["--read-only", "--unix-socket", socket.to_str().unwrap()];
+    let first = world.start(&arguments);
+    let told = refused(&mut world.command(&arguments));
+    assert!(told.contains("api.sock") && told.contains("another process listens on it"), "{told}");
+    assert_eq!(first.at.get("/version").0, 200);
+    // One that is killed removes nothing.
+    drop(first);
+    assert!(socket.exists());
+    assert_eq!(world.start(&arguments).at.get("/version").0, 200);
 }

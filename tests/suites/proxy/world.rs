@@ -1,6 +1,7 @@
 //! A cluster, the volume of an account that may do everything, and proxies before it.
 
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -21,34 +22,19 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub(crate) const ALL: &str = "{api: [{apiGroups: ['*'], resources: ['*'], verbs: ['*'], namespaces: [default]}], \
     limits: {requestsPerSecond: 10000, burst: 10000, inFlight: 64}}";
 
-pub(crate) struct World {
-    pub(crate) cluster: DevCluster,
+/// A folder with an account's volume, grants and records, and the server that the account is for.
+pub(crate) struct Place {
+    url: String,
     pub(crate) folder: TempDir,
 }
 
-impl World {
-    pub(crate) fn new() -> Self {
-        let mut settings = DevClusterSettings::default();
-        settings.pod_stop = Duration::ZERO;
-        let cluster = DevCluster::start(settings).unwrap();
+impl Place {
+    pub(crate) fn new(url: String, token: &str, ca: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let files = [
-            ("token", cluster.admin_token().to_owned()),
-            ("ca.crt", cluster.ca_pem()),
-            ("namespace", "default".into()),
-        ];
-        for (name, content) in files {
+        for (name, content) in [("token", token), ("ca.crt", ca), ("namespace", "default")] {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
-        Self { cluster, folder }
-    }
-
-    /// Makes a config map in the namespace `default`.
-    pub(crate) fn config_map(&self, name: &str, data: &Value) {
-        let metadata = json!({"name": name, "namespace": "default"});
-        self.cluster
-            .load([json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})])
-            .unwrap();
+        Self { url, folder }
     }
 
     /// A grant in a file.
@@ -67,13 +53,19 @@ impl World {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(attache());
         command.env_clear().arg("proxy").args(arguments);
-        command.args(["--api-server", &self.cluster.url(), "--service-account"]).arg(self.folder.path());
+        command.args(["--api-server", &self.url, "--service-account"]).arg(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Proxy {
         Proxy::start(self.command(arguments).args(["--audit"]).arg(self.path("audit.jsonl")))
+    }
+
+    /// A proxy on a free port under one grant, with these flags.
+    pub(crate) fn under(&self, spec: &str, flags: &[&str]) -> Proxy {
+        let grant = self.grant("callers", spec);
+        self.start(&[&["--port=0", "--grant", grant.to_str().unwrap()], flags].concat())
     }
 
     /// A proxy on a free port whose callers may do all in the namespace `default`.
@@ -97,6 +89,37 @@ impl World {
                 thread::yield_now();
             }
         })
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) cluster: DevCluster,
+    place: Place,
+}
+
+impl Deref for World {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let mut settings = DevClusterSettings::default();
+        settings.pod_stop = Duration::ZERO;
+        let cluster = DevCluster::start(settings).unwrap();
+        let place = Place::new(cluster.url(), cluster.admin_token(), &cluster.ca_pem());
+        Self { cluster, place }
+    }
+
+    /// Makes a config map in the namespace `default`.
+    pub(crate) fn config_map(&self, name: &str, data: &Value) {
+        let metadata = json!({"name": name, "namespace": "default"});
+        self.cluster
+            .load([json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})])
+            .unwrap();
     }
 }
 

@@ -36,7 +36,7 @@ use tokio::time::timeout;
 
 use super::BoxError;
 use super::headers;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Cut, Cuttable};
 use crate::gate::{EgressPermit, Gate, Way};
 use crate::policy::{Destination, Limit};
 use body::Connection;
@@ -53,7 +53,7 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// place for as long as the resolver waits, though nobody else may any more.
 const LOOK_UPS: usize = 4;
 
-/// How large the head of an answer may be, in bytes, and how many headers it may have.
+/// How large one head of an answer may be, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
 /// What connections outward are made with.
@@ -200,13 +200,16 @@ impl Egress {
         let connecting = self.client.0.connect(destination, &self.shield, &self.look_ups);
         let stream = timeout(patience.connect.unwrap_or(CONNECT_WITHIN), connecting).await;
         let stream = stream.map_err(late("connection"))??;
-        let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream));
+        let cut = Cut::default();
+        let stream = Cuttable::new(TokioIo::new(stream), cut.clone());
+        let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(stream);
         let (mut sender, driver) = handshake.await.map_err(broken)?;
         // Its failure comes out where the answer, or its body, is waited for.
         let connection = Connection(tokio::spawn(async { drop(driver.await) }).abort_handle());
-        let sending =
-            sender.send_request(request.map(|body| Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX))));
-        let answered = timeout(patience.answer.unwrap_or(ANSWER_WITHIN), sending).await;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut request = request.map(|body| Limited::new(body, limit));
+        cut.bound(&mut request);
+        let answered = timeout(patience.answer.unwrap_or(ANSWER_WITHIN), sender.send_request(request)).await;
         let response = answered.map_err(late("answer"))?.map_err(broken)?;
         permit.answered(response.status().as_u16());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::Stop;
 use super::file_body::FileBody;
+use super::heads::Answering;
 use crate::ambassador::AnswerBody;
 use crate::cluster::ClusterError;
 
@@ -61,6 +62,35 @@ impl LocalBody {
 
     pub(super) fn file(body: FileBody) -> Self {
         Self(Kind::File(body))
+    }
+}
+
+/// The body of an answer, and the request under way that ends with it.
+pub(super) struct Held {
+    body: LocalBody,
+    _answering: Answering,
+}
+
+impl Held {
+    pub(super) fn new(body: LocalBody, answering: Answering) -> Self {
+        Self { body, _answering: answering }
+    }
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = LocalBodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<LocalBodyError> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

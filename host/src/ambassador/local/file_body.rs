@@ -8,21 +8,24 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// How much of a file is read at a time, in bytes.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 16 << 10;
 
 /// A file that is read as it is sent, up to the length that was announced.
 pub(super) struct FileBody {
     file: File,
     left: u64,
     piece: Vec<u8>,
+    _room: OwnedSemaphorePermit,
 }
 
 impl FileBody {
-    /// `length` is in bytes. A file that is shorter by the time that it is read ends in an error.
-    pub(super) fn new(file: File, length: u64) -> Self {
-        Self { file, left: length, piece: Vec::new() }
+    /// `length` is in bytes. A file that is shorter by the time that it is read ends in an error. `room` is given back
+    /// at the end.
+    pub(super) fn new(file: File, length: u64, room: OwnedSemaphorePermit) -> Self {
+        Self { file, left: length, piece: Vec::new(), _room: room }
     }
 }
 

@@ -4,15 +4,20 @@
 //! folder are followed: whoever fills it decides what they lead to.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::fs::File;
+use tokio::sync::Semaphore;
 
 use super::body::LocalBody;
 use super::file_body::FileBody;
 use super::{moved, plain};
+
+/// The most files that are sent at once. Each takes some 100 KiB where its reader is slow, and no grant bounds them.
+const AT_ONCE: usize = 64;
 
 /// What a folder's own path shows.
 const INDEX: &str = "index.html";
@@ -45,11 +50,12 @@ const TYPES: [(&str, &str); 20] = [
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     folder: PathBuf,
+    room: Arc<Semaphore>,
 }
 
 impl Files {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Answers a request for the file at `path` below the folder, which `whole` asked for. A folder's own path has to end
@@ -68,7 +74,10 @@ impl Files {
         let Ok((file, length, of)) = open(file).await else { return plain(StatusCode::NOT_FOUND) };
         let mut response = match *method {
             Method::HEAD => Response::new(LocalBody::text("")),
-            _ => Response::new(LocalBody::file(FileBody::new(file, length))),
+            _ => match Arc::clone(&self.room).try_acquire_owned() {
+                Ok(room) => Response::new(LocalBody::file(FileBody::new(file, length, room))),
+                Err(_) => return plain(StatusCode::SERVICE_UNAVAILABLE),
+            },
         };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(of));

@@ -29,6 +29,9 @@ pub const REJECT_PATHS: &str = "^/api/.*/pods/.*/exec,^/api/.*/pods/.*/attach,^/
 pub const REJECT_METHODS: &str = "^$";
 
 /// What is let through: lists of regular expressions, separated by commas and unanchored unless written so.
+///
+/// An empty list accepts nothing, or rejects nothing. An empty entry, as after a trailing comma, is no expression: it
+/// would match everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterSettings {
     /// One of them has to fit the host of the `Host` header; an IPv6 address with its brackets or without them.
@@ -124,7 +127,8 @@ impl Filter {
 }
 
 fn compile(list: &str) -> Result<RegexSet, FilterError> {
-    RegexSet::new(list.split(',')).map_err(|source| FilterError { list: list.to_owned(), source })
+    let expressions = list.split(',').filter(|expression| !expression.is_empty());
+    RegexSet::new(expressions).map_err(|source| FilterError { list: list.to_owned(), source })
 }
 
 /// A path with its escapes undone. What is no text after that is refused when it is parsed.
@@ -249,6 +253,30 @@ mod tests {
             ("PATCH", "/api/v1/pods", false),
         ] {
             assert_eq!(filter.refuses(method, path, "anybody").is_none(), passes, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_or_entry_matches_nothing() {
+        for (accept, reject, passes) in [
+            ("^/api", "", true),
+            ("^/api", ",", true),
+            ("^/api", "^/apis,", true),
+            ("^/api,", "^/apis,,", true),
+            ("", "", false),
+            (",", "", false),
+            ("^/apis,", "", false),
+        ] {
+            let filter = filter(|settings| {
+                settings.accept_paths = accept.into();
+                (settings.reject_paths, settings.reject_methods) = (reject.into(), String::new());
+            });
+            assert_eq!(filter.refuses("GET", "/api/v1/pods", "localhost").is_none(), passes, "{accept:?} {reject:?}");
+        }
+        for accept in ["", ",", "^localhost$,"] {
+            let filter = filter(|settings| settings.accept_hosts = accept.into());
+            assert!(filter.refuses("GET", "/api", "evil.example").is_some(), "{accept:?}");
+            assert_eq!(filter.refuses("GET", "/api", "localhost").is_none(), accept.len() > 1, "{accept:?}");
         }
     }
 

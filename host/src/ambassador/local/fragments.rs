@@ -136,6 +136,10 @@ impl<S> Watched<S> {
         fragments.seen().at = At::Method(0);
         (Self { stream, fragments: fragments.clone() }, fragments)
     }
+
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {

@@ -35,6 +35,10 @@ impl Lingering {
         Self { stream, stop, ends: None }
     }
 
+    pub(super) fn into_inner(self) -> Stream {
+        self.stream
+    }
+
     /// Whether something came.
     fn poll_throw_away(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut thrown_away = [MaybeUninit::uninit(); THROWN_AWAY];

@@ -11,7 +11,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::process::umask;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -37,15 +38,14 @@ impl Listener {
         Ok(Self(Kind::Tcp { listener: TcpListener::bind((bare, port)).await?, keepalive }))
     }
 
-    /// Listens on a Unix socket, whose file gets the permission bits `mode`. A socket that is there already, stale or not,
-    /// is removed first, as by `kubectl proxy`; any other file is not.
+    /// Listens on a Unix socket, whose file gets the permission bits `mode`. A socket at `path` on which nobody
+    /// listens, as a process leaves that was killed, is replaced.
     ///
     /// # Errors
-    /// When there is another file in its place, or the folder cannot be written to.
+    /// [`io::ErrorKind::AddrInUse`] when another process listens there, or when a file is there that is no socket. Any
+    /// other error when the folder cannot be written to, or the socket's owner keeps this process out.
     pub fn unix(path: &Path, mode: u32) -> io::Result<Self> {
-        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-            std::fs::remove_file(path)?;
-        }
+        remove_stale(path)?;
         // It is made with its mode: a name that is changed afterwards may be another file's by then.
         let before = umask(rustix::fs::Mode::from_raw_mode(!mode & 0o777));
         let listener = UnixListener::bind(path);
@@ -76,6 +76,33 @@ impl Listener {
             }
         }
     }
+}
+
+/// Removes the socket at `path` if nobody listens on it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !std::fs::metadata(path).is_ok_and(|target| target.file_type().is_socket()) {
+        return Ok(());
+    }
+    match knock(path) {
+        Err(Errno::CONNREFUSED) => {}
+        // The name of a full queue of connections: whoever listens is busy.
+        Ok(()) | Err(Errno::AGAIN) => {
+            let why = "another process listens on it: end that process first, or choose another socket";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        }
+        Err(other) => return Err(other.into()),
+    }
+    // The socket that was tried is removed, and none that a process has bound since.
+    let now = std::fs::symlink_metadata(path).ok().map(identity);
+    if now == Some(identity(found)) { std::fs::remove_file(path) } else { Ok(()) }
+}
+
+/// Connects to a Unix socket and closes the connection. Never waits.
+fn knock(path: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 fn prepare(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {

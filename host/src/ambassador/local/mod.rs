@@ -27,34 +27,53 @@ mod file_body;
 mod files;
 mod filter;
 mod fragments;
+mod heads;
 mod linger;
 mod listen;
 mod page;
 mod site;
+mod tunnel;
 
 pub use body::{LocalBody, LocalBodyError};
 pub use filter::{ACCEPT_HOSTS, ACCEPT_PATHS, Filter, FilterError, FilterSettings, REJECT_METHODS, REJECT_PATHS};
 pub use listen::Listener;
 pub use site::{Site, SiteBuilder, SiteError};
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use body::Held;
 use fragments::Watched;
+use heads::{Counted, Head, Heads};
 use linger::Lingering;
 
-use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
-use http::{HeaderValue, Response, StatusCode};
+use super::headers;
+use super::upgrade::Slot;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, LOCATION};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// How many connections there may be together by default. Each takes some 20 KiB.
 const CONNECTIONS: usize = 1024;
+
+/// The most bytes of all heads together that have begun and are not complete. A head has one or two KiB, so this is
+/// more than all connections send together that mean no harm; each counted byte takes up to three in buffers that grow.
+const HEAD_BYTES: usize = 4 << 20;
+
+/// The most connections together that have left HTTP for another protocol. Each takes some 100 KiB: the buffers of both
+/// directions, and those of TLS.
+const TUNNELS: usize = 128;
+
+/// How often one waiting connection is closed where there is no room for another.
+const CROWDED: Duration = Duration::from_millis(100);
 
 /// How long a connection may be without a request. Go's clients drop an idle connection after 90 s; who closes later than
 /// they do never closes on a request that is just coming.
@@ -121,8 +140,9 @@ impl LocalServer {
         self
     }
 
-    /// Takes so many connections at most (1024 by default), each socket an equal share; more wait in the system's queue. Who
-    /// opens as many as there may be keeps out those who come by the same socket, and nobody else.
+    /// Takes so many connections at most (1024 by default), each socket an equal share; more wait in the system's
+    /// queue. Where a socket has no room left, its connections without a request are closed, beginning with the one
+    /// that has waited longest. A crowd at one socket never takes room from another.
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
         Self { connections, ..self }
@@ -137,27 +157,34 @@ impl LocalServer {
     /// ended, and requests under way get `grace` to finish.
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
         let (stopping, stopped) = watch::channel(false);
-        let stopped = Stop(stopped);
+        let places = self.into_places(Stop(stopped));
         let mut connections = JoinSet::new();
-        let share = self.connections.checked_div(self.places.len()).unwrap_or_default().max(1);
-        let room: Vec<_> = self.places.iter().map(|_| Arc::new(Semaphore::new(share))).collect();
+        let mut crowded = interval(CROWDED);
+        crowded.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = pin!(stop);
         let mut first = 0;
         loop {
-            let with_room = self.places.iter().zip(&room).filter(|(_, room)| room.available_permits() > 0);
+            let with_room = places.iter().filter(|place| !place.is_full());
             let (before, from) = (with_room.clone().take(first), with_room.skip(first));
-            let open = from.chain(before).map(|((listener, site), room)| (listener, (site, room)));
+            let open = from.chain(before).map(|place| (&place.listener, place));
             tokio::select! {
                 biased;
                 () = &mut stop => break,
                 Some(_) = connections.join_next() => {}
+                _ = crowded.tick(), if places.iter().any(Place::is_full) => {
+                    places.iter().filter(|place| place.is_full()).for_each(|place| place.served.heads.close_oldest());
+                }
                 accepted = listen::accept(open) => match accepted {
-                    Ok((stream, (site, room))) => {
-                        first = (first + 1) % self.places.len().max(1);
-                        let (place, site, stopped) = (Arc::clone(room).try_acquire_owned(), site.clone(), stopped.clone());
+                    Ok((stream, place)) => {
+                        first = (first + 1) % places.len().max(1);
+                        let (taken, served) = (Arc::clone(&place.room).try_acquire_owned(), place.served.clone());
+                        // There is room for the next one, if anybody only waits.
+                        if place.is_full() {
+                            place.served.heads.close_oldest();
+                        }
                         connections.spawn(async move {
-                            let _place = place;
-                            connection(stream, site, stopped).await;
+                            let _taken = taken;
+                            connection(stream, served).await;
                         });
                     }
                     Err(error) => {
@@ -167,7 +194,7 @@ impl LocalServer {
                 },
             }
         }
-        drop(self.places);
+        drop(places);
         let _ = stopping.send(true);
         let all = async { while connections.join_next().await.is_some() {} };
         let _ = timeout(grace, all).await;
@@ -175,22 +202,79 @@ impl LocalServer {
         connections.shutdown().await;
         Stopped { cut }
     }
+
+    /// The sockets, each with its share of what there is.
+    fn into_places(self, stop: Stop) -> Vec<Place> {
+        let number = self.places.len().max(1);
+        let share = |of: usize| of.checked_div(number).unwrap_or_default().max(1);
+        let place = |(listener, site)| {
+            // The largest head always fits.
+            let heads = Heads::new(share(HEAD_BYTES).max(MAX_READ_BUFFER));
+            let tunnels = Arc::new(Semaphore::new(share(TUNNELS)));
+            let room = Arc::new(Semaphore::new(share(self.connections)));
+            Place { listener, room, served: Served { site, heads, tunnels, stop: stop.clone() } }
+        };
+        self.places.into_iter().map(place).collect()
+    }
 }
 
-async fn connection(stream: listen::Stream, site: Site, stop: Stop) {
-    let heard = stop.clone();
+/// A socket, and the room that is left for its connections.
+struct Place {
+    listener: Listener,
+    room: Arc<Semaphore>,
+    served: Served,
+}
+
+impl Place {
+    fn is_full(&self) -> bool {
+        self.room.available_permits() == 0
+    }
+}
+
+/// What the connections of one socket share.
+#[derive(Clone)]
+struct Served {
+    site: Site,
+    heads: Arc<Heads>,
+    tunnels: Arc<Semaphore>,
+    stop: Stop,
+}
+
+async fn connection(stream: listen::Stream, served: Served) {
+    let (stop, slot) = (served.stop.clone(), Slot::new(Arc::clone(&served.tunnels)));
+    http(stream, served, slot.clone()).await;
+    if let Some(switched) = slot.take() {
+        tunnel::run(switched, stop.called()).await;
+    }
+}
+
+/// Serves HTTP until the connection is over, or has changed to the protocol in the slot.
+async fn http(stream: listen::Stream, served: Served, slot: Slot) {
+    let stop = served.stop.clone();
+    let head = Head::first(Arc::clone(&served.heads));
     let (stream, fragments) = Watched::new(Lingering::new(stream, stop.clone()));
-    let service = service_fn(move |mut request| {
+    let stream = Counted::new(stream, head.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (answering, served) = (head.arrived(), served.clone());
         fragments.mark(&mut request);
-        site.clone().serve(request, stop.clone())
+        request.extensions_mut().insert(slot.clone());
+        async move {
+            let upgrade = headers::ask_for_upgrade(request.headers());
+            let mut response = served.site.answer(request, &served.stop).await;
+            // What follows may be meant for the other protocol, and is not read as requests.
+            if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response.map(|body| Held::new(body, answering)))
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_READ_BUFFER).title_case_headers(true);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = heard.called() => {
+        () = stop.called() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -1,7 +1,6 @@
 //! What one socket serves: for each path prefix a grant of its own, and files and texts beside them.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -223,15 +222,6 @@ impl Site {
         refused
             .or(subject.then_some("its path is rejected by the filter"))
             .or_else(|| filter.refuses_page(request.headers()))
-    }
-
-    /// As a service of hyper's has it.
-    pub(super) async fn serve(
-        self,
-        request: Request<hyper::body::Incoming>,
-        stop: Stop,
-    ) -> Result<Response<LocalBody>, Infallible> {
-        Ok(self.answer(request, &stop).await)
     }
 }
 

@@ -4,8 +4,10 @@ mod body;
 mod payload;
 mod retry;
 mod send;
+mod upgrade;
 
 pub use body::AnswerBody;
 pub(in crate::cluster) use payload::Outbound;
-pub use payload::{Answer, PassedOn, Payload, Streamed};
+pub use payload::{Answer, PassedOn, Payload, Streamed, Upgrade};
 pub(in crate::cluster) use retry::retry_after;
+pub(crate) use upgrade::Sent;

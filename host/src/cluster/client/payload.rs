@@ -42,6 +42,15 @@ pub struct Payload {
     /// ([`ApiRequest::is_relayed`](crate::policy::ApiRequest::is_relayed)) is waited for until whoever asks gives up. The
     /// log of a silent container has not even a head.
     pub patient: bool,
+    /// Whether the request is sent once and its answer handed back as it came, whenever it comes. Set for clients that
+    /// have rules of their own for retries and deadlines: behind a host that retried too, ten tries become a hundred.
+    ///
+    /// The request is sent again only where a try cannot have reached the server's handlers: no bytes were sent, the
+    /// TLS handshake failed, or the server did not take the host's token.
+    pub as_it_comes: bool,
+    /// The other protocol that the request asks for. An answer that changes to it is an error of [`Cluster::send`](
+    /// super::super::Cluster::send), like any other 101.
+    pub upgrade: Option<Upgrade>,
 }
 
 impl Payload {
@@ -103,6 +112,22 @@ impl PassedOn {
         for (name, value) in &self.0 {
             headers.insert(name, value.clone());
         }
+    }
+}
+
+/// The headers of a request that asks to change to another protocol. Only the ambassador makes one, which has read
+/// them.
+#[derive(Clone, Debug)]
+pub struct Upgrade(HeaderMap);
+
+impl Upgrade {
+    pub(crate) fn with(headers: HeaderMap) -> Self {
+        Self(headers)
+    }
+
+    /// Puts them in the place of those that are there.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        headers.extend(self.0.clone());
     }
 }
 

@@ -46,6 +46,13 @@ impl Tries {
         Self { made: MAX_TRIES, ..Self::new(false, deadline) }
     }
 
+    /// The same for a caller who has rules of its own for all answers but a 401, which is about the host's token and
+    /// not about the caller.
+    #[must_use]
+    pub(super) fn as_it_comes(self) -> Self {
+        Self { made: MAX_TRIES, safe: false, ..self }
+    }
+
     /// How long to wait before asking again after this answer; `None` hands the answer to the caller.
     ///
     /// 429 and 503 with `Retry-After` say that nothing was done, so any request is made again; another failure of the
@@ -185,6 +192,10 @@ mod tests {
         assert!(reading.after_breaking_off() && !reading.after_breaking_off());
         let (mut writing, _) = tries(false, 60);
         assert!(!writing.after_unauthorized() && !writing.after_breaking_off());
+        let mut handed_back = tries(true, 60).0.renewable().as_it_comes();
+        assert!(!handed_back.after_breaking_off() && handed_back.after_unauthorized());
+        let busy = StatusCode::TOO_MANY_REQUESTS;
+        assert_eq!(handed_back.after_answer(busy, &headers("1"), Instant::now(), || 0), None);
         let mut writing = tries(false, 60).0.renewable();
         assert!(writing.after_unauthorized() && !writing.after_unauthorized() && !writing.after_breaking_off());
     }

@@ -54,8 +54,8 @@ struct Outgoing<'a> {
 }
 
 /// An answer whose head has come.
-struct Opened {
-    head: Parts,
+pub(super) struct Opened {
+    pub(super) head: Parts,
     inner: Incoming,
     /// When its body has to be whole, and how long after the start of the request its head had to be there.
     whole_by: Instant,
@@ -70,7 +70,10 @@ impl Cluster {
     /// 429 and 503 with `Retry-After`, and where nothing is changed any 5xx with it, are obeyed within the deadline and the
     /// run of whoever asks ([`Permit::ends`]); a wait beyond it is not begun, and the refusal handed back. A 401 drops the
     /// token that was sent, and the request is made once more if there is another: the API server authenticates first, so nothing was done. Only a request that
-    /// changes something behind `proxy`, where a 401 may be somebody else's, or whose body is streamed, is not. Dropping the future or the body ends the request.
+    /// changes something behind `proxy`, where a 401 may be somebody else's, or whose body is streamed, is not.
+    ///
+    /// Of all this only the new token after a 401 holds for [`Payload::as_it_comes`]. Dropping the future or the body
+    /// ends the request.
     ///
     /// # Errors
     /// When there is no token, no connection, or no answer in time, and when the answer announces more bytes than
@@ -96,13 +99,22 @@ impl Cluster {
         if_none_match: Option<HeaderValue>,
     ) -> Result<Response<AnswerBody>, ClusterError> {
         let opened = self.opened(&mut permit, payload, if_none_match).await;
-        let Opened { head, inner, whole_by, after } = opened.inspect_err(|error| permit.failed(error))?;
-        let body = AnswerBody::new(inner, permit, whole_by, after, self.address().to_owned());
-        Ok(Response::from_parts(head, body))
+        let opened = opened.and_then(|opened| match opened.head.status {
+            StatusCode::SWITCHING_PROTOCOLS => Err(Unavailable::Switched { address: self.address().to_owned() }.into()),
+            _ => Ok(opened),
+        });
+        Ok(self.kept(opened.inspect_err(|error| permit.failed(error))?, permit))
+    }
+
+    /// The answer as it is handed on.
+    pub(super) fn kept(&self, opened: Opened, permit: Permit) -> Response<AnswerBody> {
+        let Opened { mut head, inner, whole_by, after } = opened;
+        drop_hop_by_hop(&mut head.headers);
+        Response::from_parts(head, AnswerBody::new(inner, permit, whole_by, after, self.address().to_owned()))
     }
 
     /// Sends, and waits for the head of the answer.
-    async fn opened(
+    pub(super) async fn opened(
         &self,
         permit: &mut Permit,
         payload: Payload,
@@ -112,6 +124,7 @@ impl Cluster {
         let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
         let no_end = began.checked_add(NO_END).unwrap_or(deadline);
         let (head_by, whole_by) = match payload.deadline {
+            None if payload.as_it_comes => (no_end, no_end),
             None if payload.patient && permit.request().is_relayed() => (no_end, no_end),
             None if permit.request().is_endless() => (deadline, no_end),
             _ => (deadline, deadline),
@@ -131,21 +144,18 @@ impl Cluster {
             None => Tries::new(!permit.request().is_mutating(), asked_until),
             Some(_) => Tries::once(asked_until),
         };
+        let tries = if payload.as_it_comes { tries.as_it_comes() } else { tries };
         let judged_here = answered_here || permit.request().resource().is_none();
         let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match, judged_here };
         let answered = timeout_at(head_by, self.answered(&outgoing, tries)).await;
         let late = |_| Unavailable::Deadline { address: self.address().to_owned(), step: "answer", after };
-        let (mut head, inner) = answered.map_err(late)??.into_parts();
+        let (head, inner) = answered.map_err(late)??.into_parts();
         permit.answered(head.status.as_u16());
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Unavailable::Switched { address: self.address().to_owned() }.into());
-        }
         // The length of an answer to HEAD is that of a body which does not come.
         if !is_head && announced(&head.headers) > permit.response_limit() && head.status.is_success() {
             permit.reached(Limit::ResponseBytes);
             return Err(ClusterError::TooLarge(permit.response_limit()));
         }
-        drop_hop_by_hop(&mut head.headers);
         Ok(Opened { head, inner, whole_by, after })
     }
 
@@ -209,6 +219,7 @@ impl Outgoing<'_> {
         insert_some(headers, CONTENT_TYPE, self.payload.content_type.clone());
         insert_some(headers, IF_NONE_MATCH, self.if_none_match.clone());
         insert_some(headers, AUTHORIZATION, token.and_then(bearer));
+        self.payload.upgrade.iter().for_each(|upgrade| upgrade.write(headers));
         request
     }
 }

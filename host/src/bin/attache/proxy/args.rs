@@ -22,7 +22,7 @@ const PORT: u16 = 8001;
 ///   attache proxy --grant /ui=ui.yaml --grant /jobs=jobs.yaml
 ///   attache proxy --grant unix:/run/a/api.sock=a.yaml --grant unix:/run/b/api.sock=b.yaml
 ///
-/// SIGTERM ends it: no more connections are taken, watches end, requests under way get --grace.
+/// SIGTERM ends it: no more connections are taken, watches and sessions end, requests under way get --grace.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Proxy {
@@ -68,13 +68,14 @@ pub(crate) struct Proxy {
         help_heading = "As kubectl proxy"
     )]
     pub(crate) www_prefix: String,
-    /// Hosts to accept: regular expressions, separated by commas, as in all lists below
+    /// Hosts to accept: regular expressions, separated by commas, as in all lists below. An empty list accepts nothing
     #[arg(long, overrides_with = "accept_hosts", value_name = "LIST", default_value = ACCEPT_HOSTS, help_heading = "As kubectl proxy")]
     pub(crate) accept_hosts: String,
     /// Paths to accept
     #[arg(long, overrides_with = "accept_paths", value_name = "LIST", default_value = ACCEPT_PATHS, help_heading = "As kubectl proxy")]
     pub(crate) accept_paths: String,
-    /// Paths to reject, even those that are accepted
+    /// Paths to reject, even those that are accepted. An empty list rejects nothing; exec, attach and port-forward then
+    /// work under a grant that names them
     #[arg(long, overrides_with = "reject_paths", value_name = "LIST", default_value = REJECT_PATHS, help_heading = "As kubectl proxy")]
     pub(crate) reject_paths: String,
     /// Methods to reject

@@ -1,0 +1,214 @@
+//! A local connection and one to the API server that have left HTTP, joined.
+//!
+//! Threat: sessions that nobody uses and nobody ends. Each direction has one small buffer; a side that has closed its
+//! direction may read on for as long as something comes; silence, the grant's deadline and the server's stop end both.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::heads::Counted;
+use super::linger::Lingering;
+use super::listen::Stream;
+use crate::ambassador::upgrade::Switched;
+use crate::gate::Permit;
+use crate::policy::Limit;
+
+/// The buffer of one direction, in bytes: one record of TLS.
+const BUFFER: usize = 16 << 10;
+
+/// How long both sides may be silent: what a kubelet allows a session (`streamingConnectionIdleTimeout`).
+const IDLE: Duration = Duration::from_hours(4);
+
+/// How long both sides may be silent once one of them has closed its direction.
+const HALF_CLOSED: Duration = Duration::from_mins(1);
+
+/// How long the end of HTTP may take on both connections after the 101, and the end of the connections themselves.
+const ORDERLY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a session was ended that neither side has ended.
+#[derive(Debug, Error)]
+enum Ended {
+    #[error("neither side has sent anything for {} minutes", .0.as_secs() / 60)]
+    Idle(Duration),
+    #[error("the connection broke off")]
+    BrokenOff(#[from] io::Error),
+    #[error("the proxy stops")]
+    Stopped,
+    #[error("the deadline has passed")]
+    Deadline,
+}
+
+/// Passes bytes on in both directions until both sides have closed theirs, or until `stop` returns.
+pub(super) async fn run(switched: Switched, stop: impl Future<Output = ()>) {
+    let Switched { client, server, permit, ends, room } = switched;
+    let _room = room;
+    let activity = Arc::new(Activity::new());
+    let mut record = Record { permit, activity: Arc::clone(&activity) };
+    let Some((ahead, client, server)) = opened(client, server).await else { return };
+    let mut client = Watched { stream: client, activity: Arc::clone(&activity), side: Side::Client };
+    let mut server = Watched { stream: TokioIo::new(server), activity: Arc::clone(&activity), side: Side::Server };
+    let ends = async {
+        match ends {
+            Some(ends) => sleep_until(ends.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        () = stop => Err(Ended::Stopped),
+        () = ends => Err(Ended::Deadline),
+        bound = activity.silence() => Err(Ended::Idle(bound)),
+        joined = join(&ahead, &mut client, &mut server) => joined.map_err(Ended::from),
+    };
+    match ended {
+        Err(Ended::Deadline) => record.permit.reached(Limit::Deadline),
+        Err(why) => record.permit.failed(&why),
+        Ok(()) => return,
+    }
+    // Each side is told in order; one that does not listen is left after a while.
+    let told = async { tokio::join!(client.stream.shutdown(), server.stream.shutdown()) };
+    let _ = timeout(ORDERLY_WITHIN, told).await;
+}
+
+/// The two connections once HTTP is over on both, and what the client has sent already.
+async fn opened(client: OnUpgrade, server: OnUpgrade) -> Option<(Bytes, Stream, Upgraded)> {
+    let both = async { tokio::try_join!(client, server) };
+    let (client, server) = timeout(ORDERLY_WITHIN, both).await.ok()?.ok()?;
+    let parts = client.downcast::<TokioIo<Counted<Lingering>>>().ok()?;
+    let stream = parts.io.into_inner().into_inner().into_inner();
+    Some((parts.read_buf, stream, server))
+}
+
+async fn join(
+    ahead: &[u8],
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    server: &mut Watched<impl AsyncRead + AsyncWrite + Unpin>,
+) -> io::Result<()> {
+    server.activity.passed(Side::Client, ahead.len());
+    server.write_all(ahead).await?;
+    server.flush().await?;
+    copy_bidirectional_with_sizes(client, server, BUFFER, BUFFER).await?;
+    Ok(())
+}
+
+/// The permit of a session, which gets its numbers however the session ends.
+struct Record {
+    permit: Permit,
+    activity: Arc<Activity>,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.permit.read(self.activity.from_server.load(Ordering::Relaxed));
+        self.permit.sent(self.activity.from_client.load(Ordering::Relaxed));
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Client,
+    Server,
+}
+
+/// What has passed, and when something passed last.
+struct Activity {
+    began: Instant,
+    /// In milliseconds since the beginning.
+    last: AtomicU64,
+    from_client: AtomicU64,
+    from_server: AtomicU64,
+    half_closed: AtomicBool,
+    closing: Notify,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+            from_client: AtomicU64::new(0),
+            from_server: AtomicU64::new(0),
+            half_closed: AtomicBool::new(false),
+            closing: Notify::new(),
+        }
+    }
+
+    fn passed(&self, from: Side, bytes: usize) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+        let counter = match from {
+            Side::Client => &self.from_client,
+            Side::Server => &self.from_server,
+        };
+        counter.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn closed(&self) {
+        if !self.half_closed.swap(true, Ordering::AcqRel) {
+            self.closing.notify_one();
+        }
+    }
+
+    /// Returns when both sides have been silent for too long, with how long that was.
+    async fn silence(&self) -> Duration {
+        loop {
+            let bound = if self.half_closed.load(Ordering::Acquire) { HALF_CLOSED } else { IDLE };
+            let silent_since = self.began + Duration::from_millis(self.last.load(Ordering::Relaxed));
+            let end = silent_since + bound;
+            if Instant::now() >= end {
+                return bound;
+            }
+            tokio::select! {
+                () = sleep_until(end) => {}
+                () = self.closing.notified() => {}
+            }
+        }
+    }
+}
+
+/// One side of a session, watched.
+struct Watched<S> {
+    stream: S,
+    activity: Arc<Activity>,
+    side: Side,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = pin!(&mut self.stream).poll_read(cx, buffer);
+        if matches!(read, Poll::Ready(Ok(()))) {
+            match buffer.filled().len().saturating_sub(before) {
+                0 => self.activity.closed(),
+                bytes => self.activity.passed(self.side, bytes),
+            }
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        pin!(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.stream).poll_shutdown(cx)
+    }
+}

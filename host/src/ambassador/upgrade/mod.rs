@@ -1,0 +1,116 @@
+//! Upgrades: requests that leave HTTP for WebSocket or SPDY, as `kubectl exec`, `cp` and `port-forward` do.
+//!
+//! They come by the local proxy alone, whose clients have a connection of their own, and are judged, metered and
+//! recorded as any other request. From the server's 101 on, bytes are passed on as they come in both directions; before
+//! it, none are.
+//!
+//! Threats, and what stops each: a request that one reader takes for an upgrade and another one does not (see `asked`);
+//! a server that changes to what was not asked for (its 101 is compared with the request); requests behind an upgrade
+//! that was refused (the connection is closed after the answer); an upgrade of what is no session (see
+//! [`ApiRequest::upgraded`](crate::policy::ApiRequest::upgraded)).
+
+mod asked;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::body::AnswerBody;
+use super::headers::{self, HeaderFault};
+use super::refused::Refused;
+use super::upload::Upload;
+use super::{Ambassador, Target};
+use crate::cluster::{Payload, Sent, Unavailable, Upgrade};
+use crate::gate::Permit;
+use crate::policy::ApiRequest;
+use crate::telemetry::Decision;
+use asked::Asked;
+
+/// Where a connection that is upgraded finds what it is upgraded to. Whoever serves a connection puts one into each of
+/// its requests; a request without one is not upgraded.
+#[derive(Clone)]
+pub(super) struct Slot {
+    switched: Arc<Mutex<Option<Switched>>>,
+    room: Arc<Semaphore>,
+}
+
+impl Slot {
+    /// A slot for one connection. All connections together have as much room as `room`.
+    pub(super) fn new(room: Arc<Semaphore>) -> Self {
+        Self { switched: Arc::default(), room }
+    }
+
+    /// What the connection was upgraded to, once HTTP is over.
+    pub(super) fn take(&self) -> Option<Switched> {
+        self.switched.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, switched: Switched) {
+        *self.switched.lock().unwrap_or_else(PoisonError::into_inner) = Some(switched);
+    }
+}
+
+/// Two connections that have left HTTP, to be joined.
+pub(super) struct Switched {
+    pub(super) client: OnUpgrade,
+    pub(super) server: OnUpgrade,
+    pub(super) permit: Permit,
+    /// When it is over, whatever is under way.
+    pub(super) ends: Option<Instant>,
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+impl Ambassador {
+    /// Answers a request for an upgrade, in a connection that may be upgraded.
+    pub(super) async fn upgrade(&self, head: &Parts, slot: &Slot) -> Result<Response<AnswerBody>, Refused> {
+        let target = Target::of(head);
+        let refuse = |fault| self.refuse(head, &target, fault);
+        headers::check_apart_from_upgrade(&head.headers).map_err(refuse)?;
+        self.authorize(head, &target)?;
+        let request = self.parse(head, &target)?;
+        let request = request.upgraded().ok_or(HeaderFault::Upgrade).map_err(refuse)?;
+        let asked = Asked::of(head).map_err(refuse)?;
+        let client = head.extensions.get::<OnUpgrade>().cloned().ok_or(HeaderFault::Upgrade).map_err(refuse)?;
+        let room = self.room(head, &target, slot)?;
+        let mut permit = self.gate.admit(self.way, request)?;
+        let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected).inspect_err(|why| permit.failed(why))?;
+        let ends = permit.upgrade_deadline().and_then(|after| Instant::now().checked_add(after));
+        let payload = self.payload(head, Upload::nothing());
+        let upgrade = Some(Upgrade::with(asked.headers().clone()));
+        let payload = Payload { upgrade, deadline: ends.map(Into::into), ..payload };
+        let (answer, server, mut permit) = match cluster.send_upgrade(permit, payload).await? {
+            Sent::Kept(response) => return Ok(response.map(AnswerBody::from)),
+            Sent::Switched { head, connection, permit } => (head, connection, permit),
+        };
+        let Some(answered) = asked.answered(&answer.headers) else {
+            let why = Unavailable::Switched { address: cluster.endpoint().address() };
+            permit.failed(&why);
+            return Err(Refused::Cluster(why.into()));
+        };
+        slot.put(Switched { client, server, permit, ends, room });
+        let mut response = Response::new(AnswerBody::own(""));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = answered;
+        Ok(response)
+    }
+
+    pub(super) fn parse(&self, head: &Parts, target: &Target) -> Result<ApiRequest, Refused> {
+        ApiRequest::parse(&head.method, &target.0).map_err(|why| {
+            self.gate.refuse_invalid(self.way, &head.method, &target.0, &why);
+            Refused::Invalid(why)
+        })
+    }
+
+    fn room(&self, head: &Parts, target: &Target, slot: &Slot) -> Result<OwnedSemaphorePermit, Refused> {
+        if let Ok(room) = Arc::clone(&slot.room).try_acquire_owned() {
+            return Ok(room);
+        }
+        let refused = Refused::TooManyUpgrades;
+        self.gate.refuse(self.way, &head.method, &target.0, Decision::TooMany, &refused.to_string())?;
+        Err(refused)
+    }
+}

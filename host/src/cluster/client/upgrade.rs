@@ -1,0 +1,32 @@
+//! A request that asks to leave HTTP, and the connection that does.
+
+use http::response::Parts;
+use http::{Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+
+use super::body::AnswerBody;
+use super::payload::Payload;
+use crate::cluster::connect::Cluster;
+use crate::cluster::error::ClusterError;
+use crate::gate::Permit;
+
+/// What came of a request that asks to leave HTTP.
+pub(crate) enum Sent {
+    /// The server answered in HTTP.
+    Kept(Response<AnswerBody>),
+    /// The server has changed to another protocol. The head is as the server sent it.
+    Switched { head: Box<Parts>, connection: OnUpgrade, permit: Permit },
+}
+
+impl Cluster {
+    /// As [`Cluster::send`], for a payload with an [`Upgrade`](super::Upgrade).
+    pub(crate) async fn send_upgrade(&self, mut permit: Permit, payload: Payload) -> Result<Sent, ClusterError> {
+        let opened = self.opened(&mut permit, payload, None).await.inspect_err(|error| permit.failed(error))?;
+        if opened.head.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Sent::Kept(self.kept(opened, permit)));
+        }
+        let mut switched = Response::from_parts(opened.head, ());
+        let connection = hyper::upgrade::on(&mut switched);
+        Ok(Sent::Switched { head: Box::new(switched.into_parts().0), connection, permit })
+    }
+}
