@@ -82,7 +82,8 @@ const AT_ONCE: u32 = 4096;
 pub struct Limits {
     /// Linear memory of one instance, in bytes.
     pub memory: u64,
-    /// From the start of a call to its end, guest code and host calls together.
+    /// From the start of a call to its end, guest code and host calls together. Another value than the default also ends
+    /// connections that the local proxy has upgraded to another protocol.
     pub deadline: Duration,
     /// Time that the guest's own code, and the host calls on its thread, run in one call.
     pub cpu: Duration,

@@ -344,3 +344,36 @@ fn parts_that_would_be_read_as_something_else_are_refused() {
     }
     assert!(cluster("namespaces").name("n").subresource("status").build(&Method::GET).is_ok());
 }
+
+#[test]
+fn an_upgrade_of_what_runs_something_takes_create_too() {
+    let verbs = |method: &Method, target: &str| -> Option<Vec<_>> {
+        let upgraded = ApiRequest::parse(method, target).unwrap().upgraded()?;
+        assert!(upgraded.upgrades());
+        Some(upgraded.verbs().collect())
+    };
+    let pod = "/api/v1/namespaces/a/pods/p";
+    for (method, target, expected) in [
+        (Method::GET, format!("{pod}/exec?command=ls"), Some(vec!["create", "get"])),
+        (Method::POST, format!("{pod}/exec?command=ls"), Some(vec!["create"])),
+        (Method::GET, format!("{pod}/attach"), Some(vec!["create", "get"])),
+        (Method::GET, format!("{pod}/portforward"), Some(vec!["create", "get"])),
+        (Method::GET, format!("{pod}/proxy/x"), Some(vec!["get"])),
+        (Method::GET, "/api/v1/namespaces/a/services/s:80/proxy/x".into(), Some(vec!["get"])),
+        (Method::GET, "/api/v1/nodes/n/proxy/exec/a/p/c".into(), Some(vec!["create", "get"])),
+        (Method::GET, "/api/v1/pods?watch=1".into(), Some(vec!["watch"])),
+        (Method::GET, format!("{pod}/log?follow=1"), Some(vec!["get"])),
+        (Method::GET, format!("{pod}/log"), None),
+        (Method::GET, pod.into(), None),
+        (Method::GET, "/api/v1/pods".into(), None),
+        (Method::GET, "/healthz".into(), None),
+        (Method::PUT, format!("{pod}/exec"), None),
+        (Method::HEAD, format!("{pod}/exec"), None),
+        (Method::GET, "/apis/example.com/v1/namespaces/a/pods/p/exec".into(), None),
+        (Method::GET, "/api/v1/namespaces/a/services/s/exec".into(), None),
+    ] {
+        assert_eq!(verbs(&method, &target), expected, "{method} {target}");
+    }
+    let plain = ApiRequest::parse(&Method::GET, &format!("{pod}/exec")).unwrap();
+    assert_eq!((plain.upgrades(), plain.verbs().collect::<Vec<_>>()), (false, vec!["get"]));
+}

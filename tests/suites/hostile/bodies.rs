@@ -19,6 +19,7 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "an answer that comes a byte at a time" => slow,
     "an answer that promises more than it may have" => promised,
     "headers without an end" => headers,
+    "informational answers without an end" => informational,
     "an answer without an end, by plain HTTP" => plainly_endless,
     "an answer that comes a byte at a time, by plain HTTP" => plainly_slow,
     "answers that are never read" => unread,
@@ -125,6 +126,15 @@ async fn headers(stage: Arc<Stage>) -> String {
         asked(&stage, "HTTP/1.1 200 OK\r\n", b"X-Endless: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", Duration::ZERO)
             .await;
     assert!(ran.out.contains("unavailable"), "{}", ran.out);
+    "unavailable".to_owned()
+}
+
+async fn informational(stage: Arc<Stage>) -> String {
+    let ran = asked(&stage, "", b"HTTP/1.1 103 Early Hints\r\n\r\n", Duration::ZERO).await;
+    assert!(ran.out.contains("unavailable"), "{}", ran.out);
+    let records = stage.audit.of("attacker");
+    let cut = |record: &serde_json::Value| record["error"].as_str().is_some_and(|error| error.contains("(1xx)"));
+    assert!(records.iter().any(cut), "{records:?}");
     "unavailable".to_owned()
 }
 

@@ -1,6 +1,6 @@
 //! Informational answers (1xx) before the answer.
 
-use crate::behind::{Server, answer_all, send};
+use crate::behind::{Server, answer, send};
 use crate::world::{ALL, within};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -18,7 +18,7 @@ fn server() -> Server {
         }
         let hinted = format!("{HINT}HTTP/1.1 102 Processing\r\nX: y\r\n\r\n{HINT}");
         send(&mut stream, &hinted).await;
-        answer_all(stream, "200 OK", "", "{}").await;
+        answer(stream, "200 OK", "", "{}").await;
     })
 }
 

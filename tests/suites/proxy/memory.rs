@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::behind::{Server, answer_all};
+use crate::behind::{Server, answer};
 use crate::http1::At;
 use crate::world::{ALL, Proxy, within};
 
@@ -15,7 +15,7 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const CROWD: usize = 1000;
 
 /// What SECURITY.md says of one connection, of all heads, of one body that is read ahead, and of one answer, in KiB.
-const CONNECTION: usize = 24;
+const CONNECTION: usize = 32;
 const HEADS: usize = 12 << 10;
 const BODY: usize = 192;
 
@@ -62,7 +62,7 @@ fn answers_that_nobody_reads_are_not_kept() {
     let large = "x".repeat(6 << 20);
     let server = Server::start(move |head: String, stream| {
         let body = if head.contains("/large") { large.clone() } else { "{}".to_owned() };
-        async move { answer_all(stream, "200 OK", "", &body).await }
+        async move { answer(stream, "200 OK", "", &body).await }
     });
     let place = server.place();
     let proxy = place.under(&ALL.replace("inFlight: 64", "inFlight: 32"), &[]);
@@ -81,7 +81,7 @@ fn answers_that_nobody_reads_are_not_kept() {
 }
 
 fn stage(spec: &str) -> (Server, crate::world::Place, Proxy, usize) {
-    let server = Server::start(|_, stream| answer_all(stream, "200 OK", "", "{}"));
+    let server = Server::start(|_, stream| answer(stream, "200 OK", "", "{}"));
     let place = server.place();
     let proxy = place.under(spec, &[]);
     neighbour(&proxy);

@@ -166,7 +166,8 @@ fn kubectl_forwards_ports() {
         let mut forwarding =
             stage.command(protocol, &["port-forward", "pod/talker", &format!(":{port}")]).spawn().unwrap();
         let mut lines = BufReader::new(forwarding.stdout.take().unwrap()).lines();
-        let line = within(move || lines.next().expect("it forwards").unwrap());
+        // It goes on to say more, and ends where nobody reads.
+        let (line, _lines) = within(move || (lines.next().expect("it forwards").unwrap(), lines));
         let local: u16 =
             line.split([':', ' ']).filter_map(|word| word.parse().ok()).next().unwrap_or_else(|| panic!("{line}"));
         for word in ["one", "two"] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::behind::{Server, Stream, TOKEN, answer_all, header, send, websocket_head};
+use crate::behind::{Server, Stream, TOKEN, answer, header, send, websocket_head};
 use crate::http1::At;
 use crate::world::{Place, Proxy, within};
 
@@ -82,7 +82,7 @@ fn echoing() -> Server {
                 );
                 send(&mut stream, &head).await;
             }
-            _ => return answer_all(stream, "200 OK", "", "{}").await,
+            _ => return answer(stream, "200 OK", "", "{}").await,
         }
         echo(stream).await;
     })
@@ -229,8 +229,7 @@ fn headers_with_two_readings_and_other_protocols_are_never_passed_on() {
 
 #[test]
 fn what_follows_a_refused_upgrade_is_not_read_as_a_request() {
-    let server =
-        Server::start(|_, stream| answer_all(stream, "200 OK", "Content-Type: text/plain\r\n", "no upgrade here"));
+    let server = Server::start(|_, stream| answer(stream, "200 OK", "Content-Type: text/plain\r\n", "no upgrade here"));
     let place = server.place();
     let proxy = proxy(&place);
     let smuggled = text(&format!("DELETE {MAPS}/precious"), &["A: b"]);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -30,6 +30,11 @@ struct Table {
     bytes: usize,
     /// By the order in which they began to wait. A connection that finds itself missing is over.
     waiting: BTreeMap<u64, Entry>,
+    /// The bytes of connections that are over and do not know it yet, and their sum.
+    closing: BTreeMap<u64, usize>,
+    closing_bytes: usize,
+    /// Connections that read on when those are gone.
+    paused: BTreeMap<u64, Waker>,
 }
 
 #[derive(Default)]
@@ -41,6 +46,7 @@ struct Entry {
 impl Table {
     fn remove(&mut self, ticket: u64) -> Option<Entry> {
         let entry = self.waiting.remove(&ticket)?;
+        self.paused.remove(&ticket);
         self.bytes = self.bytes.saturating_sub(entry.bytes);
         Some(entry)
     }
@@ -48,7 +54,20 @@ impl Table {
     /// Closes the connection that has waited longest of those that `fit`.
     fn close_oldest(&mut self, fit: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let oldest = self.waiting.iter().find(|(_, entry)| fit(entry)).map(|(ticket, _)| *ticket)?;
-        self.remove(oldest)
+        let entry = self.remove(oldest)?;
+        if entry.bytes > 0 {
+            self.closing.insert(oldest, entry.bytes);
+            self.closing_bytes = self.closing_bytes.saturating_add(entry.bytes);
+        }
+        Some(entry)
+    }
+
+    /// Takes a connection out, whatever has become of it. Returns who may read on.
+    fn leave(&mut self, ticket: u64) -> BTreeMap<u64, Waker> {
+        self.remove(ticket);
+        let Some(bytes) = self.closing.remove(&ticket) else { return BTreeMap::new() };
+        self.closing_bytes = self.closing_bytes.saturating_sub(bytes);
+        std::mem::take(&mut self.paused)
     }
 }
 
@@ -73,15 +92,26 @@ impl Heads {
         ticket
     }
 
-    /// Notes who is to be woken when the connection is closed. Returns whether it still waits.
-    fn waits(&self, ticket: u64, waker: &Waker) -> bool {
+    /// Notes who is to be woken when the connection is closed. Returns whether it may read on; not yet, while connections
+    /// that are closed for their heads still hold them.
+    fn poll_waits(&self, ticket: u64, waker: &Waker) -> Poll<bool> {
         let mut table = self.table();
-        let Some(entry) = table.waiting.get_mut(&ticket) else { return false };
+        let full = table.bytes.saturating_add(table.closing_bytes) > self.limit;
+        let Some(entry) = table.waiting.get_mut(&ticket) else { return Poll::Ready(false) };
         match &mut entry.waker {
             Some(known) => known.clone_from(waker),
             unknown => *unknown = Some(waker.clone()),
         }
-        true
+        if full {
+            table.paused.insert(ticket, waker.clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(true)
+    }
+
+    fn leave(&self, ticket: u64) {
+        let resumed = self.table().leave(ticket);
+        resumed.into_values().for_each(Waker::wake);
     }
 
     /// Counts bytes of a head. Beyond the budget the oldest head is given up, and so on.
@@ -138,7 +168,7 @@ impl Head {
     pub(super) fn arrived(&self) -> Answering {
         let before = std::mem::replace(&mut *self.0.state(), State::UnderWay { last_read: 0 });
         if let State::Waiting(ticket) = before {
-            self.0.heads.table().remove(ticket);
+            self.0.heads.leave(ticket);
         }
         Answering(self.clone())
     }
@@ -172,8 +202,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let State::Waiting(ticket) = *self.state() {
-            self.heads.table().remove(ticket);
+        let state = *self.state();
+        if let State::Waiting(ticket) = state {
+            self.heads.leave(ticket);
         }
     }
 }
@@ -209,19 +240,22 @@ impl<S> Counted<S> {
     }
 
     /// Fails where the connection waits and may not go on waiting.
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn poll_check(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(ticket) = self.head.ticket() else {
             self.begun = None;
-            return Ok(());
+            return Poll::Ready(Ok(()));
         };
-        if !self.head.0.heads.waits(ticket, cx.waker()) {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed to make room for other clients"));
+        let waits = self.head.0.heads.poll_waits(ticket, cx.waker());
+        if waits == Poll::Ready(false) {
+            let why = "closed to make room for other clients";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
         }
         let late = |(begun, end): &mut (u64, Pin<Box<Sleep>>)| *begun == ticket && end.as_mut().poll(cx).is_ready();
         if self.begun.as_mut().is_some_and(late) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request did not come in time"));
+            let why = "the head of a request did not come in time";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
         }
-        Ok(())
+        waits.map(|_| Ok(()))
     }
 
     fn note(&mut self, bytes: usize, cx: &mut Context<'_>) {
@@ -238,7 +272,7 @@ impl<S> Counted<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        ready!(self.poll_check(cx))?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if matches!(read, Poll::Ready(Ok(()))) {
@@ -280,7 +314,7 @@ mod tests {
     use super::*;
 
     fn waits(head: &Head) -> bool {
-        head.ticket().is_some_and(|ticket| head.0.heads.waits(ticket, Waker::noop()))
+        head.ticket().is_some_and(|ticket| head.0.heads.poll_waits(ticket, Waker::noop()) != Poll::Ready(false))
     }
 
     #[test]
@@ -292,10 +326,17 @@ mod tests {
         assert!(waits(&first) && waits(&second));
         second.read(1);
         assert_eq!([&idle, &first, &second].map(waits), [true, false, true]);
+        // Nobody reads on while the one that was given up has not noticed.
+        let reads = |head: &Head| head.0.heads.poll_waits(head.ticket().unwrap_or_default(), Waker::noop());
+        assert_eq!((reads(&second), reads(&idle)), (Poll::Pending, Poll::Pending));
+        drop(first);
+        assert_eq!((reads(&second), reads(&idle)), (Poll::Ready(true), Poll::Ready(true)));
         // One head alone may not go beyond it either.
         second.read(60);
         assert_eq!([&idle, &second].map(waits), [true, false]);
-        assert_eq!(heads.table().bytes, 0);
+        drop(second);
+        assert_eq!((heads.table().bytes, heads.table().closing_bytes), (0, 0));
+        assert_eq!(reads(&idle), Poll::Ready(true));
     }
 
     #[test]

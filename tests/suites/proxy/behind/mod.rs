@@ -74,9 +74,10 @@ impl Server {
         Place::new(format!("https://{}", self.address), token, &self.ca)
     }
 
-    /// The first heads of all connections so far, in lower case.
+    /// The first heads of all connections so far, in lower case, but those of the proxy's own discovery.
     pub(crate) fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().iter().map(|head| head.to_lowercase()).collect()
+        let heads = self.heads.lock().unwrap();
+        heads.iter().map(|head| head.to_lowercase()).filter(|head| !head.contains("as=apigroupdiscoverylist")).collect()
     }
 }
 
@@ -127,13 +128,12 @@ pub(crate) async fn send(stream: &mut Stream, text: &str) {
     let _ = stream.flush().await;
 }
 
-/// Sends an answer with a body, and goes on to answer each request of the connection likewise.
-pub(crate) async fn answer_all(mut stream: Stream, status: &str, headers: &str, body: &str) {
-    let answer = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len());
-    send(&mut stream, &answer).await;
-    while read_head(&mut stream).await.is_some() {
-        send(&mut stream, &answer).await;
-    }
+/// Sends an answer with a body, and ends the connection.
+pub(crate) async fn answer(mut stream: Stream, status: &str, headers: &str, body: &str) {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\n{headers}Connection: close\r\nContent-Length: {length}\r\n\r\n");
+    send(&mut stream, &(head + body)).await;
+    let _ = stream.shutdown().await;
 }
 
 /// What a server that speaks WebSocket answers a request for it with.

@@ -124,8 +124,8 @@ impl Replies {
     pub(super) fn reply(&mut self, id: u32) -> Vec<u8> {
         let zlib_head: &[u8] = if self.begun { &[] } else { &[0x78, 0x01] };
         self.begun = true;
-        // A block that is not compressed, with the number of headers in it.
-        let none = [0, 4, 0, !4, !0, 0, 0, 0, 0];
+        // A block that is not compressed, with the number of headers in it, and the empty one that ends a flush.
+        let none = [0, 4, 0, !4, !0, 0, 0, 0, 0, 0, 0, 0, !0, !0];
         control(SYN_REPLY, 0, &[&id.to_be_bytes()[..], zlib_head, &none].concat())
     }
 }
