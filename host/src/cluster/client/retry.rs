@@ -49,7 +49,7 @@ impl Tries {
     /// The same for a caller who has rules of its own for all answers but a 401, which is about the host's token and
     /// not about the caller.
     #[must_use]
-    pub(super) fn as_it_comes(self) -> Self {
+    pub(super) fn handed_back(self) -> Self {
         Self { made: MAX_TRIES, safe: false, ..self }
     }
 
@@ -192,7 +192,7 @@ mod tests {
         assert!(reading.after_breaking_off() && !reading.after_breaking_off());
         let (mut writing, _) = tries(false, 60);
         assert!(!writing.after_unauthorized() && !writing.after_breaking_off());
-        let mut handed_back = tries(true, 60).0.renewable().as_it_comes();
+        let mut handed_back = tries(true, 60).0.renewable().handed_back();
         assert!(!handed_back.after_breaking_off() && handed_back.after_unauthorized());
         let busy = StatusCode::TOO_MANY_REQUESTS;
         assert_eq!(handed_back.after_answer(busy, &headers("1"), Instant::now(), || 0), None);

@@ -144,7 +144,7 @@ impl Cluster {
             None => Tries::new(!permit.request().is_mutating(), asked_until),
             Some(_) => Tries::once(asked_until),
         };
-        let tries = if payload.as_it_comes { tries.as_it_comes() } else { tries };
+        let tries = if payload.as_it_comes { tries.handed_back() } else { tries };
         let judged_here = answered_here || permit.request().resource().is_none();
         let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match, judged_here };
         let answered = timeout_at(head_by, self.answered(&outgoing, tries)).await;

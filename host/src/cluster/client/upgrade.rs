@@ -13,7 +13,7 @@ use crate::gate::Permit;
 /// What came of a request that asks to leave HTTP.
 pub(crate) enum Sent {
     /// The server answered in HTTP.
-    Kept(Response<AnswerBody>),
+    Kept(Box<Response<AnswerBody>>),
     /// The server has changed to another protocol. The head is as the server sent it.
     Switched { head: Box<Parts>, connection: OnUpgrade, permit: Permit },
 }
@@ -23,7 +23,7 @@ impl Cluster {
     pub(crate) async fn send_upgrade(&self, mut permit: Permit, payload: Payload) -> Result<Sent, ClusterError> {
         let opened = self.opened(&mut permit, payload, None).await.inspect_err(|error| permit.failed(error))?;
         if opened.head.status != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Sent::Kept(self.kept(opened, permit)));
+            return Ok(Sent::Kept(Box::new(self.kept(opened, permit))));
         }
         let mut switched = Response::from_parts(opened.head, ());
         let connection = hyper::upgrade::on(&mut switched);
