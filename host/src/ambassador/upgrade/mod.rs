@@ -83,7 +83,7 @@ impl Ambassador {
         let upgrade = Some(Upgrade::with(asked.headers().clone()));
         let payload = Payload { upgrade, deadline: ends.map(Into::into), ..payload };
         let (answer, server, mut permit) = match cluster.send_upgrade(permit, payload).await? {
-            Sent::Kept(response) => return Ok((*response).map(AnswerBody::from)),
+            Sent::Kept(response) => return Ok(response.map(AnswerBody::from)),
             Sent::Switched { head, connection, permit } => (head, connection, permit),
         };
         let Some(answered) = asked.answered(&answer.headers) else {

@@ -13,9 +13,9 @@ use crate::gate::Permit;
 /// What came of a request that asks to leave HTTP.
 pub(crate) enum Sent {
     /// The server answered in HTTP.
-    Kept(Box<Response<AnswerBody>>),
+    Kept(Response<AnswerBody>),
     /// The server has changed to another protocol. The head is as the server sent it.
-    Switched { head: Box<Parts>, connection: OnUpgrade, permit: Permit },
+    Switched { head: Parts, connection: OnUpgrade, permit: Permit },
 }
 
 impl Cluster {
@@ -23,10 +23,10 @@ impl Cluster {
     pub(crate) async fn send_upgrade(&self, mut permit: Permit, payload: Payload) -> Result<Sent, ClusterError> {
         let opened = self.opened(&mut permit, payload, None).await.inspect_err(|error| permit.failed(error))?;
         if opened.head.status != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Sent::Kept(Box::new(self.kept(opened, permit))));
+            return Ok(Sent::Kept(self.kept(opened, permit)));
         }
         let mut switched = Response::from_parts(opened.head, ());
         let connection = hyper::upgrade::on(&mut switched);
-        Ok(Sent::Switched { head: Box::new(switched.into_parts().0), connection, permit })
+        Ok(Sent::Switched { head: switched.into_parts().0, connection, permit })
     }
 }
