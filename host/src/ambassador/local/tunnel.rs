@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectiona
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::fragments::Watched;
 use super::heads::Counted;
 use super::linger::Lingering;
 use super::listen::Stream;
@@ -57,8 +58,8 @@ pub(super) async fn run(switched: Switched, stop: impl Future<Output = ()>) {
     let activity = Arc::new(Activity::new());
     let mut record = Record { permit, activity: Arc::clone(&activity) };
     let Some((ahead, client, server)) = opened(client, server).await else { return };
-    let mut client = Watched { stream: client, activity: Arc::clone(&activity), side: Side::Client };
-    let mut server = Watched { stream: TokioIo::new(server), activity: Arc::clone(&activity), side: Side::Server };
+    let mut client = Noted { stream: client, activity: Arc::clone(&activity), side: Side::Client };
+    let mut server = Noted { stream: TokioIo::new(server), activity: Arc::clone(&activity), side: Side::Server };
     let ends = async {
         match ends {
             Some(ends) => sleep_until(ends.into()).await,
@@ -86,15 +87,15 @@ pub(super) async fn run(switched: Switched, stop: impl Future<Output = ()>) {
 async fn opened(client: OnUpgrade, server: OnUpgrade) -> Option<(Bytes, Stream, Upgraded)> {
     let both = async { tokio::try_join!(client, server) };
     let (client, server) = timeout(ORDERLY_WITHIN, both).await.ok()?.ok()?;
-    let parts = client.downcast::<TokioIo<Counted<Lingering>>>().ok()?;
-    let stream = parts.io.into_inner().into_inner().into_inner();
+    let parts = client.downcast::<TokioIo<Counted<Watched<Lingering>>>>().ok()?;
+    let stream = parts.io.into_inner().into_inner().into_inner().into_inner();
     Some((parts.read_buf, stream, server))
 }
 
 async fn join(
     ahead: &[u8],
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    server: &mut Watched<impl AsyncRead + AsyncWrite + Unpin>,
+    server: &mut Noted<impl AsyncRead + AsyncWrite + Unpin>,
 ) -> io::Result<()> {
     server.activity.passed(Side::Client, ahead.len());
     server.write_all(ahead).await?;
@@ -178,14 +179,14 @@ impl Activity {
     }
 }
 
-/// One side of a session, watched.
-struct Watched<S> {
+/// One side of a session, whose bytes are noted.
+struct Noted<S> {
     stream: S,
     activity: Arc<Activity>,
     side: Side,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = pin!(&mut self.stream).poll_read(cx, buffer);
@@ -199,7 +200,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         pin!(&mut self.stream).poll_write(cx, bytes)
     }

@@ -23,10 +23,10 @@ use super::body::AnswerBody;
 use super::headers::{self, HeaderFault};
 use super::refused::Refused;
 use super::upload::Upload;
-use super::{Ambassador, Target};
+use super::{Ambassador, target};
 use crate::cluster::{Payload, Sent, Unavailable, Upgrade};
 use crate::gate::Permit;
-use crate::policy::ApiRequest;
+use crate::policy::{ApiRequest, InvalidRequest};
 use crate::telemetry::Decision;
 use asked::Asked;
 
@@ -66,12 +66,17 @@ pub(super) struct Switched {
 
 impl Ambassador {
     /// Answers a request for an upgrade, in a connection that may be upgraded.
-    pub(super) async fn upgrade(&self, head: &Parts, slot: &Slot) -> Result<Response<AnswerBody>, Refused> {
-        let target = Target::of(head);
+    pub(super) async fn upgrade(
+        &self,
+        head: &Parts,
+        slot: &Slot,
+        read: Result<ApiRequest, InvalidRequest>,
+    ) -> Result<Response<AnswerBody>, Refused> {
+        let target = target(&head.method, &head.uri);
         let refuse = |fault| self.refuse(head, &target, fault);
         headers::check_apart_from_upgrade(&head.headers).map_err(refuse)?;
         self.authorize(head, &target)?;
-        let request = self.parse(head, &target)?;
+        let request = self.understood(head, &target, read)?;
         let request = request.upgraded().ok_or(HeaderFault::Upgrade).map_err(refuse)?;
         let asked = Asked::of(head).map_err(refuse)?;
         let client = head.extensions.get::<OnUpgrade>().cloned().ok_or(HeaderFault::Upgrade).map_err(refuse)?;
@@ -98,19 +103,12 @@ impl Ambassador {
         Ok(response)
     }
 
-    pub(super) fn parse(&self, head: &Parts, target: &Target) -> Result<ApiRequest, Refused> {
-        ApiRequest::parse(&head.method, &target.0).map_err(|why| {
-            self.gate.refuse_invalid(self.way, &head.method, &target.0, &why);
-            Refused::Invalid(why)
-        })
-    }
-
-    fn room(&self, head: &Parts, target: &Target, slot: &Slot) -> Result<OwnedSemaphorePermit, Refused> {
+    fn room(&self, head: &Parts, target: &str, slot: &Slot) -> Result<OwnedSemaphorePermit, Refused> {
         if let Ok(room) = Arc::clone(&slot.room).try_acquire_owned() {
             return Ok(room);
         }
         let refused = Refused::TooManyUpgrades;
-        self.gate.refuse(self.way, &head.method, &target.0, Decision::TooMany, &refused.to_string())?;
+        self.gate.refuse(self.way, &head.method, target, Decision::TooMany, &refused.to_string())?;
         Err(refused)
     }
 }
