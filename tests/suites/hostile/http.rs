@@ -1,7 +1,11 @@
 //! Guests that speak plain HTTP to the API server's names, and to whoever else might listen.
 
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use attache::ambassador::egress::{EgressClient, EgressSettings, Resolve};
 use attache::extension::RunError;
 use attache::policy::Limit;
 use attache_tests::guest;
@@ -23,6 +27,7 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "requests that are never sent" => unsent,
     "flood of plain requests" => flood,
     "destinations that are nobody's business" => destinations,
+    "granted names that lead home" => home,
 };
 
 const POD: &str = "/api/v1/namespaces/demo/pods/a";
@@ -81,6 +86,12 @@ async fn targets(stage: Arc<Stage>) -> String {
         "/api/v1/namespaces/demo/secrets/a",
         "/api/v1/namespaces/demo/pods/a/exec?command=sh",
         "/api/v1/proxy/namespaces/demo/services/a",
+        "/api/v1/namespaces/demo/pods/a#b",
+        "/api/v1/namespaces/demo/pods?limit=1#&watch=1",
+        "/api/v1/namespaces/demo/services/s/proxy/..%2f..%2f..%2fpods%2fa",
+        "/api/v1/namespaces/demo/services/s/proxy/%252e%252e/%252e%252e/%252e%252e/pods/a",
+        "/api/v1/namespaces/demo/pods/a%7Cb",
+        "/apis/authorization.k8s.io/v1/namespaces/demo/localsubjectaccessreviews",
     ];
     let calls: Vec<[&str; 4]> = targets.iter().map(|target| ["GET", "https", "kubernetes", *target]).collect();
     let calls: Vec<&[&str]> = calls.iter().map(|call| &call[..]).collect();
@@ -231,4 +242,46 @@ async fn destinations(stage: Arc<Stage>) -> String {
     let calls: Vec<[&str; 4]> = places.iter().map(|(scheme, place)| ["GET", *scheme, *place, "/"]).collect();
     let calls: Vec<&[&str]> = calls.iter().map(|call| &call[..]).collect();
     all_refused(&stage, &calls).await
+}
+
+/// What names that the grant has lead to: the resolver is the attacker's.
+const HOME: [&str; 12] = [
+    "127.0.0.1",
+    "::1",
+    "::ffff:127.0.0.1",
+    "64:ff9b:1:fffe::7f00:1",
+    "2002:7f00:1::",
+    "169.254.169.254",
+    "fd00:ec2::23",
+    "fd00:ec2::254",
+    "fe80::a9fe:a9fe",
+    "100.100.100.200",
+    "168.63.129.16",
+    "0.0.0.0",
+];
+
+/// Answers `N.home.example` with the address of that number in [`HOME`].
+struct Home;
+
+impl Resolve for Home {
+    fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        let number = name.split('.').next().and_then(|number| number.strip_prefix('n')?.parse::<usize>().ok());
+        let found = number.and_then(|number| HOME.get(number)).map(|address| address.parse().unwrap());
+        Box::pin(async move { Ok(found.into_iter().collect()) })
+    }
+}
+
+async fn home(stage: Arc<Stage>) -> String {
+    let names: Vec<String> = (0..HOME.len()).map(|number| format!("n{number}.home.example:1")).collect();
+    let granted: Vec<_> = names.iter().map(|name| format!("'http://{name}'")).collect();
+    let spec = opening(LIMITS).replacen('{', &format!("{{egress: [{}], ", granted.join(", ")), 1);
+    let client = EgressClient::new(EgressSettings { resolver: Arc::new(Home), extra_roots: Vec::new() });
+    let extension = stage.with_egress(client).load_file(&guest("http-calls"), grant("attacker", &spec)).await.unwrap();
+    for (name, address) in names.iter().zip(HOME) {
+        let answer = line(&run(&extension, &["GET", "http", name, "/"]).await);
+        assert_eq!(answer["error"], "ErrorCode::DestinationIpProhibited", "{address}: {answer}");
+    }
+    let records = stage.audit.of("attacker");
+    assert!(records.len() == HOME.len() && records.iter().all(|record| record["verdict"] == "denied"), "{records:?}");
+    format!("{} refused after the look-up, nothing connected to", HOME.len())
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use attache::ambassador::egress::EgressClient;
 use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::devcluster::{DevCluster, DevClusterSettings};
@@ -140,6 +141,12 @@ impl Stage {
     pub(crate) fn with_account(&self) -> Runtime {
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
         builder.service_account(self.files.1.path()).cluster(self.cluster.clone()).build().unwrap()
+    }
+
+    /// A host with this client for requests outward.
+    pub(crate) fn with_egress(&self, client: EgressClient) -> Runtime {
+        let builder = builder(&self.engine, &self.metrics, &self.podinfo);
+        builder.cluster(self.cluster.clone()).egress(client).build().unwrap()
     }
 
     /// One call of the neighbour, and how long it took.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -70,23 +70,25 @@ impl Lately {
         known
     }
 
-    /// The addresses of one of the API server's names. One that has none leads nowhere, and needs no shield.
+    /// The addresses of one of the API server's names. While it cannot be looked up, those that it had count: a name that
+    /// leads there must not be let through because a resolver is down. One that never had any leads nowhere.
     async fn addresses(&self, name: &str, look_ups: &LookUps<'_>) -> Vec<IpAddr> {
-        if let Some(found) = self.kept(name) {
-            return found;
+        let before = self.kept().get(name).cloned();
+        if let Some((_, found)) = before.as_ref().filter(|(since, _)| since.elapsed() < KEPT) {
+            return found.clone();
         }
-        let found = look_ups.find(name).await.unwrap_or_default();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(found) = look_ups.find(name).await else {
+            return before.map(|(_, found)| found).unwrap_or_default();
+        };
+        let mut kept = self.kept();
         if kept.len() < MAX_KEPT || kept.contains_key(name) {
             kept.insert(name.to_owned(), (Instant::now(), found.clone()));
         }
         found
     }
 
-    fn kept(&self, name: &str) -> Option<Vec<IpAddr>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, (since, _)| since.elapsed() < KEPT);
-        kept.get(name).map(|(_, found)| found.clone())
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<String, (Instant, Vec<IpAddr>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -20,8 +20,9 @@ const METHOD: usize = 64;
 /// The longest authority, in bytes: a name has at most 253 and a port six; the rest is room for what is refused with reason.
 const AUTHORITY: usize = 512;
 
-/// The longest path and query, in bytes: what a URI has room for. A grant's `targetBytes` is looked at when it is sent.
-const PATH: usize = 64 << 10;
+/// The longest path and query, in bytes, for a guest whose grant opens nothing that they could be sent to; for others it is
+/// the grant's `targetBytes`.
+const PATH: u64 = 16 << 10;
 
 /// Requests, responses and sets of headers that one instance may hold together. A program has some for each request under
 /// way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small ones take
@@ -67,10 +68,18 @@ fn add_setters<T: PodView + 'static>(types: &mut LinkerInstance<'_, T>) -> wasmt
         |mut store: StoreContextMut<'_, T>, (request, path): Set<Option<String>>| -> wasmtime::Result<Done> {
             // The reader of URIs drops a fragment, so what would be sent is not what the guest says.
             let has_fragment = path.as_ref().is_some_and(|path| path.contains('#'));
-            let refused = is_longer(path.as_ref(), PATH) || has_fragment;
+            let refused = is_longer(path.as_ref(), longest_path(&mut store)) || has_fragment;
             Ok((if refused { Err(()) } else { view(&mut store).set_path_with_query(request, path)? },))
         },
     )
+}
+
+fn longest_path<T: PodView + 'static>(store: &mut StoreContextMut<'_, T>) -> usize {
+    let pod = store.data_mut().pod();
+    let grant = pod.ctx.gate().grant();
+    let opens_nothing = grant.api.is_empty() && grant.egress.is_empty();
+    let longest = if opens_nothing { PATH.min(grant.limits.target_bytes) } else { grant.limits.target_bytes };
+    usize::try_from(longest).unwrap_or(usize::MAX)
 }
 
 fn is_longer(text: Option<&String>, most: usize) -> bool {
