@@ -17,7 +17,7 @@ const CROWD: usize = 1000;
 /// What SECURITY.md says of one connection, of all heads, of one body that is read ahead, and of one answer, in KiB.
 const CONNECTION: usize = 32;
 const HEADS: usize = 12 << 10;
-const BODY: usize = 192;
+const BODY: usize = 256;
 
 /// The most memory that the process has taken so far, in KiB.
 fn peak(proxy: &Proxy) -> usize {
