@@ -129,12 +129,11 @@ async fn greet(
     let turn = engine.take_turns(&mut store, "greeter");
     store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes)?);
     store.set_max_component_handles(usize::try_from(limits.handles)?);
-    let _running = engine.running();
     let call = Box::pin(async {
         let instance = extension.instantiate_async(&mut store).await?;
         instance.call_greet(&mut store, "Ada").await
     });
     // The deadline covers host calls too.
-    let greeting = tokio::time::timeout(limits.deadline, CpuMeter::new(call, limits.cpu).in_turn(turn)).await???;
+    let greeting = tokio::time::timeout(limits.deadline, CpuMeter::new(call, limits.cpu, turn)).await???;
     Ok(greeting)
 }

@@ -782,7 +782,7 @@ spec:
 #[test]
 fn every_field_of_a_grant_is_read() {
     let grant = Grant::parse(WHOLE).unwrap();
-    assert_eq!(grant.component.unwrap().sha256()[..2], [0x01, 0x23]);
+    assert_eq!(grant.component.unwrap().sha256().unwrap()[..2], [0x01, 0x23]);
     assert_eq!(grant.podinfo[0].items.as_deref().unwrap(), ["labels", "cpu_limit"]);
     assert_eq!(grant.credentials.mode, CredentialsMode::Scoped);
     assert_eq!(grant.credentials.mount_path.as_str(), "/run/creds");

@@ -22,7 +22,7 @@ pub struct OutOfCpu {
 /// Polls a guest's future until it ends or its CPU budget does.
 ///
 /// A guest that spins comes back here at every epoch, because its store yields there; without that the budget would
-/// never be looked at.
+/// never be looked at. Epochs pass only while guests run in here: its [`Turn`] sees to both.
 pub struct CpuMeter<F> {
     guest: F,
     budget: Duration,
@@ -31,15 +31,10 @@ pub struct CpuMeter<F> {
 }
 
 impl<F: Future + Unpin> CpuMeter<F> {
-    /// Meters `guest`.
-    pub fn new(guest: F, budget: Duration) -> Self {
-        Self { guest, budget, spent: Duration::ZERO, turn: Turn::default() }
-    }
-
-    /// Passes the guest's turn on whenever it stops running.
-    #[must_use]
-    pub fn in_turn(self, turn: Turn) -> Self {
-        Self { turn, ..self }
+    /// Meters `guest`, whose store gave this turn ([`Engine::take_turns`](super::Engine::take_turns)). The turn is passed on
+    /// whenever the guest stops running.
+    pub fn new(guest: F, budget: Duration, turn: Turn) -> Self {
+        Self { guest, budget, spent: Duration::ZERO, turn }
     }
 
     /// Returns the CPU time that the guest has spent.
@@ -51,15 +46,17 @@ impl<F: Future + Unpin> CpuMeter<F> {
 impl<F: Future + Unpin> Future for CpuMeter<F> {
     type Output = Result<F::Output, OutOfCpu>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { guest, budget, spent, turn } = self.get_mut();
         let before = thread_cpu_time();
-        self.turn.begin();
-        let polled = Pin::new(&mut self.guest).poll(cx);
-        self.turn.pass_on();
-        self.spent = self.spent.saturating_add(thread_cpu_time().saturating_sub(before));
+        // It stops running where its code panics, too.
+        let running = turn.begin();
+        let polled = Pin::new(guest).poll(cx);
+        drop(running);
+        *spent = spent.saturating_add(thread_cpu_time().saturating_sub(before));
         match polled {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending if self.spent >= self.budget => Poll::Ready(Err(OutOfCpu { budget: self.budget })),
+            Poll::Pending if *spent >= *budget => Poll::Ready(Err(OutOfCpu { budget: *budget })),
             Poll::Pending => Poll::Pending,
         }
     }

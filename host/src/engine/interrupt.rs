@@ -6,7 +6,7 @@
 //! own. What it runs between two waits is added up and forgotten slowly, so that one that waits for nothing shortly before
 //! each epoch comes to its turn as one that spins does.
 
-use super::ticker::EPOCH;
+use super::ticker::{Clock, EPOCH};
 use super::turns::{Permit, Turns};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,9 +17,13 @@ use wasmtime::{Store, UpdateDeadline};
 const FORGOTTEN: u32 = 8;
 
 impl Turns {
-    /// As [`yield_each_epoch`], and goes on only in turn.
-    pub(super) fn take_in<T: 'static>(&self, store: &mut Store<T>, extension: &str) -> Turn {
-        let (turns, extension, turn) = (self.clone(), Arc::<str>::from(extension), Turn::default());
+    /// Makes a store's guest yield its thread at each epoch, and go on only in turn.
+    ///
+    /// It yields as `tokio::task::yield_now` does: behind all tasks that are ready, and behind the driver of timers and
+    /// sockets. Were it only put back into the queue, a guest that spins would let the driver come to its turn at every
+    /// 61st epoch, and its neighbours' answers would lie there for as long.
+    pub(super) fn take_in<T: 'static>(&self, store: &mut Store<T>, extension: &str, clock: Clock) -> Turn {
+        let (turns, extension, turn) = (self.clone(), Arc::<str>::from(extension), Turn::new(clock));
         let next = turn.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
@@ -37,9 +41,12 @@ impl Turns {
     }
 }
 
-/// The turn of one guest: held while it runs, and never while it waits.
-#[derive(Clone, Debug, Default)]
-pub struct Turn(Arc<Mutex<Run>>);
+/// The turn of one guest: held while it runs, and never while it waits. Epochs pass for it while it runs.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    run: Arc<Mutex<Run>>,
+    clock: Clock,
+}
 
 #[derive(Debug, Default)]
 struct Run {
@@ -53,8 +60,12 @@ struct Run {
 }
 
 impl Turn {
+    fn new(clock: Clock) -> Self {
+        Self { run: Arc::default(), clock }
+    }
+
     fn run(&self) -> MutexGuard<'_, Run> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a turn, which pays for all that was run before.
@@ -70,16 +81,20 @@ impl Turn {
         run.since.is_some_and(|since| run.owed.saturating_add(since.elapsed()) < EPOCH)
     }
 
-    /// Notes that the guest is let run.
-    pub(super) fn begin(&self) {
+    /// Notes that the guest is let run, until the answer is dropped.
+    pub(super) fn begin(&self) -> Running<'_> {
+        self.clock.begin();
         let (mut run, now) = (self.run(), Instant::now());
         let waited = run.stopped.map_or(Duration::ZERO, |stopped| now.saturating_duration_since(stopped));
         run.owed = run.owed.saturating_sub(waited / FORGOTTEN);
         run.since = Some(now);
+        drop(run);
+        Running(self)
     }
 
     /// Lets the next one go on: the guest has stopped running, for whatever reason.
-    pub(super) fn pass_on(&self) {
+    fn pass_on(&self) {
+        self.clock.end();
         let mut run = self.run();
         let now = Instant::now();
         let ran = run.since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
@@ -89,12 +104,11 @@ impl Turn {
     }
 }
 
-/// Makes a store's guest yield its thread at each epoch, about once a millisecond, for as long as it runs.
-///
-/// It yields as `tokio::task::yield_now` does: behind all tasks that are ready, and behind the driver of timers and
-/// sockets. Were it only put back into the queue, a guest that spins would let the driver come to its turn at every
-/// 61st epoch, and its neighbours' answers would lie there for as long.
-pub fn yield_each_epoch<T: 'static>(store: &mut Store<T>) {
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+/// A guest that is let run on this thread.
+pub(super) struct Running<'a>(&'a Turn);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.pass_on();
+    }
 }

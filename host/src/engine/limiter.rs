@@ -19,6 +19,7 @@ pub enum Ceiling {
 pub struct Limiter {
     memory: Bound,
     tables: Bound,
+    memories: usize,
     hit: Option<Ceiling>,
 }
 
@@ -47,7 +48,14 @@ impl Bound {
 impl Limiter {
     /// Bounds all linear memories of the instance together to `memory` bytes, and all its tables to `tables` elements.
     pub fn new(memory: usize, tables: usize) -> Self {
-        Self { memory: Bound { most: memory, held: 0 }, tables: Bound { most: tables, held: 0 }, hit: None }
+        let bound = |most| Bound { most, held: 0 };
+        Self { memory: bound(memory), tables: bound(tables), memories: usize::MAX, hit: None }
+    }
+
+    /// Bounds the number of the instance's linear memories; without it the engine's own bound holds.
+    #[must_use]
+    pub fn memories(self, count: usize) -> Self {
+        Self { memories: count, ..self }
     }
 
     /// Returns the first ceiling that a growth was refused for.
@@ -68,6 +76,19 @@ impl ResourceLimiter for Limiter {
             self.hit.get_or_insert(Ceiling::Memory(self.memory.most));
         }
         Ok(taken)
+    }
+
+    fn memories(&self) -> usize {
+        self.memories
+    }
+
+    fn instances(&self) -> usize {
+        // The engine's own bound is lower, and known before the component is compiled.
+        usize::MAX
+    }
+
+    fn tables(&self) -> usize {
+        usize::MAX
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {

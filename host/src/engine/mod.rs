@@ -9,17 +9,19 @@ mod compiler;
 mod cpu;
 mod interrupt;
 mod limiter;
+mod room;
 mod screening;
 mod ticker;
 mod turns;
 
+pub(crate) use artefacts::NewArtefact;
 pub use artefacts::{Artefact, ArtefactError, Artefacts, DEFAULT_CAPACITY};
-pub use compiler::{COMPILER_MEMORY, COMPILER_TIME, CompilerProcess, compiler_main};
+pub use compiler::{Allocator, COMPILER_MEMORY, COMPILER_TIME, Compilation, CompilerProcess, compiler_main};
+pub(crate) use compiler::{Content, Input, MAX_ARTEFACT};
 pub use cpu::{CpuMeter, OutOfCpu};
-pub use interrupt::{Turn, yield_each_epoch};
+pub use interrupt::Turn;
 pub use limiter::{Ceiling, Limiter};
-pub use screening::{Excess, screen};
-pub use ticker::Running;
+pub use screening::{Excess, Need, Needs, screen};
 
 use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -46,33 +48,52 @@ const STACK: usize = 2 << 20;
 /// How much of the stack guest code may use, in bytes; deeper recursion is a trap.
 pub const GUEST_STACK: usize = 512 << 10;
 
-/// Elements of one table for which room is set aside. A compiled language's component has some thousands.
-pub const TABLE_ELEMENTS: usize = 20_000;
+/// Elements of one table for which address space is set aside by default: C# and large Go programs come to some tens of
+/// thousands, eight bytes each.
+pub const DEFAULT_TABLE_ELEMENTS: usize = 100_000;
 
-/// Core instances that one component may consist of: a compiled language's component has three to five.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// Linear memories that one instance may have by default: one for each of the components that it is composed of.
+pub const DEFAULT_MEMORIES: u32 = 8;
 
-/// Tables that one component may have; a compiled language's has one, and one for its adapter.
-const TABLES_PER_COMPONENT: u32 = 8;
+/// Instances of core modules that one instance may consist of by default. A compiled language's component has three to
+/// five, Python with NumPy 34.
+pub const DEFAULT_CORE_INSTANCES: u32 = 200;
 
-/// Linear memories that one component may have: its own, and one for an adapter.
-const MEMORIES_PER_COMPONENT: u32 = 2;
+/// Tables for each memory: a program's own, and two that tools add to a component to tie it together.
+const TABLES_PER_MEMORY: u32 = 4;
 
-/// Native stack for the compiler, in bytes: a hundred times what the deepest types that are let through have it use. It is
+/// Instances that the compiler adds where composed components call each other, for each that the components have.
+const ADAPTERS: u32 = 2;
+
+/// What the engine keeps of one instance beside memories and tables, in bytes: 32 for each function that a table can hold,
+/// and some hundreds for each core instance.
+const METADATA: usize = 4 << 20;
+
+/// Native stack for the compiler, in bytes: twenty times what the deepest types that are let through have it use. It is
 /// address space until it is used.
-const COMPILER_STACK: usize = 64 << 20;
+const COMPILER_STACK: usize = 16 << 20;
 
 /// What an engine is made with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EngineSettings {
     instances: u32,
     memory_ceiling: usize,
+    memories: u32,
+    core_instances: u32,
+    table_elements: usize,
     optimise: bool,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { instances: DEFAULT_INSTANCES, memory_ceiling: DEFAULT_MEMORY_CEILING, optimise: true }
+        Self {
+            instances: DEFAULT_INSTANCES,
+            memory_ceiling: DEFAULT_MEMORY_CEILING,
+            memories: DEFAULT_MEMORIES,
+            core_instances: DEFAULT_CORE_INSTANCES,
+            table_elements: DEFAULT_TABLE_ELEMENTS,
+            optimise: true,
+        }
     }
 }
 
@@ -89,6 +110,29 @@ impl EngineSettings {
     #[must_use]
     pub fn memory_ceiling(mut self, bytes: usize) -> Self {
         self.memory_ceiling = bytes;
+        self
+    }
+
+    /// Sets how many linear memories one instance may have. Address space for all of them, 4 GiB each, is set aside for each
+    /// of [`EngineSettings::instances`], of the 128 TiB that a process has. The default is [`DEFAULT_MEMORIES`].
+    #[must_use]
+    pub fn memories(mut self, count: u32) -> Self {
+        self.memories = count.max(1);
+        self
+    }
+
+    /// Sets how many instances of core modules one instance may consist of. The default is [`DEFAULT_CORE_INSTANCES`].
+    #[must_use]
+    pub fn core_instances(mut self, count: u32) -> Self {
+        self.core_instances = count.max(1);
+        self
+    }
+
+    /// Sets how many elements one table may have. Address space for four tables beside each memory is set aside, eight bytes
+    /// for each element. The default is [`DEFAULT_TABLE_ELEMENTS`].
+    #[must_use]
+    pub fn table_elements(mut self, count: usize) -> Self {
+        self.table_elements = count;
         self
     }
 
@@ -115,18 +159,38 @@ impl EngineSettings {
         config
     }
 
+    /// Returns the most that one instance may need.
+    fn room(&self) -> Needs {
+        Needs {
+            core_instances: self.core_instances.into(),
+            memories: self.memories.into(),
+            largest_memory: self.memory_ceiling as u64,
+            tables: self.tables().into(),
+            largest_table: self.table_elements as u64,
+            metadata: METADATA as u64,
+        }
+    }
+
+    fn tables(&self) -> u32 {
+        self.memories.saturating_mul(TABLES_PER_MEMORY)
+    }
+
     fn pool(&self) -> PoolingAllocationConfig {
+        let core_instances = self.core_instances.saturating_mul(ADAPTERS);
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(self.instances)
-            .total_core_instances(self.instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
-            .total_memories(self.instances.saturating_mul(MEMORIES_PER_COMPONENT))
-            .total_tables(self.instances.saturating_mul(TABLES_PER_COMPONENT))
+            .total_core_instances(self.instances.saturating_mul(core_instances))
+            .total_memories(self.instances.saturating_mul(self.memories))
+            .total_tables(self.instances.saturating_mul(self.tables()))
             .total_stacks(self.instances)
-            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
-            .max_memories_per_component(MEMORIES_PER_COMPONENT)
-            .max_tables_per_component(TABLES_PER_COMPONENT)
-            .max_tables_per_module(TABLES_PER_COMPONENT)
-            .table_elements(TABLE_ELEMENTS)
+            .max_core_instances_per_component(core_instances)
+            .max_core_instance_size(METADATA)
+            .max_component_instance_size(METADATA)
+            .max_memories_per_component(self.memories)
+            .max_memories_per_module(self.memories)
+            .max_tables_per_component(self.tables())
+            .max_tables_per_module(self.tables())
+            .table_elements(self.table_elements)
             .max_memory_size(self.memory_ceiling);
         pool
     }
@@ -144,9 +208,15 @@ pub enum EngineError {
     /// The bytes are not a component that this engine can compile.
     #[error("cannot compile the component")]
     Compile(#[source] wasmtime::Error),
-    /// The component would unfold to more than is taken.
+    /// The component would unfold to more than is taken, or uses what is switched off.
     #[error("cannot compile the component")]
     Excess(#[from] Excess),
+    /// An instance of the component would need more than it may have.
+    #[error("an instance of the component needs more than it may have: {needs:?}")]
+    Needs {
+        /// What it needs.
+        needs: Needs,
+    },
     /// The thread that compiles could not be started.
     #[error("cannot start the thread that compiles")]
     CompilerThread(#[source] std::io::Error),
@@ -175,9 +245,42 @@ pub enum EngineError {
         /// What it said, the first kilobytes of it.
         words: String,
     },
-    /// What was compiled is not loaded.
-    #[error("the compiled component is larger than {0} bytes")]
-    ArtefactTooLarge(u64),
+    /// Compiling takes more memory than it may, in each way that was tried.
+    #[error("cannot compile the component: {0}")]
+    CompilerMemory(CompilerOutOfMemory),
+    /// The file that the compiled component is written to could not be made or written.
+    #[error("cannot write the compiled component")]
+    Write(#[source] std::io::Error),
+    /// The file has changed since it was judged.
+    #[error("the component has changed while it was read: load it again")]
+    Changed,
+}
+
+/// What a compiler that took too much memory was allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CompilerOutOfMemory {
+    /// The memory that it might take, in bytes.
+    pub memory: u64,
+    /// Whose limit it was, and what that left; nothing where it was the setting.
+    pub bounded_by: Option<String>,
+    /// What the compiler said of its end, the first kilobytes of it.
+    pub words: String,
+}
+
+impl std::fmt::Display for CompilerOutOfMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it takes more than the {} MiB of memory that compiling may take here", self.memory >> 20)?;
+        match &self.bounded_by {
+            Some(limit) => write!(f, " ({limit})")?,
+            None => write!(f, " (the compiler's own setting)")?,
+        }
+        write!(
+            f,
+            ". Give it more; or build the component with smaller functions (in Rust: lto = \"thin\", codegen-units = 16); or \
+             compile it elsewhere, with `attache compile`, and pin the artefact in the grant"
+        )?;
+        if self.words.is_empty() { Ok(()) } else { write!(f, ": {}", self.words) }
+    }
 }
 
 /// The engine, shared by all extensions of a host. Cheap to clone.
@@ -221,11 +324,21 @@ impl Engine {
         self.settings.memory_ceiling
     }
 
-    /// Makes a store's guest yield its thread at each epoch, as [`yield_each_epoch`] does, and go on only in its turn among
-    /// all guests of this engine that have run for an epoch: extensions take turns, and each's calls among themselves. The
-    /// answer is for its [`CpuMeter`].
+    /// Makes a store's guest yield its thread at each epoch, about once a millisecond, and go on only in its turn among all
+    /// guests of this engine that have run for an epoch: extensions take turns, and each's calls among themselves. The
+    /// answer is for its [`CpuMeter`], in which the guest has to run: epochs pass only while some guest runs in one.
     pub fn take_turns<T: 'static>(&self, store: &mut wasmtime::Store<T>, extension: &str) -> Turn {
-        self.turns.take_in(store, extension)
+        self.turns.take_in(store, extension, self.ticker.clock())
+    }
+
+    /// Returns the number of epochs that have passed since this engine was made. None passes while all guests wait.
+    pub fn epochs(&self) -> u64 {
+        self.ticker.epochs()
+    }
+
+    /// Returns the most that an instance of this engine can need.
+    pub fn room(&self) -> Needs {
+        self.settings.room()
     }
 
     /// Returns how many instances can live at once, of all extensions together.
@@ -233,19 +346,15 @@ impl Engine {
         self.settings.instances
     }
 
-    /// Says that a guest begins to run: epochs pass, about one a millisecond, until the answer is dropped.
-    pub fn running(&self) -> Running {
-        self.ticker.running()
-    }
-
-    /// Compiles a component to machine code in this process. Takes seconds for a large one: call it where blocking is
-    /// allowed. One that is made for it can take minutes and gigabytes: a stranger's is for a [`CompilerProcess`].
+    /// Compiles a component to machine code in this process, if an instance of it needs no more than `most`. Takes seconds
+    /// for a large one: call it where blocking is allowed. One that is made for it can take minutes and gigabytes: a
+    /// stranger's is for a [`CompilerProcess`].
     ///
     /// # Errors
-    /// Fails when the bytes are not a valid component, use a feature that is switched off, or would unfold to more than
-    /// is taken.
-    pub fn compile(&self, component: &[u8]) -> Result<Vec<u8>, EngineError> {
-        precompile(&self.wasmtime, component)
+    /// Fails when the bytes are not a valid component, use a feature that is switched off, need too much, or would unfold to
+    /// more than is taken.
+    pub fn compile(&self, component: &[u8], most: &Needs) -> Result<(Vec<u8>, Needs), EngineError> {
+        precompile(&self.wasmtime, component, most)
     }
 
     /// Returns a number that differs wherever artefacts of one engine would not load in another: other wasmtime, other
@@ -256,16 +365,20 @@ impl Engine {
 }
 
 /// Compiles on a thread with a stack for what recurses in it. A panic of the compiler is an answer as any other.
-fn precompile(engine: &wasmtime::Engine, component: &[u8]) -> Result<Vec<u8>, EngineError> {
-    screen(component)?;
-    std::thread::scope(|scope| {
+fn precompile(engine: &wasmtime::Engine, component: &[u8], most: &Needs) -> Result<(Vec<u8>, Needs), EngineError> {
+    let needs = screen(component)?;
+    if needs.beyond(most).is_some() {
+        return Err(EngineError::Needs { needs });
+    }
+    let compiled = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("compiler".to_owned()).stack_size(COMPILER_STACK);
         let compiling = thread.spawn_scoped(scope, || engine.precompile_component(component));
         match compiling.map_err(EngineError::CompilerThread)?.join() {
             Ok(compiled) => compiled.map_err(EngineError::Compile),
             Err(panic) => Err(EngineError::Panicked(words_of(&*panic))),
         }
-    })
+    })?;
+    Ok((compiled, needs))
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,8 +1,9 @@
-//! The clock that interrupts guests: a thread that moves the engine's epoch about once a millisecond while any guest
-//! runs, and sleeps while none does, so that an idle sidecar wakes nobody.
+//! The clock that interrupts guests: a thread that moves the engine's epoch about once a millisecond while the code of any
+//! guest runs on any thread, and sleeps otherwise. A guest that waits in a host call needs no clock: the deadline that ends it
+//! is a timer of its own, and a thousand that wait for days wake nobody.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,13 +12,12 @@ use wasmtime::EngineWeak;
 /// The time between two epochs: how long a spinning guest holds its thread before its neighbours are served.
 pub(super) const EPOCH: Duration = Duration::from_millis(1);
 
-/// Epochs without a running guest before the thread sleeps. Waking it costs a system call, which back-to-back short
-/// calls should not pay each time.
-const IDLE_EPOCHS: u32 = 100;
-
 #[derive(Default)]
 struct State {
+    /// Guests whose code runs at this moment.
     running: AtomicUsize,
+    /// Epochs that have passed.
+    epochs: AtomicU64,
     asleep: AtomicBool,
     stopped: AtomicBool,
     lock: Mutex<()>,
@@ -31,7 +31,11 @@ impl State {
         self.wake.notify_one();
     }
 
+    /// Waits until a guest runs.
     fn sleep(&self) {
+        if self.running.load(Ordering::SeqCst) > 0 {
+            return;
+        }
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.asleep.store(true, Ordering::SeqCst);
         while self.running.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
@@ -55,12 +59,14 @@ impl Ticker {
         Ok(Self { state, thread: Some(thread) })
     }
 
-    pub(crate) fn running(&self) -> Running {
-        self.state.running.fetch_add(1, Ordering::SeqCst);
-        if self.state.asleep.load(Ordering::SeqCst) {
-            self.state.wake();
-        }
-        Running { state: Arc::clone(&self.state) }
+    /// Returns a handle for what lets guests run.
+    pub(super) fn clock(&self) -> Clock {
+        Clock(Arc::clone(&self.state))
+    }
+
+    /// Returns the number of epochs that have passed.
+    pub(super) fn epochs(&self) -> u64 {
+        self.state.epochs.load(Ordering::Relaxed)
     }
 }
 
@@ -75,34 +81,40 @@ impl Drop for Ticker {
     }
 }
 
+/// One epoch for each millisecond in which a guest's code runs, and at most one more after it. A call that follows another
+/// within a millisecond mostly finds the thread awake, and saves the system call that wakes it.
 fn tick(state: &State, engine: &EngineWeak) {
-    let mut idle = 0;
     while !state.stopped.load(Ordering::SeqCst) {
+        // Only the weak handle is kept meanwhile: this thread must not be what keeps an engine alive.
+        state.sleep();
         std::thread::sleep(EPOCH);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
-        if state.running.load(Ordering::SeqCst) > 0 {
-            idle = 0;
-            continue;
-        }
-        idle += 1;
-        if idle >= IDLE_EPOCHS {
-            // Only the weak handle is kept while asleep: this thread must not be what keeps an engine alive.
-            drop(engine);
-            state.sleep();
-            idle = 0;
-        }
+        state.epochs.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// A guest that runs; epochs pass while any such value lives.
-#[must_use = "epochs stop when this is dropped"]
-pub struct Running {
-    state: Arc<State>,
+/// Lets epochs pass while guests run.
+#[derive(Clone)]
+pub(super) struct Clock(Arc<State>);
+
+impl Clock {
+    /// Notes that a guest's code runs from now on, on this thread: epochs pass until [`Clock::end`].
+    pub(super) fn begin(&self) {
+        self.0.running.fetch_add(1, Ordering::SeqCst);
+        if self.0.asleep.load(Ordering::SeqCst) {
+            self.0.wake();
+        }
+    }
+
+    /// Notes that the code of one of the guests that run has stopped.
+    pub(super) fn end(&self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.state.running.fetch_sub(1, Ordering::SeqCst);
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Clock").field(&self.0.running).finish()
     }
 }

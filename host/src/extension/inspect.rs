@@ -1,8 +1,9 @@
 //! What a component imports and exports, and how its grant stands to that.
 
 use super::imports::Import;
-use super::load::{LoadError, blocking, read};
+use super::load::LoadError;
 use super::runtime::Runtime;
+use crate::engine::Compilation;
 use crate::policy::Grant;
 use serde::Serialize;
 use std::path::Path;
@@ -21,6 +22,8 @@ pub struct Inspection {
     pub exports: Vec<Export>,
     /// What stands in the way of running it under the grant; empty when nothing does.
     pub lacks: Vec<String>,
+    /// What compiling it took, now or when its artefact was made; unknown of an artefact that was made elsewhere.
+    pub compilation: Option<Compilation>,
 }
 
 /// One export of a component.
@@ -46,14 +49,13 @@ impl Runtime {
     /// # Errors
     /// Fails when it is no component that can be compiled. That the grant does not fit is no error here.
     pub async fn inspect_file(&self, path: &Path, grant: &Grant) -> Result<Inspection, LoadError> {
-        let path = path.to_owned();
-        let bytes = blocking(move || read(&path)).await?;
-        let pinned = match bytes.check(grant) {
+        let source = self.open(path).await?;
+        let pinned = match source.check(grant) {
             Err(pinned @ LoadError::Pinned { .. }) => Some(pinned.to_string()),
             other => other.map(|()| None)?,
         };
-        let (sha256, size) = (hex::encode(bytes.sha256), bytes.content.len() as u64);
-        let component = self.component(bytes).await?;
+        let (sha256, size) = (hex::encode(source.sha256), source.size);
+        let (component, compilation) = self.component(source, grant).await?;
         let imports = self.imports(&component, grant);
         let lacks = pinned.into_iter().chain(imports.iter().filter_map(Import::lack)).collect();
         let ty = component.component_type();
@@ -63,6 +65,7 @@ impl Runtime {
             exports: ty.exports(self.engine().wasmtime()).map(|(name, _)| Export::of(name)).collect(),
             imports,
             lacks,
+            compilation,
         })
     }
 }

@@ -1,28 +1,20 @@
-//! From bytes to an extension: read, pin, compile or map, judge, link.
+//! From a file to an extension: pin, count, compile or map, judge, link.
 
 use super::imports::Import;
 use super::mounts::{MountError, Mounts};
 use super::output::Meter;
 use super::runtime::{Inner, Runtime};
+use super::source::{COMPONENT, Source};
 use super::state::State;
 use crate::capability::PodCtx;
-use crate::engine::{Artefact, ArtefactError, EngineError};
+use crate::engine::{ArtefactError, EngineError};
 use crate::gate::Gate;
-use crate::policy::{Allowed, Grant, Limits, Reached};
-use sha2::{Digest, Sha256};
-use std::io::Read;
+use crate::policy::{Grant, Limits, Reached};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 use wasmtime_wasi::p2::bindings::CommandPre;
-
-/// The largest component that is read, in bytes; a Python interpreter compiled to a component takes some 40 MiB.
-pub const MAX_COMPONENT: u64 = 256 << 20;
-
-/// The first eight bytes of a component, and of a core module ("layer" 1 and 0, component model's Binary.md).
-const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// Why a component was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +29,11 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The file is too large.
-    #[error("the component is larger than {MAX_COMPONENT} bytes")]
-    TooLarge,
+    #[error("the component is larger than {most} bytes")]
+    TooLarge {
+        /// The largest that is read.
+        most: u64,
+    },
     /// The bytes are a core module.
     #[error(
         "this is a core module, not a component: build it for the target wasm32-wasip2, or wrap it with \
@@ -59,6 +54,29 @@ pub enum LoadError {
         /// What the file has, in hex.
         found: String,
     },
+    /// The file is machine code, which is loaded only where an operator vouches for it.
+    #[error(
+        "this is machine code, compiled elsewhere, which is trusted like the host itself: it is loaded only under a grant \
+         that pins it. If it is yours, add `component: {{artefactSha256: {found}}}` to its spec"
+    )]
+    ArtefactUnpinned {
+        /// What the file has, in hex.
+        found: String,
+    },
+    /// The grant pins another artefact.
+    #[error("the grant pins component.artefactSha256 {pinned}, but this artefact's is {found}")]
+    ArtefactPinned {
+        /// What the grant says, in hex.
+        pinned: String,
+        /// What the file has, in hex.
+        found: String,
+    },
+    /// The artefact does not fit the engine.
+    #[error(
+        "the artefact was made for another engine: make it anew, with `attache compile` of this version, on a processor of \
+         this kind"
+    )]
+    OtherEngine(#[source] wasmtime::Error),
     /// The component wants more than its grant opens; one line for each import, with no line break in it.
     #[error("{}", .0.join("\n"))]
     Lacks(Vec<String>),
@@ -69,6 +87,18 @@ pub enum LoadError {
         #[source]
         source: wasmtime::Error,
     },
+    /// The file that was to be compiled is an artefact.
+    #[error("this is an artefact, which is compiled already")]
+    Compiled,
+    /// The artefact could not be written.
+    #[error("cannot write the artefact {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// It could not be compiled.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -78,16 +108,17 @@ pub enum LoadError {
     /// The compiled component could not be loaded.
     #[error("cannot load the compiled component")]
     Load(#[source] wasmtime::Error),
-    /// A memory or a table of it is, from the start, larger than any instance of this host can have.
-    #[error("the component begins with {begins}, beyond this host's limit of {reached}")]
+    /// From the start it needs more than its grant, or any grant of this host, allows.
+    #[error("the component begins with {begins}, beyond {whose} limit of {reached}: {remedy}")]
     Beyond {
-        /// How much it begins with.
-        begins: Allowed,
+        /// What it begins with.
+        begins: String,
+        /// `its grant's` or `this host's`.
+        whose: &'static str,
         /// The limit.
         reached: Reached,
-        /// What wasmtime said.
-        #[source]
-        source: wasmtime::Error,
+        /// Who can raise it.
+        remedy: String,
     },
     /// Its imports do not have the shape that this host gives them.
     #[error("the component's imports do not fit this host's interfaces")]
@@ -129,23 +160,17 @@ impl Extension {
     }
 }
 
-/// A component's bytes and their digest.
-pub(super) struct Bytes {
-    pub(super) content: Vec<u8>,
-    pub(super) sha256: [u8; 32],
-}
-
 impl Runtime {
     /// Loads the component in a file, to run under `grant`. The grant's `$(…)` must be resolved.
     ///
     /// Compiling takes seconds for a large component; it happens in the runtime's [`CompilerProcess`](crate::engine::CompilerProcess) or on a thread for
-    /// blocking work, and only if no artefact of it is found. A component that is not trusted at all is for the former.
+    /// blocking work, and only if no artefact of it is found. A component that is not trusted at all is for the former. A
+    /// file that `attache compile` made is loaded only if the grant pins it.
     ///
     /// # Errors
     /// Says what of the file, the component or the grant does not fit; nothing of the component has run then.
     pub async fn load_file(&self, path: &Path, grant: Grant) -> Result<Extension, LoadError> {
-        let path = path.to_owned();
-        self.load_bytes(blocking(move || read(&path)).await?, grant).await
+        self.load_source(self.open(path).await?, grant).await
     }
 
     /// Loads a component from memory, as [`Runtime::load_file`] does from a file.
@@ -153,12 +178,18 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::load_file`].
     pub async fn load(&self, component: Vec<u8>, grant: Grant) -> Result<Extension, LoadError> {
-        self.load_bytes(blocking(move || Bytes::of(component)).await, grant).await
+        self.load_source(blocking(move || Source::of(component)).await?, grant).await
     }
 
-    async fn load_bytes(&self, bytes: Bytes, grant: Grant) -> Result<Extension, LoadError> {
-        bytes.check(&grant)?;
-        let component = self.component(bytes).await?;
+    /// Opens a component's file. Its bytes are held only where this process itself compiles.
+    pub(super) async fn open(&self, path: &Path) -> Result<Source, LoadError> {
+        let (path, whole) = (path.to_owned(), self.inner.compiler.is_none());
+        blocking(move || Source::open(&path, whole)).await
+    }
+
+    async fn load_source(&self, source: Source, grant: Grant) -> Result<Extension, LoadError> {
+        source.check(&grant)?;
+        let (component, _) = self.component(source, &grant).await?;
         let runtime = self.clone();
         blocking(move || runtime.link(&component, grant)).await
     }
@@ -196,90 +227,6 @@ impl Runtime {
         let names = component.component_type();
         names.imports(self.inner.engine.wasmtime()).map(|(name, _)| Import::judge(name, grant)).collect()
     }
-
-    /// Maps the component's artefact, or compiles it and keeps one.
-    pub(super) async fn component(&self, bytes: Bytes) -> Result<Component, LoadError> {
-        let (runtime, bytes) = (self.clone(), Arc::new(bytes));
-        let sha256 = bytes.sha256;
-        if let Some(kept) = blocking(move || runtime.kept(&sha256)).await? {
-            return Ok(kept);
-        }
-        let (inner, source) = (Arc::clone(&self.inner), Arc::clone(&bytes));
-        let compiled = match &self.inner.compiler {
-            Some(process) => process.compile(&inner.engine, &bytes.content).await?,
-            None => blocking(move || inner.engine.compile(&source.content)).await?,
-        };
-        let runtime = self.clone();
-        let keep = move || {
-            let kept = runtime.keep(&sha256, &compiled);
-            kept.map_err(|error| error.with_limit(&bytes.content, runtime.engine()))
-        };
-        blocking(keep).await
-    }
-
-    fn kept(&self, sha256: &[u8; 32]) -> Result<Option<Component>, LoadError> {
-        let Some(artefacts) = &self.inner.artefacts else { return Ok(None) };
-        Ok(artefacts.find(&self.inner.engine, sha256)?.and_then(|artefact| self.map(&artefact)))
-    }
-
-    fn keep(&self, sha256: &[u8; 32], compiled: &[u8]) -> Result<Component, LoadError> {
-        if let Some(artefacts) = &self.inner.artefacts {
-            if let Err(error) = artefacts.keep(&self.inner.engine, sha256, compiled) {
-                tracing::warn!(error = %crate::telemetry::chain(&error), "the compiled component will not be kept");
-            } else if let Some(component) = self.kept(sha256)? {
-                return Ok(component);
-            }
-        }
-        self.deserialise(compiled)
-    }
-
-    /// `None` when wasmtime will not have it: then it is compiled anew.
-    #[expect(unsafe_code, reason = "loads machine code that this user's own engine wrote; see below")]
-    fn map(&self, artefact: &Artefact) -> Option<Component> {
-        // SAFETY: an `Artefact` is a file in a folder that only this user can write to, checked by its descriptor and
-        // against its digest, and it was written by `Artefacts::keep` from `Engine::compile`. It is never written
-        // again: a newer one takes its name by a rename.
-        unsafe { Component::deserialize_file(self.inner.engine.wasmtime(), artefact.path()) }.ok()
-    }
-
-    #[expect(unsafe_code, reason = "loads machine code that this very call's engine, or its compiler, made")]
-    fn deserialise(&self, compiled: &[u8]) -> Result<Component, LoadError> {
-        // SAFETY: `compiled` has just come from `Engine::compile` of the same engine and has not left this process; or
-        // from the stdout of a process that this one started, with the same program and an engine of the same settings.
-        unsafe { Component::deserialize(self.inner.engine.wasmtime(), compiled) }.map_err(LoadError::Load)
-    }
-}
-
-impl Bytes {
-    pub(super) fn of(content: Vec<u8>) -> Self {
-        let sha256 = Sha256::digest(&content).into();
-        Self { content, sha256 }
-    }
-
-    /// Says whether these bytes are a component at all, and the one that the grant pins.
-    pub(super) fn check(&self, grant: &Grant) -> Result<(), LoadError> {
-        let head = self.content.get(..COMPONENT.len()).unwrap_or(&self.content);
-        if head == CORE_MODULE {
-            return Err(LoadError::CoreModule);
-        }
-        if head != COMPONENT {
-            return Err(LoadError::NotWasm { found: head.to_vec() });
-        }
-        match &grant.component {
-            Some(pinned) if *pinned.sha256() != self.sha256 => {
-                Err(LoadError::Pinned { pinned: pinned.to_string(), found: hex::encode(self.sha256) })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-pub(super) fn read(path: &Path) -> Result<Bytes, LoadError> {
-    let failed = |source| LoadError::Read { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut content = Vec::new();
-    file.take(MAX_COMPONENT.saturating_add(1)).read_to_end(&mut content).map_err(failed)?;
-    if content.len() as u64 > MAX_COMPONENT { Err(LoadError::TooLarge) } else { Ok(Bytes::of(content)) }
 }
 
 /// Runs `work` where blocking is allowed. A panic in it is this host's bug and goes on as one.

@@ -125,7 +125,6 @@ impl Extension {
         let instances = self.limits.instances;
         let _place = self.places.try_acquire().map_err(|_| RunError::Busy { instances })?;
         let mut store = self.store(call, outputs, begun);
-        let _running = self.runtime.engine.running();
         let (ended, cpu) = self.drive(&mut store, begun).await?;
         let limiter = &store.data().limiter;
         let reached = limiter.hit().map(reached_by_growth).or_else(|| self.slowed(outputs));
@@ -163,7 +162,7 @@ impl Extension {
                 Err(error) => Ended::Failed(error),
             }
         });
-        let mut metered = CpuMeter::new(guest, self.limits.cpu).in_turn(turn);
+        let mut metered = CpuMeter::new(guest, self.limits.cpu, turn);
         let deadline = self.limits.deadline;
         let left = deadline.saturating_sub(begun.elapsed());
         match tokio::time::timeout(left, &mut metered).await {
@@ -179,7 +178,7 @@ impl Extension {
         let mut table = ResourceTable::new();
         table.set_max_capacity(handles);
         let memory = size(limits.memory).min(self.runtime.engine.memory_ceiling());
-        let limiter = Limiter::new(memory, size(limits.table_elements.into()));
+        let limiter = Limiter::new(memory, size(limits.table_elements.into())).memories(size(limits.memories.into()));
         let pod = match begun.checked_add(limits.deadline) {
             Some(ends) => self.pod.clone().until(ends.into_std()),
             None => self.pod.clone(),

@@ -54,14 +54,26 @@ pub(super) struct Inner {
 impl Inner {
     /// What this host allows of a grant's limits; what it lowers is told in the log.
     pub(super) fn capped(&self, grant: &Grant) -> Limits {
+        let (room, count) = (self.engine.room(), |count: u64| u32::try_from(count).unwrap_or(u32::MAX));
         let engine = Limits {
-            memory: self.engine.memory_ceiling() as u64,
+            memory: room.largest_memory,
             instances: self.engine.instances(),
+            // All tables together; the engine bounds each of them.
+            table_elements: count(room.largest_table.saturating_mul(room.tables)),
+            memories: count(room.memories),
+            core_instances: count(room.core_instances),
             ..self.ceiling.clone()
         };
         let capped = grant.limits.capped_by(&self.ceiling).capped_by(&engine);
         // A default that this host's engine cannot give was nobody's wish.
-        let asked = Limits { instances: capped.instances, ..grant.limits.clone() };
+        let (default, mut asked) = (Limits::default(), grant.limits.clone());
+        asked.instances = capped.instances;
+        if asked.memories == default.memories {
+            asked.memories = capped.memories;
+        }
+        if asked.core_instances == default.core_instances {
+            asked.core_instances = capped.core_instances;
+        }
         for reached in capped.lower_than(&asked) {
             let (limit, allowed) = (reached.limit.name(), reached.allowed);
             tracing::warn!(extension = grant.name, limit, %allowed, "the grant asks for more than this host allows");

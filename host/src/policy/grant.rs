@@ -161,47 +161,68 @@ fn one_or_list<S: Serializer>(mounts: &[PodInfoMount], serializer: S) -> Result<
     }
 }
 
-/// The digest of the one component that a grant is for.
+/// The digests of the one component that a grant is for.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ComponentPin {
-    #[serde(serialize_with = "digits")]
-    sha256: [u8; 32],
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "digits")]
+    sha256: Option<[u8; 32]>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "digits")]
+    artefact_sha256: Option<[u8; 32]>,
 }
 
 impl ComponentPin {
     /// Pins the component with this SHA-256 digest of its file.
     pub fn new(sha256: [u8; 32]) -> Self {
-        Self { sha256 }
+        Self { sha256: Some(sha256), artefact_sha256: None }
     }
 
-    /// The SHA-256 digest of the component's file.
-    pub fn sha256(&self) -> &[u8; 32] {
-        &self.sha256
+    /// Pins the artefact with this SHA-256 digest of its file, too: machine code, compiled elsewhere, which is trusted like
+    /// the host itself.
+    #[must_use]
+    pub fn artefact(self, sha256: [u8; 32]) -> Self {
+        Self { artefact_sha256: Some(sha256), ..self }
+    }
+
+    /// Returns the SHA-256 digest of the component's file; `None` where any component may run.
+    pub fn sha256(&self) -> Option<&[u8; 32]> {
+        self.sha256.as_ref()
+    }
+
+    /// Returns the SHA-256 digest of the artefact's file; `None` where no artefact may be loaded.
+    pub fn artefact_sha256(&self) -> Option<&[u8; 32]> {
+        self.artefact_sha256.as_ref()
     }
 
     fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
-        let at = at.fields(&["sha256"])?.need("sha256")?;
-        let text = at.words()?;
-        let mut sha256 = [0; 32];
-        hex::decode_to_slice(text, &mut sha256)
-            .map_err(|_| at.invalid(text, "a SHA-256 digest is 64 hexadecimal digits"))?;
-        Ok(Self { sha256 })
+        let fields = at.fields(&["sha256", "artefactSha256"])?;
+        let artefact_sha256 = fields.read("artefactSha256", |at| digest(&at))?;
+        let sha256 = match artefact_sha256 {
+            Some(_) => fields.read("sha256", |at| digest(&at))?,
+            None => Some(digest(&fields.need("sha256")?)?),
+        };
+        Ok(Self { sha256, artefact_sha256 })
     }
 }
 
-fn digits<S: Serializer>(digest: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&hex::encode(digest))
+fn digest(at: &Cursor<'_>) -> Result<[u8; 32], GrantError> {
+    let text = at.words()?;
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(text, &mut sha256)
+        .map_err(|_| at.invalid(text, "a SHA-256 digest is 64 hexadecimal digits"))?;
+    Ok(sha256)
 }
 
-impl fmt::Display for ComponentPin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.sha256))
-    }
+#[expect(clippy::ref_option, reason = "serde calls it so")]
+fn digits<S: Serializer>(digest: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+    digest.map(hex::encode).serialize(serializer)
 }
 
 impl fmt::Debug for ComponentPin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ComponentPin({self})")
+        let hex = |digest: Option<[u8; 32]>| digest.map(hex::encode);
+        let mut debug = f.debug_struct("ComponentPin");
+        debug.field("sha256", &hex(self.sha256)).field("artefact_sha256", &hex(self.artefact_sha256)).finish()
     }
 }
 

@@ -14,6 +14,14 @@ pub enum Limit {
     Memory,
     /// Elements of all tables of one instance.
     TableElements,
+    /// Linear memories of one instance.
+    Memories,
+    /// Instances of core modules that one instance consists of.
+    CoreInstances,
+    /// Tables of one instance. It is the engine's, the same for all.
+    Tables,
+    /// What the engine keeps of one instance beside its memories and tables. It is the engine's, the same for all.
+    Metadata,
     /// Native stack of guest code. It is the engine's, for wasmtime fixes it once for all: no grant varies it.
     Stack,
     /// Calls of the extension under way together.
@@ -50,7 +58,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit that a grant sets, in the order in which a grant is written.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Memory,
         Self::Deadline,
         Self::Cpu,
@@ -62,6 +70,8 @@ impl Limit {
         Self::Handles,
         Self::LogBytesPerSecond,
         Self::TableElements,
+        Self::Memories,
+        Self::CoreInstances,
         Self::Instances,
         Self::HostcallBytes,
         Self::RequestBytes,
@@ -74,6 +84,10 @@ impl Limit {
         match self {
             Self::Memory => "memory",
             Self::TableElements => "tableElements",
+            Self::Memories => "memories",
+            Self::CoreInstances => "coreInstances",
+            Self::Tables => "tables",
+            Self::Metadata => "metadata",
             Self::Stack => "stack",
             Self::Instances => "instances",
             Self::Cpu => "cpu",
@@ -145,7 +159,9 @@ impl Reached {
     /// Who can raise it, as an end of a sentence for an operator.
     pub fn remedy(&self) -> String {
         match self.limit {
-            Limit::Stack | Limit::HttpResources => "the host sets it for all its extensions".to_owned(),
+            Limit::Stack | Limit::HttpResources | Limit::Tables | Limit::Metadata => {
+                "the host sets it for all its extensions".to_owned()
+            }
             limit => format!("raise limits.{limit} in its grant to allow more"),
         }
     }

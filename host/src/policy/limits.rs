@@ -26,6 +26,8 @@ const FIELDS: &[&str] = &[
     "handles",
     "logBytesPerSecond",
     "tableElements",
+    "memories",
+    "coreInstances",
     "instances",
     "hostcallBytes",
     "requestBytes",
@@ -62,7 +64,9 @@ const AT_ONCE: u32 = 4096;
 /// | limit | default | host's ceiling unless it says otherwise | at the limit |
 /// | --- | --- | --- | --- |
 /// | `memory` | 64Mi | 1Gi, and the engine's | `memory.grow` fails; most guests then abort |
-/// | `tableElements` | 20000 | 20000 | `table.grow` fails |
+/// | `tableElements` | 100000 | 1000000, and the engine's | `table.grow` fails |
+/// | `memories` | 8 | 64, and the engine's | the component is not loaded |
+/// | `coreInstances` | 200 | 1000, and the engine's | the component is not loaded |
 /// | stack | 512Ki | the engine's, the same for all | the call traps |
 /// | `instances` | 16 | 1000, and the engine's | one more call is refused |
 /// | `cpu` | 1s | 24h | the call is stopped; a guest that spins yields each millisecond until then |
@@ -104,6 +108,10 @@ pub struct Limits {
     pub log_bytes_per_second: u64,
     /// Elements of all tables of one instance together.
     pub table_elements: u32,
+    /// Linear memories of one instance: each composed component has one of its own.
+    pub memories: u32,
+    /// Core modules that one instance of the component makes instances of, each as often as it does.
+    pub core_instances: u32,
     /// Calls of the extension under way together; each has an instance of its own.
     pub instances: u32,
     /// Bytes that the host sets aside for the arguments of one host call.
@@ -129,7 +137,9 @@ impl Default for Limits {
             watches: 8,
             handles: 1024,
             log_bytes_per_second: 64 << 10,
-            table_elements: 20_000,
+            table_elements: 100_000,
+            memories: 8,
+            core_instances: 200,
             instances: 16,
             hostcall_bytes: 8 << 20,
             request_bytes: 3 << 20,
@@ -155,7 +165,9 @@ impl Limits {
             watches: AT_ONCE,
             handles: 16_384,
             log_bytes_per_second: 16 << 20,
-            table_elements: 20_000,
+            table_elements: 1_000_000,
+            memories: 64,
+            core_instances: 1000,
             instances: 1000,
             hostcall_bytes: 128 << 20,
             request_bytes: 64 << 20,
@@ -179,6 +191,8 @@ impl Limits {
             handles: self.handles.min(ceiling.handles),
             log_bytes_per_second: self.log_bytes_per_second.min(ceiling.log_bytes_per_second),
             table_elements: self.table_elements.min(ceiling.table_elements),
+            memories: self.memories.min(ceiling.memories),
+            core_instances: self.core_instances.min(ceiling.core_instances),
             instances: self.instances.min(ceiling.instances),
             hostcall_bytes: self.hostcall_bytes.min(ceiling.hostcall_bytes),
             request_bytes: self.request_bytes.min(ceiling.request_bytes),
@@ -187,7 +201,7 @@ impl Limits {
         }
     }
 
-    /// How much a limit allows; `None` for those that are the host's own: the stack, and what is held of `wasi:http`.
+    /// How much a limit allows; `None` for those that are the host's own, such as the stack.
     pub fn allowed(&self, limit: Limit) -> Option<Allowed> {
         let count = |number: u32| Allowed::Count(number.into());
         Some(match limit {
@@ -202,12 +216,14 @@ impl Limits {
             Limit::Handles => count(self.handles),
             Limit::LogBytesPerSecond => Allowed::Bytes(self.log_bytes_per_second),
             Limit::TableElements => count(self.table_elements),
+            Limit::Memories => count(self.memories),
+            Limit::CoreInstances => count(self.core_instances),
             Limit::Instances => count(self.instances),
             Limit::HostcallBytes => Allowed::Bytes(self.hostcall_bytes),
             Limit::RequestBytes => Allowed::Bytes(self.request_bytes),
             Limit::HeaderBytes => Allowed::Bytes(self.header_bytes),
             Limit::TargetBytes => Allowed::Bytes(self.target_bytes),
-            Limit::Stack | Limit::HttpResources => return None,
+            Limit::Stack | Limit::HttpResources | Limit::Tables | Limit::Metadata => return None,
         })
     }
 
@@ -246,6 +262,8 @@ impl Limits {
             handles: count(Limit::Handles, 1, default.handles)?,
             log_bytes_per_second: bytes(Limit::LogBytesPerSecond, 0, default.log_bytes_per_second)?,
             table_elements: count(Limit::TableElements, 1, default.table_elements)?,
+            memories: count(Limit::Memories, 1, default.memories)?,
+            core_instances: count(Limit::CoreInstances, 1, default.core_instances)?,
             instances: count(Limit::Instances, 1, default.instances)?,
             hostcall_bytes: bytes(Limit::HostcallBytes, LEAST_HOSTCALL, default.hostcall_bytes)?,
             request_bytes: bytes(Limit::RequestBytes, 1, default.request_bytes)?,

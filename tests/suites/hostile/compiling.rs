@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use attache::engine::{CompilerProcess, EngineError, Excess};
 use attache::extension::{LoadError, Runtime};
-use attache::policy::Grant;
+use attache::policy::{Grant, Limit};
 use attache_tests::{attache, guest};
 
 use super::stage::{Stage, run};
@@ -20,7 +20,18 @@ pub(super) const ALL: &[Attack] = attacks![
     "a component as an argument" => argument,
     "functions without end" => functions,
     "tables filled without end" => elements,
+    "core instances without end" => core_instances,
+    "memories without end" => memories,
+    "tables without end" => tables,
+    "modules without end" => modules,
+    "aliases without end" => aliases,
+    "functions that are referred to without end" => references,
+    "garbage that is to be collected" => collected,
+    "exceptions" => exceptions,
+    "WASI 0.3" => wasi_03,
     "a compiler with too little memory" => memory,
+    "compilers in a container that is full" => full,
+    "a component that changes while it is read" => changing,
     "a compiler with too little time" => time,
 ];
 
@@ -126,6 +137,126 @@ async fn elements(stage: Arc<Stage>) -> String {
     excess(&stage, text(&format!("(component {module} {module})")), Excess::Elements).await
 }
 
+/// Loads what is beyond a limit, which says so before anything is compiled.
+async fn beyond(stage: &Stage, text: &str, expected: Limit) -> String {
+    let error = stage.component(text, "{}").await.unwrap_err();
+    let LoadError::Beyond { reached, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(reached.limit, expected);
+    format!("not compiled: {reached}")
+}
+
+/// Twice two to the power of so many instances of a module, by components within components.
+fn instances_of(module: &str, doublings: usize) -> String {
+    let mut component =
+        format!("(component $root (component $c0 (core module $m {module}) (core instance (instantiate $m)))");
+    for at in 1..=doublings {
+        let twice = "(instance (instantiate $p))".repeat(2);
+        write!(component, "(component $c{at} (alias outer $root $c{} (component $p)) {twice})", at - 1).unwrap();
+    }
+    format!("{component} (instance (instantiate $c{doublings})))")
+}
+
+async fn core_instances(stage: Arc<Stage>) -> String {
+    beyond(&stage, &instances_of("", 12), Limit::CoreInstances).await
+}
+
+async fn memories(stage: Arc<Stage>) -> String {
+    // Without a page each: no memory is taken, but addresses are.
+    beyond(
+        &stage,
+        &format!("(component (core module $m {}) (core instance (instantiate $m)))", "(memory 0)".repeat(90)),
+        Limit::Memories,
+    )
+    .await;
+    beyond(&stage, &instances_of("(memory 0)", 6), Limit::Memories).await
+}
+
+async fn tables(stage: Arc<Stage>) -> String {
+    beyond(&stage, &instances_of(&"(table 0 funcref)".repeat(9), 2), Limit::Tables).await
+}
+
+async fn modules(stage: Arc<Stage>) -> String {
+    let module = section(1, b"\0asm\x01\0\0\0").split_off(8);
+    let component = [b"\0asm\x0d\0\x01\0".as_slice(), &module.repeat(120_000)].concat();
+    excess(&stage, component, Excess::Parts).await
+}
+
+/// Three bytes each, of which the host keeps sixty.
+async fn aliases(stage: Arc<Stage>) -> String {
+    let module = section(1, b"\0asm\x01\0\0\0").split_off(8);
+    let aliases = [number(2_000_000), [0x00, 0x11, 0x02, 0x00, 0x00].repeat(2_000_000)].concat();
+    let aliases = section(6, &aliases).split_off(8);
+    excess(&stage, [b"\0asm\x0d\0\x01\0".as_slice(), &module, &aliases].concat(), Excess::Parts).await
+}
+
+/// Each costs the engine 32 bytes in each instance, whatever its memory is.
+async fn references(stage: Arc<Stage>) -> String {
+    let items = (0..9000).map(|at| format!("{at} ")).collect::<String>();
+    let module = format!("{} (elem declare func {items})", "(func)".repeat(9000));
+    beyond(&stage, &instances_of(&module, 4), Limit::Metadata).await
+}
+
+async fn collected(stage: Arc<Stage>) -> String {
+    let module =
+        r#"(type $s (struct (field (mut i64)))) (func (export "run") (loop (drop (struct.new_default $s)) (br 0)))"#;
+    excess(&stage, text(&format!("(component (core module {module}))")), Excess::Gc).await
+}
+
+async fn exceptions(stage: Arc<Stage>) -> String {
+    let module = r#"(tag $t) (func $f (export "f") (loop (block (try_table (catch_all 0) (throw $t))) (br 0)))"#;
+    excess(&stage, text(&format!("(component (core module {module}))")), Excess::Exceptions).await
+}
+
+async fn wasi_03(stage: Arc<Stage>) -> String {
+    let name = "wasi:cli/run@0.3.0";
+    let component = format!(r#"(component (instance $i) (export "{name}" (instance $i)))"#);
+    excess(&stage, text(&component), Excess::Wasi03(name.to_owned())).await
+}
+
+/// Many at once, each of which would fit alone: whoever would take the last of the memory ends, and the kernel ends nobody.
+async fn full(stage: Arc<Stage>) -> String {
+    let root = tempfile::tempdir().unwrap();
+    let file = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    file("proc/self/cgroup", "0::/\n");
+    file("proc/self/mountinfo", "31 24 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+    file("sys/fs/cgroup/memory.max", "268435456\n");
+    file("sys/fs/cgroup/memory.current", "268000000\n");
+    let mut refused = 0;
+    for _ in 0..4 {
+        let component = std::fs::read(guest("empty")).unwrap();
+        let error = in_process(&stage, process().limits_below(root.path()), component).await.unwrap_err();
+        let EngineError::CompilerMemory(out) = &error else { panic!("{error:?}") };
+        assert!(out.bounded_by.as_deref().is_some_and(|whose| whose.contains("/sys/fs/cgroup")), "{out}");
+        refused += 1;
+    }
+    format!("{refused} of 4 refused: the control group leaves nothing")
+}
+
+/// One that is good when its digest is computed, and another when it is compiled.
+async fn changing(stage: Arc<Stage>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, script) = (folder.path().join("a.wasm"), folder.path().join("compiler"));
+    std::fs::copy(guest("empty"), &path).unwrap();
+    // In the place of the compiler: changes the file, then compiles.
+    let compiler = attache();
+    let text = format!(
+        "#!/bin/sh\nprintf x | dd of={} bs=1 seek=500 conv=notrunc 2>/dev/null\nexec {} compile-for-host\n",
+        path.display(),
+        compiler.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let process = CompilerProcess::new("/bin/sh", [script.as_os_str()]);
+    let runtime = Runtime::builder().engine(stage.engine.clone()).compiler(process).build().unwrap();
+    let error = runtime.load_file(&path, Grant::nothing("attacker")).await.unwrap_err();
+    assert!(matches!(error, LoadError::Engine(EngineError::Changed)), "{error:?}");
+    "not compiled: it has changed".to_owned()
+}
+
 /// Compiles in a process of its own, which ends it there.
 async fn in_process(stage: &Stage, process: CompilerProcess, component: Vec<u8>) -> Result<(), EngineError> {
     let runtime = Runtime::builder().engine(stage.engine.clone()).compiler(process).build().unwrap();
@@ -143,15 +274,15 @@ fn process() -> CompilerProcess {
     CompilerProcess::new(attache(), ["compile-for-host"])
 }
 
-/// As many functions as are let through, in half of the memory that they take.
+/// As many functions as are let through, in a part of the memory that they take, which neither way to compile them does with.
 async fn memory(stage: Arc<Stage>) -> String {
     in_process(&stage, process(), std::fs::read(guest("empty")).unwrap()).await.unwrap();
     let module = format!("(core module {})", "(func)".repeat(200_000));
     let component = text(&format!("(component {module})"));
     let error = in_process(&stage, process().memory(150 << 20), component).await.unwrap_err();
-    let EngineError::CompilerDied { memory, words, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(*memory, 150 << 20);
-    assert!(words.contains("memory allocation of"), "{words}");
+    let EngineError::CompilerMemory(out) = &error else { panic!("{error:?}") };
+    assert_eq!(out.memory, 150 << 20);
+    assert!(out.words.contains("memory allocation of"), "{out}");
     "its process ended, and the host says of what".to_owned()
 }
 

@@ -230,7 +230,7 @@ async fn out_of_bounds(stage: Arc<Stage>) -> String {
 }
 
 async fn many_parts(stage: Arc<Stage>) -> String {
-    let many = "(core instance (instantiate $m))".repeat(100);
+    let many = "(core instance (instantiate $m))".repeat(300);
     let text = command(RETURNS).replace("(core instance $i", &format!("{many} (core instance $i"));
     let refused = match stage.component(&text, "{}").await {
         Err(error) => chain(&error).to_string(),

@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Run(Run),
     Dev(Dev),
     Inspect(Inspect),
+    Compile(Compile),
     Proxy(Proxy),
 }
 
@@ -121,6 +122,22 @@ pub(crate) struct Inspect {
     pub(crate) artefacts: Artefacts,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// Compiles a component ahead of time, for machines with less memory or time
+///
+/// An artefact (`-o`) is machine code, and is loaded only under a grant that pins it: the line for the grant is printed. It fits
+/// this version of attache, and processors that can do what this one can. Without `-o` the component is compiled into the
+/// folder of compiled components: one in an image that root owns serves other users.
+#[derive(Debug, Args)]
+pub(crate) struct Compile {
+    /// The component
+    pub(crate) component: PathBuf,
+    /// Writes the artefact here
+    #[arg(long, short = 'o', value_name = "FILE", conflicts_with = "no_cache")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) artefacts: Artefacts,
 }
 
 /// How a table is printed.

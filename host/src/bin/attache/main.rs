@@ -1,6 +1,7 @@
 //! The `attache` binary: parses, resolves, runs, exits.
 
 mod args;
+mod compile;
 mod dev;
 mod exit;
 mod inspect;
@@ -46,6 +47,7 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Dev(arguments) => dev::dev(arguments).await,
             Command::Inspect(arguments) => inspect::inspect(arguments).await,
+            Command::Compile(arguments) => compile::compile(arguments).await,
             Command::Proxy(arguments) => proxy::proxy(arguments).await,
         }
     });

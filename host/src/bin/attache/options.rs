@@ -2,6 +2,7 @@
 
 use crate::metrics;
 use attache::gate::HostRate;
+use attache::quantity::Quantity;
 use clap::Args;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -63,6 +64,14 @@ pub(crate) struct Artefacts {
     /// Compiles each time and keeps nothing
     #[arg(long, conflicts_with = "cache")]
     pub(crate) no_cache: bool,
+    /// The most memory that compiling may take, as in 512Mi [default: 2Gi, and never more than the container has left]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) compiler_memory: Option<u64>,
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let size: Quantity = text.parse().map_err(|error| format!("{error}"))?;
+    size.to_u64_bytes().ok_or_else(|| "it is beyond all memory".to_owned())
 }
 
 /// Where decisions are recorded and counted.

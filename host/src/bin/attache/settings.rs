@@ -12,7 +12,7 @@ use attache::engine::{Artefacts, CompilerProcess, DEFAULT_CAPACITY, Engine, Engi
 use attache::extension::{Runtime, RuntimeBuilder};
 use attache::gate::HostRate;
 use attache::podinfo::{Item, PodInfo, PodVolume};
-use attache::policy::{CredentialsMode, Grant, MountPath};
+use attache::policy::{CredentialsMode, Grant, Limits, MountPath};
 use attache::telemetry::{Audit, JsonLines, NoAudit, legible_name};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ const MAX_TEXT: u64 = 1 << 20;
 /// How long who serves for long waits for the API server's first answer before it serves all the same.
 const WAITED_FOR: Duration = Duration::from_secs(5);
 
-/// One process runs one extension: a few instances at once suffice.
+/// One process runs one extension: a few instances at once suffice, with room for as much in each as any grant can ask for.
 const INSTANCES: u32 = 8;
 
 pub(crate) fn start_log(filter: &str) -> anyhow::Result<()> {
@@ -88,9 +88,7 @@ pub(crate) const COMPILER: &str = "compile-for-host";
 
 /// Begins a runtime: the engine, its compiler and the folder of compiled components.
 pub(crate) fn runtime(arguments: &options::Artefacts) -> anyhow::Result<RuntimeBuilder> {
-    let engine = Engine::new(&EngineSettings::default().instances(INSTANCES))?;
-    let compiler = CompilerProcess::this_program([COMPILER]).context("cannot find this program's own file")?;
-    let runtime = Runtime::builder().engine(engine).compiler(compiler);
+    let runtime = runtime_that_keeps_nothing(arguments)?;
     if arguments.no_cache {
         return Ok(runtime);
     }
@@ -98,6 +96,18 @@ pub(crate) fn runtime(arguments: &options::Artefacts) -> anyhow::Result<RuntimeB
         Some(folder) => Ok(runtime.artefacts(Artefacts::open(folder, DEFAULT_CAPACITY)?)),
         None => Ok(in_user_cache(runtime)),
     }
+}
+
+/// Begins a runtime: the engine and its compiler.
+pub(crate) fn runtime_that_keeps_nothing(arguments: &options::Artefacts) -> anyhow::Result<RuntimeBuilder> {
+    let ceiling = Limits::ceiling();
+    let elements = usize::try_from(ceiling.table_elements).unwrap_or(usize::MAX);
+    let settings = EngineSettings::default().instances(INSTANCES).table_elements(elements);
+    let settings = settings.memories(ceiling.memories).core_instances(ceiling.core_instances);
+    let engine = Engine::new(&settings)?;
+    let compiler = CompilerProcess::this_program([COMPILER]).context("cannot find this program's own file")?;
+    let compiler = arguments.compiler_memory.into_iter().fold(compiler, CompilerProcess::memory);
+    Ok(Runtime::builder().engine(engine).compiler(compiler))
 }
 
 /// Nobody has asked for a folder, so that there is none is no failure: a sidecar's file system is often read-only.

@@ -1,6 +1,7 @@
 //! What was found out, for a person.
 
 use super::{Access, Report};
+use crate::compile::took;
 use attache::extension::{Inspection, Standing};
 use attache::telemetry::legible_name;
 use std::io::{Result, Write};
@@ -19,7 +20,11 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> Result<()> {
 }
 
 fn component(found: &Inspection, out: &mut impl Write) -> Result<()> {
-    writeln!(out, "sha256  {}\nsize    {} bytes\n", found.sha256, found.size)?;
+    writeln!(out, "sha256  {}\nsize    {} bytes", found.sha256, found.size)?;
+    if let Some(compilation) = &found.compilation {
+        writeln!(out, "machine code  {}", took(compilation))?;
+    }
+    writeln!(out)?;
     let names: Vec<_> = found.imports.iter().map(|import| legible_name(&import.name)).collect();
     let width = width("IMPORT", &names);
     writeln!(out, "{:width$}  STANDING", "IMPORT")?;

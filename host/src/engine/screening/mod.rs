@@ -3,11 +3,19 @@
 //! Threat: a few bytes that unfold while they are compiled. The compiler has limits, but some of them come after the
 //! work that they limit, and types within types are read by recursion, which ends a process when its stack does. All
 //! is counted here in one pass and without recursion, as an upper bound; each bound is far beyond what compilers of
-//! languages make, and says so in [`Excess`].
+//! languages make, and says so in [`Excess`]. The same pass counts what an instance will need of the engine ([`Needs`]),
+//! and finds the features that are switched off.
 
+mod module;
+mod needs;
+mod unsupported;
+
+pub use needs::{Need, Needs};
+
+use module::Module;
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, Encoding,
-    Parser, Payload,
+    Instance, Parser, Payload,
 };
 
 /// Components and modules within each other. Tools that compose components nest three or four.
@@ -56,26 +64,51 @@ pub enum Excess {
     /// A component that is an argument: how often it is used is not to be seen where it is defined.
     #[error("a component in it takes a component as an argument, which is not supported here")]
     Argument,
+    /// Interfaces of WASI 0.3.
+    #[error(
+        "it is built for WASI 0.3 (it has {0}), and this host has WASI 0.2: build it for that, as Rust's target \
+         wasm32-wasip2, componentize-py and jco do for a world of WASI 0.2"
+    )]
+    Wasi03(String),
+    /// The component model's own concurrency, which belongs to WASI 0.3.
+    #[error(
+        "it uses asynchronous functions, futures or streams of the component model, which belong to WASI 0.3, and this \
+         host has WASI 0.2: build it for that, as Rust's target wasm32-wasip2, componentize-py and jco do"
+    )]
+    Async,
+    /// Objects that the engine would collect.
+    #[error(
+        "it uses WebAssembly's garbage collection, which is switched off in this host: what is compiled from Kotlin, Dart \
+         or Java relies on it and cannot run here"
+    )]
+    Gc,
+    /// Exceptions.
+    #[error(
+        "it uses WebAssembly's exceptions, which are switched off in this host: Kotlin, Dart and Java rely on them and \
+         cannot run here, C++ is built with -fno-exceptions"
+    )]
+    Exceptions,
 }
 
-/// Counts what `component` is made of. What is not well-formed is left to the compiler's own, better words.
+/// Counts what `component` is made of, and what an instance of it needs. What is not well-formed is left to the compiler's
+/// own, better words, and needs nothing.
 ///
 /// [`Engine::compile`](super::Engine::compile) begins with this; whoever gives a stranger's component to wasmtime itself
 /// calls it before.
 ///
 /// # Errors
-/// Says what the component has too much of.
-pub fn screen(component: &[u8]) -> Result<(), Excess> {
+/// Says what the component has too much of, or uses that this host has not.
+pub fn screen(component: &[u8]) -> Result<Needs, Excess> {
     let mut counted = Counted::default();
     for payload in Parser::new(0).parse_all(component) {
-        let Ok(payload) = payload else { return Ok(()) };
+        let Ok(payload) = payload else { return Ok(Needs::default()) };
         match counted.add(&payload, component) {
             Ok(()) => {}
-            Err(Stop::Malformed) => return Ok(()),
+            Err(Stop::Malformed) => return Ok(Needs::default()),
             Err(Stop::Excess(excess)) => return Err(excess),
         }
     }
-    Ok(())
+    Ok(counted.needs)
 }
 
 enum Stop {
@@ -102,21 +135,35 @@ struct Counted {
     inner_types: usize,
     functions: u64,
     elements: u64,
+    /// What an instance of the outermost component needs, once that is read.
+    needs: Needs,
 }
 
 /// A component, or a module, as far as it is read.
 #[derive(Default)]
 struct Open {
-    module: bool,
-    /// How many parts an instance of each component in its index space has.
-    components: Vec<u64>,
+    /// Set for a module.
+    module: Option<Module>,
+    /// What an instance of each component in its index space has and needs.
+    components: Vec<(u64, Needs)>,
+    /// What an instance of each module in its index space needs; nothing where that is not to be seen here.
+    modules: Vec<Needs>,
     parts: u64,
+    needs: Needs,
 }
 
 impl Open {
-    fn component(&self, index: u32) -> Result<u64, Stop> {
-        usize::try_from(index).ok().and_then(|index| self.components.get(index).copied()).ok_or(Stop::Malformed)
+    fn component(&self, index: u32) -> Result<(u64, Needs), Stop> {
+        at(&self.components, index).ok_or(Stop::Malformed)
     }
+
+    fn module(&self, index: u32) -> Result<Needs, Stop> {
+        at(&self.modules, index).ok_or(Stop::Malformed)
+    }
+}
+
+fn at<T: Copy>(all: &[T], index: u32) -> Option<T> {
+    usize::try_from(index).ok().and_then(|index| all.get(index).copied())
 }
 
 impl Counted {
@@ -126,9 +173,18 @@ impl Counted {
                 if self.open.len() == MAX_NESTING {
                     return Err(Excess::Nesting.into());
                 }
-                self.open.push(Open { module: *encoding == Encoding::Module, ..Open::default() });
+                let module = (*encoding == Encoding::Module).then(Module::default);
+                self.open.push(Open { module, ..Open::default() });
             }
-            Payload::End(_) => self.close(),
+            Payload::End(_) => {
+                self.close();
+                return Ok(());
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                let open = self.innermost()?;
+                open.parts = open.parts.saturating_add(1);
+                return within(open.parts <= MAX_PARTS, Excess::Parts);
+            }
             Payload::ComponentTypeSection(types) => {
                 let section = bytes.get(types.range()).unwrap_or_default();
                 let inner = |pair: &&[u8]| matches!(pair, [DECLARED_TYPE, COMPONENT_TYPE | INSTANCE_TYPE]);
@@ -151,7 +207,10 @@ impl Counted {
             }
             other => self.add_parts(other)?,
         }
-        Ok(())
+        if let Some(module) = self.open.last_mut().and_then(|open| open.module.as_mut()) {
+            return module.add(payload);
+        }
+        unsupported::look(payload, self.open.len() == 1)
     }
 
     /// The parts of a component's own, and what stands in its index space of components.
@@ -162,7 +221,10 @@ impl Counted {
                 for instance in instances.clone() {
                     parts = parts.saturating_add(match instance? {
                         ComponentInstance::Instantiate { component_index, args } => {
-                            self.innermost()?.component(component_index)?.saturating_add(length(args.len()))
+                            let open = self.innermost()?;
+                            let (parts, needs) = open.component(component_index)?;
+                            open.needs.add(&needs);
+                            parts.saturating_add(length(args.len()))
                         }
                         ComponentInstance::FromExports(exports) => length(exports.len()),
                     });
@@ -170,38 +232,45 @@ impl Counted {
                 parts.saturating_add(instances.count().into())
             }
             Payload::ComponentAliasSection(aliases) => {
+                within(u64::from(aliases.count()) <= MAX_PARTS, Excess::Parts)?;
                 for alias in aliases.clone() {
-                    match alias? {
-                        ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
-                            let outer = usize::try_from(count).ok().and_then(|count| self.open.iter().rev().nth(count));
-                            let aliased = outer.ok_or(Stop::Malformed)?.component(index)?;
-                            self.innermost()?.components.push(aliased);
-                        }
-                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
-                            return Err(Excess::Argument.into());
-                        }
-                        _ => {}
-                    }
+                    self.alias(&alias?)?;
                 }
                 aliases.count().into()
             }
             Payload::ComponentImportSection(imports) => {
+                within(u64::from(imports.count()) <= MAX_PARTS, Excess::Parts)?;
                 for import in imports.clone() {
-                    within(!matches!(import?.ty, ComponentTypeRef::Component(_)), Excess::Argument)?;
+                    match import?.ty {
+                        ComponentTypeRef::Component(_) => return Err(Excess::Argument.into()),
+                        ComponentTypeRef::Module(_) => self.innermost()?.modules.push(Needs::default()),
+                        _ => {}
+                    }
                 }
                 imports.count().into()
             }
             Payload::ComponentExportSection(exports) => {
+                within(u64::from(exports.count()) <= MAX_PARTS, Excess::Parts)?;
                 for export in exports.clone() {
-                    let export = export?;
-                    if export.kind == ComponentExternalKind::Component {
-                        let exported = self.innermost()?.component(export.index)?;
-                        self.innermost()?.components.push(exported);
+                    let (export, open) = (export?, self.innermost()?);
+                    match export.kind {
+                        ComponentExternalKind::Component => open.components.push(open.component(export.index)?),
+                        ComponentExternalKind::Module => open.modules.push(open.module(export.index)?),
+                        _ => {}
                     }
                 }
                 exports.count().into()
             }
-            Payload::InstanceSection(instances) => instances.count().into(),
+            Payload::InstanceSection(instances) => {
+                for instance in instances.clone() {
+                    if let Instance::Instantiate { module_index, .. } = instance? {
+                        let open = self.innermost()?;
+                        open.needs.add(&open.module(module_index)?);
+                        open.needs.core_instances = open.needs.core_instances.saturating_add(1);
+                    }
+                }
+                instances.count().into()
+            }
             Payload::ComponentCanonicalSection(functions) => functions.count().into(),
             Payload::ComponentTypeSection(types) => types.count().into(),
             _ => return Ok(()),
@@ -211,17 +280,43 @@ impl Counted {
         within(open.parts <= MAX_PARTS, Excess::Parts)
     }
 
+    /// What an alias adds to the index spaces of components and modules.
+    fn alias(&mut self, alias: &ComponentAlias<'_>) -> Result<(), Stop> {
+        match *alias {
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
+                let aliased = self.outer(count)?.component(index)?;
+                self.innermost()?.components.push(aliased);
+            }
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, count, index } => {
+                let aliased = self.outer(count)?.module(index)?;
+                self.innermost()?.modules.push(aliased);
+            }
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
+                return Err(Excess::Argument.into());
+            }
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
+                self.innermost()?.modules.push(Needs::default());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn outer(&self, count: u32) -> Result<&Open, Stop> {
+        usize::try_from(count).ok().and_then(|count| self.open.iter().rev().nth(count)).ok_or(Stop::Malformed)
+    }
+
     fn innermost(&mut self) -> Result<&mut Open, Stop> {
         self.open.last_mut().ok_or(Stop::Malformed)
     }
 
-    /// A component that has ended can be used by what is around it.
+    /// A component or a module that has ended can be used by what is around it.
     fn close(&mut self) {
         let Some(closed) = self.open.pop() else { return };
-        if let Some(outer) = self.open.last_mut()
-            && !closed.module
-        {
-            outer.components.push(closed.parts);
+        match (closed.module, self.open.last_mut()) {
+            (Some(module), Some(outer)) => outer.modules.push(module.needs()),
+            (None, Some(outer)) => outer.components.push((closed.parts, closed.needs)),
+            (_, None) => self.needs = closed.needs,
         }
     }
 }

@@ -1,0 +1,312 @@
+//! Compiled components, kept on disk and mapped from there.
+//!
+//! Loading an artefact runs whatever machine code it holds, so the folder is trusted like the binary itself, and
+//! checked like it: the folder and each file must belong to this user or to root and be writable by nobody else, links are
+//! not followed, and what is loaded is the very file that was checked, by its descriptor. A digest beside each file finds
+//! truncation and decay; it is no defence against somebody who can write there as this user, and nothing could be.
+//! A folder that root owns, as one of a container's image, serves other users as it is, and nothing is written there.
+//!
+//! A file's name is the digest of the component's bytes and of the engine's fingerprint, so a changed component,
+//! another wasmtime or another processor simply finds nothing. A single artefact that lies anywhere is loaded if its operator
+//! pins its digest, from a copy that nobody can change ([`Artefact::pinned`]).
+
+mod pinned;
+
+use super::Engine;
+use super::compiler::Compilation;
+use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// All artefacts together, in bytes; the least recently used go first. A hundred large extensions fit.
+pub const DEFAULT_CAPACITY: u64 = 1 << 30;
+
+/// Permission bits that let others than the owner write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// How much is read at a time while a digest is checked.
+const CHUNK: usize = 64 << 10;
+
+/// The longest record beside an artefact, in bytes: a digest and some numbers.
+const MAX_RECORD: u64 = 4 << 10;
+
+/// The user who owns what an image brings.
+const ROOT: u32 = 0;
+
+/// Why a folder of artefacts cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtefactError {
+    /// The folder could not be made or opened.
+    #[error("cannot open the artefact folder {}", path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else could put machine code there.
+    #[error("will not load machine code from {}: it must belong to this user (uid {uid}) or root, and be writable by nobody else; \
+             it belongs to uid {owner} with mode {mode:o}", path.display())]
+    Untrusted {
+        /// The folder or file.
+        path: PathBuf,
+        /// This process's effective user.
+        uid: u32,
+        /// Whose it is.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The artefact's digest is not the one that is pinned.
+    #[error("the artefact's SHA-256 is {found}, and {pinned} is pinned")]
+    Pinned {
+        /// What is pinned, in hex.
+        pinned: String,
+        /// What the file has, in hex.
+        found: String,
+    },
+    /// An artefact could not be read.
+    #[error("cannot read the artefact")]
+    Read(#[source] io::Error),
+    /// An artefact could not be read or written.
+    #[error("cannot keep an artefact in {}", path.display())]
+    Store {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A folder of compiled components.
+#[derive(Debug)]
+pub struct Artefacts {
+    path: PathBuf,
+    folder: File,
+    capacity: u64,
+    /// Set where the folder is another's.
+    read_only: bool,
+}
+
+/// A compiled component, checked and held open.
+#[derive(Debug)]
+pub struct Artefact {
+    file: File,
+    path: PathBuf,
+    compilation: Option<Compilation>,
+}
+
+impl Artefact {
+    /// Returns a path that leads to exactly the file that was checked, whatever has become of its name since.
+    pub fn path(&self) -> PathBuf {
+        if cfg!(target_os = "linux") {
+            PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+        } else {
+            self.path.clone()
+        }
+    }
+
+    /// Returns what compiling took, and what an instance needs; unknown of an artefact that was compiled elsewhere.
+    pub fn compilation(&self) -> Option<&Compilation> {
+        self.compilation.as_ref()
+    }
+}
+
+/// A file that an artefact is written to before it has its name.
+#[derive(Debug)]
+pub(crate) enum NewArtefact {
+    /// In a folder of artefacts.
+    Named(tempfile::NamedTempFile),
+    /// Without a name, in memory where the system has such files.
+    Nameless(File),
+}
+
+impl NewArtefact {
+    /// Makes a file without a name.
+    pub(crate) fn nameless() -> io::Result<Self> {
+        pinned::nameless().map(Self::Nameless)
+    }
+
+    /// Copies what was written to a file of this name, which others may read. Returns its SHA-256 digest.
+    pub(crate) fn copy_to(&self, path: &Path) -> io::Result<[u8; 32]> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        let mut target = tempfile::Builder::new().prefix(".new-").permissions(readable).tempfile_in(folder)?;
+        let mut from = self.file();
+        from.rewind()?;
+        let sha256 = pinned::copied(&mut from, target.as_file_mut())?;
+        target.persist(path).map_err(|error| error.error)?;
+        Ok(sha256)
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        match self {
+            Self::Named(file) => file.as_file(),
+            Self::Nameless(file) => file,
+        }
+    }
+}
+
+impl Artefacts {
+    /// Opens a folder, making it (mode 0700) where it is missing. `capacity` is in bytes.
+    ///
+    /// One that root owns is only read by others.
+    ///
+    /// # Errors
+    /// Fails when it cannot be made or opened, or when others may write to it.
+    pub fn open(path: &Path, capacity: u64) -> Result<Self, ArtefactError> {
+        let failed = |source| ArtefactError::Open { path: path.to_owned(), source };
+        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+            .create(path)
+            .map_err(failed)?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let folder = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed(e.into()))?);
+        let owner = trust(&folder, path)?;
+        let read_only = owner != rustix::process::geteuid().as_raw();
+        Ok(Self { path: path.to_owned(), folder, capacity, read_only })
+    }
+
+    /// Finds what `engine` once compiled from the component with this SHA-256. A damaged one counts as missing.
+    ///
+    /// # Errors
+    /// Fails when the file is there but others may write to it.
+    pub fn find(&self, engine: &Engine, component: &[u8; 32]) -> Result<Option<Artefact>, ArtefactError> {
+        let name = name(engine, component);
+        let path = self.path.join(format!("{name}.cwasm"));
+        let mut file = match self.open_file(&format!("{name}.cwasm")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ArtefactError::Open { path, source }),
+        };
+        trust(&file, &path)?;
+        let Ok(recorded) = self.open_file(&format!("{name}.sha256")) else { return Ok(None) };
+        let mut record = Vec::new();
+        let read = recorded.take(MAX_RECORD).read_to_end(&mut record);
+        let Some((expected, rest)) = read.ok().and(record.split_first_chunk::<32>()) else { return Ok(None) };
+        let Ok(compilation) = serde_json::from_slice(rest) else { return Ok(None) };
+        if digest(&mut file).ok() != Some(*expected) {
+            return Ok(None);
+        }
+        // Marks it as used, for the choice of what to drop; a read-only folder only loses that.
+        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let _ = rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now });
+        Ok(Some(Artefact { file, path, compilation: Some(compilation) }))
+    }
+
+    /// Makes a file for an artefact that is to be kept; none in a folder that is only read.
+    ///
+    /// # Errors
+    /// Fails when the folder cannot be written to.
+    pub(crate) fn draft(&self) -> Result<Option<NewArtefact>, ArtefactError> {
+        if self.read_only {
+            return Ok(None);
+        }
+        let made = self.temporary();
+        made.map(|file| Some(NewArtefact::Named(file))).map_err(|source| self.unstored(source))
+    }
+
+    /// Keeps what `engine` compiled, and drops the least recently used artefacts beyond the capacity.
+    ///
+    /// # Errors
+    /// Fails when the folder cannot be written to.
+    pub(crate) fn keep(
+        &self,
+        engine: &Engine,
+        component: &[u8; 32],
+        mut draft: tempfile::NamedTempFile,
+        compilation: &Compilation,
+    ) -> Result<Artefact, ArtefactError> {
+        let name = name(engine, component);
+        let path = self.path.join(format!("{name}.cwasm"));
+        let stored = (|| {
+            draft.as_file_mut().rewind()?;
+            let mut record = digest(draft.as_file_mut())?.to_vec();
+            serde_json::to_writer(&mut record, compilation)?;
+            let file = draft.persist(&path).map_err(|error| error.error)?;
+            self.place(&format!("{name}.sha256"), &record)?;
+            Ok(file)
+        })();
+        let file = stored.map_err(|source| self.unstored(source))?;
+        self.trim();
+        Ok(Artefact { file, path, compilation: Some(*compilation) })
+    }
+
+    fn unstored(&self, source: io::Error) -> ArtefactError {
+        ArtefactError::Store { path: self.path.clone(), source }
+    }
+
+    /// Writes under a name of its own, then renames: a reader sees the whole file or none.
+    fn place(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut file = self.temporary()?;
+        file.write_all(content)?;
+        file.persist(self.path.join(name)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Others may read it where they may enter the folder: a component's machine code is no secret, and an image's folder
+    /// that root has filled is there for other users.
+    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        tempfile::Builder::new().prefix(".new-").permissions(readable).tempfile_in(&self.path)
+    }
+
+    fn open_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK;
+        Ok(File::from(rustix::fs::openat(&self.folder, name, flags, Mode::empty())?))
+    }
+
+    fn trim(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return };
+        let mut files: Vec<_> = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
+            .filter_map(|entry| Some((entry.metadata().ok()?, entry.file_name())))
+            .collect();
+        files.sort_by_key(|(found, _)| std::cmp::Reverse(found.modified().ok()));
+        let mut total = 0_u64;
+        for (found, name) in files {
+            total = total.saturating_add(found.len());
+            if total > self.capacity {
+                // Whoever has it mapped keeps it; another process may have dropped it just now.
+                let _ = rustix::fs::unlinkat(&self.folder, &name, AtFlags::empty());
+                let _ = rustix::fs::unlinkat(&self.folder, Path::new(&name).with_extension("sha256"), AtFlags::empty());
+            }
+        }
+    }
+}
+
+/// Looks whether nobody but this user and root could have put something there. Returns the owner.
+fn trust(file: &File, path: &Path) -> Result<u32, ArtefactError> {
+    let failed = |source| ArtefactError::Open { path: path.to_owned(), source };
+    let found = file.metadata().map_err(failed)?;
+    let uid = rustix::process::geteuid().as_raw();
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+    if (owner == uid || owner == ROOT) && mode & WRITABLE_BY_OTHERS == 0 {
+        return Ok(owner);
+    }
+    Err(ArtefactError::Untrusted { path: path.to_owned(), uid, owner, mode })
+}
+
+fn name(engine: &Engine, component: &[u8; 32]) -> String {
+    let mut key = Sha256::new();
+    key.update(component);
+    key.update(engine.fingerprint().to_le_bytes());
+    hex::encode(key.finalize())
+}
+
+fn digest(file: &mut File) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(hasher.finalize().into()),
+            read => hasher.update(chunk.get(..read).unwrap_or_default()),
+        }
+    }
+}

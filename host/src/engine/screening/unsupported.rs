@@ -1,0 +1,57 @@
+//! What a component uses that this host has not, where its compiler would say so in words of its own.
+
+use super::{Excess, Stop};
+use wasmparser::{CanonicalFunction, CanonicalOption, Payload};
+
+/// How much of a name is shown, in characters.
+const SHOWN: usize = 80;
+
+/// Looks for WASI 0.3 in a section of a component, of its own names only if it is the outermost.
+pub(super) fn look(payload: &Payload<'_>, outermost: bool) -> Result<(), Stop> {
+    match payload {
+        Payload::ComponentImportSection(imports) if outermost => {
+            for import in imports.clone() {
+                refuse_wasi_03(import?.name.name)?;
+            }
+        }
+        Payload::ComponentExportSection(exports) if outermost => {
+            for export in exports.clone() {
+                refuse_wasi_03(export?.name.name)?;
+            }
+        }
+        Payload::ComponentCanonicalSection(functions) => {
+            for function in functions.clone() {
+                if is_async(&function?) {
+                    return Err(Excess::Async.into());
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A name such as `wasi:http/handler@0.3.0-rc-2026-03-15`. It is a stranger's text, so what is shown of it is escaped and cut.
+fn refuse_wasi_03(name: &str) -> Result<(), Excess> {
+    let wasi = name.strip_prefix("wasi:").and_then(|rest| rest.split_once('@'));
+    match wasi {
+        Some((_, version)) if version == "0.3" || version.starts_with("0.3.") => {
+            let shown: String = name.chars().take(SHOWN).flat_map(char::escape_default).collect();
+            Err(Excess::Wasi03(shown))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// All that is not of WASI 0.2: lifted and lowered functions without `async`, and handles of resources.
+fn is_async(function: &CanonicalFunction) -> bool {
+    match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+            options.iter().any(|option| matches!(option, CanonicalOption::Async | CanonicalOption::Callback(_)))
+        }
+        CanonicalFunction::ResourceNew { .. }
+        | CanonicalFunction::ResourceDrop { .. }
+        | CanonicalFunction::ResourceRep { .. } => false,
+        _ => true,
+    }
+}

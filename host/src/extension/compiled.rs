@@ -1,0 +1,152 @@
+//! From a component's source to its machine code: an artefact that is kept or pinned, or the compiler.
+
+use super::load::{LoadError, blocking};
+use super::needs;
+use super::runtime::Runtime;
+use super::source::{Kind, Source};
+use crate::engine::{Allocator, Artefact, Artefacts, Compilation, EngineError, Needs, NewArtefact};
+use crate::policy::Grant;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime::component::Component;
+
+/// A component that was compiled ahead of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Precompiled {
+    /// The SHA-256 digest of the component's file.
+    pub component_sha256: [u8; 32],
+    /// The SHA-256 digest of the artefact's file, by which a grant pins it.
+    pub artefact_sha256: [u8; 32],
+    /// What compiling took.
+    pub compilation: Compilation,
+}
+
+impl Runtime {
+    /// Maps the component's artefact, or compiles it and keeps one. Says what compiling took, now or when the artefact was
+    /// made; that is unknown of one that was made elsewhere.
+    pub(super) async fn component(
+        &self,
+        source: Source,
+        grant: &Grant,
+    ) -> Result<(Component, Option<Compilation>), LoadError> {
+        let (runtime, source) = (self.clone(), Arc::new(source));
+        if source.kind == Kind::Artefact {
+            let component = blocking(move || runtime.pinned(&source)).await?;
+            needs::check_artefact(&component, grant, &self.inner)?;
+            return Ok((component, None));
+        }
+        let sha256 = source.sha256;
+        if let Some((component, compilation)) = blocking(move || runtime.kept(&sha256)).await? {
+            needs::check(&compilation.needs, grant, &self.inner)?;
+            return Ok((component, Some(compilation)));
+        }
+        let most = needs::most(grant, &self.inner);
+        let compiled = self.compile(Arc::clone(&source), most).await;
+        let (draft, compilation) = compiled.map_err(|error| needs::explained(error, grant, &self.inner))?;
+        let runtime = self.clone();
+        let component = blocking(move || runtime.keep(&sha256, draft, &compilation)).await?;
+        Ok((component, Some(compilation)))
+    }
+
+    /// Compiles a component and writes the artefact, for machines that load it under a grant that pins it. Returns the
+    /// digests and what compiling took.
+    ///
+    /// # Errors
+    /// Fails when it is no component that can be compiled, or the file cannot be written.
+    pub async fn compile_file(&self, path: &Path, artefact: &Path) -> Result<Precompiled, LoadError> {
+        let source = self.open(path).await?;
+        let component_sha256 = source.sha256;
+        if source.kind == Kind::Artefact {
+            return Err(LoadError::Compiled);
+        }
+        let grant = Grant::nothing("any");
+        let most = self.inner.engine.room();
+        let compiled = self.compile(Arc::new(source), most).await;
+        let (draft, compilation) = compiled.map_err(|error| needs::explained(error, &grant, &self.inner))?;
+        let target = artefact.to_owned();
+        let written = move || {
+            let failed = |source| LoadError::Write { path: target.clone(), source };
+            draft.copy_to(&target).map_err(failed)
+        };
+        let artefact_sha256 = blocking(written).await?;
+        Ok(Precompiled { component_sha256, artefact_sha256, compilation })
+    }
+
+    async fn compile(&self, source: Arc<Source>, most: Needs) -> Result<(NewArtefact, Compilation), EngineError> {
+        let inner = Arc::clone(&self.inner);
+        let draft = blocking(move || draft(inner.artefacts.as_ref())).await.map_err(EngineError::Write)?;
+        let inner = Arc::clone(&self.inner);
+        if let Some(process) = &self.inner.compiler {
+            let compilation = process.compile(&inner.engine, source.input(), &most, draft.file()).await?;
+            return Ok((draft, compilation));
+        }
+        let compiling = move || {
+            let begun = Instant::now();
+            let (compiled, needs) = inner.engine.compile(source.bytes().unwrap_or_default(), &most)?;
+            draft.file().write_all(&compiled).map_err(EngineError::Write)?;
+            let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let compilation =
+                Compilation { needs, milliseconds, peak_memory: None, allocator: Allocator::Backtracking };
+            Ok((draft, compilation))
+        };
+        blocking(compiling).await
+    }
+
+    fn kept(&self, sha256: &[u8; 32]) -> Result<Option<(Component, Compilation)>, LoadError> {
+        let Some(artefacts) = &self.inner.artefacts else { return Ok(None) };
+        let Some(artefact) = artefacts.find(&self.inner.engine, sha256)? else { return Ok(None) };
+        let Some(compilation) = artefact.compilation().copied() else { return Ok(None) };
+        match self.map(&artefact) {
+            Ok(component) => Ok(Some((component, compilation))),
+            Err(error) => {
+                let error = crate::telemetry::legible(&*format!("{error:#}"));
+                tracing::warn!(%error, "a kept artefact cannot be loaded: the component is compiled again");
+                Ok(None)
+            }
+        }
+    }
+
+    fn keep(&self, sha256: &[u8; 32], draft: NewArtefact, compilation: &Compilation) -> Result<Component, LoadError> {
+        let draft = match (draft, &self.inner.artefacts) {
+            (NewArtefact::Named(file), Some(artefacts)) => {
+                match artefacts.keep(&self.inner.engine, sha256, file, compilation) {
+                    Ok(artefact) => return self.map(&artefact).map_err(LoadError::Load),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            (draft, _) => draft,
+        };
+        let artefact = Artefact::drafted(draft).map_err(EngineError::Write)?;
+        self.map(&artefact).map_err(LoadError::Load)
+    }
+
+    fn pinned(&self, source: &Source) -> Result<Component, LoadError> {
+        let reader = source.reader().map_err(EngineError::Write)?;
+        let artefact = Artefact::pinned(reader, &source.sha256)?;
+        self.map(&artefact).map_err(LoadError::OtherEngine)
+    }
+
+    #[expect(unsafe_code, reason = "loads machine code that this host's own engine wrote, or that its operator pins")]
+    fn map(&self, artefact: &Artefact) -> wasmtime::Result<Component> {
+        // SAFETY: an `Artefact` is one of three. A file in a folder that only this user and root can write to, checked by
+        // its descriptor and against its digest, which `Engine::compile` or its process wrote and nobody writes again: a
+        // newer one takes its name by a rename. Or what they have just written to a file without a name. Or a sealed copy of
+        // what has the digest that this host's operator has pinned: who pins it vouches for it, as for the host's program.
+        unsafe { Component::deserialize_file(self.inner.engine.wasmtime(), artefact.path()) }
+    }
+}
+
+/// A file for what is going to be compiled, in the folder of artefacts if there is one that can be written to.
+fn draft(artefacts: Option<&Artefacts>) -> io::Result<NewArtefact> {
+    match artefacts.map(Artefacts::draft) {
+        Some(Ok(Some(draft))) => return Ok(draft),
+        Some(Err(error)) => {
+            tracing::warn!(error = %crate::telemetry::chain(&error), "the compiled component will not be kept");
+        }
+        Some(Ok(None)) | None => {}
+    }
+    NewArtefact::nameless()
+}

@@ -1,0 +1,84 @@
+//! What a component needs, held against its grant and this host, before it is compiled.
+
+use super::load::LoadError;
+use super::runtime::Inner;
+use crate::engine::{EngineError, Need, Needs};
+use crate::policy::{Allowed, Grant, Limit, Limits, Reached};
+use wasmtime::component::Component;
+
+/// The most that a component may need under `grant`. Its memory and its tables grow within the grant's limits while it runs,
+/// and end it there; what counts here is whether an instance can be made at all.
+pub(super) fn most(grant: &Grant, inner: &Inner) -> Needs {
+    let limits = allowed(grant, inner);
+    let room = inner.engine.room();
+    Needs {
+        core_instances: room.core_instances.min(limits.core_instances.into()),
+        memories: room.memories.min(limits.memories.into()),
+        ..room
+    }
+}
+
+/// What the host allows of the grant's limits.
+fn allowed(grant: &Grant, inner: &Inner) -> Limits {
+    grant.limits.capped_by(&inner.ceiling)
+}
+
+/// Says what of a component's needs exceeds what it may have.
+pub(super) fn check(needs: &Needs, grant: &Grant, inner: &Inner) -> Result<(), LoadError> {
+    match needs.beyond(&most(grant, inner)) {
+        Some(need) => Err(beyond(needs, need, grant, inner)),
+        None => Ok(()),
+    }
+}
+
+/// As [`check`], of machine code that was compiled elsewhere, which tells less.
+pub(super) fn check_artefact(component: &Component, grant: &Grant, inner: &Inner) -> Result<(), LoadError> {
+    let Some(found) = component.resources_required() else { return Ok(()) };
+    let needs = Needs {
+        memories: found.num_memories.into(),
+        largest_memory: found.max_initial_memory_size.unwrap_or_default(),
+        tables: found.num_tables.into(),
+        largest_table: found.max_initial_table_size.unwrap_or_default(),
+        ..Needs::default()
+    };
+    check(&needs, grant, inner)
+}
+
+/// Names the limit where a compiler has refused to begin.
+pub(super) fn explained(error: EngineError, grant: &Grant, inner: &Inner) -> LoadError {
+    match error {
+        EngineError::Needs { needs } => match check(&needs, grant, inner) {
+            Err(beyond) => beyond,
+            Ok(()) => EngineError::Needs { needs }.into(),
+        },
+        other => other.into(),
+    }
+}
+
+fn beyond(needs: &Needs, need: Need, grant: &Grant, inner: &Inner) -> LoadError {
+    let (limit, of) = match need {
+        Need::CoreInstances => (Limit::CoreInstances, "core instances"),
+        Need::Memories => (Limit::Memories, "memories"),
+        Need::LargestMemory => (Limit::Memory, "of memory"),
+        Need::Tables => (Limit::Tables, "tables"),
+        Need::LargestTable => (Limit::TableElements, "elements in a table"),
+        Need::Metadata => (Limit::Metadata, "of what the engine keeps of its functions"),
+    };
+    let amount = |amount: u64| match need {
+        Need::LargestMemory | Need::Metadata => Allowed::Bytes(amount),
+        _ => Allowed::Count(amount),
+    };
+    let most = most(grant, inner).of(need);
+    let begins = format!("{} {of}", amount(needs.of(need)));
+    let reached = Reached { limit, allowed: amount(most) };
+    let asked = match need {
+        Need::CoreInstances => Some(grant.limits.core_instances),
+        Need::Memories => Some(grant.limits.memories),
+        _ => None,
+    };
+    if asked.is_some_and(|asked| u64::from(asked) == most) {
+        return LoadError::Beyond { begins, whose: "its grant's", reached, remedy: reached.remedy() };
+    }
+    let remedy = "no grant raises it, only the host itself, by its engine's settings and its ceiling".to_owned();
+    LoadError::Beyond { begins, whose: "this host's", reached, remedy }
+}

@@ -1,0 +1,173 @@
+//! A component's file: what it is, its digest, and its bytes where they are needed.
+//!
+//! Threat: a file of hundreds of megabytes that the host holds, twice even, before any limit is asked. So its size is bounded
+//! before it is read, and where a process of its own compiles it, the host only computes its digest, a piece at a time: that
+//! process reads the file itself, and compiles nothing that has another digest.
+
+use super::load::LoadError;
+use crate::engine::{Content, Input, MAX_ARTEFACT};
+use crate::policy::Grant;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+/// The largest component that is read, in bytes; a Python interpreter compiled to a component takes some 40 MiB.
+pub const MAX_COMPONENT: u64 = 256 << 20;
+
+/// The first eight bytes of a component, and of a core module ("layer" 1 and 0, component model's Binary.md); the first four
+/// of an artefact.
+pub(super) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+const ARTEFACT: &[u8] = b"\x7fELF";
+
+/// How much of a file is read at a time, in bytes.
+const CHUNK: usize = 64 << 10;
+
+/// A component, or an artefact of one.
+pub(super) struct Source {
+    content: Bytes,
+    pub(super) size: u64,
+    pub(super) sha256: [u8; 32],
+    pub(super) kind: Kind,
+}
+
+enum Bytes {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Component,
+    /// Machine code, compiled elsewhere.
+    Artefact,
+}
+
+impl Source {
+    /// Takes bytes that are in memory already.
+    pub(super) fn of(content: Vec<u8>) -> Result<Self, LoadError> {
+        let (size, kind) = (content.len() as u64, kind(&content)?);
+        if size > most(kind) {
+            return Err(LoadError::TooLarge { most: most(kind) });
+        }
+        let sha256 = Sha256::digest(&content).into();
+        Ok(Self { content: Bytes::Memory(content), size, sha256, kind })
+    }
+
+    /// Opens a file, and computes its digest. Its bytes stay where they are, unless `whole` is set for a component, or the
+    /// file cannot be read twice: then it is read once, into memory.
+    pub(super) fn open(path: &Path, whole: bool) -> Result<Self, LoadError> {
+        let failed = |source| LoadError::Read { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
+        let mut head = Vec::with_capacity(COMPONENT.len());
+        (&mut file).take(COMPONENT.len() as u64).read_to_end(&mut head).map_err(failed)?;
+        let kind = kind(&head)?;
+        let most = most(kind);
+        if found.is_file() && found.len() > most {
+            return Err(LoadError::TooLarge { most });
+        }
+        let stays = found.is_file() && !(whole && kind == Kind::Component);
+        let mut content = Vec::new();
+        let mut kept = |piece: &[u8]| content.extend_from_slice(piece);
+        let (size, sha256) = if stays {
+            file.rewind().map_err(failed)?;
+            read(&mut file, most, |_| ())
+        } else {
+            read(&mut (head.as_slice()).chain(&mut file), most, &mut kept)
+        }
+        .map_err(failed)?;
+        if size > most {
+            return Err(LoadError::TooLarge { most });
+        }
+        let content = if stays { Bytes::File(file) } else { Bytes::Memory(content) };
+        Ok(Self { content, size, sha256, kind })
+    }
+
+    /// Says whether it is the one that the grant pins. An artefact is loaded only if it is pinned.
+    pub(super) fn check(&self, grant: &Grant) -> Result<(), LoadError> {
+        let found = || hex::encode(self.sha256);
+        let pin = grant.component.as_ref();
+        match self.kind {
+            Kind::Component => match pin.and_then(|pin| pin.sha256()) {
+                Some(pinned) if *pinned != self.sha256 => {
+                    Err(LoadError::Pinned { pinned: hex::encode(pinned), found: found() })
+                }
+                _ => Ok(()),
+            },
+            Kind::Artefact => match pin.and_then(|pin| pin.artefact_sha256()) {
+                Some(pinned) if *pinned == self.sha256 => Ok(()),
+                Some(pinned) => Err(LoadError::ArtefactPinned { pinned: hex::encode(pinned), found: found() }),
+                None => Err(LoadError::ArtefactUnpinned { found: found() }),
+            },
+        }
+    }
+
+    /// What a process that compiles it is given.
+    pub(super) fn input(&self) -> Input<'_> {
+        let content = match &self.content {
+            Bytes::Memory(bytes) => Content::Memory(bytes),
+            Bytes::File(file) => Content::File(file),
+        };
+        Input { content, size: self.size, sha256: &self.sha256 }
+    }
+
+    /// Its bytes, for who compiles in this process.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        match &self.content {
+            Bytes::Memory(bytes) => Some(bytes),
+            Bytes::File(_) => None,
+        }
+    }
+
+    /// Reads it from its beginning.
+    pub(super) fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match &self.content {
+            Bytes::Memory(bytes) => Box::new(bytes.as_slice()),
+            Bytes::File(file) => {
+                let mut file = file;
+                file.rewind()?;
+                Box::new(file)
+            }
+        })
+    }
+}
+
+fn most(kind: Kind) -> u64 {
+    match kind {
+        Kind::Component => MAX_COMPONENT,
+        Kind::Artefact => MAX_ARTEFACT,
+    }
+}
+
+fn kind(head: &[u8]) -> Result<Kind, LoadError> {
+    if head.starts_with(COMPONENT) {
+        return Ok(Kind::Component);
+    }
+    if head.starts_with(ARTEFACT) {
+        return Ok(Kind::Artefact);
+    }
+    if head.starts_with(CORE_MODULE) {
+        return Err(LoadError::CoreModule);
+    }
+    Err(LoadError::NotWasm { found: head.get(..COMPONENT.len()).unwrap_or(head).to_vec() })
+}
+
+/// Reads to the end, or to one byte more than `most`. Returns the size and the digest.
+fn read(from: &mut impl Read, most: u64, mut piece: impl FnMut(&[u8])) -> io::Result<(u64, [u8; 32])> {
+    let mut from = from.take(most.saturating_add(1));
+    let (mut size, mut hasher) = (0_u64, Sha256::new());
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = from.read(&mut chunk)?;
+        let read = chunk.get(..read).unwrap_or_default();
+        if read.is_empty() {
+            return Ok((size, hasher.finalize().into()));
+        }
+        hasher.write_all(read)?;
+        piece(read);
+        size = size.saturating_add(read.len() as u64);
+    }
+}

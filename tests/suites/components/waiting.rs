@@ -1,0 +1,42 @@
+//! Guests that wait: nothing wakes for them.
+
+use super::{grant, host};
+use attache::engine::{Engine, EngineSettings};
+use attache::extension::{Invocation, RunError};
+use attache_tests::guest;
+use std::time::Instant;
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+
+/// Guests that wait at once.
+const MANY: usize = 20;
+
+/// Epochs that pass while this many guests only wait, for as long as their deadline has left.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_epoch_passes_while_all_guests_wait() {
+    let engine = Engine::new(&EngineSettings::default().instances(u32::try_from(MANY).unwrap())).unwrap();
+    let runtime = host().engine(engine.clone()).build().unwrap();
+    let limits = format!("{{limits: {{instances: {MANY}, deadline: 10s}}}}");
+    let extension = runtime.load_file(&guest("sleep-long"), grant(&limits)).await.unwrap();
+    let mut outputs = Vec::new();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..MANY {
+        let (extension, out) = (extension.clone(), MemoryOutputPipe::new(1 << 10));
+        outputs.push(out.clone());
+        calls.spawn(async move { extension.run(Invocation::new().args(["3600"]).stdout(out)).await });
+    }
+    // Each says that it has started before it sleeps.
+    while outputs.iter().any(|out| out.contents().is_empty()) {
+        tokio::task::yield_now().await;
+        assert!(calls.try_join_next().is_none(), "a guest ended before it was counted");
+    }
+    let (before, begun) = (engine.epochs(), Instant::now());
+    assert!(before > 0, "guests have run");
+    while let Some(ended) = calls.join_next().await {
+        assert!(matches!(ended.unwrap(), Err(RunError::Deadline { .. })));
+    }
+    // Each guest is polled once more at its deadline, and one may still have been on its way into its sleep.
+    let (passed, waited) = (engine.epochs() - before, begun.elapsed());
+    let most = u64::try_from(3 * MANY).unwrap();
+    assert!(passed <= most, "{passed} epochs in the {waited:?} in which all waited");
+    assert!(waited.as_millis() > 10 * u128::from(most), "they waited for {waited:?} only: nothing is shown");
+}
