@@ -1,7 +1,7 @@
 //! What guests cost that only wait: wake-ups, and time of the processors.
 //!
-//! `cargo bench -p attache --bench waiting`. A plain program: criterion measures the time of what is done, and here nothing
-//! is. It counts, for some seconds, how often a thread of this process was woken (`voluntary_ctxt_switches` of
+//! `cargo bench -p attache --bench waiting`. A plain program: criterion measures the time of what is done, and here
+//! nothing is. It counts, for some seconds, how often a thread of this process was woken (`voluntary_ctxt_switches` of
 //! `/proc/self/task`), the epochs, and the time that the processors spent (`/proc/self/stat`).
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]

@@ -31,8 +31,8 @@ pub struct CpuMeter<F> {
 }
 
 impl<F: Future + Unpin> CpuMeter<F> {
-    /// Meters `guest`, whose store gave this turn ([`Engine::take_turns`](super::Engine::take_turns)). The turn is passed on
-    /// whenever the guest stops running.
+    /// Meters `guest`, whose store gave this turn ([`Engine::take_turns`](super::Engine::take_turns)). The turn is
+    /// passed on whenever the guest stops running.
     pub fn new(guest: F, budget: Duration, turn: Turn) -> Self {
         Self { guest, budget, spent: Duration::ZERO, turn }
     }

@@ -1,10 +1,10 @@
 //! What a guest does when an epoch has passed: it lets its neighbours go first.
 //!
-//! Threat: guests that spin, many of them, each yielding as it should: with eight in a thread's queue, whoever else is in it
-//! waits for eight milliseconds at each of its steps. So a guest that has run for a whole epoch goes on only in its turn (see
-//! `turns`), and there are fewer turns than threads. A guest that mostly waits needs none: epochs that pass meanwhile are not its
-//! own. What it runs between two waits is added up and forgotten slowly, so that one that waits for nothing shortly before
-//! each epoch comes to its turn as one that spins does.
+//! Threat: guests that spin, many of them, each yielding as it should: with eight in a thread's queue, whoever else is
+//! in it waits for eight milliseconds at each of its steps. So a guest that has run for a whole epoch goes on only in
+//! its turn (see `turns`), and there are fewer turns than threads. A guest that mostly waits needs none: epochs that
+//! pass meanwhile are not its own. What it runs between two waits is added up and forgotten slowly, so that one that
+//! waits for nothing shortly before each epoch comes to its turn as one that spins does.
 
 use super::ticker::{Clock, EPOCH};
 use super::turns::{Permit, Turns};
@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wasmtime::{Store, UpdateDeadline};
 
-/// How much faster a guest runs up what it owes than it waits it off. With one in nine of a thread's time free, the calls that
-/// an extension may have at once by default (16) do not fill two threads.
+/// How much faster a guest runs up what it owes than it waits it off. With one in nine of a thread's time free, the
+/// calls that an extension may have at once by default (16) do not fill two threads.
 const FORGOTTEN: u32 = 8;
 
 impl Turns {

@@ -65,8 +65,8 @@ const TABLES_PER_MEMORY: u32 = 4;
 /// Instances that the compiler adds where composed components call each other, for each that the components have.
 const ADAPTERS: u32 = 2;
 
-/// What the engine keeps of one instance beside memories and tables, in bytes: 32 for each function that a table can hold,
-/// and some hundreds for each core instance.
+/// What the engine keeps of one instance beside memories and tables, in bytes: 32 for each function that a table can
+/// hold, and some hundreds for each core instance.
 const METADATA: usize = 4 << 20;
 
 /// Native stack for the compiler, in bytes: twenty times what the deepest types that are let through have it use. It is
@@ -113,8 +113,8 @@ impl EngineSettings {
         self
     }
 
-    /// Sets how many linear memories one instance may have. Address space for all of them, 4 GiB each, is set aside for each
-    /// of [`EngineSettings::instances`], of the 128 TiB that a process has. The default is [`DEFAULT_MEMORIES`].
+    /// Sets how many linear memories one instance may have. Address space for all of them, 4 GiB each, is set aside for
+    /// each of [`EngineSettings::instances`], of the 128 TiB that a process has. The default is [`DEFAULT_MEMORIES`].
     #[must_use]
     pub fn memories(mut self, count: u32) -> Self {
         self.memories = count.max(1);
@@ -128,8 +128,8 @@ impl EngineSettings {
         self
     }
 
-    /// Sets how many elements one table may have. Address space for four tables beside each memory is set aside, eight bytes
-    /// for each element. The default is [`DEFAULT_TABLE_ELEMENTS`].
+    /// Sets how many elements one table may have. Address space for four tables beside each memory is set aside, eight
+    /// bytes for each element. The default is [`DEFAULT_TABLE_ELEMENTS`].
     #[must_use]
     pub fn table_elements(mut self, count: usize) -> Self {
         self.table_elements = count;
@@ -324,9 +324,10 @@ impl Engine {
         self.settings.memory_ceiling
     }
 
-    /// Makes a store's guest yield its thread at each epoch, about once a millisecond, and go on only in its turn among all
-    /// guests of this engine that have run for an epoch: extensions take turns, and each's calls among themselves. The
-    /// answer is for its [`CpuMeter`], in which the guest has to run: epochs pass only while some guest runs in one.
+    /// Makes a store's guest yield its thread at each epoch, about once a millisecond, and go on only in its turn among
+    /// all guests of this engine that have run for an epoch: extensions take turns, and each's calls among themselves.
+    /// The answer is for its [`CpuMeter`], in which the guest has to run: epochs pass only while some guest runs in
+    /// one.
     pub fn take_turns<T: 'static>(&self, store: &mut wasmtime::Store<T>, extension: &str) -> Turn {
         self.turns.take_in(store, extension, self.ticker.clock())
     }
@@ -346,13 +347,13 @@ impl Engine {
         self.settings.instances
     }
 
-    /// Compiles a component to machine code in this process, if an instance of it needs no more than `most`. Takes seconds
-    /// for a large one: call it where blocking is allowed. One that is made for it can take minutes and gigabytes: a
-    /// stranger's is for a [`CompilerProcess`].
+    /// Compiles a component to machine code in this process, if an instance of it needs no more than `most`. Takes
+    /// seconds for a large one: call it where blocking is allowed. One that is made for it can take minutes and
+    /// gigabytes: a stranger's is for a [`CompilerProcess`].
     ///
     /// # Errors
-    /// Fails when the bytes are not a valid component, use a feature that is switched off, need too much, or would unfold to
-    /// more than is taken.
+    /// Fails when the bytes are not a valid component, use a feature that is switched off, need too much, or would
+    /// unfold to more than is taken.
     pub fn compile(&self, component: &[u8], most: &Needs) -> Result<(Vec<u8>, Needs), EngineError> {
         precompile(&self.wasmtime, component, most)
     }

@@ -1,8 +1,8 @@
 //! The memory that the limits around this process still leave.
 //!
-//! Threat: a compiler that takes what its container has not. The kernel then ends a process, and since Kubernetes 1.28 the
-//! whole container with it (`memory.oom.group`). So the limits are read before: those of this process's own control group
-//! and of all groups around it, of both versions of control groups, and what the machine itself has left.
+//! Threat: a compiler that takes what its container has not. The kernel then ends a process, and since Kubernetes 1.28
+//! the whole container with it (`memory.oom.group`). So the limits are read before: those of this process's own control
+//! group and of all groups around it, of both versions of control groups, and what the machine itself has left.
 //!
 //! A group's use is counted as Kubernetes counts it: without the pages of files that the kernel drops first.
 
@@ -76,8 +76,8 @@ fn machine(text: &str) -> Option<Room> {
     Some(Room { left: bytes("MemAvailable:")?, limit: bytes("MemTotal:")?, of: "this machine".to_owned() })
 }
 
-/// The directories of this process's groups that may limit memory, and of those around them, from `/proc/self/cgroup` and
-/// `/proc/self/mountinfo` (proc(5), cgroups(7)).
+/// The directories of this process's groups that may limit memory, and of those around them, from `/proc/self/cgroup`
+/// and `/proc/self/mountinfo` (proc(5), cgroups(7)).
 fn directories(groups: &str, mounts: &str) -> Vec<(Version, PathBuf)> {
     let mut found = Vec::new();
     for (version, group) in groups.lines().filter_map(group) {

@@ -1,6 +1,6 @@
-//! The clock that interrupts guests: a thread that moves the engine's epoch about once a millisecond while the code of any
-//! guest runs on any thread, and sleeps otherwise. A guest that waits in a host call needs no clock: the deadline that ends it
-//! is a timer of its own, and a thousand that wait for days wake nobody.
+//! The clock that interrupts guests: a thread that moves the engine's epoch about once a millisecond while the code of
+//! any guest runs on any thread, and sleeps otherwise. A guest that waits in a host call needs no clock: the deadline
+//! that ends it is a timer of its own, and a thousand that wait for days wake nobody.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -81,8 +81,8 @@ impl Drop for Ticker {
     }
 }
 
-/// One epoch for each millisecond in which a guest's code runs, and at most one more after it. A call that follows another
-/// within a millisecond mostly finds the thread awake, and saves the system call that wakes it.
+/// One epoch for each millisecond in which a guest's code runs, and at most one more after it. A call that follows
+/// another within a millisecond mostly finds the thread awake, and saves the system call that wakes it.
 fn tick(state: &State, engine: &EngineWeak) {
     while !state.stopped.load(Ordering::SeqCst) {
         // Only the weak handle is kept meanwhile: this thread must not be what keeps an engine alive.

@@ -1,7 +1,7 @@
 //! Whose turn it is, among guests that run on and on.
 //!
-//! Threat: an extension that spins in as many calls as it may have, so that whoever waits for a turn waits behind all of them.
-//! So each extension has a line of its own, and the lines are served one after another.
+//! Threat: an extension that spins in as many calls as it may have, so that whoever waits for a turn waits behind all
+//! of them. So each extension has a line of its own, and the lines are served one after another.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -25,8 +25,8 @@ pub struct Precompiled {
 }
 
 impl Runtime {
-    /// Maps the component's artefact, or compiles it and keeps one. Says what compiling took, now or when the artefact was
-    /// made; that is unknown of one that was made elsewhere.
+    /// Maps the component's artefact, or compiles it and keeps one. Says what compiling took, now or when the artefact
+    /// was made; that is unknown of one that was made elsewhere.
     pub(super) async fn component(
         &self,
         source: Source,
@@ -131,10 +131,11 @@ impl Runtime {
 
     #[expect(unsafe_code, reason = "loads machine code that this host's own engine wrote, or that its operator pins")]
     fn map(&self, artefact: &Artefact) -> wasmtime::Result<Component> {
-        // SAFETY: an `Artefact` is one of three. A file in a folder that only this user and root can write to, checked by
-        // its descriptor and against its digest, which `Engine::compile` or its process wrote and nobody writes again: a
-        // newer one takes its name by a rename. Or what they have just written to a file without a name. Or a sealed copy of
-        // what has the digest that this host's operator has pinned: who pins it vouches for it, as for the host's program.
+        // SAFETY: an `Artefact` is one of three. A file in a folder that only this user and root can write to, checked
+        // by its descriptor and against its digest, which `Engine::compile` or its process wrote and nobody writes
+        // again: a newer one takes its name by a rename. Or what they have just written to a file without a name. Or a
+        // sealed copy of what has the digest that this host's operator has pinned: who pins it vouches for it, as for
+        // the host's program.
         unsafe { Component::deserialize_file(self.inner.engine.wasmtime(), artefact.path()) }
     }
 }

@@ -163,9 +163,10 @@ impl Extension {
 impl Runtime {
     /// Loads the component in a file, to run under `grant`. The grant's `$(…)` must be resolved.
     ///
-    /// Compiling takes seconds for a large component; it happens in the runtime's [`CompilerProcess`](crate::engine::CompilerProcess) or on a thread for
-    /// blocking work, and only if no artefact of it is found. A component that is not trusted at all is for the former. A
-    /// file that `attache compile` made is loaded only if the grant pins it.
+    /// Compiling takes seconds for a large component; it happens in the runtime's
+    /// [`CompilerProcess`](crate::engine::CompilerProcess) or on a thread for blocking work, and only if no artefact of
+    /// it is found. A component that is not trusted at all is for the former. A file that `attache compile` made is
+    /// loaded only if the grant pins it.
     ///
     /// # Errors
     /// Says what of the file, the component or the grant does not fit; nothing of the component has run then.

@@ -6,8 +6,8 @@ use crate::engine::{EngineError, Need, Needs};
 use crate::policy::{Allowed, Grant, Limit, Limits, Reached};
 use wasmtime::component::Component;
 
-/// The most that a component may need under `grant`. Its memory and its tables grow within the grant's limits while it runs,
-/// and end it there; what counts here is whether an instance can be made at all.
+/// The most that a component may need under `grant`. Its memory and its tables grow within the grant's limits while it
+/// runs, and end it there; what counts here is whether an instance can be made at all.
 pub(super) fn most(grant: &Grant, inner: &Inner) -> Needs {
     let limits = allowed(grant, inner);
     let room = inner.engine.room();

@@ -1,8 +1,8 @@
 //! A component's file: what it is, its digest, and its bytes where they are needed.
 //!
-//! Threat: a file of hundreds of megabytes that the host holds, twice even, before any limit is asked. So its size is bounded
-//! before it is read, and where a process of its own compiles it, the host only computes its digest, a piece at a time: that
-//! process reads the file itself, and compiles nothing that has another digest.
+//! Threat: a file of hundreds of megabytes that the host holds, twice even, before any limit is asked. So its size is
+//! bounded before it is read, and where a process of its own compiles it, the host only computes its digest, a piece at
+//! a time: that process reads the file itself, and compiles nothing that has another digest.
 
 use super::load::LoadError;
 use crate::engine::{Content, Input, MAX_ARTEFACT};
@@ -15,8 +15,8 @@ use std::path::Path;
 /// The largest component that is read, in bytes; a Python interpreter compiled to a component takes some 40 MiB.
 pub const MAX_COMPONENT: u64 = 256 << 20;
 
-/// The first eight bytes of a component, and of a core module ("layer" 1 and 0, component model's Binary.md); the first four
-/// of an artefact.
+/// The first eight bytes of a component, and of a core module ("layer" 1 and 0, component model's Binary.md); the first
+/// four of an artefact.
 pub(super) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 const ARTEFACT: &[u8] = b"\x7fELF";
@@ -56,8 +56,8 @@ impl Source {
         Ok(Self { content: Bytes::Memory(content), size, sha256, kind })
     }
 
-    /// Opens a file, and computes its digest. Its bytes stay where they are, unless `whole` is set for a component, or the
-    /// file cannot be read twice: then it is read once, into memory.
+    /// Opens a file, and computes its digest. Its bytes stay where they are, unless `whole` is set for a component, or
+    /// the file cannot be read twice: then it is read once, into memory.
     pub(super) fn open(path: &Path, whole: bool) -> Result<Self, LoadError> {
         let failed = |source| LoadError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(failed)?;

@@ -177,8 +177,8 @@ impl ComponentPin {
         Self { sha256: Some(sha256), artefact_sha256: None }
     }
 
-    /// Pins the artefact with this SHA-256 digest of its file, too: machine code, compiled elsewhere, which is trusted like
-    /// the host itself.
+    /// Pins the artefact with this SHA-256 digest of its file, too: machine code, compiled elsewhere, which is trusted
+    /// like the host itself.
     #[must_use]
     pub fn artefact(self, sha256: [u8; 32]) -> Self {
         Self { artefact_sha256: Some(sha256), ..self }

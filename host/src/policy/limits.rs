@@ -1,9 +1,9 @@
 //! How much an extension may use.
 //!
-//! Threat: an extension that takes what its neighbours or its host need. Each bound stands in the grant, has a default that
-//! suits an extension that reads a few objects and answers, and is capped by a ceiling that the host sets
-//! ([`Limits::ceiling`]). Where a limit is reached, the operator is told its name and its number ([`Reached`]): in the error
-//! that ends the call, in a log line of the target `attache::limits`, and in the audit log.
+//! Threat: an extension that takes what its neighbours or its host need. Each bound stands in the grant, has a default
+//! that suits an extension that reads a few objects and answers, and is capped by a ceiling that the host sets
+//! ([`Limits::ceiling`]). Where a limit is reached, the operator is told its name and its number ([`Reached`]): in the
+//! error that ends the call, in a log line of the target `attache::limits`, and in the audit log.
 
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ const REQUESTS: u32 = 10_000;
 /// The most requests under way, or watches open: each takes some tens of kilobytes of the host's memory.
 const AT_ONCE: u32 = 4096;
 
-/// Bounds on what one extension uses. Each has a safe default and stands in the grant under the same name in camel case.
+/// Bounds on what one extension uses. Each has a safe default and stands in the grant under the same name in camel
+/// case.
 ///
 /// | limit | default | host's ceiling unless it says otherwise | at the limit |
 /// | --- | --- | --- | --- |
@@ -86,8 +87,8 @@ const AT_ONCE: u32 = 4096;
 pub struct Limits {
     /// Linear memory of one instance, in bytes.
     pub memory: u64,
-    /// From the start of a call to its end, guest code and host calls together. Another value than the default also ends
-    /// connections that the local proxy has upgraded to another protocol.
+    /// From the start of a call to its end, guest code and host calls together. Another value than the default also
+    /// ends connections that the local proxy has upgraded to another protocol.
     pub deadline: Duration,
     /// Time that the guest's own code, and the host calls on its thread, run in one call.
     pub cpu: Duration,
@@ -150,9 +151,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What no grant reaches beyond on a host that sets no ceiling of its own: more than an extension has use for, and what
-    /// one that is granted it by mistake still cannot bring a host down with. A host sets another one, higher or lower, with
-    /// `RuntimeBuilder::ceiling`; one for strangers' grants is far lower.
+    /// What no grant reaches beyond on a host that sets no ceiling of its own: more than an extension has use for, and
+    /// what one that is granted it by mistake still cannot bring a host down with. A host sets another one, higher or
+    /// lower, with `RuntimeBuilder::ceiling`; one for strangers' grants is far lower.
     pub fn ceiling() -> Self {
         Self {
             memory: 1 << 30,

@@ -63,7 +63,7 @@ fn what_inspect_prints_has_a_line_for_each_name() {
     let ended = attache("inspect", &file, &[]);
     assert_eq!(ended.code, Some(125), "{}", ended.err);
     is_plain(&ended.out);
-    assert_eq!(ended.out.lines().count(), 11, "{}", ended.out);
+    assert_eq!(ended.out.lines().count(), 12, "{}", ended.out);
     assert_eq!(ended.out.lines().filter(|line| line.starts_with("- ")).count(), 1, "{}", ended.out);
 }
 

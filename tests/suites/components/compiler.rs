@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
 
-/// A function in which `size` variables live across `size` branches: registers for it take memory by the square of that.
+/// A function in which `size` variables live across `size` branches: registers for it take memory by the square of
+/// that.
 fn enormous(size: usize) -> Vec<u8> {
     let mut body = String::from("(local $i i32)");
     body.push_str(&"(local i32)".repeat(size));

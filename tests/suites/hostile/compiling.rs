@@ -213,7 +213,8 @@ async fn wasi_03(stage: Arc<Stage>) -> String {
     excess(&stage, text(&component), Excess::Wasi03(name.to_owned())).await
 }
 
-/// Many at once, each of which would fit alone: whoever would take the last of the memory ends, and the kernel ends nobody.
+/// Many at once, each of which would fit alone: whoever would take the last of the memory ends, and the kernel ends
+/// nobody.
 async fn full(stage: Arc<Stage>) -> String {
     let root = tempfile::tempdir().unwrap();
     let file = |path: &str, text: &str| {
@@ -274,14 +275,15 @@ fn process() -> CompilerProcess {
     CompilerProcess::new(attache(), ["compile-for-host"])
 }
 
-/// As many functions as are let through, in a part of the memory that they take, which neither way to compile them does with.
+/// As many functions as are let through, in a part of the memory that they take, which neither way to compile them does
+/// with.
 async fn memory(stage: Arc<Stage>) -> String {
     in_process(&stage, process(), std::fs::read(guest("empty")).unwrap()).await.unwrap();
     let module = format!("(core module {})", "(func)".repeat(200_000));
     let component = text(&format!("(component {module})"));
-    let error = in_process(&stage, process().memory(150 << 20), component).await.unwrap_err();
+    let error = in_process(&stage, process().memory(80 << 20), component).await.unwrap_err();
     let EngineError::CompilerMemory(out) = &error else { panic!("{error:?}") };
-    assert_eq!(out.memory, 150 << 20);
+    assert_eq!(out.memory, 80 << 20);
     assert!(out.words.contains("memory allocation of"), "{out}");
     "its process ended, and the host says of what".to_owned()
 }

@@ -47,7 +47,8 @@ pub(crate) struct Run {
     pub(crate) artefacts: Artefacts,
     #[command(flatten)]
     pub(crate) audit: Audit,
-    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens nothing
+    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens
+    /// nothing
     #[arg(long, value_name = "FILE", requires = "grant")]
     pub(crate) record: Option<PathBuf>,
     /// Lets the guest read this process's stdin
@@ -80,7 +81,8 @@ pub(crate) struct Dev {
     /// What the component may do [default: a development grant, which is printed]
     #[arg(long, value_name = "FILE", requires = "component")]
     pub(crate) grant: Option<PathBuf>,
-    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens nothing
+    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens
+    /// nothing
     #[arg(long, value_name = "FILE", requires = "component")]
     pub(crate) record: Option<PathBuf>,
     /// Writes a kubeconfig for the API server's administrator here [default: in a folder of this run]
@@ -126,9 +128,9 @@ pub(crate) struct Inspect {
 
 /// Compiles a component ahead of time, for machines with less memory or time
 ///
-/// An artefact (`-o`) is machine code, and is loaded only under a grant that pins it: the line for the grant is printed. It fits
-/// this version of attache, and processors that can do what this one can. Without `-o` the component is compiled into the
-/// folder of compiled components: one in an image that root owns serves other users.
+/// An artefact (`-o`) is machine code, and is loaded only under a grant that pins it: the line for the grant is
+/// printed. It fits this version of attache, and processors that can do what this one can. Without `-o` the component
+/// is compiled into the folder of compiled components: one in an image that root owns serves other users.
 #[derive(Debug, Args)]
 pub(crate) struct Compile {
     /// The component

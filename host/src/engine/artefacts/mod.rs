@@ -1,14 +1,15 @@
 //! Compiled components, kept on disk and mapped from there.
 //!
 //! Loading an artefact runs whatever machine code it holds, so the folder is trusted like the binary itself, and
-//! checked like it: the folder and each file must belong to this user or to root and be writable by nobody else, links are
-//! not followed, and what is loaded is the very file that was checked, by its descriptor. A digest beside each file finds
-//! truncation and decay; it is no defence against somebody who can write there as this user, and nothing could be.
-//! A folder that root owns, as one of a container's image, serves other users as it is, and nothing is written there.
+//! checked like it: the folder and each file must belong to this user or to root and be writable by nobody else, links
+//! are not followed, and what is loaded is the very file that was checked, by its descriptor. A digest beside each file
+//! finds truncation and decay; it is no defence against somebody who can write there as this user, and nothing could
+//! be. A folder that root owns, as one of a container's image, serves other users as it is, and nothing is written
+//! there.
 //!
 //! A file's name is the digest of the component's bytes and of the engine's fingerprint, so a changed component,
-//! another wasmtime or another processor simply finds nothing. A single artefact that lies anywhere is loaded if its operator
-//! pins its digest, from a copy that nobody can change ([`Artefact::pinned`]).
+//! another wasmtime or another processor simply finds nothing. A single artefact that lies anywhere is loaded if its
+//! operator pins its digest, from a copy that nobody can change ([`Artefact::pinned`]).
 
 mod pinned;
 
@@ -249,8 +250,8 @@ impl Artefacts {
         Ok(())
     }
 
-    /// Others may read it where they may enter the folder: a component's machine code is no secret, and an image's folder
-    /// that root has filled is there for other users.
+    /// Others may read it where they may enter the folder: a component's machine code is no secret, and an image's
+    /// folder that root has filled is there for other users.
     fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         tempfile::Builder::new().prefix(".new-").permissions(readable).tempfile_in(&self.path)

@@ -90,7 +90,8 @@ fn refusal(error: EngineError) -> Said {
     }
 }
 
-/// Ends with its host, leaves no core, is behind all others for a processor, and the first to end where memory is short.
+/// Ends with its host, leaves no core, is behind all others for a processor, and the first to end where memory is
+/// short.
 fn be_modest() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
@@ -138,8 +139,8 @@ fn status(name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib.saturating_mul(1024))
 }
 
-/// Ends this process before the limits around it do. They may be reached by what others take meanwhile, compilers for other
-/// extensions among them.
+/// Ends this process before the limits around it do. They may be reached by what others take meanwhile, compilers for
+/// other extensions among them.
 fn look_after(root: PathBuf) -> io::Result<()> {
     let looking = move || {
         loop {

@@ -3,8 +3,8 @@
 //! Threat: a component that is made to be hard to compile. Compiling runs nothing of it, but a kilobyte can be made to
 //! take all memory or minutes of all processors, and what ends a compiler (a stack that overflows, memory that is not
 //! to be had) ends its process: in a host's own process that would be every extension's end. Here it is the end of one
-//! that has nothing else to do, with limits of its own and behind all others in the queue for a processor. It takes no more
-//! memory than the limits around it leave, so that the kernel ends nothing.
+//! that has nothing else to do, with limits of its own and behind all others in the queue for a processor. It takes no
+//! more memory than the limits around it leave, so that the kernel ends nothing.
 //!
 //! The process is this host's own program, started anew with [`CompilerProcess`]'s arguments; its `main` calls
 //! [`compiler_main`].
@@ -32,8 +32,9 @@ pub const COMPILER_MEMORY: u64 = 2 << 30;
 /// How long compiling may take by default; a Python interpreter takes some tens of seconds on two processors.
 pub const COMPILER_TIME: Duration = Duration::from_secs(300);
 
-/// What a component takes to compile well, in bytes: so much, and so much for each byte of it. One whose functions are of
-/// usual sizes takes half of it. Beyond, the memory goes to a few functions that are enormous, and would be better spent.
+/// What a component takes to compile well, in bytes: so much, and so much for each byte of it. One whose functions are
+/// of usual sizes takes half of it. Beyond, the memory goes to a few functions that are enormous, and would be better
+/// spent.
 const USUAL: (u64, u64) = (64 << 20, 24);
 
 /// The largest artefact that is taken, in bytes: a Python interpreter's has some 100 MiB.
@@ -131,9 +132,9 @@ impl CompilerProcess {
         Self { program: program.into(), arguments, memory: None, time: COMPILER_TIME, root: "/".into() }
     }
 
-    /// Sets how much memory it may take, in bytes; held on Linux. The default is [`COMPILER_MEMORY`], of which the first try,
-    /// with the better of two ways to give out registers, takes what components of that size usually need; with this
-    /// setting it may take all. In no case is it more than the limits around this process leave.
+    /// Sets how much memory it may take, in bytes; held on Linux. The default is [`COMPILER_MEMORY`], of which the
+    /// first try, with the better of two ways to give out registers, takes what components of that size usually need;
+    /// with this setting it may take all. In no case is it more than the limits around this process leave.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
@@ -147,16 +148,16 @@ impl CompilerProcess {
         self
     }
 
-    /// Sets the directory below which `proc` and `sys/fs/cgroup` tell the limits around this process, for hosts that see
-    /// them elsewhere. The default is `/`.
+    /// Sets the directory below which `proc` and `sys/fs/cgroup` tell the limits around this process, for hosts that
+    /// see them elsewhere. The default is `/`.
     #[must_use]
     pub fn limits_below(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = root.into();
         self
     }
 
-    /// Compiles a component as `engine` would, if an instance of it needs no more than `most`, and writes the artefact to the
-    /// beginning of `output`. Each try is a process, which ends with this call, or when it is dropped.
+    /// Compiles a component as `engine` would, if an instance of it needs no more than `most`, and writes the artefact
+    /// to the beginning of `output`. Each try is a process, which ends with this call, or when it is dropped.
     ///
     /// # Errors
     /// As [`Engine::compile`]; and where the process cannot be started, takes too long or comes to a bad end.

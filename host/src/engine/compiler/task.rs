@@ -1,7 +1,7 @@
 //! What a host and its compiler's process say to each other.
 //!
-//! The task is a variable of the process, the component its stdin, the artefact its stdout. On its stderr are lines of JSON:
-//! first what it may take, last how it ended. Other lines are what the compiler itself says of its end.
+//! The task is a variable of the process, the component its stdin, the artefact its stdout. On its stderr are lines of
+//! JSON: first what it may take, last how it ended. Other lines are what the compiler itself says of its end.
 
 use super::super::{EngineSettings, Needs};
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,10 @@
 //! What a component may be made of, read from its bytes before any of it is compiled.
 //!
 //! Threat: a few bytes that unfold while they are compiled. The compiler has limits, but some of them come after the
-//! work that they limit, and types within types are read by recursion, which ends a process when its stack does. All
-//! is counted here in one pass and without recursion, as an upper bound; each bound is far beyond what compilers of
-//! languages make, and says so in [`Excess`]. The same pass counts what an instance will need of the engine ([`Needs`]),
-//! and finds the features that are switched off.
+//! work that they limit, and types within types are read by recursion, which ends a process when its stack does. All is
+//! counted here in one pass and without recursion, as an upper bound; each bound is far beyond what compilers of
+//! languages make, and says so in [`Excess`]. The same pass counts what an instance will need of the engine
+//! ([`Needs`]), and finds the features that are switched off.
 
 mod module;
 mod needs;
@@ -21,8 +21,8 @@ use wasmparser::{
 /// Components and modules within each other. Tools that compose components nest three or four.
 const MAX_NESTING: usize = 32;
 
-/// Instance and component types that stand within another type, all together. A language's component has some dozens; to
-/// read each takes some 3 KiB of stack, so that these fit into that of any thread.
+/// Instance and component types that stand within another type, all together. A language's component has some dozens;
+/// to read each takes some 3 KiB of stack, so that these fit into that of any thread.
 const MAX_INNER_TYPES: usize = 250;
 
 /// What is made when a component is instantiated, that of all components within it as often as they are. A language's
@@ -35,8 +35,8 @@ const MAX_FUNCTIONS: u64 = 250_000;
 /// Entries that modules fill their tables with, as many as functions at most where a compiler wrote them.
 const MAX_ELEMENTS: u64 = 250_000;
 
-/// How a component's type section says that a type is declared within a type (component model's Binary.md: an `instancedecl`
-/// or `componentdecl` `0x01`), and that it is a component's or an instance's (`0x41`, `0x42`).
+/// How a component's type section says that a type is declared within a type (component model's Binary.md: an
+/// `instancedecl` or `componentdecl` `0x01`), and that it is a component's or an instance's (`0x41`, `0x42`).
 const DECLARED_TYPE: u8 = 0x01;
 const COMPONENT_TYPE: u8 = 0x41;
 const INSTANCE_TYPE: u8 = 0x42;
@@ -90,11 +90,11 @@ pub enum Excess {
     Exceptions,
 }
 
-/// Counts what `component` is made of, and what an instance of it needs. What is not well-formed is left to the compiler's
-/// own, better words, and needs nothing.
+/// Counts what `component` is made of, and what an instance of it needs. What is not well-formed is left to the
+/// compiler's own, better words, and needs nothing.
 ///
-/// [`Engine::compile`](super::Engine::compile) begins with this; whoever gives a stranger's component to wasmtime itself
-/// calls it before.
+/// [`Engine::compile`](super::Engine::compile) begins with this; whoever gives a stranger's component to wasmtime
+/// itself calls it before.
 ///
 /// # Errors
 /// Says what the component has too much of, or uses that this host has not.

@@ -16,8 +16,8 @@ pub struct Needs {
     pub tables: u64,
     /// Elements of the largest table.
     pub largest_table: u64,
-    /// Bytes that the engine keeps beside memories and tables: for each function that can be referred to, each import and
-    /// each global. What is read from a component is less than what it takes.
+    /// Bytes that the engine keeps beside memories and tables: for each function that can be referred to, each import
+    /// and each global. What is read from a component is less than what it takes.
     pub metadata: u64,
 }
 

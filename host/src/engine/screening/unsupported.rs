@@ -31,7 +31,8 @@ pub(super) fn look(payload: &Payload<'_>, outermost: bool) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A name such as `wasi:http/handler@0.3.0-rc-2026-03-15`. It is a stranger's text, so what is shown of it is escaped and cut.
+/// A name such as `wasi:http/handler@0.3.0-rc-2026-03-15`. It is a stranger's text, so what is shown of it is escaped
+/// and cut.
 fn refuse_wasi_03(name: &str) -> Result<(), Excess> {
     let wasi = name.strip_prefix("wasi:").and_then(|rest| rest.split_once('@'));
     match wasi {
