@@ -121,6 +121,19 @@ async fn config_sync_writes_later_what_it_cannot_write_now() {
     assert!(throttled > 0 && out.contains("1 keys in all"), "{out}");
 }
 
+#[tokio::test]
+async fn config_sync_waits_for_its_rights_and_for_being_known() {
+    for fault in [Fault::Forbidden, Fault::Unauthorized] {
+        let stage = Stage::new().with([source("paint", json!({"colour": "red"}))]);
+        stage.server.faults().next(fault, "/api/v1/namespaces/demo/configmaps/all", 4);
+        let arguments = ["--labels", "sync=yes", "--into", "all", "--count", "1"];
+        let spec = SYNC.replace("[demo]}]}", "[demo]}], limits: {deadline: 1m}}");
+        let (outcome, out) = stage.run("config-sync", &spec, &arguments).await;
+        assert_eq!(outcome.unwrap().code, 0, "{out}");
+        assert!(out.contains("again in") && out.contains("1 keys in all"), "{out}");
+    }
+}
+
 fn job(number: usize) -> Value {
     let status = match number % 3 {
         0 => json!({"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}),
