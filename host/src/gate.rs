@@ -36,7 +36,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Rule, Verdict};
-use crate::telemetry::{Audit, AuditRecord, Decision};
+use crate::telemetry::{Audit, AuditRecord, Decision, Sampled};
 
 pub use crate::telemetry::Way;
 pub use egress::EgressPermit;
@@ -44,7 +44,6 @@ pub use follower::FollowerPermit;
 pub use permit::Permit;
 use place::{Place, Places};
 pub use rate::HostRate;
-use refusals::Refusals;
 use told::Told;
 
 /// The name of the host itself in records.
@@ -123,16 +122,16 @@ struct Inner {
     rate: DefaultDirectRateLimiter,
     host_rate: Option<HostRate>,
     places: Places,
-    refusals: Refusals,
+    refusals: Sampled,
     told: Told,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.tell_rest();
-        let unrecorded = self.refusals.untold();
+        let unrecorded = self.refusals.left_out();
         if unrecorded > 0 {
-            tracing::warn!(extension = &*self.extension, unrecorded, "more requests were refused than were recorded");
+            self.audit.unrecorded(&self.extension, unrecorded);
         }
     }
 }
@@ -150,7 +149,7 @@ impl Gate {
         grant: Arc<Grant>,
         audit: Arc<dyn Audit>,
     ) -> Self {
-        let (rate, places, refusals) = (rate::of(&grant.limits), Places::default(), Refusals::new());
+        let (rate, places, refusals) = (rate::of(&grant.limits), Places::default(), refusals::sampled());
         let (extension, told) = (extension.into(), Told::default());
         let inner = Inner { extension, grant, audit, rate, host_rate, places, refusals, told };
         Self { inner: Arc::new(inner), ends: None }
@@ -293,7 +292,7 @@ impl Gate {
 
     /// Whether one more refusal of this kind is recorded: then how many before it were not.
     fn records(&self, verdict: Decision) -> Option<u64> {
-        if verdict == Decision::Throttled { self.inner.refusals.record() } else { Some(0) }
+        if verdict == Decision::Throttled { self.inner.refusals.note() } else { Some(0) }
     }
 
     /// The refusal, and which limit it is, for the operator.
@@ -313,7 +312,7 @@ impl Gate {
     /// Records a request that could not be understood, and so never comes to be judged. Of many at once only some are
     /// recorded, with the number of the others.
     pub fn refuse_invalid(&self, way: Way, method: &Method, target: &str, why: &InvalidRequest) {
-        let Some(unrecorded) = self.inner.refusals.record() else { return };
+        let Some(unrecorded) = self.inner.refusals.note() else { return };
         let record = AuditRecord::of_invalid(Timestamp::now(), &self.inner.extension, way, method, target);
         self.inner.audit.record(&AuditRecord { unrecorded, ..record }.because(why.to_string()));
     }

@@ -125,4 +125,5 @@ pub mod podinfo;
 pub mod policy;
 pub mod quantity;
 pub mod telemetry;
+mod untrusted;
 pub mod volume;

@@ -9,19 +9,20 @@ use std::path::{Path, PathBuf};
 use xtask::guests::workspace;
 
 /// Each module and what it may use of ours.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("quantity", &[]),
+    ("untrusted", &[]),
     ("volume", &[]),
     ("credentials", &[]),
     ("engine", &[]),
-    ("podinfo", &["quantity", "volume"]),
-    ("policy", &["quantity"]),
+    ("podinfo", &["quantity", "volume", "policy"]),
+    ("policy", &["quantity", "untrusted"]),
     ("devcluster", &["quantity", "volume"]),
-    ("telemetry", &["policy"]),
+    ("telemetry", &["policy", "untrusted"]),
     ("gate", &["policy", "telemetry"]),
-    ("cluster", &["gate", "credentials", "policy", "telemetry"]),
+    ("cluster", &["gate", "credentials", "policy", "telemetry", "untrusted"]),
     ("ambassador", &["gate", "cluster", "policy", "telemetry"]),
-    ("capability", &["podinfo", "gate", "cluster", "ambassador", "policy", "telemetry"]),
+    ("capability", &["podinfo", "gate", "cluster", "ambassador", "policy", "telemetry", "untrusted", "volume"]),
     (
         "extension",
         &[
@@ -30,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "ambassador",
             "policy",
             "telemetry",
+            "untrusted",
             "volume",
             "podinfo",
             "gate",

@@ -188,7 +188,11 @@ fn code_of(error: &ClusterError) -> StatusCode {
         },
         ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         ClusterError::Invalid(_) | ClusterError::Name(_) => StatusCode::BAD_REQUEST,
-        ClusterError::TooLarge(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => StatusCode::BAD_GATEWAY,
+        ClusterError::TooLarge(_)
+        | ClusterError::Discovery { .. }
+        | ClusterError::Request(_)
+        | ClusterError::Gate(_)
+        | ClusterError::Review(_) => StatusCode::BAD_GATEWAY,
     }
 }
 

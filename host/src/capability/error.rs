@@ -89,7 +89,11 @@ impl From<ClusterError> for ApiError {
             ClusterError::BodyTooLarge(_) | ClusterError::Invalid(_) | ClusterError::Name(_) => {
                 api::Error::Invalid(text)
             }
-            ClusterError::Unavailable(_) | ClusterError::Discovery { .. } | ClusterError::Review(_) => {
+            ClusterError::Unavailable(_)
+            | ClusterError::Discovery { .. }
+            | ClusterError::Request(_)
+            | ClusterError::Gate(_)
+            | ClusterError::Review(_) => {
                 // The guest hears only that; why is for the operator.
                 if let Some(times) = TOLD.note(error.kind()) {
                     tracing::warn!(error = %chain(&error), times, "the API server could not be asked");

@@ -16,6 +16,7 @@ use super::error::ApiError;
 use crate::cluster::Unavailable;
 use crate::cluster::watch::{Copies, Followed, Follower, Scope, WatchError, WatchedObject};
 use crate::gate::Way;
+use crate::untrusted::word;
 
 /// Events that one call returns at most, however many a guest asks for.
 const MAX_EVENTS: u32 = 1024;
@@ -126,11 +127,10 @@ impl From<WatchError> for ApiError {
 }
 
 fn not_found(name: &str) -> ApiError {
-    let shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
     ApiError::Typed(wit::Error::Refused(wit::Status {
         code: 404,
         reason: "NotFound".to_owned(),
-        message: format!("{shown:?} is not in the host's copy"),
+        message: format!("\"{}\" is not in the host's copy", word(name)),
         body: None,
     }))
 }

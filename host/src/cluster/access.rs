@@ -7,7 +7,6 @@ use serde_json::json;
 use super::client::Payload;
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::unavailable::Unavailable;
 use crate::policy::{AccountRules, ApiRequest, Rule};
 
 /// A namespace that nobody has: what an account may do in it, it may do in all.
@@ -66,7 +65,7 @@ impl Cluster {
     /// When the server does not answer the question.
     pub async fn account_rules(&self, namespace: Option<&str>) -> Result<AccountRules, ClusterError> {
         let path = ApiRequest::builder().resource("authorization.k8s.io", "v1", "selfsubjectrulesreviews");
-        let request = path.build(&Method::POST).map_err(|why| Unavailable::Busy(why.to_string()))?;
+        let request = path.build(&Method::POST).map_err(ClusterError::Request)?;
         let permit = self.admitted(self.reviews(), request).await?;
         let question = json!({
             "apiVersion": "authorization.k8s.io/v1",

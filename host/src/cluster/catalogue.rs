@@ -1,6 +1,7 @@
 //! The discovery in memory: fetched when first needed, checked by `ETag` when it has aged, fetched again for a name that
 //! it does not hold.
 
+use std::fmt::Display;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use super::status::ServerStatus;
 use super::unavailable::Unavailable;
 use crate::gate::Permit;
 use crate::policy::ApiRequest;
+use crate::telemetry::{MAX_TEXT, Sampled};
+use crate::untrusted::line;
 
 /// How long discovery is used without asking whether it still holds. A check costs two small answers (304).
 const FRESH: Duration = Duration::from_mins(1);
@@ -30,11 +33,17 @@ const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 const ROOTS: [&str; 2] = ["/api", "/apis"];
 
 /// What is known of the server's types.
-#[derive(Default)]
 pub(super) struct Catalogue {
     latest: RwLock<Option<Latest>>,
     /// Held while the server is asked, so that many callers make one request.
     fetched: Mutex<Fetched>,
+    log: Sampled,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { latest: RwLock::default(), fetched: Mutex::default(), log: Sampled::lines() }
+    }
 }
 
 #[derive(Clone)]
@@ -73,6 +82,14 @@ impl Catalogue {
 
     fn checked_since(&self, when: Instant) -> Option<Arc<Discovery>> {
         self.latest().filter(|latest| latest.checked >= when).map(|latest| latest.discovery)
+    }
+
+    /// Tells the operator that a version is left out. A guest that asks for unknown names has it found out each time.
+    fn tell_left_out(&self, path: &str, why: &dyn Display) {
+        if let Some(untold) = self.log.note() {
+            let (path, error) = (line(path, MAX_TEXT), line(why, MAX_TEXT));
+            tracing::warn!(path, error, untold, "left out of discovery");
+        }
     }
 
     fn put(&self, discovery: Arc<Discovery>) {
@@ -224,11 +241,15 @@ impl Cluster {
                 break;
             }
             let path = version.path();
-            let answer = self.fetch(self.permit(&path).await?, Payload::none()).await;
+            let answer = match self.permit(&path).await {
+                Ok(permit) => self.fetch(permit, Payload::none()).await,
+                Err(error) => Err(error),
+            };
             match answer.map(|answer| version.read(&answer.bytes)) {
                 Ok(Ok(of_version)) => types.extend(of_version),
-                Ok(Err(error)) => tracing::warn!(path, %error, "left out of discovery"),
-                Err(ClusterError::Refused(status)) => tracing::warn!(path, %status, "left out of discovery"),
+                Ok(Err(error)) => self.catalogue().tell_left_out(&path, &error),
+                Err(ClusterError::Refused(status)) => self.catalogue().tell_left_out(&path, &status),
+                Err(ClusterError::Request(why)) => self.catalogue().tell_left_out(&path, &why),
                 Err(error) => return Err(error),
             }
         }
@@ -236,7 +257,7 @@ impl Cluster {
     }
 
     async fn permit(&self, path: &str) -> Result<Permit, ClusterError> {
-        let request = ApiRequest::parse(&Method::GET, path).map_err(|why| Unavailable::Busy(why.to_string()))?;
+        let request = ApiRequest::parse(&Method::GET, path).map_err(ClusterError::Request)?;
         self.admitted(self.host(), request).await
     }
 }

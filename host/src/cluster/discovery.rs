@@ -89,6 +89,13 @@ impl Discovery {
         &self.types
     }
 
+    /// Returns whether a group, in any version, has a type, or a subresource as in `pods/log`.
+    pub fn serves(&self, group: &str, resource: &str) -> bool {
+        let (plural, part) = resource.split_once('/').map_or((resource, None), |(plural, part)| (plural, Some(part)));
+        let has = |of: &ResourceInfo| part.is_none_or(|part| of.subresources.iter().any(|own| own.name == part));
+        self.types.iter().any(|of| of.group == group && of.plural == plural && has(of))
+    }
+
     /// The type that paths name so.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&ResourceInfo> {
         self.types.iter().find(|of| of.plural == plural && of.group == group && of.version == version)

@@ -6,6 +6,8 @@ use super::endpoint::EndpointError;
 use super::resolve::ResolveError;
 use super::status::ServerStatus;
 use super::unavailable::Unavailable;
+use crate::gate::Refusal;
+use crate::policy::InvalidRequest;
 
 /// Why a call to the API server failed.
 #[derive(Debug, Error)]
@@ -37,6 +39,12 @@ pub enum ClusterError {
         #[source]
         source: serde_json::Error,
     },
+    /// A request of the host's own cannot be made: what the server calls a group, say, makes no path.
+    #[error("the host cannot ask the API server for this")]
+    Request(#[source] InvalidRequest),
+    /// One of the host's own gates refused, and not for a rate that is spent, which is [`Unavailable::Busy`].
+    #[error("the host may not ask the API server for this on its own account")]
+    Gate(#[source] Refusal),
     /// The server's answer to the question what this host may do makes no sense.
     #[error("the access review cannot be read")]
     Review(#[source] serde_json::Error),
@@ -48,6 +56,7 @@ impl ClusterError {
         match self {
             Self::Unavailable(why) => why.guest_text(),
             Self::Discovery { .. } | Self::Review(_) => "what the API server says cannot be read",
+            Self::Request(_) | Self::Gate(_) => "the host cannot ask for this",
             Self::Refused(_) | Self::Invalid(_) | Self::Name(_) => "the API server refused",
             Self::TooLarge(_) | Self::BodyTooLarge(_) => "the request or its answer was too large",
         }
@@ -60,9 +69,13 @@ impl ClusterError {
             Self::Refused(status) => status.message.clone(),
             Self::Unavailable(why) => why.guest_text().to_owned(),
             Self::Discovery { .. } => "the API server's discovery cannot be read".to_owned(),
-            Self::TooLarge(_) | Self::BodyTooLarge(_) | Self::Invalid(_) | Self::Name(_) | Self::Review(_) => {
-                self.to_string()
-            }
+            Self::TooLarge(_)
+            | Self::BodyTooLarge(_)
+            | Self::Invalid(_)
+            | Self::Name(_)
+            | Self::Request(_)
+            | Self::Gate(_)
+            | Self::Review(_) => self.to_string(),
         }
     }
 }

@@ -31,7 +31,7 @@ impl Cluster {
     /// When the server does not answer the question.
     pub async fn may(&self, verb: &str, what: &ResourcePath) -> Result<bool, ClusterError> {
         let path = ApiRequest::builder().resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews");
-        let request = path.build(&Method::POST).map_err(|why| Unavailable::Busy(why.to_string()))?;
+        let request = path.build(&Method::POST).map_err(ClusterError::Request)?;
         let permit = self.admitted(self.reviews(), request).await?;
         let payload = Payload::of(HeaderValue::from_static("application/json"), question(verb, what));
         let answer = self.fetch(permit, payload).await?;
@@ -48,7 +48,10 @@ impl Cluster {
             match gate.admit(Way::Host, request.clone()) {
                 Ok(permit) => return Ok(permit),
                 Err(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) if in_time() => sleep(wait).await,
-                Err(refusal) => return Err(Unavailable::Busy(refusal.to_string()).into()),
+                Err(refusal @ (Refusal::Throttled(_) | Refusal::HostThrottled(_))) => {
+                    return Err(Unavailable::Busy(refusal.to_string()).into());
+                }
+                Err(refusal) => return Err(ClusterError::Gate(refusal)),
             }
         }
     }

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::untrusted::is_hidden;
+
 /// How much of a refusal that is no `Status` becomes its message, in characters.
 ///
 /// A page of HTML from a load balancer would bury a guest's log; the first lines say what it was.
@@ -73,7 +75,7 @@ fn plain_text(body: &[u8]) -> String {
     // One character takes at most four bytes, so this much of the body is enough to fill a message.
     let start = body.get(..MAX_PLAIN_MESSAGE.saturating_mul(4)).unwrap_or(body);
     let text = String::from_utf8_lossy(start);
-    let readable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let readable = text.chars().map(|c| if is_hidden(c) { ' ' } else { c });
     readable.take(MAX_PLAIN_MESSAGE).collect::<String>().trim().to_owned()
 }
 

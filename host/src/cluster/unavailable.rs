@@ -102,7 +102,7 @@ pub enum Unavailable {
     /// There is no token to send.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// The host's own discovery requests exceed what its gate lets through.
+    /// The host's own requests are more than the rate of its gate, or of the whole host, lets through in time.
     #[error("the host's own rate of requests is spent: {0}")]
     Busy(String),
 }

@@ -4,10 +4,12 @@
 //! the API server. [`Runtime::load`] judges a component against its grant before anything of it runs, and compiles it
 //! once. An [`Extension`] is then called as often as wanted, each call in an instance of its own that nothing outlives.
 
+mod buffered;
 mod compiled;
 mod draft;
 mod imports;
 mod inspect;
+mod lines;
 mod load;
 mod mounts;
 mod needs;
@@ -19,6 +21,7 @@ mod scoped;
 mod source;
 mod state;
 
+pub use buffered::BufferedOutput;
 pub use compiled::Precompiled;
 pub use imports::{Import, Standing};
 pub use inspect::{Export, Inspection};

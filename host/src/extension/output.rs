@@ -4,6 +4,7 @@
 //! The extension's rate makes its writes wait, as a slow pipe would; nothing is lost, and the deadline covers the wait. A
 //! write that may go out goes out whole, on credit: a guest that takes half a write for all of it would lose the rest.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,8 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
-use wasmtime_wasi::cli::{AsyncStdoutStream, IsTerminal, StdoutStream};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+use super::buffered::BufferedOutput;
+use super::lines::{NamedLines, SharedLines};
+use crate::telemetry::Paced;
 
 /// The most that a guest may write at once, in bytes: what wasmtime-wasi takes from a stream at once too.
 const PIECE: usize = 64 << 10;
@@ -25,7 +30,6 @@ const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
 /// The rate of one extension's output, for all its calls together. After a pause it takes one second's worth at once, and
 /// the last write of that may be larger than what is left: what is written after it waits until that is made up for.
-#[derive(Debug)]
 pub(super) struct Meter {
     /// Bytes a second; 0 silences.
     rate: u64,
@@ -33,6 +37,8 @@ pub(super) struct Meter {
     /// How many streams there are. Each may be about to write a piece that nothing has been taken for yet, so they share
     /// one: with a thousand of them, all of these together are less than eight pieces (of a harmonic series).
     streams: AtomicUsize,
+    /// What was reported of calls whose last output nobody read.
+    unread: Paced<()>,
 }
 
 #[derive(Debug)]
@@ -45,7 +51,7 @@ struct Bucket {
 impl Meter {
     pub(super) fn new(rate: u64) -> Self {
         let bucket = Mutex::new(Bucket { bytes: signed(rate), filled: Instant::now() });
-        Self { rate, bucket, streams: AtomicUsize::new(0) }
+        Self { rate, bucket, streams: AtomicUsize::new(0), unread: Paced::default() }
     }
 
     /// How many bytes one stream may write now, or how long to wait for some. The rate is not 0.
@@ -86,18 +92,101 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// The outputs of one call, as its host sees them.
-#[derive(Default)]
+/// A stream for a guest's output, as an [`Invocation`](super::Invocation) has it.
+pub(super) struct Sink {
+    stream: Box<dyn StdoutStream>,
+    /// The same, where it can say what it has not written.
+    buffer: Option<BufferedOutput>,
+    /// Whether each line begins with the extension's name.
+    named: bool,
+}
+
+impl Sink {
+    pub(super) fn new(stream: impl StdoutStream + 'static, named: bool) -> Self {
+        let buffer = as_any(&stream).downcast_ref::<BufferedOutput>().cloned();
+        Self { stream: Box::new(stream), buffer, named }
+    }
+}
+
+fn as_any<T: Any>(of: &T) -> &dyn Any {
+    of
+}
+
+/// The outputs of one call, as its host sees them. What is not written when they are dropped is reported.
 pub(super) struct Outputs {
-    streams: Vec<Box<dyn OutputStream>>,
+    extension: String,
+    all: Vec<Output>,
     slowed: Arc<AtomicBool>,
+    /// Whether what was printed last has not gone out in time.
+    late: bool,
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        let unwritten: usize = self.all.iter().map(Output::unwritten).sum();
+        let Some(meter) = self.all.first().map(|output| &output.meter).filter(|_| self.late || unwritten > 0) else {
+            return;
+        };
+        // Of many calls now and then.
+        if let Some(times) = meter.unread.note(()) {
+            let extension = &*self.extension;
+            tracing::warn!(
+                extension,
+                bytes = unwritten,
+                times,
+                "nobody reads the guest's output: the last of it is lost"
+            );
+        }
+    }
+}
+
+struct Output {
+    stream: Box<dyn OutputStream>,
+    buffer: Option<BufferedOutput>,
+    lines: Option<SharedLines>,
+    meter: Arc<Meter>,
+    /// What the guest left that no stream has taken.
+    rest: Bytes,
+}
+
+impl Output {
+    fn unwritten(&self) -> usize {
+        let lines = self.lines.as_ref().filter(|_| self.meter.rate > 0).map_or(0, SharedLines::len);
+        let buffered = self.buffer.as_ref().map_or(0, BufferedOutput::unwritten);
+        buffered.saturating_add(lines).saturating_add(self.rest.len())
+    }
+
+    /// Writes what the guest has left, on credit: what it writes next waits for that too.
+    async fn drain(&mut self) -> StreamResult<()> {
+        self.rest = self.lines.as_ref().filter(|_| self.meter.rate > 0).map_or_else(Bytes::new, SharedLines::rest);
+        self.meter.take(self.rest.len());
+        while !self.rest.is_empty() {
+            let room = self.stream.write_ready().await?;
+            self.stream.write(self.rest.split_to(room.min(self.rest.len())))?;
+        }
+        self.stream.flush()?;
+        self.stream.write_ready().await.map(drop)
+    }
 }
 
 impl Outputs {
-    /// Puts the extension's meter before a stream.
-    pub(super) fn metered(&mut self, stream: Box<dyn StdoutStream>, meter: &Arc<Meter>) -> Metered {
-        self.streams.push(stream.p2_stream());
-        Metered { stream, meter: Arc::clone(meter), slowed: Arc::clone(&self.slowed) }
+    pub(super) fn of(extension: &str) -> Self {
+        Self { extension: extension.to_owned(), all: Vec::new(), slowed: Arc::default(), late: false }
+    }
+
+    /// Puts the extension's meter before a stream, and its name before each line if so wanted.
+    pub(super) fn metered(&mut self, sink: Sink, meter: &Arc<Meter>) -> GuestOutput {
+        let Sink { stream, buffer, named } = sink;
+        let lines = named.then(|| SharedLines::of(&self.extension));
+        let (own, meter) = (stream.p2_stream(), Arc::clone(meter));
+        let output =
+            Output { stream: own, buffer, lines: lines.clone(), meter: Arc::clone(&meter), rest: Bytes::new() };
+        self.all.push(output);
+        let stream = Metered { stream, meter, slowed: Arc::clone(&self.slowed) };
+        match lines {
+            Some(lines) => GuestOutput::Lines(NamedLines { stream, lines }),
+            None => GuestOutput::Bytes(stream),
+        }
     }
 
     /// Whether the guest had to wait for the rate.
@@ -108,16 +197,43 @@ impl Outputs {
     /// Waits for what was printed to go out, for a moment.
     pub(super) async fn drain(&mut self) {
         let all = async {
-            for stream in &mut self.streams {
+            for output in &mut self.all {
                 // Where the reader has gone there is nobody to write to.
-                if stream.flush().is_ok() {
-                    let _ = stream.write_ready().await;
-                }
+                let _ = output.drain().await;
             }
         };
-        if tokio::time::timeout(LAST_OUTPUT, all).await.is_err() {
-            tracing::warn!("nobody reads the guest's output: the last of it is lost");
+        self.late = tokio::time::timeout(LAST_OUTPUT, all).await.is_err();
+    }
+}
+
+/// What a guest writes to.
+pub(super) enum GuestOutput {
+    Bytes(Metered),
+    Lines(NamedLines<Metered>),
+}
+
+impl GuestOutput {
+    fn stream(&self) -> &dyn StdoutStream {
+        match self {
+            Self::Bytes(stream) => stream,
+            Self::Lines(stream) => stream,
         }
+    }
+}
+
+impl IsTerminal for GuestOutput {
+    fn is_terminal(&self) -> bool {
+        self.stream().is_terminal()
+    }
+}
+
+impl StdoutStream for GuestOutput {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        self.stream().p2_stream()
+    }
+
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        self.stream().async_stream()
     }
 }
 
@@ -175,7 +291,8 @@ impl OutputStream for MeteredStream {
     }
 
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        if self.is_silent() {
+        // Nothing is written of nothing: no stream behind this one has to keep it.
+        if bytes.is_empty() || self.is_silent() {
             return Ok(());
         }
         let left = self.permit.checked_sub(bytes.len());
@@ -212,41 +329,17 @@ impl Drop for MeteredStream {
     }
 }
 
-/// This process's stdout or stderr, written to by a thread for blocking work.
+/// This process's stdout, written to by a thread for blocking work.
 ///
 /// wasmtime-wasi's own writes where it is called: a pipe that nobody reads would then hold a thread that other guests
 /// need, and no deadline could end it.
-pub(super) struct Inherited {
-    stream: AsyncStdoutStream,
-    terminal: bool,
+pub(super) fn inherited_stdout() -> BufferedOutput {
+    BufferedOutput::new(tokio::io::stdout()).terminal(std::io::IsTerminal::is_terminal(&std::io::stdout()))
 }
 
-impl Inherited {
-    pub(super) fn stdout() -> Self {
-        let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-        Self { stream: AsyncStdoutStream::new(PIECE, tokio::io::stdout()), terminal }
-    }
-
-    pub(super) fn stderr() -> Self {
-        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        Self { stream: AsyncStdoutStream::new(PIECE, tokio::io::stderr()), terminal }
-    }
-}
-
-impl IsTerminal for Inherited {
-    fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-}
-
-impl StdoutStream for Inherited {
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        self.stream.p2_stream()
-    }
-
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        self.stream.async_stream()
-    }
+/// This process's stderr, as [`inherited_stdout`] has its stdout.
+pub(super) fn inherited_stderr() -> BufferedOutput {
+    BufferedOutput::new(tokio::io::stderr()).terminal(std::io::IsTerminal::is_terminal(&std::io::stderr()))
 }
 
 #[cfg(test)]
@@ -290,8 +383,9 @@ mod tests {
     #[test]
     fn many_streams_share_a_piece() {
         let meter = Arc::new(Meter::new(1 << 16));
-        let mut outputs = Outputs::default();
-        let metered = outputs.metered(Box::new(wasmtime_wasi::p2::pipe::MemoryOutputPipe::new(1 << 20)), &meter);
+        let mut outputs = Outputs::of("card");
+        let pipe = wasmtime_wasi::p2::pipe::MemoryOutputPipe::new(1 << 20);
+        let metered = outputs.metered(Sink::new(pipe, false), &meter);
         let mut streams: Vec<_> = (0..1024).map(|_| metered.p2_stream()).collect();
         let mut allowed = 0;
         for stream in &mut streams {

@@ -1,12 +1,11 @@
 //! One call of a command: an instance of its own, under the grant's limits.
 
 use super::load::Extension;
-use super::output::{Inherited, Outputs};
+use super::output::{Outputs, Sink, inherited_stderr, inherited_stdout};
 use super::run_error::{RunError, reached_by_growth};
 use super::state::State;
 use crate::engine::{CpuMeter, Limiter, OutOfCpu};
 use crate::policy::{Limit, Reached};
-use crate::telemetry::LimitRecord;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -24,8 +23,8 @@ const RANDOM: u64 = 256 << 10;
 pub struct Invocation {
     arguments: Vec<String>,
     wasi: WasiCtxBuilder,
-    stdout: Option<Box<dyn StdoutStream>>,
-    stderr: Option<Box<dyn StdoutStream>>,
+    stdout: Option<Sink>,
+    stderr: Option<Sink>,
 }
 
 impl Invocation {
@@ -48,31 +47,42 @@ impl Invocation {
         self
     }
 
-    /// Takes what the guest writes to stdout, at the rate of its grant. The stream must not block where it is called.
+    /// Takes what the guest writes to stdout, at the rate of its grant. The stream must not block where it is called, and must
+    /// bound what it keeps, in however small pieces that comes: [`BufferedOutput`](super::BufferedOutput) does both.
     #[must_use]
     pub fn stdout(mut self, stream: impl StdoutStream + 'static) -> Self {
-        self.stdout = Some(Box::new(stream));
+        self.stdout = Some(Sink::new(stream, false));
         self
     }
 
     /// Takes what the guest writes to stderr, as [`Invocation::stdout`] does.
     #[must_use]
     pub fn stderr(mut self, stream: impl StdoutStream + 'static) -> Self {
-        self.stderr = Some(Box::new(stream));
+        self.stderr = Some(Sink::new(stream, false));
+        self
+    }
+
+    /// Takes what the guest writes to stderr, as [`Invocation::stderr`] does, in whole lines. Each begins with the extension's
+    /// name, and its control characters are escaped, so that it cannot be taken for a line of the host's. The rate of the grant
+    /// counts the lines as they are passed on.
+    #[must_use]
+    pub fn named_stderr(mut self, stream: impl StdoutStream + 'static) -> Self {
+        self.stderr = Some(Sink::new(stream, true));
         self
     }
 
     /// Passes the guest's stdout on to this process's.
     #[must_use]
     pub fn inherit_stdout(self) -> Self {
-        self.stdout(Inherited::stdout())
+        self.stdout(inherited_stdout())
     }
 
     /// Passes the guest's stdout and stderr on to this process's, as they are. A host whose log or audit goes to one of the
-    /// two gives the guest another stream: a guest can print what looks like a line of the host's.
+    /// two gives the guest another stream, or [`Invocation::named_stderr`]: a guest can print what looks like a line of the
+    /// host's.
     #[must_use]
     pub fn inherit_output(self) -> Self {
-        self.inherit_stdout().stderr(Inherited::stderr())
+        self.inherit_stdout().stderr(inherited_stderr())
     }
 }
 
@@ -102,12 +112,13 @@ impl Extension {
     /// Calls the component's `wasi:cli/run` once, in a fresh instance.
     ///
     /// The call ends at the grant's deadline or when its CPU time is spent, whatever the guest or a host call that it
-    /// waits in does. Dropping the future ends it at once. A limit that it ran into is told in the log and the audit, too.
+    /// waits in does. Dropping the future ends it at once. A limit that it ran into is told in the log and the audit, too; of
+    /// one that many calls run into, now and then with its number.
     ///
     /// # Errors
     /// Says how the guest was ended.
     pub async fn run(&self, call: Invocation) -> Result<Outcome, RunError> {
-        let mut outputs = Outputs::default();
+        let mut outputs = Outputs::of(self.name());
         let ended = self.run_once(call, &mut outputs).await;
         outputs.drain().await;
         let reached = match &ended {
@@ -115,7 +126,7 @@ impl Extension {
             Err(error) => error.reached(),
         };
         if let Some(reached) = reached {
-            self.tell(reached, ended.is_err());
+            self.pod.gate().tell_limit(reached, ended.is_err());
         }
         ended
     }
@@ -143,11 +154,6 @@ impl Extension {
 
     fn slowed(&self, outputs: &Outputs) -> Option<Reached> {
         outputs.slowed().then(|| self.limits.reached(Limit::LogBytesPerSecond)).flatten()
-    }
-
-    /// Tells the operator of a limit that was reached.
-    fn tell(&self, reached: Reached, ended: bool) {
-        LimitRecord::now(self.name(), reached, ended).tell(&*self.runtime.audit);
     }
 
     async fn drive(&self, store: &mut Store<State>, begun: Instant) -> Result<(Ended, Duration), RunError> {

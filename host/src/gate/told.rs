@@ -4,13 +4,13 @@
 use std::fmt::Display;
 
 use super::{Gate, Inner, Refusal};
-use crate::policy::Limit;
+use crate::policy::{Limit, Reached};
 use crate::telemetry::{LimitRecord, Paced};
 
 /// What was told of one gate.
 #[derive(Default)]
 pub(super) struct Told {
-    limits: Paced<Limit>,
+    limits: Paced<(Reached, bool)>,
     unasked: Paced<&'static str>,
 }
 
@@ -31,8 +31,15 @@ impl Gate {
     /// Tells the operator that a request ran into a limit: in the log (target `attache::limits`) and the audit. Of many times
     /// some are told, with their number.
     pub fn reached(&self, limit: Limit) {
-        if let Some(times) = self.inner.told.limits.note(limit) {
-            self.inner.tell(limit, times);
+        if let Some(reached) = self.inner.grant.limits.reached(limit) {
+            self.tell_limit(reached, false);
+        }
+    }
+
+    /// Tells the operator that a call ran into a limit, and whether that ended it: as [`Gate::reached`].
+    pub(crate) fn tell_limit(&self, reached: Reached, ended: bool) {
+        if let Some(times) = self.inner.told.limits.note((reached, ended)) {
+            self.inner.tell(reached, ended, times);
         }
     }
 
@@ -50,10 +57,8 @@ impl Gate {
 }
 
 impl Inner {
-    fn tell(&self, limit: Limit, times: u64) {
-        if let Some(reached) = self.grant.limits.reached(limit) {
-            LimitRecord { times, ..LimitRecord::now(&self.extension, reached, false) }.tell(&*self.audit);
-        }
+    fn tell(&self, reached: Reached, ended: bool, times: u64) {
+        LimitRecord { times, ..LimitRecord::now(&self.extension, reached, ended) }.tell(&*self.audit);
     }
 
     fn tell_unasked(&self, error: &dyn Display, times: u64) {
@@ -63,8 +68,8 @@ impl Inner {
 
     /// Tells what was not told yet.
     pub(super) fn tell_rest(&mut self) {
-        for (limit, times) in self.told.limits.rest() {
-            self.tell(limit, times);
+        for ((reached, ended), times) in self.told.limits.rest() {
+            self.tell(reached, ended, times);
         }
         for (kind, times) in self.told.unasked.rest() {
             self.tell_unasked(&kind, times);

@@ -24,12 +24,37 @@ impl Grant {
         self.api.iter().flat_map(Rule::scopes).collect()
     }
 
+    /// Returns the grant without pairs of group and type that no server has: a rule with the groups `""` and `batch` and the types
+    /// `pods` and `jobs` means pods of the one and jobs of the other. `serves` says whether a group (empty for the core group) has
+    /// a type, or a subresource as in `pods/log`. A type that no group of its rule has stays with all of them.
+    #[must_use]
+    pub fn served(&self, serves: impl Fn(&str, &str) -> bool) -> Self {
+        Self { api: self.api.iter().flat_map(|rule| rule.served(&serves)).collect(), ..self.clone() }
+    }
+
     /// What this grant allows in one of its scopes and the account may not do there.
     pub fn beyond(&self, scope: Option<&str>, account: &AccountRules) -> Vec<Rule> {
         let here = |rule: &&Rule| rule.scopes().contains(&scope.map(str::to_owned));
         let missing =
             self.api.iter().filter(here).flat_map(|rule| atoms(rule, scope)).filter(|atom| !account.covers(atom));
         Rule::merged(missing.collect::<Vec<_>>())
+    }
+}
+
+impl Rule {
+    fn served(&self, serves: &impl Fn(&str, &str) -> bool) -> Vec<Self> {
+        let groups = &self.api_groups;
+        if groups.len() < 2 {
+            return vec![self.clone()];
+        }
+        let has = |group: &str, resource: &str| serves(group, resource) || group == ALL || resource.starts_with(ALL);
+        let of = |group: &String| {
+            let belongs = |resource: &&String| has(group, resource) || !groups.iter().any(|other| has(other, resource));
+            let resources: Vec<_> = self.resources.iter().filter(belongs).cloned().collect();
+            let rule = Self { api_groups: vec![group.clone()], resources, ..self.clone() };
+            (!rule.resources.is_empty()).then_some(rule)
+        };
+        groups.iter().filter_map(of).collect()
     }
 }
 
@@ -173,6 +198,27 @@ mod tests {
             let found: Vec<_> = grant.beyond(scope, &account(has)).iter().map(ToString::to_string).collect();
             assert_eq!(found, beyond, "{rule}");
         }
+    }
+
+    #[test]
+    fn a_pair_that_no_server_has_is_nobodys_to_be_granted() {
+        let serves = |group: &str, resource: &str| {
+            [("", "pods"), ("", "pods/log"), ("batch", "jobs"), ("apps", "deployments")].contains(&(group, resource))
+        };
+        let rule = "{apiGroups: ['', apps, batch], resources: [pods, pods/log, deployments, jobs, widgets], \
+                    verbs: [get], namespaces: [a]}";
+        let beyond = grant(&[rule]).served(serves).beyond(Some("a"), &account(&[]));
+        let beyond: Vec<_> = beyond.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            beyond,
+            [
+                "{apiGroups: [\"\"], resources: [pods, pods/log, widgets], verbs: [get], namespaces: [a]}",
+                "{apiGroups: [apps], resources: [deployments, widgets], verbs: [get], namespaces: [a]}",
+                "{apiGroups: [batch], resources: [jobs, widgets], verbs: [get], namespaces: [a]}",
+            ]
+        );
+        let stars = grant(&["{apiGroups: ['', '*'], resources: ['*', pods], verbs: [get], namespaces: [a]}"]);
+        assert_eq!(stars.served(serves).api.len(), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Grant, Rule};
+use crate::untrusted::is_hidden;
 
 /// A grant, and as comments what only a person can decide. It prints as YAML that [`Grant::parse`] reads back to the grant;
 /// who takes the `#` off a commented line gets what the line says.
@@ -61,7 +62,7 @@ impl fmt::Display for Draft {
 
 /// A comment ends with its line; what a guest has chosen must not begin another.
 fn in_a_line(text: &str) -> String {
-    text.replace(|letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{feff}'), " ")
+    text.replace(is_hidden, " ")
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl fmt::Display for Limit {
 }
 
 /// How much a limit allows. It prints as a grant writes it: `64Mi`, `1m30s`, `8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Allowed {
     /// Bytes.
     Bytes(u64),
@@ -147,7 +147,7 @@ impl Serialize for Allowed {
 }
 
 /// A limit that an extension ran into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reached {
     /// Which one.
     pub limit: Limit,

@@ -56,14 +56,7 @@ pub use rules::Rule;
 pub use tree::Place;
 pub use variables::ResolveError;
 
-/// How much of a guest's text a message repeats, in characters: enough to recognise it, too little to flood a log.
-const SHOWN: usize = 80;
-
 /// A guest's text as it may stand in a message: cut, and without control characters.
 fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
+    crate::untrusted::word(text)
 }

@@ -10,6 +10,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error, MergeKeyPolicy, Options, Spanned};
 
 use super::{GrantError, grant_error::Problem};
+use crate::untrusted::is_hidden;
 
 /// The largest grant, in bytes. The longest rules that people write for RBAC are a few KiB.
 pub(super) const MAX_DOCUMENT: usize = 256 * 1024;
@@ -117,7 +118,7 @@ fn reason(error: &Error) -> Problem {
 /// The parser repeats what it does not know, of whatever length.
 fn told(reason: &str) -> String {
     let letters = reason.chars().take(MAX_REASON);
-    letters.map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    letters.map(|letter| if is_hidden(letter) { ' ' } else { letter }).collect()
 }
 
 fn options() -> Options {

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 use super::LimitRecord;
 use crate::policy::{ApiRequest, ResourcePath};
+use crate::untrusted::{beginning, in_record, sentence_in_record};
 
 /// The most of a text that a guest chose, in bytes. Names of Kubernetes have at most 253; a record of all texts at this
 /// length is 4 KiB, which a pipe still takes in one piece.
@@ -195,9 +196,7 @@ impl<'a> AuditRecord<'a> {
     #[must_use]
     pub fn because(self, reason: impl Into<Cow<'a, str>>) -> Self {
         let reason = match reason.into() {
-            long if long.len() > MAX_REASON => {
-                long.get(..long.floor_char_boundary(MAX_REASON)).unwrap_or_default().to_owned().into()
-            }
+            long if long.len() > MAX_REASON => beginning(&long, MAX_REASON).to_owned().into(),
             whole => whole,
         };
         Self { reason: Some(reason), ..self }
@@ -206,7 +205,7 @@ impl<'a> AuditRecord<'a> {
     /// The same with why there was no answer: cut, and in ASCII without control characters.
     #[must_use]
     pub fn failed(self, error: Option<&'a str>) -> Self {
-        Self { error: error.map(spoken), ..self }
+        Self { error: error.map(|error| sentence_in_record(error, MAX_TEXT)), ..self }
     }
 
     fn bare(time: Timestamp, extension: &'a str, way: Way, verb: Cow<'a, str>, path: Cow<'a, str>) -> Self {
@@ -247,30 +246,12 @@ impl<'a> From<&'a ResourcePath> for AuditedResource<'a> {
     }
 }
 
-/// The beginning of a text, at most [`MAX_TEXT`] bytes.
 fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
+    beginning(text, MAX_TEXT)
 }
 
-/// A guest's own text: cut, and in ASCII without control characters.
 fn escaped(text: &str) -> Cow<'_, str> {
-    let text = cut(text);
-    if text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
-        text.into()
-    } else {
-        text.escape_default().to_string().into()
-    }
-}
-
-/// A sentence, in which a server's or a library's words may be: cut and escaped. Its quotes stay, which a writer escapes.
-fn spoken(text: &str) -> Cow<'_, str> {
-    let text = cut(text);
-    let plain = |letter: char| letter == ' ' || letter.is_ascii_graphic();
-    if text.chars().all(plain) {
-        return text.into();
-    }
-    let escaped = |letter: char| if plain(letter) { letter.into() } else { letter.escape_default().to_string() };
-    cut(&text.chars().map(escaped).collect::<String>()).to_owned().into()
+    in_record(text, MAX_TEXT)
 }
 
 pub(super) fn to_the_microsecond<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -295,10 +276,16 @@ pub trait Audit: Send + Sync {
     /// Takes one decision down.
     fn record(&self, line: &AuditRecord<'_>);
 
-    /// Takes down that an extension reached a limit. Once a call at most, and of its requests' limits now and then with how
-    /// often; the default does nothing, for the log has it too.
+    /// Takes down that an extension reached a limit: at its first time, and then now and then with how often; the default does
+    /// nothing, for the log has it too.
     fn limit(&self, line: &LimitRecord<'_>) {
         let _ = line;
+    }
+
+    /// Takes down how many refusals of an extension were not recorded for their number, when no record follows that could say so:
+    /// at the end of its gate. The default does nothing.
+    fn unrecorded(&self, extension: &str, number: u64) {
+        let _ = (extension, number);
     }
 }
 
@@ -329,6 +316,10 @@ impl Audit for ToTracing {
             };
         }
         if matches!(line.verdict, Decision::Allowed | Decision::Begun) { event!(info) } else { event!(warn) }
+    }
+
+    fn unrecorded(&self, extension: &str, number: u64) {
+        tracing::warn!(target: "attache::audit", extension, unrecorded = number, "more requests were refused than were recorded");
     }
 }
 

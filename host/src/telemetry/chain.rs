@@ -6,12 +6,15 @@
 use std::error::Error;
 use std::fmt::{self, Write};
 
-use super::letters::is_hidden;
+use crate::untrusted::{Harmless, line, page};
 
-/// The longest text of one error, in bytes. A backtrace of a hundred frames has some 10 KiB.
+/// The longest text of an error on one line, in bytes: each is one of many in a log.
+const LONGEST_LINE: usize = 1 << 10;
+
+/// The longest text of an error for a person, in bytes. A backtrace of a hundred frames has some 10 KiB.
 const LONGEST: usize = 16 << 10;
 
-/// Shows an error and its causes, joined by colons, on one line.
+/// Shows an error and its causes, joined by colons, on one line, cut after 1 KiB.
 pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
     Chain(error)
 }
@@ -19,83 +22,34 @@ pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
 /// A text that may hold a guest's words, as a person can read it on a terminal: cut, and with all hidden letters but line
 /// break and tabulator escaped.
 pub fn legible(text: &(impl fmt::Display + ?Sized)) -> String {
-    let mut page = Page { shown: String::new(), left: Left(LONGEST) };
-    if write!(page, "{text}").is_err() {
-        page.shown.push('…');
-    }
-    page.shown
+    page(text, LONGEST)
 }
 
-/// How much more may be written, in bytes. A text that does not fit is an error, so that whoever writes it stops there: it
-/// may be one that never ends.
-struct Left(usize);
-
-impl Left {
-    fn take(&mut self, letter: char) -> fmt::Result {
-        self.0 = self.0.checked_sub(letter.len_utf8()).ok_or(fmt::Error)?;
-        Ok(())
-    }
+/// Returns a text that may hold a guest's words as it can stand in a line of a log: line breaks and hidden letters escaped, and
+/// cut after 1 KiB.
+pub fn legible_line(text: &(impl fmt::Display + ?Sized)) -> String {
+    line(text, LONGEST_LINE)
 }
 
-fn put(letter: char, out: &mut impl Write) -> fmt::Result {
-    if is_hidden(letter) { write!(out, "{}", letter.escape_unicode()) } else { out.write_char(letter) }
-}
+struct Chain<'a>(&'a (dyn Error + 'static));
 
-/// A writer that lets no hidden letter but line break and tabulator through, and stops at [`LONGEST`].
-struct Page {
-    shown: String,
-    left: Left,
-}
-
-impl Write for Page {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for letter in text.chars() {
-            self.left.take(letter)?;
-            if matches!(letter, '\n' | '\t') { self.shown.push(letter) } else { put(letter, &mut self.shown)? }
-        }
-        Ok(())
-    }
-}
-
-/// A writer that lets no hidden letter through, and stops at [`LONGEST`].
-struct OneLine<'a, 'b> {
-    out: &'a mut fmt::Formatter<'b>,
-    left: Left,
-    full: bool,
-}
-
-impl OneLine<'_, '_> {
-    fn chain(&mut self, error: &(dyn Error + 'static)) -> fmt::Result {
-        write!(self, "{error}")?;
-        let mut cause = error.source();
+impl Chain<'_> {
+    fn write(&self, line: &mut impl Write) -> fmt::Result {
+        write!(line, "{}", self.0)?;
+        let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(self, ": {error}")?;
+            write!(line, ": {error}")?;
             cause = error.source();
         }
         Ok(())
     }
 }
 
-impl Write for OneLine<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for letter in text.chars() {
-            self.left.take(letter).inspect_err(|_| self.full = true)?;
-            match letter {
-                '\n' => self.out.write_str("\\n")?,
-                letter => put(letter, self.out)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Chain<'a>(&'a (dyn Error + 'static));
-
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = OneLine { out: f, left: Left(LONGEST), full: false };
-        let written = line.chain(self.0);
-        if line.full { Ok(()) } else { written }
+        let mut line = Harmless::line(f, LONGEST_LINE);
+        let written = self.write(&mut line);
+        if line.is_full() { Ok(()) } else { written }
     }
 }
 
@@ -109,7 +63,7 @@ mod tests {
         let error = io::Error::other("a\nb\u{1b}[31m\u{202e}");
         assert_eq!(chain(&error).to_string(), "a\\nb\\u{1b}[31m\\u{202e}");
         let long = io::Error::other("x".repeat(LONGEST * 2));
-        assert_eq!(chain(&long).to_string().len(), LONGEST);
+        assert_eq!(chain(&long).to_string().len(), LONGEST_LINE);
     }
 
     /// Says a word for ever, unless it is stopped.
@@ -128,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_text_without_an_end_is_stopped() {
-        assert!(chain(&Endless).to_string().len() <= LONGEST);
+        assert!(chain(&Endless).to_string().len() <= LONGEST_LINE);
         assert!(legible(&Endless).ends_with('…'));
     }
 

@@ -4,30 +4,63 @@
 //! on; lines that find it full are counted, and the count is written when there is room again.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::audit::to_the_microsecond;
 use super::{Audit, AuditRecord, LimitRecord};
 
 /// How many lines may wait. At the longest line that is some 8 MiB; at the usual one 1 MiB, a second of heavy traffic.
 const QUEUE: usize = 2048;
 
-/// How long a drop waits for the last lines. A log that takes nothing in this time takes nothing at all.
+/// How long the end waits for the last lines. A log that takes nothing in this time takes nothing at all.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Writes audit records as JSON lines. Drop waits for the lines in the queue, for two seconds at most.
+/// How long it then waits for the number of those that were not written, if the log has taken something meanwhile.
+const LAST_NUMBER: Duration = Duration::from_secs(5);
+
+/// Writes audit records as JSON lines.
+///
+/// Records that find the queue full are counted, with those that they tell of, and the number is written when there is room:
+/// `{"time": …, "lost": N}`. Drop
+/// waits for the lines in the queue, for two seconds at most; then the number of the others is written in their place.
+///
+/// ```
+/// use attache::telemetry::JsonLines;
+/// use std::sync::Arc;
+///
+/// let audit = Arc::new(JsonLines::new(std::io::sink())?);
+/// // For `RuntimeBuilder::audit` and `ClusterSettings`. At the end of the process, when nothing runs that may be recorded:
+/// audit.finish();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct JsonLines {
-    /// Present until drop.
-    queue: Option<SyncSender<Vec<u8>>>,
-    lost: Arc<AtomicU64>,
-    /// Closes when the thread has ended. Only drop looks at it; the lock is there because a receiver is not `Sync`.
+    /// Present until the end.
+    queue: RwLock<Option<SyncSender<Line>>>,
+    state: Arc<State>,
+    /// Closes when the thread has ended. Only the end looks at it.
     ended: Mutex<Receiver<()>>,
+}
+
+/// A line, and how many decisions are lost with it.
+struct Line {
+    text: Vec<u8>,
+    stands_for: u64,
+}
+
+#[derive(Default)]
+struct State {
+    lost: AtomicU64,
+    /// Lines that the writer took.
+    written: AtomicU64,
+    /// No more lines are written, only their number.
+    hurried: AtomicBool,
 }
 
 impl JsonLines {
@@ -38,90 +71,126 @@ impl JsonLines {
     pub fn new(writer: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, lines) = sync_channel(QUEUE);
         let (end, ended) = channel();
-        let lost = Arc::new(AtomicU64::new(0));
-        let mut pen = Pen { writer, lost: Arc::clone(&lost), complained: false };
+        let state = Arc::<State>::default();
+        let mut pen = Pen { writer, state: Arc::clone(&state), complained: false };
         thread::Builder::new().name("attache-audit".into()).spawn(move || {
             pen.run(&lines);
             drop(end);
         })?;
-        Ok(Self { queue: Some(queue), lost, ended: Mutex::new(ended) })
+        Ok(Self { queue: RwLock::new(Some(queue)), state, ended: Mutex::new(ended) })
     }
-}
 
-impl JsonLines {
-    fn put(&self, line: &impl Serialize) {
+    /// Writes what is in the queue, as drop does, for a process that ends while somebody still holds this. A record that comes
+    /// later is lost.
+    pub fn finish(&self) {
+        if self.queue.write().unwrap_or_else(PoisonError::into_inner).take().is_none() {
+            return;
+        }
+        let written = || self.state.written.load(Ordering::Relaxed);
+        let (ended, before) = (self.ended.lock().unwrap_or_else(PoisonError::into_inner), written());
+        if ended.recv_timeout(LAST_LINES) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        self.state.hurried.store(true, Ordering::Relaxed);
+        let stalled = written() == before;
+        if stalled || ended.recv_timeout(LAST_NUMBER) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the audit log takes no more lines; the last ones are lost");
+        }
+    }
+
+    fn put(&self, line: &impl Serialize, stands_for: u64) {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
-        if self.queue.as_ref().is_none_or(|queue| queue.try_send(text).is_err()) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        if queue.as_ref().is_none_or(|queue| queue.try_send(Line { text, stands_for }).is_err()) {
+            self.state.lost.fetch_add(stands_for, Ordering::Relaxed);
         }
     }
 }
 
 impl Audit for JsonLines {
     fn record(&self, line: &AuditRecord<'_>) {
-        self.put(line);
+        self.put(line, line.unrecorded.saturating_add(1));
     }
 
     fn limit(&self, line: &LimitRecord<'_>) {
-        self.put(line);
+        self.put(line, 1);
     }
+
+    fn unrecorded(&self, extension: &str, unrecorded: u64) {
+        self.put(&Unrecorded { time: Timestamp::now(), extension, unrecorded }, unrecorded);
+    }
+}
+
+/// Refusals that no record tells of.
+#[derive(Serialize)]
+struct Unrecorded<'a> {
+    #[serde(serialize_with = "to_the_microsecond")]
+    time: Timestamp,
+    extension: &'a str,
+    unrecorded: u64,
 }
 
 impl Drop for JsonLines {
     fn drop(&mut self) {
-        self.queue = None;
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if ended.recv_timeout(LAST_LINES) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("the audit log takes no more lines; the last ones are lost");
-        }
+        self.finish();
     }
 }
 
 /// The thread's side.
 struct Pen<W> {
     writer: W,
-    lost: Arc<AtomicU64>,
+    state: Arc<State>,
     complained: bool,
 }
 
 impl<W: Write> Pen<W> {
-    fn run(&mut self, lines: &Receiver<Vec<u8>>) {
+    fn run(&mut self, lines: &Receiver<Line>) {
         while let Ok(line) = lines.recv() {
-            self.write(&line);
-            // A reader of the log sees a line when nothing more is waiting, not when a buffer happens to be full.
-            while let Ok(line) = lines.try_recv() {
-                self.write(&line);
+            self.take(&line);
+            // A reader of the log sees a line when nothing more is waiting, not when a buffer happens to be full. Where something
+            // always waits, it sees the number of what is lost now and then.
+            for line in lines.try_iter().take(QUEUE) {
+                self.take(&line);
             }
-            self.flush();
+            if !self.state.hurried.load(Ordering::Relaxed) {
+                self.flush();
+            }
         }
         self.flush();
     }
 
-    fn write(&mut self, line: &[u8]) {
+    /// Writes a line, or counts it as lost.
+    fn take(&mut self, line: &Line) {
+        if self.state.hurried.load(Ordering::Relaxed) || !self.write(&line.text) {
+            self.state.lost.fetch_add(line.stands_for, Ordering::Relaxed);
+        }
+    }
+
+    fn write(&mut self, line: &[u8]) -> bool {
         let written = self.writer.write_all(line);
-        self.complain(written);
+        let taken = self.complain(written);
+        self.state.written.fetch_add(u64::from(taken), Ordering::Relaxed);
+        taken
     }
 
     fn flush(&mut self) {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let now = Timestamp::now();
-            self.write(format!("{{\"time\":\"{now:.6}\",\"lost\":{lost}}}\n").as_bytes());
+        let lost = self.state.lost.swap(0, Ordering::Relaxed);
+        let now = Timestamp::now();
+        if lost > 0 && !self.write(format!("{{\"time\":\"{now:.6}\",\"lost\":{lost}}}\n").as_bytes()) {
+            self.state.lost.fetch_add(lost, Ordering::Relaxed);
         }
         let flushed = self.writer.flush();
         self.complain(flushed);
     }
 
     /// Says once that the log is broken: once for each line would make a second broken log.
-    fn complain(&mut self, outcome: io::Result<()>) {
-        match outcome {
-            Err(error) if !self.complained => {
-                tracing::error!(%error, "cannot write to the audit log");
-                self.complained = true;
-            }
-            _ => {}
+    fn complain(&mut self, outcome: io::Result<()>) -> bool {
+        let Err(error) = outcome else { return true };
+        if !std::mem::replace(&mut self.complained, true) {
+            tracing::error!(%error, "cannot write to the audit log");
         }
+        false
     }
 }
 
@@ -172,6 +241,16 @@ mod tests {
         }
     }
 
+    fn kept(text: &str) -> usize {
+        text.lines().filter(|line| line.contains("\"verdict\"")).count()
+    }
+
+    /// The sum of the numbers of lost lines.
+    fn lost(text: &str) -> usize {
+        let number = |line: &str| Some(line.split_once("\"lost\":")?.1.trim_end_matches('}').parse::<usize>().unwrap());
+        text.lines().filter_map(number).sum()
+    }
+
     #[test]
     fn all_lines_are_written_before_drop_returns() {
         let log = Gated::default();
@@ -197,6 +276,74 @@ mod tests {
         let kept = text.lines().filter(|line| line.contains("\"verdict\"")).count();
         assert_eq!(kept + usize::try_from(lost).unwrap(), QUEUE + 500);
         assert!(lost >= 499, "{lost}");
+    }
+
+    /// Takes some lines, and then one a tenth of a second, as a reader does that is slower than what is written.
+    #[test]
+    fn a_log_that_is_slow_at_the_end_has_the_number_of_what_it_lacks() {
+        #[derive(Clone, Default)]
+        struct Slow(Arc<Mutex<Vec<u8>>>);
+        impl Write for Slow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                thread::sleep(Duration::from_millis(100));
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Slow::default();
+        let audit = JsonLines::new(log.clone()).unwrap();
+        record(&audit, QUEUE);
+        audit.finish();
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), kept(&text) + 1);
+        assert_eq!(kept(&text) + lost(&text), QUEUE);
+        record(&audit, 1);
+        drop(audit);
+        assert_eq!(log.0.lock().unwrap().len(), text.len(), "it is over");
+    }
+
+    #[test]
+    fn what_a_lost_record_tells_of_is_lost_with_it() {
+        let log = Gated::default();
+        let audit = JsonLines::new(log.clone()).unwrap();
+        for _ in 0..QUEUE + 100 {
+            let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Way::Api, &Method::GET, "/x");
+            audit.record(&AuditRecord { unrecorded: 10, ..record });
+        }
+        audit.unrecorded("e", 7);
+        log.open();
+        drop(audit);
+        let text = log.text();
+        assert_eq!(kept(&text) * 11 + lost(&text), (QUEUE + 100) * 11 + 7);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_told_when_there_is_room() {
+        #[derive(Clone, Default)]
+        struct Full(Arc<Mutex<(usize, Vec<u8>)>>);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let (refused, text) = &mut *self.0.lock().unwrap();
+                if *refused < 5 {
+                    *refused += 1;
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                text.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Full::default();
+        let audit = JsonLines::new(log.clone()).unwrap();
+        record(&audit, 20);
+        drop(audit);
+        let text = String::from_utf8(log.0.lock().unwrap().1.clone()).unwrap();
+        assert_eq!(kept(&text) + lost(&text), 20, "{text}");
     }
 
     #[test]

@@ -165,6 +165,11 @@ impl Audit for Metrics {
         self.limits.get_or_create(&Reached { extension, limit: line.limit, ended: line.ended }).inc_by(line.times);
         self.next.limit(line);
     }
+
+    fn unrecorded(&self, extension: &str, number: u64) {
+        self.unrecorded.get_or_create(&Asker { extension: self.extension(extension) }).inc_by(number);
+        self.next.unrecorded(extension, number);
+    }
 }
 
 impl fmt::Debug for Metrics {

@@ -122,6 +122,10 @@ impl Audit for Recording {
     fn limit(&self, line: &LimitRecord<'_>) {
         self.next.limit(line);
     }
+
+    fn unrecorded(&self, extension: &str, number: u64) {
+        self.next.unrecorded(extension, number);
+    }
 }
 
 /// The smallest rule for what a record tells; `None` where a text in it has been cut.

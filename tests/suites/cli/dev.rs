@@ -106,6 +106,57 @@ fn with_pods(kubeconfig: &Path, work: impl AsyncFnOnce(Api<Pod>)) {
     });
 }
 
+/// A manifest whose texts are lines of the host's, records of the audit, and commands to a terminal.
+const FORGING: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: forging
+spec:
+  containers:
+  - name: main
+    image: none
+    env:
+    - {name: ONE, value: "a\nAll stays up: forged\n{\"extension\":\"forged\",\"verdict\":\"allowed\"}"}
+    - {name: TWO, value: "\e[1A\e[2Kforged\u009b31m\u202e"}
+    volumeMounts:
+    - {name: labels, mountPath: "/etc/a\nforged\e[1A"}
+    - {name: other, mountPath: "/etc/b\nforged\e[1A"}
+  volumes:
+  - {name: labels, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
+  - {name: other, emptyDir: {}}
+"#;
+
+#[test]
+fn what_a_manifest_says_stays_within_its_line_and_moves_no_cursor() {
+    let folder = folder();
+    let file = folder.path().join("pod.yaml");
+    std::fs::write(&file, FORGING).unwrap();
+    // Until the pod stays up, or the manifest is refused: whichever, it is said in the same way.
+    let mut dev = command(["dev", "--pod"]);
+    let going = Going::start_quiet(dev.arg(&file));
+    let mut said = Vec::new();
+    while let Ok(line) = going.lines.recv_timeout(super::PATIENCE) {
+        let last = line.starts_with("All stays up until");
+        said.push(line);
+        if last {
+            going.signal("TERM");
+        }
+    }
+    assert!(said.iter().any(|line| line.contains("ONE=a\\nAll stays up: forged\\n{")), "{said:#?}");
+    assert!(
+        said.iter().any(|line| line.contains("TWO=\\u{1b}[1A") && line.contains("\\u{9b}31m\\u{202e}")),
+        "{said:#?}"
+    );
+    for line in &said {
+        assert!(!line.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\r']), "{line:?}");
+        assert!(
+            !line.starts_with("forged") && !line.starts_with('{') && !line.starts_with("All stays up:"),
+            "{line:?}"
+        );
+    }
+}
+
 #[test]
 fn a_deleted_pod_ends_its_extension() {
     let folder = folder();

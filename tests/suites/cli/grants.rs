@@ -4,7 +4,7 @@ use super::run::ByHand;
 use super::{command, end, folder, grant, manifest};
 use attache::policy::Grant;
 use attache_tests::guest;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -110,6 +110,25 @@ fn an_accounts_roles_let_it_do_what_the_grant_opens_and_no_more() {
     let after = access();
     let after: Value = serde_json::from_str(after.printed()).unwrap();
     assert_eq!(after["access"]["beyond"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn types_of_one_group_are_not_missed_in_another() {
+    let (mut pod, folder) = (ByHand::new(), folder());
+    let rule = "{apiGroups: ['', apps, batch], resources: [pods, pods/log, deployments, jobs], verbs: [get, list]}";
+    let file = grant(&folder, &format!("{{podinfo: {{}}, api: [{rule}]}}"));
+    let token = pod.cluster.token_for("default", "default", Duration::from_secs(600)).unwrap();
+    let ca = pod.cluster.ca_pem();
+    pod.give(&token, &ca);
+    let mut inspect = command(["inspect", "--access", "--output", "json", "--api-server", &pod.cluster.url()]);
+    let account = pod.tree.root().join("var/run/secrets/kubernetes.io/serviceaccount");
+    let ended = end(inspect.arg("--service-account").arg(account).arg("--grant").arg(&file));
+    assert_eq!(ended.code, Some(125), "{}", ended.err);
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    let beyond = report["access"]["beyond"].as_array().unwrap();
+    let pairs: Vec<_> = beyond.iter().map(|rule| (&rule["apiGroups"], &rule["resources"])).collect();
+    let expected = json!([[[""], ["pods", "pods/log"]], [["apps"], ["deployments"]], [["batch"], ["jobs"]]]);
+    assert_eq!(json!(pairs), expected, "{report}");
 }
 
 #[test]

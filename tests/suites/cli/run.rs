@@ -228,3 +228,28 @@ fn a_second_run_takes_the_compiled_guest_from_the_cache() {
     assert_eq!(none.code, Some(0));
     assert!(cache().is_dir());
 }
+
+#[test]
+fn a_cache_for_all_runs_is_not_for_one_that_wants_none() {
+    let folder = folder();
+    let run = |flags: &[&str]| {
+        let mut run = command([OsStr::new("run"), guest("empty").as_os_str()]);
+        end(run.args(flags).env("ATTACHE_CACHE", folder.path()))
+    };
+    run(&["--no-cache"]).printed();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    run(&[]).printed();
+    assert_ne!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert_eq!(run(&["--no-cache", "--cache", "elsewhere"]).code, Some(2), "both on one command line");
+}
+
+#[test]
+fn a_filter_that_mutes_all_because_it_names_nothing_is_refused() {
+    for filter in ["json", "verbose,warn", "atache=debug", "hyper=info"] {
+        let ended = end(command([OsStr::new("run"), guest("empty").as_os_str()]).args(["--log", filter]));
+        ended.refused(&["--log", "nothing here logs as", "attache=debug,warn"]);
+    }
+    for filter in ["warn", "off", "attache=debug,warn", "info,attache::limits=off"] {
+        end(command([OsStr::new("run"), guest("empty").as_os_str()]).args(["--log", filter])).printed();
+    }
+}

@@ -165,6 +165,19 @@ async fn plain_discovery_is_enough_and_a_broken_group_hides_no_other() {
 }
 
 #[tokio::test]
+async fn a_group_whose_name_makes_no_path_hides_no_other_and_is_no_rate_that_is_spent() {
+    const ODD: &str = r#"{"kind":"APIGroupList","groups":[
+        {"name":"a%2fb","versions":[{"groupVersion":"a%2fb/v1","version":"v1"}]},
+        {"name":"x y","versions":[{"groupVersion":"x y/v1","version":"v1"}]},
+        {"name":"batch","versions":[{"groupVersion":"batch/v1","version":"v1"}]}]}"#;
+    let server = Scripted::plain(|_, head| if path(head) == "/apis" { ok(ODD) } else { plain(head) }).await;
+    let client = Client::plain(&server.url);
+    let discovery = client.cluster.discovery().await.unwrap();
+    assert_eq!(full_name(&discovery, "cj"), "cronjobs.v1.batch");
+    assert!(server.heads().iter().all(|head| !head.contains("a%2fb")), "it is not asked for");
+}
+
+#[tokio::test]
 async fn both_forms_say_the_same_of_the_same_types() {
     let whole = Scripted::plain(|_, head| aggregated(head)).await;
     let parts = Scripted::plain(|_, head| plain(head)).await;

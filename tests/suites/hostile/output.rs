@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use attache::extension::Invocation;
+use attache::extension::{BufferedOutput, Invocation};
 use attache::policy::Limit;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
@@ -15,6 +15,9 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "flood of lines on stderr" => errors,
     "flood of output of several calls at once" => floods,
     "flood of output where there is to be none" => silenced,
+    "line breaks alone, each of which becomes a line with a name" => breaks,
+    "nothing, again and again, to a stdout that nobody reads" => nothing,
+    "bytes, one by one, to a stdout that nobody reads" => bytes,
 };
 
 /// Bytes a second that the guest may print, and the seconds that it has.
@@ -64,6 +67,56 @@ async fn floods(stage: Arc<Stage>) -> String {
     }
     assert!(printed <= RATE * (SECONDS + 2), "{printed}");
     format!("{printed} bytes of four calls in {SECONDS} s")
+}
+
+/// What is metered is what they become.
+async fn breaks(stage: Arc<Stage>) -> String {
+    let extension = stage.guest("drown", &format!("{{api: [{PODS}], limits: {LIMITS}}}")).await;
+    let printed = MemoryOutputPipe::new(RATE * 100);
+    let call = Invocation::new().args(["stderr"]).named_stderr(printed.clone());
+    let begun = Instant::now();
+    let ended = extension.run(call).await;
+    let ran = Ran { ended, out: String::new(), elapsed: begun.elapsed() };
+    let printed = printed.contents();
+    let lines = printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    assert!(lines.clone().count() > 0 && lines.clone().all(|line| line == b"attacker|"));
+    // What is left at the end comes out on credit.
+    assert!((RATE..=RATE * (SECONDS + 6)).contains(&printed.len()), "{}", printed.len());
+    format!("{} bytes in {SECONDS} s, {}", printed.len(), stage.limited(&ran, Limit::Deadline))
+}
+
+const PODS: &str = "{apiGroups: [''], resources: [pods], verbs: [get], namespaces: [default]}";
+
+/// How much of a stream's memory is the host's, in bytes: what waits, twice over while the buffer grows.
+const OF_STREAM: usize = 64 << 10;
+
+/// Runs a guest whose stdout nobody reads; returns what waits to be written at most.
+async fn trickle(stage: &Stage, what: &str, limits: &str) -> (Ran, usize) {
+    let extension = stage.guest("trickle", &format!("{{limits: {limits}}}")).await;
+    let (reader, writer) = tokio::io::duplex(1);
+    let output = BufferedOutput::new(writer);
+    let begun = Instant::now();
+    let ended = extension.run(Invocation::new().args([what]).stdout(output.clone())).await;
+    drop(reader);
+    (Ran { ended, out: String::new(), elapsed: begun.elapsed() }, output.unwritten())
+}
+
+async fn nothing(stage: Arc<Stage>) -> String {
+    let mut answers = Vec::new();
+    for what in ["empty", "zeroes", "flushes", "subscribed"] {
+        let (ran, waiting) = trickle(&stage, what, "{cpu: 300ms, logBytesPerSecond: 16Mi}").await;
+        assert_eq!(waiting, 0, "{what}");
+        answers.push(format!("{what}: {}", stage.limited(&ran, Limit::Cpu)));
+    }
+    answers.join(", ")
+}
+
+async fn bytes(stage: Arc<Stage>) -> String {
+    for what in ["bytes", "streams"] {
+        let (ran, waiting) = trickle(&stage, what, "{cpu: 10s, deadline: 20s, logBytesPerSecond: 16Mi}").await;
+        assert!(waiting > 0 && waiting <= OF_STREAM, "{what}: {waiting}, {:?}", ran.ended);
+    }
+    format!("{OF_STREAM} bytes wait at most")
 }
 
 async fn silenced(stage: Arc<Stage>) -> String {

@@ -41,7 +41,7 @@ pub use site::{Site, SiteBuilder, SiteError};
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use body::Held;
@@ -51,6 +51,7 @@ use linger::Lingering;
 
 use super::headers;
 use super::upgrade::Slot;
+use crate::telemetry::{Sampled, chain};
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -60,6 +61,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// Of connections that ended early, those that were told of.
+static ENDED_EARLY: LazyLock<Sampled> = LazyLock::new(Sampled::lines);
 
 /// How many connections there may be together by default. Each takes some 20 KiB.
 const CONNECTIONS: usize = 1024;
@@ -279,8 +283,10 @@ async fn http(stream: listen::Stream, served: Served, slot: Slot) {
             connection.await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(error = %crate::telemetry::chain(&error), "a local connection ended early");
+    if let Err(error) = ended
+        && let Some(untold) = ENDED_EARLY.note()
+    {
+        tracing::debug!(error = %chain(&error), untold, "a local connection ended early");
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the process ends, and how a failure is told.
 
-use crate::stderr::say;
+use crate::stderr::put_page;
 use attache::extension::{Outcome, RunError};
 use attache::telemetry::legible;
 use std::io::IsTerminal;
@@ -64,12 +64,12 @@ impl Exit {
 pub(crate) fn report(error: &anyhow::Error) {
     let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     let mut said = legible(error);
-    say!("{bold}error:{plain} {}", said.replace('\n', "\n       "));
+    put_page(&format!("{bold}error:{plain} {}", said.replace('\n', "\n       ")));
     for cause in error.chain().skip(1) {
         let cause = legible(cause);
         // An outer error that has said the inner one's words already needs no echo.
         if !said.contains(&cause) {
-            say!("  because: {}", cause.replace('\n', "\n           "));
+            put_page(&format!("  because: {}", cause.replace('\n', "\n           ")));
         }
         said = cause;
     }

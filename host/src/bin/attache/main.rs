@@ -4,7 +4,9 @@ mod args;
 mod compile;
 mod dev;
 mod exit;
+mod guest_stderr;
 mod inspect;
+mod log;
 mod metrics;
 mod options;
 mod proxy;
@@ -18,6 +20,10 @@ use args::{Arguments, Command};
 use clap::Parser;
 use exit::Exit;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long what still runs may take to end.
+const LAST_TASKS: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == settings::COMPILER) {
@@ -34,7 +40,7 @@ fn main() -> ExitCode {
 
 fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     stderr::start()?;
-    settings::start_log(&arguments.log)?;
+    log::start(&arguments.log)?;
     settings::open_as_many_files_as_allowed();
     let mut builder = match &arguments.command {
         // All that a proxy does is to pass on what comes: on one thread no piece of it waits for another thread to wake.
@@ -51,7 +57,9 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
             Command::Proxy(arguments) => proxy::proxy(arguments).await,
         }
     });
-    // A read of stdin that nobody waits for any more holds a thread that cannot be joined.
-    runtime.shutdown_background();
+    // What still runs is dropped, and recorded. A read of stdin that nobody waits for any more holds a thread that cannot be joined.
+    runtime.shutdown_timeout(LAST_TASKS);
+    settings::end_audit();
+    log::end();
     exit
 }

@@ -58,10 +58,10 @@ impl Rate {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Compiled components")]
 pub(crate) struct Artefacts {
-    /// Keeps them in this folder [default: attache in the user's cache folder]
-    #[arg(long, env = "ATTACHE_CACHE", value_name = "DIR")]
+    /// Keeps them in this folder [default: that of the variable `ATTACHE_CACHE`, else attache in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
-    /// Compiles each time and keeps nothing
+    /// Compiles each time and keeps nothing, whatever `ATTACHE_CACHE` says
     #[arg(long, conflicts_with = "cache")]
     pub(crate) no_cache: bool,
     /// The most memory that compiling may take, as in 512Mi [default: 2Gi, and never more than the container has left]

@@ -2,11 +2,11 @@
 
 use crate::args;
 use crate::exit::Exit;
+use crate::guest_stderr;
 use crate::metrics::Scraped;
 use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
-use crate::stderr;
 use attache::credentials::ServiceAccount;
 use attache::extension::Invocation;
 
@@ -36,8 +36,8 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
             return Ok(exit);
         }
     };
-    let (guest_stderr, passing) = stderr::of_guest(extension.name(), arguments.audit.place == settings::ON_STDERR);
-    let mut call = Invocation::new().args(arguments.arguments).inherit_stdout().stderr(guest_stderr);
+    let call = Invocation::new().args(arguments.arguments).inherit_stdout();
+    let (mut call, passing) = guest_stderr::give(call, arguments.audit.place == settings::ON_STDERR);
     if arguments.stdin {
         call = call.stdin(wasmtime_wasi::cli::stdin());
     }

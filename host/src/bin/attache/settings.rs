@@ -17,13 +17,12 @@ use attache::telemetry::{Audit, JsonLines, NoAudit, legible_name};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::timeout;
-use tracing_subscriber::EnvFilter;
 
 /// The process's environment, or what a kubelet gave a container.
 pub(crate) type Variables = BTreeMap<String, String>;
@@ -39,13 +38,6 @@ const WAITED_FOR: Duration = Duration::from_secs(5);
 
 /// One process runs one extension: a few instances at once suffice, with room for as much in each as any grant can ask for.
 const INSTANCES: u32 = 8;
-
-pub(crate) fn start_log(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(filter).with_context(|| format!("--log {filter:?} is not a filter"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| stderr::Log);
-    log.with_ansi(std::io::stderr().is_terminal()).init();
-    Ok(())
-}
 
 /// Raises the number of files that this process may have open to what the system allows, as Go programs do at their start.
 /// Many systems begin with 1024, which one guest's handles would use up for all.
@@ -86,14 +78,19 @@ fn read(file: &Path) -> anyhow::Result<String> {
 /// The argument with which this program is started to compile for another of it. It is no command: nobody types it.
 pub(crate) const COMPILER: &str = "compile-for-host";
 
+/// The variable that names the folder of compiled components. The command line does not read it: to it `--no-cache` and a
+/// variable that is set for all runs would contradict each other.
+const CACHE: &str = "ATTACHE_CACHE";
+
 /// Begins a runtime: the engine, its compiler and the folder of compiled components.
 pub(crate) fn runtime(arguments: &options::Artefacts) -> anyhow::Result<RuntimeBuilder> {
     let runtime = runtime_that_keeps_nothing(arguments)?;
     if arguments.no_cache {
         return Ok(runtime);
     }
-    match &arguments.cache {
-        Some(folder) => Ok(runtime.artefacts(Artefacts::open(folder, DEFAULT_CAPACITY)?)),
+    let from_variable = || std::env::var_os(CACHE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    match arguments.cache.clone().or_else(from_variable) {
+        Some(folder) => Ok(runtime.artefacts(Artefacts::open(&folder, DEFAULT_CAPACITY)?)),
         None => Ok(in_user_cache(runtime)),
     }
 }
@@ -143,7 +140,19 @@ pub(crate) fn audit(place: &str) -> anyhow::Result<Arc<dyn Audit>> {
             Box::new(opened.with_context(|| format!("cannot append to the audit file {file}"))?)
         }
     };
-    Ok(Arc::new(JsonLines::new(out).context("cannot start the thread that writes the audit")?))
+    let lines = Arc::new(JsonLines::new(out).context("cannot start the thread that writes the audit")?);
+    let _ = LINES.set(Arc::clone(&lines));
+    Ok(lines)
+}
+
+/// The audit of this process, for its end.
+static LINES: OnceLock<Arc<JsonLines>> = OnceLock::new();
+
+/// Waits for the audit's last lines, or their number, to be written.
+pub(crate) fn end_audit() {
+    if let Some(lines) = LINES.get() {
+        lines.finish();
+    }
 }
 
 /// Gives the runtime as much of this pod as the grant asks for, and resolves the grant's `$(…)`.

@@ -1,132 +1,270 @@
 //! This process's stderr, which the host's log and messages, the audit and the guest share.
 //!
-//! Threats: a guest that prints what looks like a record of the audit or a line of the log; one that leaves a line unfinished,
-//! so that the next record is none; a reader that stalls, so that whoever writes next waits for ever, past each deadline. So
-//! one thread writes whole lines. Each of the guest's begins with its extension's name, and its control characters are
-//! escaped. The host never waits: what does not fit is counted, and the number is told. Guest and audit wait, each where
-//! nobody else does, and take none of the room that the host has.
+//! Threats: output that holds the audit up or takes its place; a reader that stalls, so that whoever writes next waits for ever,
+//! past each deadline; a line that is cut, so that the next record is none. So one thread writes whole lines, and takes one
+//! only when stderr has room: first the audit's, then the host's, then the guest's. The host never waits: what does not fit is
+//! counted, and the number is reported when there is room. Audit and guest wait, each where nobody else does. What is left when
+//! the process ends is written for a moment, and then its number.
 //!
 //! Where nothing of the host's is on stderr (`--log off`, and the audit elsewhere) the guest's bytes go there as they are.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{OnceLock, mpsc as waiting};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use attache::telemetry::{legible, legible_name};
-use tokio::io::{AsyncReadExt, AsyncWrite, DuplexStream, duplex};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::JoinHandle;
-use tracing::level_filters::LevelFilter;
-use wasmtime_wasi::cli::{AsyncStdoutStream, IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::OutputStream;
+use attache::telemetry::legible;
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::Notify;
 
-/// The host's lines that may wait. A line has some 200 bytes, and 16 KiB at most.
+/// The host's lines that may wait. A line has some 200 bytes.
 const HOST_LINES: usize = 1024;
 
-/// Pieces of the guest's and of the audit that may wait, of at most some megabytes together.
-const OTHER_PIECES: usize = 16;
+/// The host's bytes that may wait: few of its lines are as long as they may be.
+const HOST_BYTES: usize = 1 << 20;
 
-/// How much of the guest's output is looked at together, in bytes. If all of it are line breaks, each becomes a line with a
-/// name.
-const PIECE: usize = 4 << 10;
+/// Records of the audit that may wait here. Its own queue holds the others.
+const RECORDS: usize = 4;
 
-/// The guest's longest line, in bytes; a longer one becomes several.
-const LONGEST_LINE: usize = 8 << 10;
+/// Pieces of the guest's that may wait, of some kilobytes each.
+const PIECES: usize = 16;
 
-/// What a guest may write before it waits, in bytes.
-const ROOM: usize = 64 << 10;
-
-/// How long the end of the process waits for the last lines. A reader that takes none in this time takes none at all.
+/// How long the end of the process waits for the last lines, and then for the number of those that are lost, if something was
+/// read meanwhile. A reader that takes nothing in this time takes nothing at all.
 const LAST_LINES: Duration = Duration::from_secs(1);
+const LAST_NUMBER: Duration = Duration::from_secs(5);
 
 /// A process has one stderr, so there is one of these.
 static STDERR: OnceLock<Stderr> = OnceLock::new();
 
+#[derive(Default)]
 struct Stderr {
-    host: Sender<Said>,
-    others: Sender<Vec<u8>>,
-    lost: AtomicU64,
+    queues: Mutex<Queues>,
+    /// There is something to write.
+    filled: Condvar,
+    /// A record of the audit was taken, or all is over.
+    taken: Condvar,
+    /// A piece of the guest's was taken.
+    passed: Notify,
 }
 
-/// What the host hands to the thread.
-enum Said {
-    Line(Vec<u8>),
-    /// All that was said before is to be written, and then this one told.
-    End(waiting::SyncSender<()>),
+#[derive(Default)]
+struct Queues {
+    audit: VecDeque<Vec<u8>>,
+    host: VecDeque<Vec<u8>>,
+    host_bytes: usize,
+    guest: VecDeque<Vec<u8>>,
+    /// Lines of the host's that are lost, and bytes of the guest's.
+    lost: (u64, u64),
+    /// After this only numbers are written.
+    ends: Option<Instant>,
+    ended: bool,
+    /// How often something was written.
+    written: u64,
+}
+
+impl Queues {
+    fn is_empty(&self) -> bool {
+        self.audit.is_empty() && self.host.is_empty() && self.guest.is_empty() && self.lost == (0, 0)
+    }
+
+    /// What is written next.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if let Some(record) = self.audit.pop_front() {
+            return Some(record);
+        }
+        if self.ends.is_some_and(|ends| Instant::now() >= ends) {
+            self.give_up();
+        }
+        if let Some(number) = self.number() {
+            return Some(number);
+        }
+        if let Some(line) = self.host.pop_front() {
+            self.host_bytes = self.host_bytes.saturating_sub(line.len());
+            return Some(line);
+        }
+        self.guest.pop_front()
+    }
+
+    /// Counts what waits as lost.
+    fn give_up(&mut self) {
+        let lines = u64::try_from(self.host.len()).unwrap_or(u64::MAX);
+        let bytes = self.guest.iter().map(|piece| piece.len() as u64).sum();
+        self.lost = (self.lost.0.saturating_add(lines), self.lost.1.saturating_add(bytes));
+        self.host.clear();
+        self.guest.clear();
+    }
+
+    /// A line about what is lost.
+    fn number(&mut self) -> Option<Vec<u8>> {
+        const WHY: &str = "stderr was not read fast enough";
+        let told = match std::mem::take(&mut self.lost) {
+            (0, 0) => return None,
+            (lines, 0) => format!("{lines} lines of the host's log are lost: {WHY}\n"),
+            (0, bytes) => format!("{bytes} bytes of the guest's output are lost: {WHY}\n"),
+            (lines, bytes) => {
+                format!("{lines} lines of the host's log and {bytes} bytes of the guest's output are lost: {WHY}\n")
+            }
+        };
+        Some(told.into_bytes())
+    }
 }
 
 /// Starts the thread that writes. To be called once, before anything is said.
 pub(crate) fn start() -> anyhow::Result<()> {
-    let ((host, lines), (others, pieces)) = (channel(HOST_LINES), channel(OTHER_PIECES));
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    if STDERR.set(Stderr { host, others, lost: AtomicU64::new(0) }).is_ok() {
-        let write = move || runtime.block_on(write_all(lines, pieces));
+    if STDERR.set(Stderr::default()).is_ok()
+        && let Some(stderr) = STDERR.get()
+    {
         std::thread::Builder::new()
             .name("attache-stderr".into())
-            .spawn(write)
+            .spawn(|| stderr.write_all())
             .context("cannot start the thread that writes to stderr")?;
     }
     Ok(())
 }
 
-async fn write_all(mut lines: Receiver<Said>, mut pieces: Receiver<Vec<u8>>) {
-    loop {
-        tokio::select! {
-            biased;
-            Some(said) = lines.recv() => match said {
-                Said::Line(line) => write(&line),
-                Said::End(told) => {
-                    while let Ok(piece) = pieces.try_recv() {
-                        write(&piece);
-                    }
-                    drop(told);
+impl Stderr {
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_all(&self) {
+        loop {
+            let idle = |queues: &mut Queues| queues.is_empty() && queues.ends.is_none();
+            drop(self.filled.wait_while(self.queues(), idle).unwrap_or_else(PoisonError::into_inner));
+            // What is written is chosen when it can be: a record that comes meanwhile goes first.
+            wait_for_room();
+            let mut queues = self.queues();
+            let next = queues.next();
+            queues.ended |= next.is_none() && queues.ends.is_some();
+            let ended = queues.ended;
+            drop(queues);
+            self.taken.notify_all();
+            self.passed.notify_one();
+            match next {
+                Some(bytes) => {
+                    write(&bytes);
+                    let mut queues = self.queues();
+                    queues.written = queues.written.saturating_add(1);
                 }
-            },
-            Some(piece) = pieces.recv() => write(&piece),
-            else => return,
+                None if ended => return,
+                None => {}
+            }
+        }
+    }
+
+    fn wait_for_end<'a>(&self, queues: MutexGuard<'a, Queues>, most: Duration) -> MutexGuard<'a, Queues> {
+        let waited = self.taken.wait_timeout_while(queues, most, |queues| !queues.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Says a line of the host's own.
+    fn put(&self, line: Vec<u8>) {
+        let mut queues = self.queues();
+        let bytes = queues.host_bytes.saturating_add(line.len());
+        if queues.host.len() >= HOST_LINES || bytes > HOST_BYTES || queues.ended {
+            queues.lost.0 = queues.lost.0.saturating_add(1);
+        } else {
+            queues.host_bytes = bytes;
+            queues.host.push_back(line);
+        }
+        drop(queues);
+        self.filled.notify_one();
+    }
+
+    /// Waits for room, and says a record of the audit.
+    fn put_record(&self, record: &[u8]) -> io::Result<()> {
+        let full = |queues: &mut Queues| queues.audit.len() >= RECORDS && !queues.ended;
+        let mut queues = self.taken.wait_while(self.queues(), full).unwrap_or_else(PoisonError::into_inner);
+        if queues.ended {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        queues.audit.push_back(record.to_vec());
+        drop(queues);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits for room, and takes so many of the guest's bytes, which are whole lines.
+    async fn pass_on(&self, waiting: &mut Vec<u8>, whole: usize) {
+        while !self.take(waiting, whole) {
+            self.passed.notified().await;
+        }
+        self.filled.notify_one();
+    }
+
+    fn take(&self, waiting: &mut Vec<u8>, whole: usize) -> bool {
+        let mut queues = self.queues();
+        let room = queues.guest.len() < PIECES;
+        if room {
+            let rest = waiting.split_off(whole);
+            queues.guest.push_back(std::mem::replace(waiting, rest));
+        }
+        room
+    }
+
+    /// Counts bytes of the guest's that are not passed on.
+    fn lose(&self, bytes: usize) {
+        let mut queues = self.queues();
+        queues.lost.1 = queues.lost.1.saturating_add(bytes as u64);
+        drop(queues);
+        self.filled.notify_one();
+    }
+}
+
+/// Waits until stderr takes a piece at once: where it is a pipe, of 4 KiB. Where the reader is gone, nothing is waited for.
+fn wait_for_room() {
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+    while matches!(poll(&mut fds, None), Err(rustix::io::Errno::INTR)) {}
+}
+
+fn write(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match io::stderr().write(bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            // Who shares the pipe may have made it so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Where the reader has gone there is nobody to tell.
+            Err(_) => return,
         }
     }
 }
 
-fn write(bytes: &[u8]) {
-    // Where the reader has gone there is nobody to tell.
-    let _ = io::stderr().write_all(bytes);
-    let lost = STDERR.get().map_or(0, |stderr| stderr.lost.swap(0, Ordering::Relaxed));
-    if lost > 0 {
-        let _ = writeln!(io::stderr(), "{lost} lines of the host's log are lost: stderr was not read fast enough");
-    }
+/// Says a line of the host's own. It never waits. It stays one line, whatever is in it: a manifest's text, or a guest's.
+pub(crate) fn put_line(line: fmt::Arguments<'_>) {
+    put_page(&legible(&line).replace('\n', "\\n"));
 }
 
-/// Says a line of the host's own. It never waits.
-pub(crate) fn put_line(line: fmt::Arguments<'_>) {
-    put(format!("{line}\n").into_bytes());
+/// Says lines that are legible already.
+pub(crate) fn put_page(page: &str) {
+    put(format!("{page}\n").into_bytes());
 }
 
 fn put(line: Vec<u8>) {
     match STDERR.get() {
         None => drop(io::stderr().write_all(&line)),
-        Some(stderr) => {
-            if stderr.host.try_send(Said::Line(line)).is_err() {
-                stderr.lost.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        Some(stderr) => stderr.put(line),
     }
 }
 
-/// Waits for the last lines to be written, for a moment.
+/// Waits for the last lines to be written, for a moment, and for the number of those that are not.
 pub(crate) fn end() {
     let Some(stderr) = STDERR.get() else { return };
-    let (told, ended) = waiting::sync_channel(0);
-    if stderr.host.try_send(Said::End(told)).is_ok() {
-        // Nothing is ever sent: it ends when the other side is dropped, or when time is up.
-        let _ = ended.recv_timeout(LAST_LINES);
+    let mut queues = stderr.queues();
+    queues.ends = Some(Instant::now() + LAST_LINES);
+    let before = queues.written;
+    stderr.filled.notify_one();
+    let queues = stderr.wait_for_end(queues, LAST_LINES);
+    if !queues.ended && queues.written != before {
+        drop(stderr.wait_for_end(queues, LAST_NUMBER));
     }
 }
 
-/// Says a line of the host's own, as `eprintln!` does.
+/// Says a line of the host's own, as `eprintln!` does; line breaks in it are shown as such.
 macro_rules! say {
     ($($words:tt)*) => { $crate::stderr::put_line(format_args!($($words)*)) };
 }
@@ -151,8 +289,8 @@ pub(crate) struct Records;
 
 impl Write for Records {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        let taken = STDERR.get().map(|stderr| stderr.others.blocking_send(record.to_vec()));
-        if matches!(taken, Some(Ok(()))) { Ok(record.len()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        let stderr = STDERR.get().ok_or(io::ErrorKind::BrokenPipe)?;
+        stderr.put_record(record).map(|()| record.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -160,145 +298,16 @@ impl Write for Records {
     }
 }
 
-/// Passes on what a guest prints, until all that write to the stream are gone.
-pub(crate) struct Passing(JoinHandle<()>);
-
-impl Passing {
-    /// Waits for that, for a moment.
-    pub(crate) async fn end(self) {
-        let _ = tokio::time::timeout(LAST_LINES, self.0).await;
+/// Passes on so many bytes of what a guest has printed; the rest stays.
+pub(crate) async fn pass_on(waiting: &mut Vec<u8>, whole: usize) {
+    if let Some(stderr) = STDERR.get() {
+        stderr.pass_on(waiting, whole).await;
     }
 }
 
-/// A guest's stderr; `audited` says whether the audit is on this process's too.
-pub(crate) fn of_guest(extension: &str, audited: bool) -> (GuestStderr, Passing) {
-    let alone = !audited && LevelFilter::current() == LevelFilter::OFF;
-    let (ours, theirs) = duplex(ROOM);
-    let lines = (!alone).then(|| Lines::of(extension));
-    let passing = Passing(tokio::spawn(pass_on(ours, lines)));
-    let terminal = alone && IsTerminal::is_terminal(&io::stderr());
-    (GuestStderr { stream: AsyncStdoutStream::new(ROOM, theirs), terminal }, passing)
-}
-
-/// What the guest writes to. Where its lines get a name it is told that this is no terminal: colours would be escaped.
-pub(crate) struct GuestStderr {
-    stream: AsyncStdoutStream,
-    terminal: bool,
-}
-
-impl IsTerminal for GuestStderr {
-    fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-}
-
-impl StdoutStream for GuestStderr {
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        self.stream.p2_stream()
-    }
-
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        self.stream.async_stream()
-    }
-}
-
-async fn pass_on(mut from: DuplexStream, mut lines: Option<Lines>) {
-    let Some(stderr) = STDERR.get() else { return };
-    let mut piece = vec![0; PIECE];
-    while let Ok(length @ 1..) = from.read(&mut piece).await {
-        let bytes = piece.get(..length).unwrap_or_default();
-        let whole = lines.as_mut().map_or_else(|| bytes.to_vec(), |lines| lines.add(bytes));
-        if !whole.is_empty() && stderr.others.send(whole).await.is_err() {
-            return;
-        }
-    }
-    let rest = lines.map(Lines::end).unwrap_or_default();
-    let _ = stderr.others.send(rest).await;
-}
-
-/// Makes lines that say whose they are.
-struct Lines {
-    extension: String,
-    partial: Vec<u8>,
-}
-
-impl Lines {
-    fn of(extension: &str) -> Self {
-        Self { extension: legible_name(extension), partial: Vec::new() }
-    }
-
-    /// The lines that are whole with these bytes; the rest is kept.
-    fn add(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut whole = Vec::new();
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.partial.extend_from_slice(part);
-            if part.ends_with(b"\n") {
-                let line = std::mem::take(&mut self.partial);
-                self.put(&line, &mut whole);
-            } else if self.partial.len() >= LONGEST_LINE {
-                let rest = self.partial.split_off(whole_letters(&self.partial));
-                let line = std::mem::replace(&mut self.partial, rest);
-                self.put(&line, &mut whole);
-            }
-        }
-        whole
-    }
-
-    fn put(&self, line: &[u8], out: &mut Vec<u8>) {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = format!("{}| {}", self.extension, legible(&*String::from_utf8_lossy(line)));
-        out.extend_from_slice(line.trim_end_matches(' ').as_bytes());
-        out.push(b'\n');
-    }
-
-    /// The last line, which nothing has ended.
-    fn end(self) -> Vec<u8> {
-        let mut last = Vec::new();
-        if !self.partial.is_empty() {
-            self.put(&self.partial, &mut last);
-        }
-        last
-    }
-}
-
-/// How many of these bytes are whole letters, as far as they are letters at all.
-fn whole_letters(bytes: &[u8]) -> usize {
-    match std::str::from_utf8(bytes) {
-        Err(error) if error.error_len().is_none() => error.valid_up_to(),
-        _ => bytes.len(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn added(lines: &mut Lines, bytes: &[u8]) -> String {
-        String::from_utf8(lines.add(bytes)).unwrap()
-    }
-
-    #[test]
-    fn each_line_says_whose_it_is_and_an_unfinished_one_waits() {
-        let mut lines = Lines::of("card");
-        assert_eq!(added(&mut lines, b"one\r\n\ntw"), "card| one\ncard|\n");
-        assert_eq!(added(&mut lines, b"o\tbe \x1b[31mred\x1b[0m\n{"), "card| two\tbe \\u{1b}[31mred\\u{1b}[0m\n");
-        assert_eq!(String::from_utf8(lines.end()).unwrap(), "card| {\n");
-    }
-
-    #[test]
-    fn a_line_without_an_end_becomes_several() {
-        let mut lines = Lines::of("card");
-        let piece = "é".repeat(PIECE / 2);
-        let all: String = (0..8).map(|_| added(&mut lines, piece.as_bytes())).collect();
-        assert_eq!(all.lines().count(), 4);
-        assert!(all.lines().all(|line| line.starts_with("card| é") && !line.contains('\u{fffd}')));
-        assert!(lines.end().is_empty());
-    }
-
-    #[test]
-    fn bytes_that_are_no_letters_are_shown_as_such() {
-        assert_eq!(added(&mut Lines::of("card"), b"\xff\xfe\n"), "card| \u{fffd}\u{fffd}\n");
+/// Counts what a guest has printed and is not passed on.
+pub(crate) fn lose(bytes: usize) {
+    if let (Some(stderr), 1..) = (STDERR.get(), bytes) {
+        stderr.lose(bytes);
     }
 }

@@ -27,8 +27,9 @@ mod handling;
 pub(crate) mod held;
 mod paced;
 
+use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery};
@@ -36,6 +37,7 @@ use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use wasmtime::component::Linker;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::bindings::{LinkOptions, http::types};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
@@ -45,13 +47,16 @@ use crate::ambassador::{Ambassador, ScopedTokens, ServerNames};
 use crate::cluster::Cluster;
 use crate::gate::{Gate, Way};
 use crate::policy::{Destination, DestinationError};
-use crate::telemetry::Decision;
+use crate::telemetry::{Decision, Sampled, chain};
 use error::{of_cluster, of_egress};
 use paced::Paced;
 
 /// How much a guest may write to a request's body at once, in bytes. Each unsent body of a guest holds two such pieces in
 /// the host, and it may have as many bodies as requests: wasmtime's own default of 1 MiB would let it hold 256 MiB.
 const CHUNK: usize = 64 << 10;
+
+/// Of requests that failed, those that were told of; of all guests together.
+static FAILED: LazyLock<Sampled> = LazyLock::new(Sampled::lines);
 
 /// What the answer to one request is, and what has to go on running for its body: nothing, here.
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
@@ -165,9 +170,12 @@ impl Outgoing {
     ) -> Result<Response<WasiBody>, Error> {
         let patience = Patience { connect: options.connect_timeout, answer: options.first_byte_timeout };
         let answer = self.egress.send(destination, request, patience).await.map_err(|error| {
-            // The gate's own refusals are in the audit, at a rate; a line for each would have none.
-            if !matches!(error, EgressError::Gate(_)) {
-                tracing::debug!(extension = self.ambassador.gate().extension(), error = %crate::telemetry::chain(&error), "egress failed");
+            // The gate's own refusals are in the audit.
+            if !matches!(error, EgressError::Gate(_))
+                && let Some(untold) = FAILED.note()
+            {
+                let (extension, error) = (self.ambassador.gate().extension(), chain(&error));
+                tracing::debug!(extension, %error, untold, "egress failed");
             }
             of_egress(error)
         })?;
@@ -197,6 +205,19 @@ impl WasiHttpHooks for Outgoing {
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK
+    }
+
+    // The defaults of these write a line of the log for each error that a guest comes to.
+    fn p2_error_from_hyper(&mut self, _: &hyper::Error) -> ErrorCode {
+        ErrorCode::HttpProtocolError
+    }
+
+    fn p2_error_from_connect(&mut self, _: &io::Error) -> ErrorCode {
+        ErrorCode::ConnectionRefused
+    }
+
+    fn p2_error_from_tls(&mut self, _: &io::Error) -> ErrorCode {
+        ErrorCode::TlsProtocolError
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::error::WatchError;
-use super::object::WatchedObject;
+use super::object::{WatchedObject, check_version};
 use super::store::Full;
 use super::trouble::Trouble;
 use super::upstream::{Upstream, refused};
@@ -65,6 +65,7 @@ impl Upstream {
         let page = UncutPage::read(&bytes)?;
         page.cut(|item| self.take_in(&Arc::new(WatchedObject::read(item)?)))?;
         self.store.tell();
+        check_version(page.version())?;
         Ok(Taken { cursor: page.cursor(), version: page.version().to_owned() })
     }
 

@@ -18,7 +18,7 @@ use super::store::Store;
 use super::upstream::Upstream;
 use crate::cluster::connect::Cluster;
 use crate::gate::FollowerPermit;
-use crate::telemetry::Audit;
+use crate::telemetry::{Audit, Sampled, chain};
 
 /// The most collections that are watched. Each is a connection and a task here, and a watch at the server.
 const MAX_STORES: usize = 256;
@@ -40,6 +40,7 @@ pub(in crate::cluster) struct Hub {
     audit: Arc<dyn Audit>,
     pages: Semaphore,
     long_events: Arc<Semaphore>,
+    log: Sampled,
 }
 
 struct Entry {
@@ -72,7 +73,7 @@ impl Hub {
     pub(in crate::cluster) fn new(settings: WatchSettings, audit: Arc<dyn Audit>) -> Arc<Self> {
         let budget = Budget::new(settings.bytes);
         let (pages, long_events) = (Semaphore::new(MAX_PAGES), Arc::new(Semaphore::new(MAX_LONG_EVENTS)));
-        Arc::new(Self { stores: Mutex::default(), budget, settings, audit, pages, long_events })
+        Arc::new(Self { stores: Mutex::default(), budget, settings, audit, pages, long_events, log: Sampled::lines() })
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
@@ -195,9 +196,22 @@ impl Hub {
         let Some(entry) = stores.remove(&key) else { return false };
         drop(stores);
         let why = WatchError::Overflow(self.budget.ceiling());
-        tracing::warn!(path = entry.store.scope().list().path(), error = %why, "a watch is over");
+        self.tell_end(&entry.store, &why);
         entry.end(why);
         true
+    }
+
+    /// Tells the operator that a watch is over. Guests end as many as they begin, so of many some are told.
+    pub(super) fn tell_end(&self, store: &Store, why: &WatchError) {
+        if let Some(untold) = self.log.note() {
+            let path = store.scope().shown();
+            tracing::warn!(path, error = %chain(why), untold, "a watch is over");
+        }
+    }
+
+    /// How many lines on watches were not logged before the next one, if that one is.
+    pub(super) fn log(&self) -> Option<u64> {
+        self.log.note()
     }
 
     pub(super) fn figures(&self) -> WatchFigures {

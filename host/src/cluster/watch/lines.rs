@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::error::WatchError;
-use super::object::WatchedObject;
+use super::object::{WatchedObject, check_version};
 use crate::cluster::client::AnswerBody;
 use crate::cluster::error::ClusterError;
 
@@ -184,7 +184,11 @@ impl Event {
         Ok(match &*r#type {
             "ADDED" | "MODIFIED" => Self::Applied(WatchedObject::read(object.as_bytes())?),
             "DELETED" => Self::Deleted(WatchedObject::read(object.as_bytes())?),
-            "BOOKMARK" => Self::Bookmark(serde_json::from_str::<Marked>(object)?.metadata.resource_version),
+            "BOOKMARK" => {
+                let version = serde_json::from_str::<Marked>(object)?.metadata.resource_version;
+                check_version(&version)?;
+                Self::Bookmark(version)
+            }
             "ERROR" => {
                 let Code { code } = serde_json::from_str(object)?;
                 Self::Error(code, Bytes::copy_from_slice(object.as_bytes()))

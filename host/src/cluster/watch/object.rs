@@ -4,10 +4,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::Error as _;
 
 /// What it takes to keep an object besides its JSON and its key, in bytes: the object's own fields, the heads of three
 /// allocations, and its share of a map's node.
 const UPKEEP: u64 = 192;
+
+/// The longest `resourceVersion`, in bytes. Those of API servers have some ten; one that is longer is nothing to go on from, and
+/// would be kept for each collection and each watch besides the objects that are counted.
+const LONGEST_VERSION: usize = 256;
 
 /// An object of a watched collection.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,11 +46,12 @@ impl WatchedObject {
     /// Reads an object as the API server sends it.
     ///
     /// # Errors
-    /// When it is no JSON, or has no name.
+    /// When it is no JSON, has no name, or a version beyond [`LONGEST_VERSION`].
     pub(super) fn read(json: impl Into<Box<[u8]>>) -> Result<Self, serde_json::Error> {
         let json = json.into();
         let Head { metadata } = serde_json::from_slice(&json)?;
         let key = key(&metadata.namespace, &metadata.name).into();
+        check_version(&metadata.resource_version)?;
         let (version, uid) = (metadata.resource_version.into(), metadata.uid.into());
         Ok(Self { key, version, uid, json })
     }
@@ -77,9 +83,18 @@ impl WatchedObject {
 
     /// What keeping it costs, in bytes.
     pub(super) fn cost(&self) -> u64 {
-        let bytes = self.json.len().saturating_add(self.key.len()).saturating_add(self.uid.len());
+        let texts = [self.json.len(), self.key.len(), self.uid.len(), self.version.len()];
+        let bytes = texts.into_iter().fold(0, usize::saturating_add);
         UPKEEP.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX))
     }
+}
+
+/// Refuses a version that is longer than any that a server gives.
+pub(super) fn check_version(version: &str) -> Result<(), serde_json::Error> {
+    if version.len() <= LONGEST_VERSION {
+        return Ok(());
+    }
+    Err(serde_json::Error::custom(format_args!("a resourceVersion is longer than {LONGEST_VERSION} bytes")))
 }
 
 /// The key of an object: slashes are in neither part.
@@ -106,6 +121,18 @@ mod tests {
         for json in ["{}", "[]", "", r#"{"metadata":{}}"#, r#"{"metadata":{"name":7}}"#, r#"{"metadata":null}"#] {
             assert!(WatchedObject::read(json.as_bytes()).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn all_texts_of_an_object_are_counted_and_its_version_is_short() {
+        let read = |uid: usize, version: usize| {
+            let (uid, version) = ("u".repeat(uid), "7".repeat(version));
+            let json = format!(r#"{{"metadata":{{"name":"a","uid":"{uid}","resourceVersion":"{version}"}}}}"#);
+            WatchedObject::read(json.into_bytes()).map(|object| object.cost())
+        };
+        let bare = read(0, 0).unwrap();
+        assert_eq!((read(100, 0).unwrap() - bare, read(0, 100).unwrap() - bare), (200, 200), "each is in the JSON too");
+        assert!(read(0, LONGEST_VERSION).is_ok() && read(0, LONGEST_VERSION + 1).is_err());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use http::Method;
 
 use crate::policy::{ApiRequest, InvalidRequest, PathBuilder};
+use crate::telemetry::MAX_TEXT;
+use crate::untrusted::beginning;
 
 /// A collection as a watch is about it. It gives the two requests that a follower's grant has to allow, and those that the
 /// host makes in its stead, all from the same parts.
@@ -36,6 +38,11 @@ impl Scope {
     /// The request for its changes, for the gate to judge.
     pub fn watch(&self) -> &ApiRequest {
         &self.watch
+    }
+
+    /// Its path as a line of the log has it: it is in ASCII, but as long as a guest makes it.
+    pub(super) fn shown(&self) -> &str {
+        beginning(self.list.path(), MAX_TEXT)
     }
 
     /// One page of it.

@@ -114,8 +114,7 @@ impl Upstream {
             () = deserted(&ending, linger) => WatchError::Stopped,
         };
         if !matches!(why, WatchError::Stopped) {
-            let path = ending.store.scope().list().path();
-            tracing::warn!(path, error = %chain(&why), "a watch is over");
+            ending.hub.tell_end(&ending.store, &why);
         }
         ending.hub.forget(&ending.store);
         ending.store.end(why);
@@ -187,8 +186,10 @@ impl Upstream {
     /// The server has given what was asked for.
     pub(super) fn succeeded(&mut self) {
         if std::mem::take(&mut self.told) {
-            let (path, after) = (self.store.scope().list().path(), self.backoff.failing_for(Instant::now()));
-            tracing::warn!(path, ?after, "a watch goes on");
+            let (path, after) = (self.store.scope().shown(), self.backoff.failing_for(Instant::now()));
+            if let Some(untold) = self.hub.log() {
+                tracing::warn!(path, ?after, untold, "a watch goes on");
+            }
         }
         self.backoff.succeeded();
         self.denials = Denials::default();
@@ -196,10 +197,12 @@ impl Upstream {
 
     /// Tells the operator of a failure: once, when nothing has succeeded for a while.
     fn tell(&mut self, error: &ClusterError, now: Instant, wait: Duration) {
-        let (path, since, error) = (self.store.scope().list().path(), self.backoff.failing_for(now), chain(error));
+        let (path, since, error) = (self.store.scope().shown(), self.backoff.failing_for(now), chain(error));
         if since >= TOLD_AFTER && !self.told {
             self.told = true;
-            tracing::warn!(path, %error, ?since, "a watch is interrupted");
+            if let Some(untold) = self.hub.log() {
+                tracing::warn!(path, %error, ?since, untold, "a watch is interrupted");
+            }
         } else {
             tracing::debug!(path, %error, ?wait, "a watch is interrupted");
         }

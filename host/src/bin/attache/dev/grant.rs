@@ -67,7 +67,8 @@ fn reading(namespace: &str) -> Rule {
 }
 
 fn print(grant: &Grant) {
-    say!("No --grant is given; this development grant holds, and is a start for one of your own:\n");
+    say!("No --grant is given; this development grant holds, and is a start for one of your own:");
+    say!("");
     for line in grant.to_yaml().lines() {
         say!("  {line}");
     }

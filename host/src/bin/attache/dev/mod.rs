@@ -6,10 +6,11 @@ mod sandbox;
 
 use crate::args;
 use crate::exit::{self, Exit};
+use crate::guest_stderr;
 use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
-use crate::stderr::{self, say};
+use crate::stderr::say;
 use anyhow::{Context, bail};
 use attache::devcluster::kubelet::{Container, Kubelet, Outcome, RunningPod};
 use attache::devcluster::{DevCluster, DevClusterSettings};
@@ -115,8 +116,8 @@ async fn run(
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
     let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, &audit).await?;
     let extension = runtime.build()?.load_file(component, grant).await?;
-    let (guest_stderr, passing) = stderr::of_guest(extension.name(), arguments.audit == settings::ON_STDERR);
-    let call = Invocation::new().args(&arguments.arguments).inherit_stdout().stderr(guest_stderr);
+    let call = Invocation::new().args(&arguments.arguments).inherit_stdout();
+    let (call, passing) = guest_stderr::give(call, arguments.audit == settings::ON_STDERR);
     let called = extension.run(call).await;
     // What the guest said last comes before what the host says of its end.
     passing.end().await;

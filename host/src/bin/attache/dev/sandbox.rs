@@ -130,7 +130,8 @@ fn tell_left_out(mount: &MountPoint) {
 
 /// Says what the container has, for a person who looks at it without an extension.
 pub(super) fn tell(name: &str, container: &Container) {
-    say!("\nContainer {name:?} has these mounts:");
+    say!("");
+    say!("Container {name:?} has these mounts:");
     for mount in &container.mounts {
         say!("  {} is {}", mount.mount_path, mount.host_path.display());
     }

@@ -9,7 +9,7 @@ use crate::settings;
 use attache::credentials::ServiceAccount;
 use attache::extension::Inspection;
 use attache::policy::{Account, Grant, Rule};
-use attache::telemetry::{Audit, NoAudit};
+use attache::telemetry::{Audit, NoAudit, legible_json};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -73,7 +73,7 @@ impl Report {
 fn print(report: &Report, format: Format) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(report)?)?,
+        Format::Json => writeln!(out, "{}", legible_json(&serde_json::to_string_pretty(report)?))?,
         Format::Table => table::write(report, &mut out)?,
     }
     Ok(())
@@ -84,7 +84,7 @@ fn manifest(grant: &Grant, account: &Account, format: Format) -> anyhow::Result<
     let rbac = grant.to_rbac(account)?;
     let mut out = std::io::stdout().lock();
     match format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&rbac)?)?,
+        Format::Json => writeln!(out, "{}", legible_json(&serde_json::to_string_pretty(&rbac)?))?,
         Format::Table if rbac.is_empty() => writeln!(out, "# The grant asks nothing of the API server.")?,
         Format::Table => write!(out, "{}", rbac.to_yaml())?,
     }
@@ -97,6 +97,11 @@ async fn access(grant: &Grant, server: &Server) -> anyhow::Result<Access> {
     let grant = settings::resolved(grant.clone(), &variables, &account)?;
     let audit: Arc<dyn Audit> = Arc::new(NoAudit);
     let cluster = settings::reach(settings::cluster(server, account, &variables, &audit, None)?).await?;
+    let discovery = cluster.discovery().await.ok();
+    let grant = match &discovery {
+        Some(discovery) => grant.served(|group, resource| discovery.serves(group, resource)),
+        None => grant,
+    };
     let mut access = Access { server: cluster.endpoint().to_string(), beyond: Vec::new(), incomplete: false };
     for scope in grant.scopes() {
         let rules = cluster.account_rules(scope.as_deref()).await?;
