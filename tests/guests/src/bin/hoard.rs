@@ -6,8 +6,10 @@
 //! hoard authorities BYTES   requests to a host of so many bytes
 //! hoard paths BYTES         requests of a path of so many bytes
 //! hoard fields BYTES        sets of headers of so many bytes
+//! hoard small BYTES         sets of headers of so many bytes, each header as small as it can be
 //! hoard clones BYTES        one such set, again and again
 //! hoard bodies BYTES        bodies into which so much is written
+//! hoard whole BYTES         requests with small headers of so many bytes, a long path, and all that their body takes
 //! ```
 
 use std::mem::forget;
@@ -32,6 +34,8 @@ fn main() {
             count(|| keep(request(), |request| request.set_path_with_query(Some(&path)).is_ok()))
         }
         "fields" => count(|| keep(Fields::new(), |fields| fields.append("x", text.as_bytes()).is_ok())),
+        "small" => count(|| keep(small(text.len()), |_| true)),
+        "whole" => count(|| keep(OutgoingRequest::new(small(text.len())), fill_whole)),
         "clones" => {
             let fields = Fields::new();
             // Headers of one set are the host's only once: it is the change that makes another of them.
@@ -46,6 +50,19 @@ fn main() {
 
 fn request() -> OutgoingRequest {
     OutgoingRequest::new(Fields::new())
+}
+
+/// Headers of three letters and no value each.
+fn small(bytes: usize) -> Fields {
+    let fields = Fields::new();
+    (0..bytes / 3).map_while(|number| fields.append(&format!("{number:03x}"), b"").ok()).for_each(drop);
+    fields
+}
+
+fn fill_whole(request: &OutgoingRequest) -> bool {
+    let path = format!("/{}", "x".repeat(64_000));
+    let body = "x".repeat(1 << 20);
+    request.set_path_with_query(Some(&path)).is_ok() && request.body().is_ok_and(|taken| fill(taken, &body))
 }
 
 fn keep<T>(handle: T, act: impl Fn(&T) -> bool) -> bool {
