@@ -213,7 +213,7 @@ fn a_star_answers_nothing_about_somebody_else() {
         );
     }
     check(
-        &[r#"{apiGroups: [authorization.k8s.io], resources: [localsubjectaccessreviews], verbs: [create]}"#],
+        &["{apiGroups: [authorization.k8s.io], resources: [localsubjectaccessreviews], verbs: [create]}"],
         &["POST /apis/authorization.k8s.io/v1/namespaces/demo/localsubjectaccessreviews"],
         &["POST /apis/authorization.k8s.io/v1/subjectaccessreviews"],
     );

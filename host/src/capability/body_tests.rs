@@ -86,7 +86,7 @@ fn members() -> impl Strategy<Value = Vec<(String, Value)>> {
     let value = prop_oneof![
         word,
         Just(Value::Null),
-        metadata.prop_map(|list| Value::from(Map::from_iter(list.into_iter().map(|(k, v)| (k.to_owned(), v))))),
+        metadata.prop_map(|list| Value::from(list.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Map<_, _>>())),
     ];
     prop::collection::vec((prop::sample::select(names.to_vec()).prop_map(str::to_owned), value), 0..6)
 }
@@ -95,7 +95,7 @@ fn members() -> impl Strategy<Value = Vec<(String, Value)>> {
 fn name_merged(members: &[(String, Value)]) -> Option<String> {
     let metadata = members.iter().filter(|(name, _)| name == "metadata").map(|(_, value)| value);
     let named = metadata.filter_map(|value| value.get("name")).filter_map(Value::as_str);
-    named.filter(|name| !name.is_empty()).last().map(str::to_owned)
+    named.filter(|name| !name.is_empty()).next_back().map(str::to_owned)
 }
 
 proptest! {

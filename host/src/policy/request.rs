@@ -71,7 +71,6 @@ pub struct ApiRequest {
     target: String,
     path_length: usize,
     endless: bool,
-    applies: bool,
     creates: bool,
     selected: Selected,
     upgrades: bool,
@@ -114,8 +113,8 @@ impl ApiRequest {
         if target.len() > MAX_TARGET {
             return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
         }
-        let (method, applies, upgrades) = (method.clone(), false, false);
-        Ok(Self { method, verb, resource, target, path_length, endless, applies, creates, selected, upgrades })
+        let (method, upgrades) = (method.clone(), false);
+        Ok(Self { method, verb, resource, target, path_length, endless, creates, selected, upgrades })
     }
 
     /// The same request with a query that a backend reads, as it was sent.
@@ -132,8 +131,7 @@ impl ApiRequest {
     pub fn with_content_type(mut self, content_type: Option<&HeaderValue>) -> Self {
         if self.verb == "patch" {
             let may_create = self.resource.as_ref().is_some_and(creation::by_apply);
-            self.applies = may_create && content_type.is_some_and(is_apply);
-            self.creates = self.applies;
+            self.creates = may_create && content_type.is_some_and(is_apply);
         }
         self
     }
@@ -231,7 +229,7 @@ impl ApiRequest {
 
     /// Returns whether it is a server-side apply, which also creates.
     pub fn applies(&self) -> bool {
-        self.applies
+        self.creates && self.verb == "patch"
     }
 
     /// Returns whether it takes `create` beside its verb: a server-side apply and the PUT of a type that is made so, which
