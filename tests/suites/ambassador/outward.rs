@@ -129,9 +129,11 @@ async fn a_granted_destination_is_reached_and_recorded() {
 #[tokio::test]
 async fn informational_answers_without_end_are_cut_long_before_the_deadline() {
     let hint = || b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec();
-    let mut server = Scripted::plain(move |_, head| match head.contains("flood") {
-        true => vec![Step::Repeat(hint())],
-        false => [vec![Step::Send(hint())], ok("hello")].into_iter().flatten().collect(),
+    let mut server = Scripted::plain(move |_, head| {
+        if head.contains("flood") {
+            return vec![Step::Repeat(hint())];
+        }
+        [vec![Step::Send(hint())], ok("hello")].into_iter().flatten().collect()
     })
     .await;
     let destination = server.url.parse().unwrap();

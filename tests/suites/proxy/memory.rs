@@ -126,7 +126,7 @@ fn idle_connections_take_little_and_make_room() {
 fn slow_bodies_are_bounded_by_the_requests_in_flight() {
     let (_server, _place, proxy, before) = stage(&ALL.replace("inFlight: 64", "inFlight: 32"));
     let head = format!("POST {MAPS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n");
-    let crowd = crowd(&proxy, &[head.as_bytes(), &[b' '; 60_000]].concat());
+    let crowd = crowd(&proxy, &[head.as_bytes(), &vec![b' '; 60_000]].concat());
     let at = proxy.at.clone();
     assert_eq!(within(move || at.get("/version").0), 429, "all places are taken");
     grown(&proxy, before, CROWD * CONNECTION + 32 * BODY, "slow bodies");

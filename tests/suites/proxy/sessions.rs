@@ -168,8 +168,7 @@ fn kubectl_forwards_ports() {
         let mut lines = BufReader::new(forwarding.stdout.take().unwrap()).lines();
         // It goes on to say more, and ends where nobody reads.
         let (line, _lines) = within(move || (lines.next().expect("it forwards").unwrap(), lines));
-        let local: u16 =
-            line.split([':', ' ']).filter_map(|word| word.parse().ok()).next().unwrap_or_else(|| panic!("{line}"));
+        let local: u16 = line.split([':', ' ']).find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"));
         for word in ["one", "two"] {
             let answer = within(move || {
                 let mut stream = TcpStream::connect(("127.0.0.1", local)).unwrap();

@@ -71,9 +71,9 @@ async fn a_socket_is_taken_from_nobody_who_answers_and_from_the_dead() {
     for file in ["note", "folder"] {
         let path = folder.path().join(file);
         if file == "note" {
-            std::fs::write(&path, "kept").unwrap()
+            std::fs::write(&path, "kept").unwrap();
         } else {
-            std::fs::create_dir(&path).unwrap()
+            std::fs::create_dir(&path).unwrap();
         }
         assert!(Listener::unix(&path, 0o600).is_err() && path.exists(), "{file}");
     }
