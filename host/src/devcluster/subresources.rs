@@ -85,7 +85,7 @@ impl Api {
         // A binding is nobody's change of the pod's fields, and it changes the pod's status too.
         let mut origin = Origin::of(call);
         origin.tracked = true;
-        origin.writer.subresource = "binding".to_owned();
+        "binding".clone_into(&mut origin.writer.subresource);
         self.change_object(&origin, &pods, &key, |old| {
             let bound = old["spec"]["nodeName"].as_str().unwrap_or_default();
             if !bound.is_empty() {

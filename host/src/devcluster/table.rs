@@ -25,12 +25,14 @@ pub(crate) fn columns(of: &Type) -> Value {
         None => printers::columns(of).iter().map(printers::Heading::json).collect(),
     };
     let titled: Vec<Value> = std::iter::once(name).chain(middle).collect();
-    if has_age(of) { with_age(titled) } else { titled.into() }
+    // A real server calls the age of custom types a date, and that of built-in types a text.
+    let kind = if of.custom.is_some() { "date" } else { "string" };
+    if has_age(of) { with_age(titled, kind) } else { titled.into() }
 }
 
 /// The age stands before the columns that only `-o wide` shows.
-fn with_age(mut columns: Vec<Value>) -> Value {
-    let age = json!({"name": "Age", "type": "string", "format": "", "description": AGE, "priority": 0});
+fn with_age(mut columns: Vec<Value>, kind: &str) -> Value {
+    let age = json!({"name": "Age", "type": kind, "format": "", "description": AGE, "priority": 0});
     let at = columns.iter().position(|column| column["priority"] != 0).unwrap_or(columns.len());
     columns.insert(at, age);
     columns.into()

@@ -46,7 +46,7 @@ fn mergings(place: Place<'_>, left: Option<&Value>, right: Option<&Value>) -> Ve
     }
 }
 
-fn keys<'a>(value: Option<&'a Value>) -> impl Iterator<Item = &'a String> {
+fn keys(value: Option<&Value>) -> impl Iterator<Item = &String> {
     value.and_then(Value::as_object).into_iter().flat_map(Map::keys)
 }
 

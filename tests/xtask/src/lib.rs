@@ -2,6 +2,7 @@
 //!
 //! It is a crate by itself, without the host's dependencies, so that a task starts within seconds on a fresh clone.
 
+pub mod clients;
 pub mod guests;
 pub mod languages;
 pub mod programs;

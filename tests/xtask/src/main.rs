@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use xtask::clients;
 use xtask::guests::{self, Guests};
 use xtask::languages::{Example, Language};
 use xtask::programs::{self, Programs};
@@ -32,6 +33,8 @@ enum Task {
     Guests,
     /// Fetches the tools for guests in Python and JavaScript into `target`, and builds those guests.
     Languages,
+    /// Fetches the clients in Python that take steps against the devcluster into `target`.
+    Clients,
     /// Runs an extension in a pod of a devcluster and changes the pod under it.
     Demo,
     /// Builds the guests, then runs the benches of the host.
@@ -53,8 +56,10 @@ fn main() -> ExitCode {
 }
 
 fn run(task: Task) -> Result<()> {
-    if matches!(task, Task::Languages) {
-        return languages();
+    match task {
+        Task::Languages => return languages(),
+        Task::Clients => return progress::during("fetching the clients in Python", |line| clients::fetch(line)),
+        _ => {}
     }
     let guests = built_guests()?;
     match task {
@@ -63,7 +68,7 @@ fn run(task: Task) -> Result<()> {
             run_to_end(test.env(programs::PREBUILT, built_programs()?.folder()))
         }
         Task::Guests => list(&guests),
-        Task::Languages => Ok(()),
+        Task::Languages | Task::Clients => Ok(()),
         Task::Demo => demo::run(&guests, &built_programs()?),
         Task::Bench { arguments } => {
             run_to_end(&mut cargo_with(&guests, &["bench", "--package", "attache"], &arguments))

@@ -1,0 +1,55 @@
+//! Clients of Kubernetes in Python, which take steps against the devcluster.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::guests::{watch, workspace};
+
+/// Set to `required`, it makes missing clients a failure: where all tests have to run.
+pub const DEMAND: &str = "ATTACHE_CLIENTS";
+
+/// The folder with the clients' steps, and with the list of their packages.
+pub fn steps() -> PathBuf {
+    workspace().join("tests/clients")
+}
+
+/// Fetches the clients from PyPI, in the versions that their list names, into a folder below `target`.
+///
+/// # Errors
+///
+/// Python is not on this machine, or a package cannot be fetched.
+pub fn fetch(progress: impl FnMut(&str)) -> Result<()> {
+    let folder = folder();
+    fs::create_dir_all(&folder)?;
+    watch(Command::new("python3").args(["-m", "venv"]).arg(&folder), |_| ())?;
+    let mut pip = Command::new(folder.join("bin/pip"));
+    pip.args(["install", "--quiet", "--requirement"]).arg(steps().join("requirements.txt"));
+    watch(&mut pip, progress)
+}
+
+/// The Python that has the clients; says that a test is skipped, and gives `None`, when it is not there.
+///
+/// # Errors
+///
+/// It is missing although [`DEMAND`] says that it must not.
+pub fn python() -> Result<Option<PathBuf>> {
+    let python = folder().join("bin/python");
+    // What is fetched last: a folder that was left half way does not count.
+    if python.is_file() && folder().join("bin/kopf").is_file() {
+        return Ok(Some(python));
+    }
+    let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
+    ensure!(!demanded, "the clients in Python are not here: cargo xtask clients");
+    // Past the harness, which would keep it to itself: nobody is to take a skipped test for one that has passed.
+    std::io::stderr().write_all(b"SKIPPED: no clients in Python; run `cargo xtask clients`\n")?;
+    Ok(None)
+}
+
+fn folder() -> PathBuf {
+    let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    workspace().join(chosen.unwrap_or_else(|| "target".into())).join("clients")
+}
