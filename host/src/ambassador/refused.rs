@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::body::AnswerBody;
 use super::headers::HeaderFault;
 use super::upload::UploadFault;
-use crate::cluster::{ClusterError, Unavailable};
+use crate::cluster::{ClusterError, ResolveError, Unavailable};
 use crate::gate::{Gate, Refusal};
 use crate::policy::InvalidRequest;
 use crate::telemetry::chain;
@@ -176,6 +176,7 @@ fn code_of(error: &ClusterError) -> StatusCode {
         ClusterError::Unavailable(why) => match why {
             Unavailable::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
             Unavailable::Certificate { .. }
+            | Unavailable::Unshown { .. }
             | Unavailable::Tls { .. }
             | Unavailable::BrokenOff { .. }
             | Unavailable::Switched { .. } => StatusCode::BAD_GATEWAY,
@@ -187,6 +188,7 @@ fn code_of(error: &ClusterError) -> StatusCode {
             | Unavailable::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         },
         ClusterError::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        ClusterError::Name(ResolveError::Down { .. }) => StatusCode::SERVICE_UNAVAILABLE,
         ClusterError::Invalid(_) | ClusterError::Name(_) => StatusCode::BAD_REQUEST,
         ClusterError::TooLarge(_)
         | ClusterError::Discovery { .. }

@@ -2,7 +2,7 @@
 //! handle or this host has a bug.
 
 use super::bindings::{api, metadata};
-use crate::cluster::{ClusterError, ServerStatus};
+use crate::cluster::{ClusterError, ResolveError, ServerStatus};
 use crate::gate::Refusal;
 use crate::policy::InvalidRequest;
 use crate::telemetry::{Paced, chain};
@@ -86,6 +86,7 @@ impl From<ClusterError> for ApiError {
         Self::Typed(match error {
             ClusterError::Refused(status) => api::Error::Refused((*status).into()),
             ClusterError::TooLarge(limit) => api::Error::TooLarge(limit),
+            ClusterError::Name(ResolveError::Down { .. }) => api::Error::Unavailable(text),
             ClusterError::BodyTooLarge(_) | ClusterError::Invalid(_) | ClusterError::Name(_) => {
                 api::Error::Invalid(text)
             }

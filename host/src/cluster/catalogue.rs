@@ -1,26 +1,25 @@
 //! The discovery in memory: fetched when first needed, checked by `ETag` when it has aged, fetched again for a name that
 //! it does not hold.
 
-use std::fmt::Display;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::header::ETAG;
 use http::{HeaderValue, Method, StatusCode};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::client::{AnswerBody, Payload};
 use super::connect::Cluster;
-use super::discovery::{Discovery, MAX_TYPES, ResourceInfo};
-use super::documents::{self, PlainVersion, Root};
+use super::discovery::{Discovery, MissingGroup, ResourceInfo};
+use super::documents::{self, Root};
 use super::error::ClusterError;
+use super::groups::{Asking, Part, together};
 use super::resolve::ResolveError;
 use super::status::ServerStatus;
 use super::unavailable::Unavailable;
 use crate::gate::Permit;
 use crate::policy::ApiRequest;
-use crate::telemetry::{MAX_TEXT, Sampled};
 use crate::untrusted::line;
 
 /// How long discovery is used without asking whether it still holds. A check costs two small answers (304).
@@ -33,17 +32,13 @@ const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 const ROOTS: [&str; 2] = ["/api", "/apis"];
 
 /// What is known of the server's types.
+#[derive(Default)]
 pub(super) struct Catalogue {
     latest: RwLock<Option<Latest>>,
     /// Held while the server is asked, so that many callers make one request.
     fetched: Mutex<Fetched>,
-    log: Sampled,
-}
-
-impl Default for Catalogue {
-    fn default() -> Self {
-        Self { latest: RwLock::default(), fetched: Mutex::default(), log: Sampled::lines() }
-    }
+    /// Counts the answers of groups that came later than the others.
+    settled: watch::Sender<u64>,
 }
 
 #[derive(Clone)]
@@ -53,7 +48,7 @@ struct Latest {
 }
 
 #[derive(Default)]
-struct Fetched {
+pub(super) struct Fetched {
     roots: [FetchedRoot; ROOTS.len()],
     /// Whether one of them is newer than the types that are used: what was fetched before it broke off counts the next time.
     changed: bool,
@@ -72,7 +67,7 @@ struct Failed {
 #[derive(Default)]
 struct FetchedRoot {
     etag: Option<HeaderValue>,
-    types: Vec<ResourceInfo>,
+    parts: Vec<Part>,
 }
 
 impl Catalogue {
@@ -84,21 +79,46 @@ impl Catalogue {
         self.latest().filter(|latest| latest.checked >= when).map(|latest| latest.discovery)
     }
 
-    /// Tells the operator that a version is left out. A guest that asks for unknown names has it found out each time.
-    fn tell_left_out(&self, path: &str, why: &dyn Display) {
-        if let Some(untold) = self.log.note() {
-            let (path, error) = (line(path, MAX_TEXT), line(why, MAX_TEXT));
-            tracing::warn!(path, error, untold, "left out of discovery");
-        }
-    }
-
     fn put(&self, discovery: Arc<Discovery>) {
         let latest = Latest { discovery, checked: Instant::now() };
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some(latest);
     }
+
+    pub(super) fn fetched(&self) -> &Mutex<Fetched> {
+        &self.fetched
+    }
+
+    pub(super) fn settled(&self) -> watch::Receiver<u64> {
+        self.settled.subscribe()
+    }
+
+    /// Has what one group said later than the others count, if they are known already.
+    pub(super) fn renew(&self, fetched: &Fetched) {
+        if let Some(latest) = self.latest.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            latest.discovery = Arc::new(together(fetched.parts()));
+        }
+        self.settled.send_modify(|count| *count = count.wrapping_add(1));
+    }
 }
 
 impl Fetched {
+    /// What is known of some versions.
+    pub(super) fn of_parts(parts: Vec<Part>) -> Self {
+        Self { roots: [FetchedRoot { etag: None, parts }, FetchedRoot::default()], ..Self::default() }
+    }
+
+    pub(super) fn into_parts(self) -> Vec<Part> {
+        self.roots.into_iter().flat_map(|root| root.parts).collect()
+    }
+
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> + Clone {
+        self.roots.iter().flat_map(|root| &root.parts)
+    }
+
+    pub(super) fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.roots.iter_mut().flat_map(|root| &mut root.parts)
+    }
+
     fn failed_since(&self, when: Instant) -> Option<Unavailable> {
         self.failed.as_ref().filter(|failed| failed.at >= when).and_then(|failed| failed.why.again())
     }
@@ -135,10 +155,25 @@ impl Cluster {
         let known = self.discovery().await?;
         match known.resolve(name) {
             Err(ResolveError::Unknown { .. }) => {}
+            Err(ResolveError::Down { .. }) => return self.resolve_of_silent(name).await,
             found => return Ok(found.cloned()?),
         }
         let newer = self.discovery_for_unknown(began).await?.unwrap_or(known);
-        Ok(newer.resolve(name).cloned()?)
+        match newer.resolve(name) {
+            Err(ResolveError::Down { .. }) => self.resolve_of_silent(name).await,
+            // A group that was slower than the others may have it.
+            Err(ResolveError::Unknown { silent, .. }) if !silent.is_empty() => {
+                self.hear(|_| true, false).await;
+                Ok(self.discovery().await?.resolve(name).cloned()?)
+            }
+            found => Ok(found.cloned()?),
+        }
+    }
+
+    /// Finds a type of a group of which nothing is known so far.
+    async fn resolve_of_silent(&self, name: &str) -> Result<ResourceInfo, ClusterError> {
+        self.hear(|missing| missing.is_named_in(name), true).await;
+        Ok(self.discovery().await?.resolve(name).cloned()?)
     }
 
     /// What the server says of the type that paths name so. For an unknown one it is asked once more, as in
@@ -148,8 +183,18 @@ impl Cluster {
     /// As [`Cluster::discovery`].
     pub async fn find(&self, group: &str, version: &str, plural: &str) -> Result<Option<ResourceInfo>, ClusterError> {
         let began = Instant::now();
-        if let Some(known) = self.discovery().await?.find(group, version, plural) {
-            return Ok(Some(known.clone()));
+        let known = self.discovery().await?;
+        if let Some(info) = known.find(group, version, plural) {
+            return Ok(Some(info.clone()));
+        }
+        let is_it = |missing: &MissingGroup| missing.group == group && missing.version == version;
+        if known.missing().iter().any(is_it) {
+            self.hear(is_it, true).await;
+            let known = self.discovery().await?;
+            return match known.missing().iter().find(|missing| is_it(missing)) {
+                Some(missing) => Err(missing.error(plural).into()),
+                None => Ok(known.find(group, version, plural).cloned()),
+            };
         }
         let newer = self.discovery_for_unknown(began).await?;
         Ok(newer.and_then(|discovery| discovery.find(group, version, plural).cloned()))
@@ -192,14 +237,14 @@ impl Cluster {
     async fn fetch_roots(&self, fetched: &mut Fetched) -> Result<Arc<Discovery>, ClusterError> {
         let mut missing = false;
         for (path, root) in ROOTS.into_iter().zip(&mut fetched.roots) {
-            match self.fetch_root(path, root.etag.clone()).await {
+            match self.fetch_root(path, root).await {
                 Ok(None) => {}
                 Ok(Some(newer)) => {
                     *root = newer;
                     fetched.changed = true;
                 }
                 // A server of custom resources alone has no core group. One that had types still has them.
-                Err(error) if !missing && root.types.is_empty() && is_not_found(&error) => {
+                Err(error) if !missing && root.parts.is_empty() && is_not_found(&error) => {
                     missing = true;
                 }
                 Err(error) => return Err(error),
@@ -207,56 +252,39 @@ impl Cluster {
         }
         let discovery = match self.catalogue().latest() {
             Some(latest) if !fetched.changed => latest.discovery,
-            _ => Arc::new(Discovery::new(fetched.roots.iter().flat_map(|root| root.types.clone()).collect())),
+            _ => Arc::new(together(fetched.parts())),
         };
         self.catalogue().put(Arc::clone(&discovery));
         fetched.changed = false;
         Ok(discovery)
     }
 
-    /// Reads `/api` or `/apis`; `None` when it is still as `etag` says.
-    async fn fetch_root(&self, path: &str, etag: Option<HeaderValue>) -> Result<Option<FetchedRoot>, ClusterError> {
+    /// Reads `/api` or `/apis`; `None` when it is still as it is known.
+    async fn fetch_root(&self, path: &str, known: &FetchedRoot) -> Result<Option<FetchedRoot>, ClusterError> {
         let payload = Payload { accept: Some(HeaderValue::from_static(documents::ACCEPT)), ..Payload::none() };
-        let known = etag.is_some();
+        let (asked, etag) = (Instant::now(), known.etag.clone());
+        let tagged = etag.is_some();
         let (head, body) = self.exchange(self.permit(path).await?, payload, etag).await?.into_parts();
-        if known && head.status == StatusCode::NOT_MODIFIED {
+        if tagged && head.status == StatusCode::NOT_MODIFIED {
             return Ok(None);
         }
-        let bytes = granted(head.status, body).await?;
+        let bytes = granted(head.status, body, u64::MAX).await?;
         let unreadable = |source| ClusterError::Discovery { path: path.to_owned(), source };
         match Root::read(&bytes).map_err(unreadable)? {
-            Root::Whole(types) => Ok(Some(FetchedRoot { etag: head.headers.get(ETAG).cloned(), types })),
+            Root::Whole(types, stale) => {
+                let stale = stale.into_iter().map(Part::stale);
+                let parts = std::iter::once(Part::whole(types)).chain(stale).collect();
+                Ok(Some(FetchedRoot { etag: head.headers.get(ETAG).cloned(), parts }))
+            }
             // Its tag would say that the list of versions is the same, and nothing of the types in them.
-            Root::Plain(versions) => Ok(Some(FetchedRoot { etag: None, types: self.fetch_versions(versions).await? })),
+            Root::Plain(versions) => {
+                let parts = self.fetch_parts(Asking::of(versions, &known.parts), asked.elapsed()).await?;
+                Ok(Some(FetchedRoot { etag: None, parts }))
+            }
         }
     }
 
-    /// Reads the document of each version. One that fails is left out, as kubectl does: an aggregated API whose
-    /// backend is down must not hide all the others.
-    async fn fetch_versions(&self, versions: Vec<PlainVersion>) -> Result<Vec<ResourceInfo>, ClusterError> {
-        let mut types = Vec::new();
-        for version in versions {
-            // More than these are not kept.
-            if types.len() >= MAX_TYPES {
-                break;
-            }
-            let path = version.path();
-            let answer = match self.permit(&path).await {
-                Ok(permit) => self.fetch(permit, Payload::none()).await,
-                Err(error) => Err(error),
-            };
-            match answer.map(|answer| version.read(&answer.bytes)) {
-                Ok(Ok(of_version)) => types.extend(of_version),
-                Ok(Err(error)) => self.catalogue().tell_left_out(&path, &error),
-                Err(ClusterError::Refused(status)) => self.catalogue().tell_left_out(&path, &status),
-                Err(ClusterError::Request(why)) => self.catalogue().tell_left_out(&path, &why),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(types)
-    }
-
-    async fn permit(&self, path: &str) -> Result<Permit, ClusterError> {
+    pub(super) async fn permit(&self, path: &str) -> Result<Permit, ClusterError> {
         let request = ApiRequest::parse(&Method::GET, path).map_err(ClusterError::Request)?;
         self.admitted(self.host(), request).await
     }
@@ -266,9 +294,9 @@ fn is_not_found(error: &ClusterError) -> bool {
     matches!(error, ClusterError::Refused(status) if status.code == StatusCode::NOT_FOUND.as_u16())
 }
 
-/// The body of an answer of 2xx.
-async fn granted(status: StatusCode, body: AnswerBody) -> Result<bytes::Bytes, ClusterError> {
-    let bytes = body.collected().await?;
+/// The body of an answer of 2xx, of so many bytes at most.
+pub(super) async fn granted(status: StatusCode, body: AnswerBody, most: u64) -> Result<bytes::Bytes, ClusterError> {
+    let bytes = body.within(most).collected().await?;
     if status.is_success() {
         return Ok(bytes);
     }

@@ -3,17 +3,18 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 
 use super::catalogue::Catalogue;
 use super::endpoint::{Endpoint, EndpointError, Found, HOST_VARIABLE};
-use super::transport::{TlsError, Transport, Transports};
+use super::transport::{TlsError, TlsMaterial, Transport, Transports, Trust};
 use super::unavailable::Unavailable;
 use super::watch::{Hub, WatchSettings};
-use crate::credentials::{CredentialsError, ServiceAccount, Token};
+use crate::credentials::{CaPem, ClientCertificate, Credentials, CredentialsError, ServiceAccount, Token, Watched};
 use crate::gate::{Gate, HostRate};
 use crate::telemetry::{Audit, Paced};
 
@@ -27,8 +28,12 @@ pub struct ClusterSettings {
     pub server: Endpoint,
     /// Whose token is sent. Without one, or without TLS, requests carry no credentials.
     pub service_account: Option<ServiceAccount>,
-    /// PEM certificates that the server's certificate has to come from, in place of the service account's `ca.crt`.
+    /// Credentials of another kind, in place of `service_account`.
+    pub credentials: Option<Credentials>,
+    /// PEM certificates that the server's certificate has to come from, in place of those of the credentials.
     pub ca: Option<Vec<u8>>,
+    /// The name that the server's certificate has to have, in place of the one in its URL.
+    pub server_name: Option<String>,
     /// How long a call may take that names no deadline, its answer's body included.
     pub deadline: Duration,
     /// Where the host's own requests (discovery, shared watches) are recorded.
@@ -90,10 +95,10 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     endpoint: Endpoint,
     address: String,
-    account: Option<ServiceAccount>,
-    /// Whether the roots are the service account's and rotate with them.
-    roots_rotate: bool,
-    roots_origin: String,
+    credentials: Credentials,
+    roots: Roots,
+    server_name: Option<String>,
+    watched: OnceLock<Option<Watched>>,
     transports: Transports,
     deadline: Duration,
     host: Gate,
@@ -107,8 +112,17 @@ struct Inner {
 impl ClusterSettings {
     /// Settings for `server` with the defaults: no credentials, no CA, [`DEFAULT_DEADLINE`], no rate of the whole host.
     pub fn new(server: Endpoint, audit: Arc<dyn Audit>) -> Self {
-        let watches = WatchSettings::default();
-        Self { server, service_account: None, ca: None, deadline: DEFAULT_DEADLINE, audit, watches, rate: None }
+        Self {
+            server,
+            service_account: None,
+            credentials: None,
+            ca: None,
+            server_name: None,
+            deadline: DEFAULT_DEADLINE,
+            audit,
+            watches: WatchSettings::default(),
+            rate: None,
+        }
     }
 
     /// Settings as every in-cluster client finds them: the server by `variable` (which looks up the environment), else by
@@ -137,28 +151,28 @@ impl Cluster {
     /// # Errors
     /// When the token or the certificates are missing or of no use.
     pub fn connect(settings: ClusterSettings) -> Result<Self, ConnectError> {
-        let ClusterSettings { server: endpoint, service_account, ca, deadline, audit, watches, rate } = settings;
+        let ClusterSettings { server: endpoint, credentials, ca, server_name, deadline, audit, watches, rate, .. } =
+            settings;
+        let credentials = credentials.or_else(|| settings.service_account.map(Credentials::from)).unwrap_or_default();
         // Plain HTTP is for an ambassador on this machine, which has credentials of its own.
-        let account = service_account.filter(|_| endpoint.is_encrypted());
-        let server = || endpoint.to_string();
-        if let Some(account) = &account {
-            account.token().map_err(|source| ConnectError::Credentials { server: server(), source })?;
-        }
-        let roots_rotate = ca.is_none() && account.is_some();
-        let roots = Roots::find(&endpoint, ca, account.as_ref())?;
-        let transports = Transports::new(&roots.pem, roots.generation)
-            .map_err(|source| ConnectError::Roots { origin: roots.origin.clone(), source })?;
+        let credentials = if endpoint.is_encrypted() { credentials } else { Credentials::new() };
+        let missing = |source| ConnectError::Credentials { server: endpoint.to_string(), source };
+        credentials.token().map_err(missing)?;
+        let roots = Roots::find(&endpoint, ca, &credentials)?;
+        let material = roots.material(roots.parts(&credentials).map_err(missing)?, server_name.as_deref());
+        let transports = Transports::new(&material)
+            .map_err(|source| ConnectError::Roots { origin: roots.origin(&credentials), source })?;
         let (address, catalogue) = (endpoint.address(), Catalogue::default());
         let host = Gate::for_host(rate.clone(), Arc::clone(&audit));
         let reviews = Gate::for_reviews(rate.clone(), Arc::clone(&audit));
         let hub = Hub::new(watches, audit);
-        let roots_origin = roots.origin;
         let inner = Inner {
             endpoint,
             address,
-            account,
-            roots_rotate,
-            roots_origin,
+            credentials,
+            roots,
+            server_name,
+            watched: OnceLock::new(),
             transports,
             deadline,
             host,
@@ -190,13 +204,18 @@ impl Cluster {
         &self.0.address
     }
 
-    pub(super) fn account(&self) -> Option<&ServiceAccount> {
-        self.0.account.as_ref()
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
     }
 
     /// Where the trusted certificates came from, as errors name it.
-    pub(super) fn roots_origin(&self) -> &str {
-        &self.0.roots_origin
+    pub(super) fn roots_origin(&self) -> String {
+        self.0.roots.origin(&self.0.credentials)
+    }
+
+    /// Counts the changes of the credentials' files, which are watched from the first call on. `None` where they are not.
+    pub(super) fn credential_changes(&self) -> Option<watch::Receiver<u64>> {
+        self.0.watched.get_or_init(|| Watched::start(&self.0.credentials)).as_ref().map(Watched::changes)
     }
 
     /// The gate of the host's own requests.
@@ -225,36 +244,35 @@ impl Cluster {
 
     /// The token to send, read anew when it is due.
     pub(super) fn token(&self) -> Result<Option<Arc<Token>>, Unavailable> {
-        self.account().map(ServiceAccount::token).transpose().map_err(Unavailable::from)
+        self.credentials().token().map_err(Unavailable::from)
     }
 
-    /// Tells the operator that the server has answered 401 to the token, and there is no other.
+    /// Tells the operator that the server has answered 401 to the credentials, and there are no others.
     pub(super) fn tell_refused_token(&self) {
-        let Some(account) = self.account() else { return };
         if let Some(times) = self.0.refused_tokens.note(()) {
-            tracing::warn!(times, "the API server refuses the token of {}", account.dir().display());
+            tracing::warn!(times, "the API server refuses {}", self.credentials().origin());
         }
     }
 
-    /// The connections in use, on the newest roots.
+    /// The connections in use, on the newest certificates.
     pub(super) fn transport(&self) -> Arc<Transport> {
         let transport = self.0.transports.current();
-        if self.roots_differ(&transport) { self.0.transports.current() } else { transport }
+        if self.certificates_differ(&transport) { self.0.transports.current() } else { transport }
     }
 
-    /// After a certificate was not accepted: whether `ca.crt` has changed since, read at once.
-    pub(super) fn renewed_roots(&self, in_use: &Transport) -> bool {
-        if let (true, Some(account)) = (self.0.roots_rotate, self.account()) {
-            account.expire_ca();
-        }
-        self.roots_differ(in_use)
+    /// After a certificate was not accepted, on either side: whether those in files have changed since, read at once.
+    pub(super) fn renewed_certificates(&self, in_use: &Transport) -> bool {
+        self.credentials().expire_certificates();
+        self.certificates_differ(in_use)
     }
 
-    fn roots_differ(&self, in_use: &Transport) -> bool {
-        let Some(account) = self.account().filter(|_| self.0.roots_rotate) else { return false };
-        let Ok(ca) = account.ca_pem() else { return false };
-        let renewed = self.0.transports.renew(in_use.generation(), ca.bytes(), ca.generation());
+    fn certificates_differ(&self, in_use: &Transport) -> bool {
+        let Ok(parts) = self.0.roots.parts(self.credentials()) else { return false };
+        let renewed = self.0.transports.renew(in_use.generation(), parts.generation(), || {
+            self.0.roots.material(parts.clone(), self.0.server_name.as_deref())
+        });
         renewed.unwrap_or_else(|error| {
+            let error = crate::telemetry::chain(&error);
             tracing::warn!(origin = self.roots_origin(), %error, "the last good certificates stay in use");
             false
         })
@@ -267,30 +285,72 @@ impl fmt::Debug for Cluster {
     }
 }
 
+/// The certificates of the credentials, at one time.
+#[derive(Clone)]
+struct Parts {
+    ca: Option<Arc<CaPem>>,
+    client: Option<Arc<ClientCertificate>>,
+}
+
+impl Parts {
+    /// Grows with each replacement of one of them.
+    fn generation(&self) -> u64 {
+        let [ca, client] = [self.ca.as_ref().map(|ca| ca.generation()), self.client.as_ref().map(|of| of.generation())];
+        ca.unwrap_or_default().saturating_add(client.unwrap_or_default())
+    }
+}
+
 /// What the server's certificate has to come from.
-struct Roots {
-    pem: Vec<u8>,
-    generation: u64,
-    origin: String,
+enum Roots {
+    /// There is no TLS.
+    None,
+    /// These.
+    Given(Vec<u8>),
+    /// Those of the credentials, which rotate.
+    Credentials,
+    /// The system's.
+    System,
 }
 
 impl Roots {
-    fn find(
-        endpoint: &Endpoint,
-        given: Option<Vec<u8>>,
-        account: Option<&ServiceAccount>,
-    ) -> Result<Self, ConnectError> {
-        let server = || endpoint.to_string();
-        match (given, account) {
-            _ if !endpoint.is_encrypted() => Ok(Self { pem: Vec::new(), generation: 0, origin: String::new() }),
-            (Some(pem), _) if pem.is_empty() => Err(ConnectError::NoRoots { server: server() }),
-            (Some(pem), _) => Ok(Self { pem, generation: 0, origin: "the CA given".to_owned() }),
-            (None, None) => Err(ConnectError::NoRoots { server: server() }),
-            (None, Some(account)) => {
-                let ca = account.ca_pem().map_err(|source| ConnectError::Credentials { server: server(), source })?;
-                let origin = account.dir().join("ca.crt").display().to_string();
-                Ok(Self { pem: ca.bytes().to_vec(), generation: ca.generation(), origin })
+    fn find(endpoint: &Endpoint, given: Option<Vec<u8>>, credentials: &Credentials) -> Result<Self, ConnectError> {
+        let none = || ConnectError::NoRoots { server: endpoint.to_string() };
+        match given {
+            _ if !endpoint.is_encrypted() => Ok(Self::None),
+            Some(pem) if pem.is_empty() => Err(none()),
+            Some(pem) => Ok(Self::Given(pem)),
+            None if credentials.trusts_system() => Ok(Self::System),
+            None => {
+                let failed = |source| ConnectError::Credentials { server: endpoint.to_string(), source };
+                credentials.ca_pem().map_err(failed)?.map(|_| Self::Credentials).ok_or_else(none)
             }
+        }
+    }
+
+    /// What there is just now of the credentials that TLS is made with.
+    fn parts(&self, credentials: &Credentials) -> Result<Parts, CredentialsError> {
+        let ca = if matches!(self, Self::Credentials) { credentials.ca_pem()? } else { None };
+        Ok(Parts { ca, client: credentials.certificate()? })
+    }
+
+    fn material(&self, parts: Parts, server_name: Option<&str>) -> TlsMaterial {
+        let generation = parts.generation();
+        let trust = match self {
+            Self::None => Trust::Nobody,
+            Self::Given(pem) => Trust::Pem(pem.clone()),
+            Self::System => Trust::System,
+            Self::Credentials => Trust::Pem(parts.ca.map(|ca| ca.bytes().to_vec()).unwrap_or_default()),
+        };
+        TlsMaterial { trust, client: parts.client, server_name: server_name.map(str::to_owned), generation }
+    }
+
+    /// Where they came from, as errors name it.
+    fn origin(&self, credentials: &Credentials) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Given(_) => "the CA given".to_owned(),
+            Self::Credentials => credentials.ca_origin(),
+            Self::System => "the system's certificates".to_owned(),
         }
     }
 }

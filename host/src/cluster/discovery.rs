@@ -1,5 +1,7 @@
 //! What types the API server serves.
 
+use std::sync::Arc;
+
 /// How many types are kept at most: a cluster with a thousand CRDs of three versions has fewer than half as many.
 pub(super) const MAX_TYPES: usize = 10_000;
 
@@ -75,13 +77,44 @@ impl ResourceInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
     types: Vec<ResourceInfo>,
+    missing: Vec<MissingGroup>,
+}
+
+/// A version of a group that the server lists, and of which it does not say what is in it: its backend is down, or silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MissingGroup {
+    /// Such as `metrics.k8s.io`.
+    pub group: String,
+    /// Such as `v1beta1`.
+    pub version: String,
+    /// What came in place of an answer, in words that a guest may read.
+    pub why: Arc<str>,
+}
+
+impl MissingGroup {
+    /// Group and version as paths have them.
+    pub fn name(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
 }
 
 impl Discovery {
     /// Takes the types in the server's order; what comes after the first ten thousand is left out.
     pub fn new(mut types: Vec<ResourceInfo>) -> Self {
         types.truncate(MAX_TYPES);
-        Self { types }
+        Self { types, missing: Vec::new() }
+    }
+
+    /// The same, with groups of which nothing is known.
+    #[must_use]
+    pub fn with_missing(self, missing: Vec<MissingGroup>) -> Self {
+        Self { missing, ..self }
+    }
+
+    /// The groups that the server lists and has no answer of.
+    pub fn missing(&self) -> &[MissingGroup] {
+        &self.missing
     }
 
     /// Every type in every version.

@@ -20,14 +20,14 @@ const MAX_PLAIN_VERSIONS: usize = 500;
 /// One document of `/api` or `/apis`.
 #[derive(Debug)]
 pub(super) enum Root {
-    /// All there is.
-    Whole(Vec<ResourceInfo>),
+    /// All there is, and the versions that the server cannot reach just now.
+    Whole(Vec<ResourceInfo>, Vec<PlainVersion>),
     /// The versions whose own documents hold the types.
     Plain(Vec<PlainVersion>),
 }
 
 /// A version of a group whose types are in a document of its own.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PlainVersion {
     group: String,
     version: String,
@@ -35,6 +35,19 @@ pub(super) struct PlainVersion {
 }
 
 impl PlainVersion {
+    pub(super) fn group(&self) -> &str {
+        &self.group
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Group and version as paths have them.
+    pub(super) fn name(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
     /// Where its document is.
     pub(super) fn path(&self) -> String {
         if self.group.is_empty() {
@@ -90,7 +103,9 @@ impl Root {
         match kind.as_str() {
             "APIGroupDiscoveryList" => {
                 let list: Aggregated = serde_json::from_slice(body)?;
-                Ok(Self::Whole(list.items.into_iter().flat_map(AggregatedGroup::types).take(MAX_TYPES).collect()))
+                let stale = list.items.iter().flat_map(AggregatedGroup::stale).take(MAX_PLAIN_VERSIONS).collect();
+                let types = list.items.into_iter().flat_map(AggregatedGroup::types).take(MAX_TYPES).collect();
+                Ok(Self::Whole(types, stale))
             }
             "APIVersions" => {
                 let Versions { versions } = serde_json::from_slice(body)?;
@@ -225,6 +240,8 @@ struct AggregatedVersion {
     version: String,
     #[serde(default, deserialize_with = "nullable")]
     resources: Vec<AggregatedResource>,
+    #[serde(default)]
+    freshness: String,
 }
 
 #[derive(Deserialize)]
@@ -272,6 +289,17 @@ impl AggregatedSubresource {
 }
 
 impl AggregatedGroup {
+    /// The versions of which the server knows nothing: an aggregated API that it has not reached yet, or not for long.
+    fn stale(&self) -> impl Iterator<Item = PlainVersion> {
+        let stale = |of: &&AggregatedVersion| of.freshness == "Stale" && of.resources.is_empty();
+        let first = self.versions.first().map(|of| of.version.as_str());
+        self.versions.iter().filter(stale).map(move |of| PlainVersion {
+            group: self.metadata.name.clone(),
+            version: of.version.clone(),
+            preferred: first == Some(&of.version),
+        })
+    }
+
     /// Versions are sorted by preference, so the first is the preferred one.
     fn types(self) -> Vec<ResourceInfo> {
         let mut types = Vec::new();
@@ -312,7 +340,7 @@ mod tests {
 
     fn whole(body: &str) -> Vec<ResourceInfo> {
         match Root::read(body.as_bytes()).unwrap() {
-            Root::Whole(types) => types,
+            Root::Whole(types, _) => types,
             Root::Plain(versions) => panic!("plain: {versions:?}"),
         }
     }
@@ -320,7 +348,7 @@ mod tests {
     fn plain(body: &str) -> Vec<PlainVersion> {
         match Root::read(body.as_bytes()).unwrap() {
             Root::Plain(versions) => versions,
-            Root::Whole(types) => panic!("aggregated: {types:?}"),
+            Root::Whole(types, _) => panic!("aggregated: {types:?}"),
         }
     }
 

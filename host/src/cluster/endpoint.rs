@@ -177,6 +177,17 @@ impl Endpoint {
         self.authority.port_u16().unwrap_or(if self.is_encrypted() { 443 } else { 80 })
     }
 
+    /// The path that is put before every request's own; empty for most servers.
+    pub fn path(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The same server, with nothing put before a request's path.
+    #[must_use]
+    pub fn without_path(self) -> Self {
+        Self { prefix: String::new(), ..self }
+    }
+
     /// The host without port; an IPv6 address is in brackets.
     pub fn host(&self) -> &str {
         self.authority.host()

@@ -57,6 +57,7 @@ impl ClusterError {
             Self::Unavailable(why) => why.guest_text(),
             Self::Discovery { .. } | Self::Review(_) => "what the API server says cannot be read",
             Self::Request(_) | Self::Gate(_) => "the host cannot ask for this",
+            Self::Name(ResolveError::Down { .. }) => "an API group does not answer",
             Self::Refused(_) | Self::Invalid(_) | Self::Name(_) => "the API server refused",
             Self::TooLarge(_) | Self::BodyTooLarge(_) => "the request or its answer was too large",
         }

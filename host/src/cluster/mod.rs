@@ -7,18 +7,17 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `endpoint` | where the server is |
+//! | `kubeconfig` | the same, and credentials, from the files of kubectl |
 //! | `connect` | the client and what it is made of |
 //! | `transport` | TLS, connections, the CA's rotation |
 //! | `client` | one request and its answer |
 //! | `informational` | bounds on what comes before an answer |
 //! | `unavailable`, `status`, `error` | what went wrong |
 //! | `discovery`, `resolve` | types, and finding them by name |
-//! | `documents`, `catalogue` | discovery: read, and kept |
+//! | `documents`, `groups`, `catalogue` | discovery: read, in parts of which some may be missing, and kept |
 //! | `page` | lists, cut into their objects |
 //! | [`watch`] | watches that many share |
 //! | `host`, `access` | what the host asks on its own account |
-//!
-//! The kube crate is used here and nowhere else.
 
 mod access;
 mod catalogue;
@@ -28,8 +27,10 @@ mod discovery;
 mod documents;
 mod endpoint;
 mod error;
+mod groups;
 mod host;
 mod informational;
+mod kubeconfig;
 mod page;
 mod resolve;
 mod status;
@@ -40,10 +41,11 @@ pub mod watch;
 pub(crate) use client::Sent;
 pub use client::{Answer, AnswerBody, PassedOn, Payload, Streamed, Upgrade};
 pub use connect::{Cluster, ClusterSettings, ConnectError, DEFAULT_DEADLINE};
-pub use discovery::{Discovery, ObjectKind, ResourceInfo, Subresource};
+pub use discovery::{Discovery, MissingGroup, ObjectKind, ResourceInfo, Subresource};
 pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, Found, HOST_VARIABLE, PORT_VARIABLE};
 pub use error::ClusterError;
 pub(crate) use informational::{Cut, Cuttable};
+pub use kubeconfig::{KUBECONFIG_VARIABLE, Kubeconfig, KubeconfigChoice, KubeconfigContext, KubeconfigError};
 pub use page::{ListPage, list_page};
 pub use resolve::ResolveError;
 pub use status::ServerStatus;

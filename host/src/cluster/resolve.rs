@@ -10,9 +10,11 @@
 //! Where several other groups have the name, kubectl quietly takes the server's first. Which one that is changes when
 //! somebody installs another CRD, so here it is an error that lists them.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
-use super::discovery::{Discovery, ResourceInfo};
+use super::discovery::{Discovery, MissingGroup, ResourceInfo};
 
 /// How much of an unknown name an error repeats, in characters: the longest valid one is a plural and a group, 253 each.
 const MAX_SHOWN: usize = 512;
@@ -23,10 +25,22 @@ const MAX_CANDIDATES: usize = 16;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ResolveError {
     /// No type has this name.
-    #[error("the server has no resource type {name:?}")]
+    #[error("the server has no resource type {name:?}{}", besides(.silent))]
     Unknown {
         /// The name as given, cut to a readable length.
         name: String,
+        /// The groups that the server has no answer of; the type may be one of theirs.
+        silent: Vec<String>,
+    },
+    /// The name is that of a type of a group that the server has no answer of.
+    #[error("{name:?}: the API group {group} does not answer: {why}")]
+    Down {
+        /// The name as given, cut to a readable length.
+        name: String,
+        /// Group and version, such as `metrics.k8s.io/v1beta1`.
+        group: String,
+        /// What came in place of an answer.
+        why: Arc<str>,
     },
     /// Types of several groups have this name.
     #[error("{name:?} may mean any of {}: give one of these names", .candidates.join(", "))]
@@ -55,12 +69,23 @@ impl Discovery {
         let found = readings(name).into_iter().map(|wanted| self.candidates(wanted)).find(|found| !found.is_empty());
         let candidates = found.unwrap_or_default();
         match candidates.as_slice() {
-            [] => Err(ResolveError::Unknown { name: shown(name) }),
+            [] => Err(self.unresolved(name)),
             [one] => Ok(one),
             many => many.iter().find(|of| of.group.is_empty()).copied().ok_or_else(|| ResolveError::Ambiguous {
                 name: shown(name),
                 candidates: many.iter().take(MAX_CANDIDATES).map(|of| of.full_name()).collect(),
             }),
+        }
+    }
+
+    /// Why nothing has this name.
+    fn unresolved(&self, name: &str) -> ResolveError {
+        match self.missing().iter().find(|missing| missing.is_named_in(name)) {
+            Some(missing) => missing.error(name),
+            None => {
+                let silent = self.missing().iter().take(MAX_CANDIDATES).map(MissingGroup::name).collect();
+                ResolveError::Unknown { name: shown(name), silent }
+            }
         }
     }
 
@@ -83,6 +108,29 @@ impl Discovery {
             }
         }
         Vec::new()
+    }
+}
+
+impl MissingGroup {
+    /// The error for whoever asks for a type of it.
+    pub(super) fn error(&self, name: &str) -> ResolveError {
+        ResolveError::Down { name: shown(name), group: self.name(), why: Arc::clone(&self.why) }
+    }
+
+    /// Whether a reading of the name narrows it to this group.
+    pub(super) fn is_named_in(&self, name: &str) -> bool {
+        readings(name).into_iter().any(|wanted| {
+            wanted.group.is_some_and(|group| !group.is_empty() && self.group.starts_with(group))
+                && wanted.version.is_none_or(|version| self.version == version)
+        })
+    }
+}
+
+fn besides(silent: &[String]) -> String {
+    if silent.is_empty() {
+        String::new()
+    } else {
+        format!("; it may be one of {}, which do not answer", silent.join(", "))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hyper_util::client::legacy;
 use rustix::io::Errno;
+use rustls::AlertDescription;
 use thiserror::Error;
 
 use crate::credentials::CredentialsError;
@@ -63,6 +64,17 @@ pub enum Unavailable {
         /// Where the trusted certificates came from.
         roots: String,
         /// What is wrong with the certificate.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The server did not accept this client's certificate.
+    #[error(
+        "{address} does not accept the client certificate: has it expired, and does it come from an authority of this server?"
+    )]
+    Unshown {
+        /// Host and port.
+        address: String,
+        /// What the server said.
         #[source]
         source: rustls::Error,
     },
@@ -156,6 +168,7 @@ impl Unavailable {
     fn from_tls(source: rustls::Error, address: String, roots: &str) -> Self {
         match source {
             rustls::Error::InvalidCertificate(_) => Self::Certificate { address, roots: roots.to_owned(), source },
+            rustls::Error::AlertReceived(alert) if is_about_certificate(alert) => Self::Unshown { address, source },
             _ => Self::Tls { address, source },
         }
     }
@@ -192,6 +205,7 @@ impl Unavailable {
             Self::Certificate { address, roots, source } => {
                 Self::Certificate { address: address.clone(), roots: roots.clone(), source: source.clone() }
             }
+            Self::Unshown { address, source } => Self::Unshown { address: address.clone(), source: source.clone() },
             Self::Tls { address, source } => Self::Tls { address: address.clone(), source: source.clone() },
             Self::Deadline { address, step, after } => Self::Deadline { address: address.clone(), step, after: *after },
             Self::BrokenOff { address, detail } => Self::BrokenOff { address: address.clone(), detail: detail.clone() },
@@ -213,13 +227,30 @@ impl Unavailable {
                 "the API server cannot be reached"
             }
             Self::Files { .. } => "the host has too many files open to ask the API server",
-            Self::Certificate { .. } | Self::Tls { .. } => "no secure connection with the API server",
+            Self::Certificate { .. } | Self::Unshown { .. } | Self::Tls { .. } => {
+                "no secure connection with the API server"
+            }
             Self::Deadline { .. } => "the API server did not answer in time",
             Self::BrokenOff { .. } | Self::Switched { .. } => "the API server broke off",
             Self::Credentials(_) => "the host has no credentials for the API server",
             Self::Busy(_) => "the host asks the API server too often",
         }
     }
+}
+
+/// Whether a server ends a connection so because of the certificate that it was shown, or was not.
+fn is_about_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired
+    )
 }
 
 /// An error and its causes. An [`io::Error`] that wraps another is followed into it; its `source` would skip that one.

@@ -13,16 +13,21 @@
 
 mod cached;
 mod file;
+mod general;
+mod source;
 mod token;
+mod watched;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use cached::Cached;
+pub use general::{ClientCertificate, Credentials, MAX_CERTIFICATE_BYTES, Material};
+use source::Source;
 pub use token::Token;
+pub(crate) use watched::Watched;
 
 /// Where every container finds the volume, unless `automountServiceAccountToken` is off.
 pub const DEFAULT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -40,7 +45,7 @@ pub const MAX_NAMESPACE_BYTES: usize = 63;
 /// Room for the white space that an editor leaves around a namespace.
 const NAMESPACE_FILE_BYTES: usize = MAX_NAMESPACE_BYTES + 193;
 
-/// Why a file of the service-account volume gave nothing. No variant holds any of a file's content.
+/// Why a file of credentials gave nothing. No variant holds any of a file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// The file is not there: the pod has no such volume, or this is not a pod.
@@ -48,6 +53,12 @@ pub enum CredentialsError {
     Missing {
         /// `token`, `ca.crt` or `namespace`.
         file: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file is not there.
+    #[error("there is no {}", path.display())]
+    NoFile {
         /// Where it was looked for.
         path: PathBuf,
     },
@@ -105,7 +116,7 @@ impl CaPem {
 }
 
 /// Tells the time: replaced in tests, where nobody wants to wait a minute.
-type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
+type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// The service-account volume of one pod. Cheap to clone: all clones share what was read.
 #[derive(Clone)]
@@ -116,9 +127,9 @@ pub struct ServiceAccount {
 struct Shared {
     dir: PathBuf,
     clock: Clock,
-    token: Mutex<Cached<Token>>,
-    ca: Mutex<Cached<CaPem>>,
-    namespace: Mutex<Cached<str>>,
+    token: Arc<Source<Token>>,
+    ca: Arc<Source<CaPem>>,
+    namespace: Source<str>,
 }
 
 impl ServiceAccount {
@@ -129,12 +140,20 @@ impl ServiceAccount {
 
     /// As [`ServiceAccount::at`], with a clock of the caller's: it decides when a value has to be read again.
     pub fn with_clock(dir: impl Into<PathBuf>, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        let dir = dir.into();
+        let [token, ca, namespace] = ["token", "ca.crt", "namespace"].map(|file| dir.join(file));
         let shared = Shared {
-            dir: dir.into(),
-            clock: Box::new(clock),
-            token: Mutex::default(),
-            ca: Mutex::default(),
-            namespace: Mutex::default(),
+            clock: Arc::new(clock),
+            token: Arc::new(Source::of(vec![token.clone()], move |order, _| {
+                Token::from_file(&file::read("token", &token, MAX_TOKEN_BYTES)?, order, token.clone()).map(Arc::new)
+            })),
+            ca: Arc::new(Source::of(vec![ca.clone()], move |_, last| {
+                ca_of(&file::read("ca.crt", &ca, MAX_CA_BYTES)?, last, ca.clone())
+            })),
+            namespace: Source::of(vec![namespace.clone()], move |_, _| {
+                namespace_of(&file::read("namespace", &namespace, NAMESPACE_FILE_BYTES)?, namespace.clone())
+            }),
+            dir,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -150,12 +169,7 @@ impl ServiceAccount {
     /// When there is no good token: none in memory, and the file is missing, empty, too large, unreadable, or holds
     /// bytes that no bearer token has. With an older token in memory that one is returned, and the failure is logged.
     pub fn token(&self) -> Result<Arc<Token>, CredentialsError> {
-        let mut cached = lock(&self.shared.token);
-        cached.get((self.shared.clock)(), |order, _| {
-            let path = self.path("token");
-            let bytes = file::read("token", &path, MAX_TOKEN_BYTES)?;
-            Token::from_file(&bytes, order, path).map(Arc::new)
-        })
+        self.shared.token.get((self.shared.clock)())
     }
 
     /// Forgets `token`, because a server answered 401 to it.
@@ -163,7 +177,7 @@ impl ServiceAccount {
     /// Only this very reading is dropped: when another was made since, perhaps by a neighbour that got the same answer
     /// earlier, that newer one stays.
     pub fn drop_token(&self, token: &Token) {
-        lock(&self.shared.token).drop_order(token.order());
+        self.shared.token.drop_order(token.order());
     }
 
     /// The namespace that the pod runs in.
@@ -171,12 +185,7 @@ impl ServiceAccount {
     /// # Errors
     /// As [`ServiceAccount::token`]; also when the content is not a DNS-1123 label, since it ends up in paths.
     pub fn namespace(&self) -> Result<Arc<str>, CredentialsError> {
-        let mut cached = lock(&self.shared.namespace);
-        cached.get((self.shared.clock)(), |_, _| {
-            let path = self.path("namespace");
-            let bytes = file::read("namespace", &path, NAMESPACE_FILE_BYTES)?;
-            namespace_of(&bytes, path)
-        })
+        self.shared.namespace.get((self.shared.clock)())
     }
 
     /// The certificate authorities that the API server's certificate has to come from.
@@ -187,22 +196,13 @@ impl ServiceAccount {
     /// # Errors
     /// As [`ServiceAccount::token`]; also when the file holds no PEM certificate.
     pub fn ca_pem(&self) -> Result<Arc<CaPem>, CredentialsError> {
-        let mut cached = lock(&self.shared.ca);
-        cached.get((self.shared.clock)(), |_, last| {
-            let path = self.path("ca.crt");
-            let bytes = file::read("ca.crt", &path, MAX_CA_BYTES)?;
-            ca_of(&bytes, last, path)
-        })
+        self.shared.ca.get((self.shared.clock)())
     }
 
     /// Has the next [`ServiceAccount::ca_pem`] read the file again, because a server's certificate did not come from the
     /// authorities in memory: they may have been replaced since.
     pub fn expire_ca(&self) {
-        lock(&self.shared.ca).expire((self.shared.clock)());
-    }
-
-    fn path(&self, file: &str) -> PathBuf {
-        self.shared.dir.join(file)
+        self.shared.ca.expire((self.shared.clock)());
     }
 }
 
@@ -210,11 +210,6 @@ impl fmt::Debug for ServiceAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceAccount").field("dir", &self.shared.dir).finish_non_exhaustive()
     }
-}
-
-/// A panic elsewhere leaves these caches whole, so the lock's poison means nothing here.
-fn lock<T: ?Sized>(cached: &Mutex<Cached<T>>) -> MutexGuard<'_, Cached<T>> {
-    cached.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn namespace_of(bytes: &[u8], path: PathBuf) -> Result<Arc<str>, CredentialsError> {

@@ -243,3 +243,93 @@ async fn a_server_without_a_core_group_is_one_of_custom_resources() {
     let error = Client::plain(&server.url).cluster.discovery().await.unwrap_err();
     assert!(matches!(&error, ClusterError::Refused(status) if status.code == 404), "{error:?}");
 }
+
+/// The groups of a server with an aggregated API, which comes first.
+const GROUPS: &str = r#"{"kind":"APIGroupList","groups":[
+    {"name":"metrics.k8s.io","versions":[{"groupVersion":"metrics.k8s.io/v1beta1","version":"v1beta1"}]},
+    {"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]}]}"#;
+const METRICS: &str = "/apis/metrics.k8s.io/v1beta1";
+const NODES: &str = r#"{"kind":"APIResourceList","resources":[{"name":"nodes","kind":"NodeMetrics","verbs":["get"]}]}"#;
+
+/// Answers in plain documents, and `broken` for the aggregated API.
+fn with_metrics(head: &str, broken: Vec<Step>) -> Vec<Step> {
+    match path(head) {
+        "/apis" => ok(GROUPS),
+        METRICS => broken,
+        _ => plain(head),
+    }
+}
+
+fn asked_for_metrics(server: &Scripted) -> usize {
+    server.heads().iter().filter(|head| path(head) == METRICS).count()
+}
+
+#[tokio::test]
+async fn a_group_that_never_answers_costs_nobody_else_anything() {
+    let server = Scripted::plain(|_, head| with_metrics(head, vec![Step::Silence])).await;
+    let client = Client::plain(&server.url);
+    for (name, expected) in [("po", "pods.v1."), ("deploy", "deployments.v1.apps")] {
+        assert_eq!(client.cluster.resolve(name).await.unwrap().full_name(), expected);
+    }
+    assert_eq!(asked_for_metrics(&server), 1, "it is still asked for");
+    for error in [
+        client.cluster.resolve("nodes.metrics.k8s.io").await.unwrap_err(),
+        client.cluster.resolve("metrics.k8s.io/v1beta1/nodes").await.unwrap_err(),
+        client.cluster.find("metrics.k8s.io", "v1beta1", "nodes").await.unwrap_err(),
+    ] {
+        let text = error.guest_text();
+        assert!(text.contains("the API group metrics.k8s.io/v1beta1 does not answer"), "{text}");
+    }
+    let unknown = client.cluster.resolve("gadgets").await.unwrap_err().to_string();
+    assert!(unknown.contains("\"gadgets\"; it may be one of metrics.k8s.io/v1beta1"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_group_that_refuses_is_named_with_its_reason_and_left_alone_for_as_long_as_it_says() {
+    let refused = || answer("503 Service Unavailable", "Retry-After: 30\r\nContent-Type: text/plain\r\n", "no backend");
+    let server = Scripted::plain(move |_, head| with_metrics(head, refused())).await;
+    let client = Client::plain(&server.url);
+    assert_eq!(client.cluster.resolve("pods").await.unwrap().full_name(), "pods.v1.");
+    for _ in 0..3 {
+        let error = client.cluster.resolve("nodes.metrics.k8s.io").await.unwrap_err();
+        assert!(error.guest_text().contains("metrics.k8s.io/v1beta1 does not answer: no backend"), "{error}");
+    }
+    assert_eq!(asked_for_metrics(&server), 1);
+    let missing: Vec<_> = client.cluster.discovery().await.unwrap().missing().iter().map(|of| of.name()).collect();
+    assert_eq!(missing, ["metrics.k8s.io/v1beta1"]);
+}
+
+#[tokio::test]
+async fn a_group_that_the_server_could_not_reach_is_asked_for_by_whoever_needs_it() {
+    const STALE: &str = r#"{"kind":"APIGroupDiscoveryList","items":[{"metadata":{"name":"metrics.k8s.io"},
+        "versions":[{"version":"v1beta1","freshness":"Stale"}]}]}"#;
+    let server = Scripted::plain(|_, head| match path(head) {
+        "/apis" => ok(STALE),
+        METRICS => ok(NODES),
+        _ => aggregated(head),
+    })
+    .await;
+    let client = Client::plain(&server.url);
+    assert_eq!(client.cluster.resolve("pods").await.unwrap().full_name(), "pods.v1.");
+    assert_eq!(asked_for_metrics(&server), 0);
+    let found = client.cluster.find("metrics.k8s.io", "v1beta1", "nodes").await.unwrap().unwrap();
+    assert_eq!((found.full_name().as_str(), found.preferred), ("nodes.v1beta1.metrics.k8s.io", true));
+    assert!(client.cluster.discovery().await.unwrap().missing().is_empty());
+}
+
+#[tokio::test]
+async fn documents_without_an_end_are_cut_and_their_groups_alone_are_missing() {
+    let server = Scripted::plain(|_, head| {
+        let head_of = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"resources\":[";
+        let endless = vec![Step::Send(head_of.into()), Step::Repeat(vec![b' '; 1 << 16])];
+        with_metrics(head, endless)
+    })
+    .await;
+    let client = Client::plain(&server.url);
+    assert_eq!(client.cluster.resolve("pods").await.unwrap().full_name(), "pods.v1.");
+    let error = client.cluster.resolve("nodes.metrics.k8s.io").await.unwrap_err();
+    assert!(
+        error.guest_text().contains("metrics.k8s.io/v1beta1 does not answer: the answer is larger than"),
+        "{error}"
+    );
+}

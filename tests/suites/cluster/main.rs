@@ -3,6 +3,7 @@
 
 mod answering;
 mod connecting;
+mod credentials;
 mod devcluster;
 mod discovering;
 mod hostile;

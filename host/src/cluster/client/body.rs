@@ -66,6 +66,12 @@ impl AnswerBody {
         Ok(whole.freeze())
     }
 
+    /// The same with no more bytes than this, where the permit allows more.
+    pub(in crate::cluster) fn within(mut self, most: u64) -> Self {
+        (self.left, self.limit) = (self.left.min(most), self.limit.min(most));
+        self
+    }
+
     /// The next piece, or `None` at the end.
     ///
     /// # Errors

@@ -166,7 +166,7 @@ impl Cluster {
             let token = self.token()?;
             let wait = match self.once(outgoing, &transport, token.as_deref()).await {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                    if !self.has_other_token(token) || !tries.after_unauthorized() {
+                    if !self.has_others(token, &transport) || !tries.after_unauthorized() {
                         if outgoing.judged_here {
                             self.tell_refused_token();
                         }
@@ -181,7 +181,13 @@ impl Cluster {
                     }
                 }
                 // The handshake failed, so nothing was sent, and whatever it was may be sent again.
-                Err(Unavailable::Certificate { .. }) if self.renewed_roots(&transport) => Duration::ZERO,
+                Err(Unavailable::Certificate { .. }) if self.renewed_certificates(&transport) => Duration::ZERO,
+                // Nothing was taken in, but the beginning of a body that streams is gone.
+                Err(Unavailable::Unshown { .. })
+                    if outgoing.payload.stream.is_none() && self.renewed_certificates(&transport) =>
+                {
+                    Duration::ZERO
+                }
                 Err(why) if why.broke_off() && tries.after_breaking_off() => Duration::ZERO,
                 Err(why) => return Err(why.into()),
             };
@@ -196,14 +202,15 @@ impl Cluster {
         token: Option<&Token>,
     ) -> Result<Response<Incoming>, Unavailable> {
         let sent = transport.send(outgoing.request(token)).await;
-        sent.map_err(|error| Unavailable::from_chain(&error, Stage::of(&error), self.address(), self.roots_origin()))
+        sent.map_err(|error| Unavailable::from_chain(&error, Stage::of(&error), self.address(), &self.roots_origin()))
     }
 
-    /// Drops a token that a server did not take. Whether the file has another one by now.
-    fn has_other_token(&self, refused: Option<Arc<Token>>) -> bool {
-        let (Some(account), Some(refused)) = (self.account(), refused) else { return false };
-        account.drop_token(&refused);
-        account.token().is_ok_and(|token| token.expose() != refused.expose())
+    /// Drops the credentials that a server did not take. Returns whether the files have others by now.
+    fn has_others(&self, refused: Option<Arc<Token>>, transport: &Transport) -> bool {
+        let Some(refused) = refused else { return self.renewed_certificates(transport) };
+        self.credentials().drop_token(&refused);
+        let token = self.credentials().token().ok().flatten();
+        token.is_some_and(|token| token.expose() != refused.expose())
     }
 }
 

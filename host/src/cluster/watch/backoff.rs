@@ -8,6 +8,8 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait: what is followed is then seconds behind when the server is back, and not the half minute of client-go.
 const LONGEST: Duration = Duration::from_secs(10);
+/// The longest wait after a failure that costs the server next to nothing.
+const LONGEST_CHEAP: Duration = Duration::from_secs(2);
 /// The part of a wait that is added at random at most: half, so that the stores of many hosts do not come back together.
 const JITTER_PART: u32 = 2;
 
@@ -17,11 +19,22 @@ pub(super) struct Backoff {
     next: Duration,
     /// Since when nothing has succeeded.
     since: Option<Instant>,
+    /// Whether a list was made at once since a watch last lived for a while.
+    listed_at_once: bool,
+}
+
+/// The cost of one more request after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cost {
+    /// A connection that nobody takes, or a refusal before anything is done: such waits are short.
+    Nothing,
+    /// Work for a server that may have too much of it.
+    Work,
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self { next: FIRST, since: None }
+        Self { next: FIRST, since: None, listed_at_once: false }
     }
 
     /// The server answers. That alone does not make waits short again: one that takes each watch and cuts it at once is not
@@ -34,12 +47,27 @@ impl Backoff {
     pub(super) fn settled(&mut self) {
         self.succeeded();
         self.next = FIRST;
+        self.listed_at_once = false;
+    }
+
+    /// The server has forgotten where the watch began. Returns how long to wait before the collection is listed anew: not at all
+    /// for the first time, however long the server was away before, for what followers have is as old. A server that forgets
+    /// again before a watch has lived is asked as after any failure.
+    pub(super) fn expired(&mut self, now: Instant, random: u32) -> Duration {
+        if std::mem::replace(&mut self.listed_at_once, true) {
+            return self.failed(now, random, Cost::Work);
+        }
+        self.since.get_or_insert(now);
+        Duration::ZERO
     }
 
     /// Something failed; how long to wait. `random` is any number.
-    pub(super) fn failed(&mut self, now: Instant, random: u32) -> Duration {
+    pub(super) fn failed(&mut self, now: Instant, random: u32, cost: Cost) -> Duration {
         self.since.get_or_insert(now);
-        let wait = self.next;
+        let wait = match cost {
+            Cost::Nothing => self.next.min(LONGEST_CHEAP),
+            Cost::Work => self.next,
+        };
         self.next = self.next.saturating_mul(2).min(LONGEST);
         let jitter = (wait / JITTER_PART).as_nanos().saturating_mul(u128::from(random)) / u128::from(u32::MAX);
         wait.saturating_add(Duration::from_nanos(u64::try_from(jitter).unwrap_or_default()))
@@ -58,7 +86,8 @@ mod tests {
     #[test]
     fn waits_grow_to_their_longest_and_never_shrink_below_their_base() {
         let (mut backoff, now) = (Backoff::new(), Instant::now());
-        let waits: Vec<_> = (0..12).map(|try_| backoff.failed(now, if try_ % 2 == 0 { 0 } else { u32::MAX })).collect();
+        let random = |try_| if try_ % 2 == 0 { 0 } else { u32::MAX };
+        let waits: Vec<_> = (0..12).map(|try_| backoff.failed(now, random(try_), Cost::Work)).collect();
         assert_eq!(waits[0], FIRST);
         assert_eq!(waits[1], FIRST * 3);
         assert!(waits.iter().all(|wait| *wait <= LONGEST + LONGEST / 2), "{waits:?}");
@@ -69,14 +98,36 @@ mod tests {
     fn an_answer_ends_the_outage_and_only_a_life_the_waits() {
         let (mut backoff, now) = (Backoff::new(), Instant::now());
         for _ in 0..3 {
-            let _ = backoff.failed(now, 0);
+            let _ = backoff.failed(now, 0, Cost::Work);
         }
         let later = now + Duration::from_secs(5);
         assert_eq!(backoff.failing_for(later), Duration::from_secs(5));
         backoff.succeeded();
         assert_eq!(backoff.failing_for(later), Duration::ZERO);
-        assert_eq!(backoff.failed(later, 0), FIRST * 8);
+        assert_eq!(backoff.failed(later, 0, Cost::Work), FIRST * 8);
         backoff.settled();
-        assert_eq!(backoff.failed(later, 0), FIRST);
+        assert_eq!(backoff.failed(later, 0, Cost::Work), FIRST);
+    }
+
+    #[test]
+    fn after_an_outage_the_first_list_is_at_once_and_a_server_that_forgets_again_is_not_asked_without_end() {
+        let (mut backoff, now) = (Backoff::new(), Instant::now());
+        for _ in 0..10 {
+            let _ = backoff.failed(now, 0, Cost::Work);
+        }
+        assert_eq!(backoff.expired(now, 0), Duration::ZERO);
+        // The list succeeds, and the watch that follows on it is answered 410 again.
+        backoff.succeeded();
+        assert_eq!(backoff.expired(now, 0), LONGEST);
+        backoff.settled();
+        assert_eq!([backoff.expired(now, 0), backoff.expired(now, 0)], [Duration::ZERO, FIRST]);
+    }
+
+    #[test]
+    fn what_costs_the_server_nothing_is_tried_again_within_seconds() {
+        let (mut backoff, now) = (Backoff::new(), Instant::now());
+        let waits: Vec<_> = (0..12).map(|_| backoff.failed(now, u32::MAX, Cost::Nothing)).collect();
+        assert_eq!(waits.iter().max(), Some(&(LONGEST_CHEAP + LONGEST_CHEAP / 2)));
+        assert_eq!(backoff.failed(now, 0, Cost::Work), LONGEST, "the outage is as long as it is");
     }
 }

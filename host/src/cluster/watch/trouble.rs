@@ -11,8 +11,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::WatchSettings;
+use super::backoff::Cost;
 use super::error::WatchError;
 use crate::cluster::error::ClusterError;
+use crate::cluster::unavailable::Unavailable;
 use crate::policy::InvalidRequest;
 
 /// How long 401 is borne. A token that is worth nothing any more is replaced when a kubelet renews it, within its life of an
@@ -76,6 +78,31 @@ impl Trouble {
 /// before it and cannot reach it (502), or that takes nothing at the moment (503), says nothing of a version.
 pub(super) fn is_about_version(error: &ClusterError) -> bool {
     matches!(error, ClusterError::Refused(status) if status.code >= 500 && !matches!(status.code, 502 | 503))
+}
+
+/// The cost of asking again after this failure. A connection that nobody takes costs nothing, and neither does a refusal that
+/// comes before any work is done. 401 is not one: whether a token is worth something may be a question to others.
+pub(super) fn cost(error: &ClusterError) -> Cost {
+    match error {
+        ClusterError::Unavailable(Unavailable::ConnectionRefused { .. } | Unavailable::Credentials(_)) => Cost::Nothing,
+        ClusterError::Refused(status) if matches!(status.code, 403 | 404) => Cost::Nothing,
+        _ => Cost::Work,
+    }
+}
+
+/// Whether other credentials may mend it, so that it is worth asking again as soon as their files change.
+pub(super) fn is_about_credentials(error: &ClusterError) -> bool {
+    match error {
+        ClusterError::Refused(status) => matches!(status.code, 401 | 403),
+        ClusterError::Unavailable(why) => matches!(
+            why,
+            Unavailable::Certificate { .. }
+                | Unavailable::Unshown { .. }
+                | Unavailable::Tls { .. }
+                | Unavailable::Credentials(_)
+        ),
+        _ => false,
+    }
 }
 
 /// What followers are told of an error that nothing mends.

@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | the watch ends after its time | it is taken up at the last version, told by an event or a bookmark |
 //! | the connection breaks, the server is away, 429, 5xx | the same, after a wait that grows to ten seconds |
+//! | nothing listens there | the same, after a wait that grows to two seconds |
 //! | 401, 403, 404 | the same for a while, see `trouble`; a store that has not been whole yet is over at once at 403 and 404 |
+//! | 401, 403, a certificate that is not accepted | the same, and at once when a file of the credentials changes |
 //! | 429 or 503 with `Retry-After` | the same, after no less than that, up to two minutes |
 //! | 500 or 504 again and again, as a status or as an event, at one version | after five of them as at 410 |
-//! | 410, as a status or as an event | the collection is listed again, and followers are told what has changed |
+//! | 410, as a status or as an event | the collection is listed again, the first time at once, and followers are told what has changed |
 //! | other refusals, or those for too long | the store is over; its followers are told, and nothing of it is left |
 //! | no room, an object too large, nonsense | the same |
 //!
@@ -16,20 +18,23 @@
 //! operator is told once, and once more when it is over.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::response::Parts;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Cost};
 use super::error::WatchError;
 use super::history::Change;
 use super::hub::Hub;
 use super::lines::{Event, LineError, Lines, MAX_LINE};
 use super::store::{Full, Store};
-use super::trouble::{Denial, Denials, Trouble, fatal, is_about_version};
+use super::trouble::{Denial, Denials, Trouble, cost, fatal, is_about_credentials, is_about_version};
 use crate::cluster::client::{AnswerBody, Payload, retry_after};
 use crate::cluster::connect::Cluster;
 use crate::cluster::error::ClusterError;
@@ -53,6 +58,9 @@ const PAGE_BYTES: u64 = MAX_LINE as u64;
 const REFUSAL_WITHIN: Duration = Duration::from_secs(10);
 const REFUSAL_BYTES: usize = 64 << 10;
 
+/// How long a change of the credentials is left alone: a token and a CA are written one after the other.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(100);
+
 /// How long nothing succeeds before the operator is told: a server that restarts is back before as a rule.
 const TOLD_AFTER: Duration = Duration::from_secs(3);
 
@@ -74,6 +82,15 @@ pub(super) struct Upstream {
     failures: u32,
     /// Whether the operator was told that nothing succeeds.
     told: bool,
+    /// The changes of the credentials' files, from the first failure on that they may mend.
+    changes: Option<watch::Receiver<u64>>,
+}
+
+/// A pause after a failure.
+struct Pause {
+    length: Duration,
+    /// Whether it ends when the credentials change.
+    for_credentials: bool,
 }
 
 /// Ends the store however its task ends.
@@ -102,6 +119,7 @@ impl Upstream {
             denials: Denials::default(),
             failures: 0,
             told: false,
+            changes: None,
         }
     }
 
@@ -132,19 +150,21 @@ impl Upstream {
             }
             let Err(trouble) = step else { continue };
             match self.borne(trouble) {
-                Ok(wait) => sleep(wait).await,
+                Ok(pause) if pause.for_credentials => until_changed(pause.length, self.changes()).await,
+                Ok(pause) => sleep(pause.length).await,
                 Err(why) => return why,
             }
         }
     }
 
     /// How long to wait after this, or why not to go on.
-    fn borne(&mut self, trouble: Trouble) -> Result<Duration, WatchError> {
+    fn borne(&mut self, trouble: Trouble) -> Result<Pause, WatchError> {
         let now = Instant::now();
-        let wait = self.backoff.failed(now, random());
-        match trouble {
+        let mut for_credentials = false;
+        let length = match trouble {
             Trouble::Fatal(why) => return Err(why),
             Trouble::Passing(error, asked) => {
+                let wait = self.backoff.failed(now, random(), cost(&error));
                 // Added, so that those who were all asked to wait equally long do not come back together.
                 let wait = asked.map_or(wait, |asked| asked.saturating_add(wait));
                 if self.is_lost(&error, now, wait) {
@@ -152,12 +172,27 @@ impl Upstream {
                 }
                 self.tell(&error, now, wait);
                 self.count(&error);
-                return Ok(wait);
+                for_credentials = asked.is_none() && is_about_credentials(&error);
+                wait
             }
-            Trouble::Expired => self.version = None,
-            Trouble::Cut => self.backoff.succeeded(),
+            Trouble::Expired => {
+                self.version = None;
+                self.backoff.expired(now, random())
+            }
+            Trouble::Cut => {
+                let wait = self.backoff.failed(now, random(), Cost::Work);
+                self.backoff.succeeded();
+                wait
+            }
+        };
+        Ok(Pause { length, for_credentials })
+    }
+
+    fn changes(&mut self) -> Option<&mut watch::Receiver<u64>> {
+        if self.changes.is_none() {
+            self.changes = self.cluster.credential_changes();
         }
-        Ok(wait)
+        self.changes.as_mut()
     }
 
     /// Counts the failures of one version; after enough of them the collection is listed anew.
@@ -183,7 +218,8 @@ impl Upstream {
         }
     }
 
-    /// The server has given what was asked for.
+    /// The server has given what was asked for: a page of a list, an event of a watch, or a watch in which nothing happens. That
+    /// it has taken a watch alone says nothing, for it may go on to say that it has forgotten where that begins.
     pub(super) fn succeeded(&mut self) {
         if std::mem::take(&mut self.told) {
             let (path, after) = (self.store.scope().shown(), self.backoff.failing_for(Instant::now()));
@@ -218,7 +254,6 @@ impl Upstream {
         if !head.status.is_success() {
             return Err(refused(&head, body).await);
         }
-        self.succeeded();
         let end = began.checked_add(Duration::from_secs(seconds).saturating_add(PATIENCE)).unwrap_or(began);
         let told = self.take_events(Lines::of(body, self.hub.long_events()), end).await;
         if began.elapsed() >= MIN_LIFE {
@@ -230,8 +265,11 @@ impl Upstream {
 
     /// Takes events in until the body ends, or `end` comes.
     async fn take_events(&mut self, mut lines: Lines, end: Instant) -> Result<(), Trouble> {
+        let mut silent = true;
         loop {
-            let Ok(next) = timeout_at(end, lines.next()).await else { return Ok(()) };
+            let next = timeout_at(end, self.next_lines(&mut lines, silent)).await;
+            let Ok(next) = next else { return Ok(()) };
+            silent = false;
             let next = next.map_err(|error| self.unread(error))?;
             if next.is_empty() {
                 return Ok(());
@@ -240,7 +278,20 @@ impl Upstream {
             let ended = next.iter().try_for_each(|line| self.understand(line, &mut changes));
             self.apply(changes)?;
             ended?;
+            self.succeeded();
         }
+    }
+
+    /// The next lines. A watch that is `silent` from its beginning on counts as one that goes on when it has lived for a while.
+    async fn next_lines(&mut self, lines: &mut Lines, silent: bool) -> Result<Vec<Bytes>, LineError> {
+        let mut next = pin!(lines.next());
+        if silent {
+            if let Ok(next) = timeout(MIN_LIFE, &mut next).await {
+                return next;
+            }
+            self.succeeded();
+        }
+        next.await
     }
 
     fn unread(&self, error: LineError) -> Trouble {
@@ -302,6 +353,21 @@ pub(super) async fn refused(head: &Parts, body: AnswerBody) -> Trouble {
     Trouble::from(ClusterError::Refused(Box::new(told))).asking(retry_after(&head.headers))
 }
 
+/// Waits for as long, or until a file of the credentials has changed and whoever writes it had time to write the others.
+async fn until_changed(wait: Duration, changes: Option<&mut watch::Receiver<u64>>) {
+    let changed = async {
+        let Some(changes) = changes else { return std::future::pending().await };
+        match changes.changed().await {
+            Ok(()) => sleep(WRITTEN_WITHIN).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = sleep(wait) => {}
+        () = changed => {}
+    }
+}
+
 /// Comes when nobody has followed for a while, and nobody will.
 async fn deserted(ending: &Ending, linger: Duration) {
     let mut followers = ending.store.followers().subscribe();
@@ -317,4 +383,27 @@ async fn deserted(ending: &Ending, linger: Duration) {
 /// Where the system gives no random bits, upstreams wait equally long, which is no worse than no jitter.
 fn random() -> u32 {
     getrandom::u32().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_credentials_ends_a_wait_and_nothing_else_does() {
+        let (sender, mut changes) = watch::channel(0_u64);
+        let began = Instant::now();
+        until_changed(Duration::from_secs(10), Some(&mut changes)).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(10));
+        let change = async {
+            sleep(Duration::from_secs(1)).await;
+            sender.send_replace(1);
+        };
+        tokio::join!(until_changed(Duration::from_secs(10), Some(&mut changes)), change);
+        assert_eq!(began.elapsed(), Duration::from_secs(11) + WRITTEN_WITHIN);
+        drop(sender);
+        until_changed(Duration::from_secs(10), Some(&mut changes)).await;
+        until_changed(Duration::from_secs(10), None).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(31) + WRITTEN_WITHIN);
+    }
 }

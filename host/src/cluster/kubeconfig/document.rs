@@ -1,0 +1,132 @@
+//! A kubeconfig as it is written. Fields that kubectl does not know are passed over, as kubectl does.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer};
+
+use super::error::KubeconfigError;
+
+/// One file.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(super) struct Document {
+    pub(super) kind: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) current_context: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) clusters: Vec<NamedCluster>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) users: Vec<NamedUser>,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) contexts: Vec<NamedContext>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NamedCluster {
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "nullable")]
+    pub(super) cluster: Cluster,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NamedUser {
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "nullable")]
+    pub(super) user: User,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NamedContext {
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "nullable")]
+    pub(super) context: Context,
+}
+
+/// A server.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(super) struct Cluster {
+    pub(super) server: String,
+    pub(super) tls_server_name: String,
+    pub(super) insecure_skip_tls_verify: bool,
+    pub(super) certificate_authority: String,
+    pub(super) certificate_authority_data: String,
+    pub(super) proxy_url: String,
+}
+
+/// Somebody who asks a server.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(super) struct User {
+    pub(super) client_certificate: String,
+    pub(super) client_certificate_data: String,
+    pub(super) client_key: String,
+    pub(super) client_key_data: String,
+    pub(super) token: String,
+    #[serde(rename = "tokenFile")]
+    pub(super) token_file: String,
+    #[serde(rename = "as")]
+    pub(super) impersonate: String,
+    pub(super) as_uid: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) as_groups: Vec<String>,
+    pub(super) as_user_extra: Present,
+    pub(super) username: String,
+    pub(super) password: String,
+    pub(super) auth_provider: Present,
+    pub(super) exec: Present,
+}
+
+/// Who asks which server.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Context {
+    pub(super) cluster: String,
+    pub(super) user: String,
+    pub(super) namespace: String,
+}
+
+/// A field of which nothing but its presence counts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Present(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::<serde::de::IgnoredAny>::deserialize(from).map(|found| Self(found.is_some()))
+    }
+}
+
+/// A value that Go may have written as `null`.
+fn nullable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
+}
+
+impl Document {
+    /// Parses a file's text. An error names the place alone: the words of a parser may repeat a token.
+    pub(super) fn parse(text: &str, file: &Path) -> Result<Self, KubeconfigError> {
+        let mut options = serde_saphyr::Options::default();
+        options.with_snippet = false;
+        let mut document: Self = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+            KubeconfigError::Syntax { file: file.to_owned(), line: line.into(), column: column.into() }
+        })?;
+        if !document.kind.is_empty() && document.kind != "Config" {
+            return Err(KubeconfigError::Kind { file: file.to_owned(), kind: std::mem::take(&mut document.kind) });
+        }
+        document.resolve(file.parent().unwrap_or(Path::new("")));
+        Ok(document)
+    }
+
+    /// Has the paths in it begin where the file is.
+    fn resolve(&mut self, folder: &Path) {
+        let in_folder = |path: &mut String| {
+            if !path.is_empty() {
+                *path = PathBuf::from(folder).join(&*path).to_string_lossy().into_owned();
+            }
+        };
+        self.clusters.iter_mut().for_each(|named| in_folder(&mut named.cluster.certificate_authority));
+        for NamedUser { user, .. } in &mut self.users {
+            [&mut user.client_certificate, &mut user.client_key, &mut user.token_file].into_iter().for_each(in_folder);
+        }
+    }
+}
