@@ -180,3 +180,24 @@ fn a_folder_that_others_may_write_to_gives_no_machine_code() {
     let refused = Artefacts::open(folder.path(), DEFAULT_CAPACITY).unwrap_err();
     assert!(refused.to_string().contains("writable by nobody else"), "{refused}");
 }
+
+#[test]
+fn below_a_folder_that_others_may_write_to_is_one_of_ones_own() {
+    for mode in [0o777, 0o1777, 0o2775, 0o770] {
+        let folder = tempfile::tempdir().unwrap();
+        let permit = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        permit(folder.path(), mode);
+        let own = Artefacts::open_own(folder.path(), DEFAULT_CAPACITY).unwrap().path().to_owned();
+        assert_eq!(own.parent(), Some(folder.path()), "{mode:o}");
+        assert_eq!(std::fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o700, "{mode:o}");
+        assert_eq!(Artefacts::open_own(folder.path(), DEFAULT_CAPACITY).unwrap().path(), own, "a second time");
+        // Where somebody else was there first, nothing is taken.
+        permit(&own, 0o777);
+        let refused = Artefacts::open_own(folder.path(), DEFAULT_CAPACITY).unwrap_err();
+        assert!(refused.to_string().contains("writable by nobody else"), "{refused}");
+        std::fs::remove_dir(&own).unwrap();
+        let theirs = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(theirs.path(), &own).unwrap();
+        assert!(Artefacts::open_own(folder.path(), DEFAULT_CAPACITY).is_err(), "{mode:o}");
+    }
+}

@@ -20,7 +20,6 @@ use super::status::ServerStatus;
 use super::unavailable::Unavailable;
 use crate::gate::Permit;
 use crate::policy::ApiRequest;
-use crate::untrusted::line;
 
 /// How long discovery is used without asking whether it still holds. A check costs two small answers (304).
 const FRESH: Duration = Duration::from_mins(1);

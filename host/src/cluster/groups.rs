@@ -23,6 +23,8 @@ use super::discovery::{Discovery, MAX_TYPES, MissingGroup, ResourceInfo};
 use super::documents::PlainVersion;
 use super::error::ClusterError;
 use super::unavailable::Unavailable;
+use crate::telemetry::MAX_TEXT;
+use crate::untrusted::line;
 
 /// How long the document of one version may take. Only a task of its own waits for as long.
 const VERSION_WITHIN: Duration = Duration::from_secs(10);

@@ -224,6 +224,12 @@ impl Credentials {
         parts.into_iter().flatten().map(PathBuf::as_path)
     }
 
+    /// Says who asks by the token of a service account, and by nothing else.
+    #[must_use]
+    pub fn as_account(self, account: &ServiceAccount) -> Self {
+        Self { token: Some(Arc::clone(&account.shared.token)), certificate: None, ..self }
+    }
+
     /// Trusts servers whose certificate comes from an authority that the system trusts, as browsers do.
     #[must_use]
     pub fn system_authorities(self) -> Self {

@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -85,7 +87,7 @@ fn a_label_changed_through_the_api_reaches_the_guest() {
     let folder = folder();
     let kubeconfig = folder.path().join("kubeconfig");
     let mut dev = dev(&manifest("demo/pod.yaml"));
-    dev.arg("--manifests").arg(manifest("demo/access.yaml")).arg("--kubeconfig").arg(&kubeconfig);
+    dev.arg("--manifests").arg(manifest("demo/access.yaml")).arg("--write-kubeconfig").arg(&kubeconfig);
     let dev = Going::start(dev.arg(guest("follow-labels")).args(["--", "--count", "2"]));
     dev.line(|line| line.contains("rack=rack-22"));
     let change = serde_json::json!({"metadata": {"labels": {"rack": "rack-23"}}});
@@ -162,7 +164,7 @@ fn a_deleted_pod_ends_its_extension() {
     let folder = folder();
     let kubeconfig = folder.path().join("kubeconfig");
     let mut dev = dev(&seed("dapi-volume"));
-    let dev = Going::start(dev.arg("--kubeconfig").arg(&kubeconfig).arg(guest("follow-labels")));
+    let dev = Going::start(dev.arg("--write-kubeconfig").arg(&kubeconfig).arg(guest("follow-labels")));
     dev.line(|line| line.contains("rack=rack-22"));
     with_pods(&kubeconfig, async |pods| {
         pods.delete(POD, &DeleteParams::default()).await.unwrap();
@@ -229,13 +231,31 @@ fn what_cannot_be_played_is_told() {
 }
 
 #[test]
+fn a_kubeconfig_is_written_for_this_user_alone_and_never_through_a_link() {
+    let folder = folder();
+    let (file, link) = (folder.path().join("kubeconfig"), folder.path().join("link"));
+    std::fs::write(&file, "somebody's").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let mut through_link = command(["dev", "--write-kubeconfig"]);
+    end(through_link.arg(&link)).refused(&["symbolic link", "name the file itself"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's");
+    let dev = Going::start_quiet(command(["dev", "--write-kubeconfig"]).arg(&file));
+    dev.line(|line| line.contains("export KUBECONFIG="));
+    assert!(std::fs::read_to_string(&file).unwrap().contains("token:"));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    dev.signal("INT");
+    assert_eq!(dev.code(), Some(130));
+}
+
+#[test]
 fn without_an_extension_it_stays_until_a_signal_and_leaves_nothing_behind() {
     let folder = folder();
     let kubeconfig = folder.path().join("kubeconfig");
     let temporary = folder.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
     let mut dev = dev(&seed("dapi-volume"));
-    let dev = dev.arg("--kubeconfig").arg(&kubeconfig).env("TMPDIR", &temporary).env("ATTACHE_LOG", "info");
+    let dev = dev.arg("--write-kubeconfig").arg(&kubeconfig).env("TMPDIR", &temporary).env("ATTACHE_LOG", "info");
     let dev = Going::start_quiet(dev);
     dev.line(|line| line.contains("/etc/podinfo is "));
     dev.line(|line| line.contains("until Ctrl-C"));

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api_server;
 mod dev;
 mod drowning;
+mod elsewhere;
 mod embed;
 mod grants;
 mod inspect;
+mod keeping;
 mod messages;
 mod names;
 mod pods;

@@ -374,7 +374,7 @@ fn kubectl_sees_the_deletion_of_the_pod_that_is_played() {
         let folder = folder();
         let kubeconfig = folder.path().join("kubeconfig");
         let mut dev = dev(&manifest("seed/dapi-volume.yaml"));
-        let dev = Going::start(dev.arg("--kubeconfig").arg(&kubeconfig).arg(guest("follow-labels")));
+        let dev = Going::start(dev.arg("--write-kubeconfig").arg(&kubeconfig).arg(guest("follow-labels")));
         dev.line(|line| line.contains("rack=rack-22"));
         let mut kubectl = Command::new("kubectl");
         kubectl.arg("--kubeconfig").arg(&kubeconfig).args(["delete", "pod", name, "--timeout=60s"]).args(how);

@@ -1,11 +1,14 @@
 //! The server's bad days: forgotten history, restarts, tokens, certificates and rights that go.
 
+use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use attache::cluster::watch::{WatchError, WatchSettings};
 use attache::devcluster::Fault;
 use attache::gate::Way;
 use serde_json::json;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{MAPS, Records, Watcher, World, access, all_maps, run, scope};
 
@@ -94,6 +97,48 @@ async fn a_ca_that_rotates_is_followed_on() {
     world.set("a", "2");
     std::fs::write(world.account.path().join("ca.crt"), world.server.ca_pem()).unwrap();
     assert_eq!(watcher.until("+a=2").await, ["+a=2"]);
+}
+
+/// Notes what is logged among the records, in order.
+struct Log(Arc<Records>);
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        let verb = String::from_utf8_lossy(text).into_owned();
+        let line = super::Line { way: "log", verb, path: String::new(), verdict: "", status: None };
+        self.0.lines.lock().unwrap().push(line);
+        self.0.changed.send_replace(());
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_when_the_collection_is_listed_anew_and_not_when_the_server_only_takes_it() {
+    let world = World::new().with(&["a"]);
+    let records = Arc::clone(&world.records);
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Log(Arc::clone(&records)));
+    let _logging = log.set_default();
+    let logged = |records: &Records, text: &str| {
+        records.lines.lock().unwrap().iter().position(|line| line.way == "log" && line.verb.contains(text))
+    };
+    let mut watcher = synced(&world).await;
+    let faults = world.server.faults();
+    faults.always(Fault::Unavailable(None), MAPS);
+    faults.reset_connections();
+    world.records.wait_for(|records| logged(records, "a watch is interrupted").is_some()).await;
+    world.set("a", "2");
+    faults.expire_history();
+    faults.clear();
+    watcher.until("+a=2").await;
+    world.records.wait_for(|records| logged(records, "a watch goes on").is_some()).await;
+    let lists = |line: &super::Line| line.way == "host" && line.verb == "list" && line.verdict == "allowed";
+    let listed = world.records.lines.lock().unwrap().iter().rposition(lists);
+    assert_eq!(world.records.hosts("list", "allowed"), 2);
+    assert!(listed < logged(&world.records, "a watch goes on"), "{listed:?}");
 }
 
 /// How many of the host's watches were answered so.

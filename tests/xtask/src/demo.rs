@@ -67,7 +67,7 @@ impl Stage {
         for manifest in MANIFESTS {
             command.args(["--manifests", manifest]);
         }
-        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("--write-kubeconfig").arg(&self.kubeconfig);
         command.arg(guest);
         if !arguments.is_empty() {
             command.arg("--").args(arguments);
@@ -123,7 +123,7 @@ impl Stage {
             "\n── Try next ──
 
 Leave the follower running, and change the pod from a second terminal:
-  {attache} dev --pod {POD} --manifests {access} --kubeconfig {kubeconfig} {guest}
+  {attache} dev --pod {POD} --manifests {access} --write-kubeconfig {kubeconfig} {guest}
   kubectl --kubeconfig {kubeconfig} label --overwrite pod {POD_NAME} rack=rack-24
 
 See what an extension asks for, and what a grant would have to say:
@@ -161,7 +161,7 @@ fn say(command: &Command) {
     let words: Vec<String> = words.map(|word| relative(Path::new(word))).collect();
     let text = words.join(" ");
     let text = text.replace(" --manifests", " \\\n    --manifests");
-    let text = text.replace(" --kubeconfig", " \\\n    --kubeconfig");
+    let text = text.replace(" --write-kubeconfig", " \\\n    --write-kubeconfig");
     println!("$ {text}\n");
 }
 

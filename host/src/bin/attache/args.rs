@@ -1,6 +1,6 @@
 //! The command line, as clap reads it.
 
-use crate::options::{Artefacts, Audit, Pod, Server};
+use crate::options::{Artefacts, Audit, FromKubeconfig, Pod, Server};
 use crate::proxy::args::Proxy;
 use attache::policy::Account;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -33,7 +33,8 @@ pub(crate) enum Command {
 ///
 /// Without a grant the guest has its arguments, stdout and stderr, and nothing else.
 ///
-/// Exit code: the guest's own; 124 at a deadline, 125 when the host refuses, 126 when the guest traps.
+/// Exit code: the guest's own; 124 at a deadline, 125 when the host refuses, 126 when the guest traps; 75 when the API server is
+/// away at the start, which is worth a restart.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The component
@@ -85,9 +86,13 @@ pub(crate) struct Dev {
     /// nothing
     #[arg(long, value_name = "FILE", requires = "component")]
     pub(crate) record: Option<PathBuf>,
-    /// Writes a kubeconfig for the API server's administrator here [default: in a folder of this run]
+    /// Writes a kubeconfig for the API server's administrator here, for this user alone [default: in a folder of this run]
     #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) write_kubeconfig: Option<PathBuf>,
+    /// Plays the pod in the cluster of a kubeconfig. A pod that is not there is made for the run and deleted at its end; no node
+    /// runs its containers
+    #[command(flatten)]
+    pub(crate) from: FromKubeconfig,
     #[command(flatten)]
     pub(crate) artefacts: Artefacts,
     /// Appends one JSON line for each decision to a file, `stderr` or `none`

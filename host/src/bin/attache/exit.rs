@@ -1,10 +1,15 @@
 //! How the process ends, and how a failure is told.
 
+use crate::api_server::may_pass;
 use crate::stderr::put_page;
+use attache::cluster::ClusterError;
 use attache::extension::{Outcome, RunError};
 use attache::telemetry::legible;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+
+/// The exit code for what may pass: `EX_TEMPFAIL` of `sysexits.h`.
+const AWAY: u8 = 75;
 
 /// How the process ends. The numbers are those of `timeout` and of shells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +20,8 @@ pub(crate) enum Exit {
     Deadline,
     /// The host refused to begin.
     Refused,
+    /// The API server was away, which may pass.
+    Away,
     /// The guest trapped.
     Trapped,
     /// A signal stopped the host.
@@ -37,10 +44,16 @@ impl Exit {
             Self::Guest(code) => code.to_le_bytes()[0],
             Self::Deadline => 124,
             Self::Refused => 125,
+            Self::Away => AWAY,
             Self::Trapped => 126,
             Self::Signal(number) => number.saturating_add(128),
             Self::Done => 0,
         }
+    }
+
+    /// How the process ends where it could not begin.
+    pub(crate) fn before_the_start(error: &anyhow::Error) -> Self {
+        if error.downcast_ref::<ClusterError>().is_some_and(may_pass) { Self::Away } else { Self::Refused }
     }
 
     /// Tells how a call ended where the guest has not said it itself, and gives the exit code.

@@ -1,5 +1,6 @@
 //! The `attache` binary: parses, resolves, runs, exits.
 
+mod api_server;
 mod args;
 mod compile;
 mod dev;
@@ -9,6 +10,7 @@ mod inspect;
 mod log;
 mod metrics;
 mod options;
+mod private_file;
 mod proxy;
 mod record;
 mod run;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let exit = begin(arguments).unwrap_or_else(|error| {
         exit::report(&error);
-        Exit::Refused
+        Exit::before_the_start(&error)
     });
     stderr::end();
     exit.into()

@@ -2,6 +2,7 @@
 
 use crate::metrics;
 use attache::gate::HostRate;
+use attache::policy::GoDuration;
 use attache::quantity::Quantity;
 use clap::Args;
 use std::num::NonZeroU32;
@@ -19,6 +20,9 @@ pub(crate) struct Pod {
     pub(crate) podinfo_items: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: Server,
+    /// How long to wait for an API server that is away at the start [default: not at all]
+    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
+    pub(crate) wait: GoDuration,
     #[command(flatten)]
     pub(crate) rate: Rate,
 }
@@ -28,12 +32,35 @@ pub(crate) struct Pod {
 #[command(next_help_heading = "The pod")]
 pub(crate) struct Server {
     /// The service-account volume
-    #[arg(long, value_name = "DIR", default_value = attache::credentials::DEFAULT_DIR)]
+    #[arg(long, value_name = "DIR", default_value = attache::credentials::DEFAULT_DIR, conflicts_with_all = OF_KUBECONFIG)]
     pub(crate) service_account: PathBuf,
     /// The API server [default: by `KUBERNETES_SERVICE_HOST` and `_PORT`, else <https://kubernetes.default.svc>]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with_all = OF_KUBECONFIG)]
     pub(crate) api_server: Option<String>,
+    #[command(flatten)]
+    pub(crate) from: FromKubeconfig,
 }
+
+/// The API server and the credentials of a kubeconfig, in place of a pod's. Nothing is taken of one unless a flag says so.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "From a kubeconfig, in place of a pod")]
+pub(crate) struct FromKubeconfig {
+    /// The kubeconfig [default, with one of the flags below: the files of `KUBECONFIG`, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The cluster, in place of the context's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// The user, in place of the context's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+}
+
+/// The arguments that replace those of a pod.
+const OF_KUBECONFIG: [&str; 4] = ["kubeconfig", "context", "cluster", "user"];
 
 /// How much the API server is asked.
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `attache run`: a command component, once, in the pod that this is.
 
+use crate::api_server::Asker;
 use crate::args;
 use crate::exit::Exit;
 use crate::guest_stderr;
@@ -7,7 +8,6 @@ use crate::metrics::Scraped;
 use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
-use attache::credentials::ServiceAccount;
 use attache::extension::Invocation;
 
 pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
@@ -19,7 +19,7 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
     let audit = scraped.over(Record::over(record.as_ref(), settings::audit(&arguments.audit.place)?));
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone()).variables(variables.clone());
     if let Some(record) = &record {
-        let namespace = settings::namespace(&variables, &ServiceAccount::at(&arguments.pod.server.service_account));
+        let namespace = Asker::of(&arguments.pod.server, &variables)?.namespace(&variables);
         record.under(&grant, namespace.as_deref(), &variables);
     }
     let starting = async {

@@ -2,15 +2,13 @@
 //!
 //! Everything is resolved here, before any work starts: a wrong value is told before a guest is compiled.
 
+use crate::api_server::{Asker, reach, resolved};
 use crate::metrics::Scraped;
 use crate::options;
 use crate::stderr;
-use anyhow::{Context, anyhow, bail};
-use attache::cluster::{Cluster, ClusterError, ClusterSettings, Endpoint, Unavailable};
-use attache::credentials::ServiceAccount;
-use attache::engine::{Artefacts, CompilerProcess, DEFAULT_CAPACITY, Engine, EngineSettings};
+use anyhow::{Context, bail};
+use attache::engine::{ArtefactError, Artefacts, CompilerProcess, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Runtime, RuntimeBuilder};
-use attache::gate::HostRate;
 use attache::podinfo::{Item, PodInfo, PodVolume};
 use attache::policy::{CredentialsMode, Grant, Limits, MountPath};
 use attache::telemetry::{Audit, JsonLines, NoAudit, legible_name};
@@ -21,8 +19,6 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-use tokio::time::timeout;
 
 /// The process's environment, or what a kubelet gave a container.
 pub(crate) type Variables = BTreeMap<String, String>;
@@ -32,9 +28,6 @@ pub(crate) const POD_NAMESPACE: &str = "POD_NAMESPACE";
 
 /// The largest grant or list of items that is read, in bytes: a thousand rules fit many times over.
 const MAX_TEXT: u64 = 1 << 20;
-
-/// How long who serves for long waits for the API server's first answer before it serves all the same.
-const WAITED_FOR: Duration = Duration::from_secs(5);
 
 /// One process runs one extension: a few instances at once suffice, with room for as much in each as any grant can ask for.
 const INSTANCES: u32 = 8;
@@ -90,7 +83,7 @@ pub(crate) fn runtime(arguments: &options::Artefacts) -> anyhow::Result<RuntimeB
     }
     let from_variable = || std::env::var_os(CACHE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
     match arguments.cache.clone().or_else(from_variable) {
-        Some(folder) => Ok(runtime.artefacts(Artefacts::open(&folder, DEFAULT_CAPACITY)?)),
+        Some(folder) => in_folder(runtime, &folder),
         None => Ok(in_user_cache(runtime)),
     }
 }
@@ -107,13 +100,38 @@ pub(crate) fn runtime_that_keeps_nothing(arguments: &options::Artefacts) -> anyh
     Ok(Runtime::builder().engine(engine).compiler(compiler))
 }
 
+/// What to do where compiled components cannot be kept.
+const SAY_WHERE: &str = "compiled components are not kept, so each start compiles anew: say --cache DIR, a volume that can be \
+                         written to and is not mounted noexec, or --no-cache";
+
+/// The folder that was asked for, or one of this user's own below it.
+fn in_folder(runtime: RuntimeBuilder, folder: &Path) -> anyhow::Result<RuntimeBuilder> {
+    let artefacts = match Artefacts::open_own(folder, DEFAULT_CAPACITY) {
+        Err(error @ ArtefactError::NoExec { .. }) => {
+            tracing::warn!("{error}: {SAY_WHERE}");
+            return Ok(runtime);
+        }
+        opened => opened?,
+    };
+    if artefacts.path() != folder {
+        let (own, folder) = (artefacts.path().display(), folder.display());
+        tracing::warn!(
+            "others may write to {folder}: compiled components are kept in {own}, which is this user's alone"
+        );
+    }
+    Ok(runtime.artefacts(artefacts))
+}
+
 /// Nobody has asked for a folder, so that there is none is no failure: a sidecar's file system is often read-only.
 fn in_user_cache(runtime: RuntimeBuilder) -> RuntimeBuilder {
-    let Some(folder) = user_cache() else { return runtime };
+    let Some(folder) = user_cache() else {
+        tracing::warn!("neither HOME nor XDG_CACHE_HOME is set: {SAY_WHERE}");
+        return runtime;
+    };
     match Artefacts::open(&folder, DEFAULT_CAPACITY) {
         Ok(artefacts) => runtime.artefacts(artefacts),
         Err(error) => {
-            tracing::info!(error = %attache::telemetry::chain(&error), "compiled components will not be kept");
+            tracing::warn!("{}: {SAY_WHERE}", attache::telemetry::chain(&error));
             runtime
         }
     }
@@ -164,8 +182,8 @@ pub(crate) async fn in_pod(
     audit: &Arc<dyn Audit>,
     scraped: &mut Scraped,
 ) -> anyhow::Result<(RuntimeBuilder, Grant)> {
-    let account = ServiceAccount::at(&pod.server.service_account);
-    let grant = resolved(grant, variables, &account).with_context(|| {
+    let asker = Asker::of(&pod.server, variables)?;
+    let grant = resolved(grant, variables, &asker).with_context(|| {
         format!(
             "looked in the environment, and for POD_NAMESPACE in {} too. {OUTSIDE}",
             pod.server.service_account.display()
@@ -173,34 +191,43 @@ pub(crate) async fn in_pod(
     })?;
     let mut runtime = runtime.pod_info(podinfo(pod, &grant, variables)?);
     if grant.credentials.mode != CredentialsMode::None {
+        if let Asker::Kubeconfig(_) = asker {
+            bail!("{NO_VOLUME}");
+        }
         runtime = runtime.service_account(&pod.server.service_account);
     }
+    tell_unused_proxy(&grant, variables);
     if !grant.api.is_empty() {
         let rate = pod.rate.of_host();
-        let cluster = reach(cluster(&pod.server, account, variables, audit, rate.clone())?).await?;
+        let settings = asker.settings(&pod.server, variables, audit, rate.clone())?;
+        let cluster = reach(settings, pod.wait.0).await?;
         scraped.watches(&cluster);
         runtime = rate.into_iter().fold(runtime.cluster(cluster), RuntimeBuilder::rate);
     }
     Ok((runtime, grant))
 }
 
-/// The grant with its `$(…)` resolved as a container's env would be: from the variables, the pod's namespace from its
-/// service account if no variable has it.
-pub(crate) fn resolved(grant: Grant, variables: &Variables, account: &ServiceAccount) -> anyhow::Result<Grant> {
-    let resolved = grant.resolve(|name| match name {
-        POD_NAMESPACE => namespace(variables, account),
-        name => variables.get(name).cloned(),
-    });
-    resolved.context("the grant's `$(…)` cannot be resolved")
+/// The variables by which most programs find a proxy, in either case.
+const PROXIES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
+
+/// Says that egress goes directly where somebody may expect otherwise: behind a proxy, whose look-up is its own, nobody could
+/// check where a granted name leads.
+fn tell_unused_proxy(grant: &Grant, variables: &Variables) {
+    let set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
+    let found = PROXIES.into_iter().find(|name| set(name) || set(&name.to_ascii_lowercase()));
+    if let Some(name) = found.filter(|_| !grant.egress.is_empty()) {
+        tracing::warn!(
+            "{name} is set, and not used: the requests of the grant's `egress` go directly, since it is checked where their names \
+             lead. Let this pod reach them directly, or name a gateway of yours in `egress`"
+        );
+    }
 }
 
-/// The pod's namespace, if the variables or the service account's volume have it.
-pub(crate) fn namespace(variables: &Variables, account: &ServiceAccount) -> Option<String> {
-    let of_account = || account.namespace().ok().map(|namespace| namespace.to_string());
-    variables.get(POD_NAMESPACE).cloned().or_else(of_account)
-}
+const NO_VOLUME: &str = "the grant opens the service-account volume (`credentials`), and a kubeconfig has none: \
+                         `attache dev --kubeconfig FILE --pod POD.yaml EXT.wasm` plays a pod that has one";
 
-const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT.wasm` plays one";
+/// What a person does who has no pod.
+pub(crate) const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT.wasm` plays one";
 
 fn podinfo(pod: &options::Pod, grant: &Grant, variables: &Variables) -> anyhow::Result<PodInfo> {
     let mut builder = PodInfo::builder().variables(variables.clone());
@@ -249,69 +276,5 @@ fn podinfo_paths(pod: &options::Pod, grant: &Grant) -> anyhow::Result<Vec<PathBu
     match named.keys().next() {
         Some(path) => bail!("--podinfo {path}=…: the grant mounts nothing there"),
         None => Ok(paths),
-    }
-}
-
-/// The API server that the arguments name, else that of the pod that this is.
-pub(crate) fn cluster(
-    server: &options::Server,
-    account: ServiceAccount,
-    variables: &Variables,
-    audit: &Arc<dyn Audit>,
-    rate: Option<HostRate>,
-) -> anyhow::Result<ClusterSettings> {
-    let settings = match &server.api_server {
-        Some(url) => ClusterSettings {
-            service_account: Some(account),
-            ..ClusterSettings::new(Endpoint::given(url)?, Arc::clone(audit))
-        },
-        None => ClusterSettings::in_cluster(|name| variables.get(name).cloned(), account, Arc::clone(audit))
-            .map_err(|error| anyhow!("{error} (--api-server URL, --service-account DIR). {OUTSIDE}"))?,
-    };
-    Ok(ClusterSettings { rate, ..settings })
-}
-
-/// As [`reach`], for whoever serves for as long as the pod lives: a server that is away just now may come back, and is only
-/// told of.
-pub(crate) async fn reach_in_time(settings: ClusterSettings) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::connect(settings)?;
-    match timeout(WAITED_FOR, ask(&cluster)).await {
-        Ok(Err(error)) if !may_pass(&error) => return Err(unusable(&cluster, error)),
-        Ok(Err(error)) => tracing::warn!("{:#}; it is asked again with the first request", unusable(&cluster, error)),
-        Err(_) => tracing::warn!("the API server at {} is silent so far", cluster.endpoint()),
-        Ok(Ok(())) => {}
-    }
-    Ok(cluster)
-}
-
-/// Connects, and asks the API server for what every client asks first: a wrong address, CA or token shows here, and not
-/// at the guest's first call.
-pub(crate) async fn reach(settings: ClusterSettings) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::connect(settings)?;
-    match ask(&cluster).await {
-        Ok(()) => Ok(cluster),
-        Err(error) => Err(unusable(&cluster, error)),
-    }
-}
-
-/// Asks for discovery. An account without the right to ask for it may have others.
-async fn ask(cluster: &Cluster) -> Result<(), ClusterError> {
-    match cluster.discovery().await {
-        Err(ClusterError::Refused(status)) if status.code != 401 => Ok(()),
-        asked => asked.map(drop),
-    }
-}
-
-fn unusable(cluster: &Cluster, error: ClusterError) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!("cannot use the API server at {}", cluster.endpoint()))
-}
-
-/// Whether it is the network's or the server's state that stands in the way, and not what is said of them here.
-fn may_pass(error: &ClusterError) -> bool {
-    match error {
-        ClusterError::Unavailable(why) => {
-            !matches!(why, Unavailable::Certificate { .. } | Unavailable::Credentials(_) | Unavailable::Tls { .. })
-        }
-        other => matches!(other, ClusterError::Discovery { .. }),
     }
 }

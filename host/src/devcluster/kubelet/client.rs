@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,6 +33,9 @@ pub enum ClientError {
     /// The server's CA cannot be used.
     #[error("the API server's CA certificate cannot be used")]
     Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The client certificate cannot be used.
+    #[error("the client certificate cannot be used with its key")]
+    Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// No connection.
     #[error("cannot connect to the API server at {0}")]
     Connect(String, #[source] std::io::Error),
@@ -77,6 +80,8 @@ pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,
     tls: bool,
+    /// The path that is put before every request's own.
+    prefix: String,
 }
 
 impl Address {
@@ -90,7 +95,8 @@ impl Address {
         };
         // An IPv6 address stands in brackets in a URL and nowhere else.
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Some(Self { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls })
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Some(Self { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls, prefix })
     }
 
     fn authority(&self) -> String {
@@ -116,12 +122,32 @@ pub(super) enum Call<'a> {
 #[derive(Clone)]
 pub(super) struct Client {
     address: Address,
-    authority: Authority,
-    token: Arc<str>,
+    identity: Identity,
 }
 
-/// Gives the CA certificates to trust, as PEM; asked for each connection, since a cluster may change its CA.
-pub(super) type Authority = Arc<dyn Fn() -> String + Send + Sync>;
+/// Who asks the API server, and by what its answers are trusted.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct ClientIdentity {
+    /// The CA certificates to trust, as PEM.
+    pub ca_pem: String,
+    /// The bearer token; empty for none.
+    pub token: String,
+    /// A client certificate and its key, as PEM.
+    pub certificate: Option<(String, String)>,
+    /// The name that the server's certificate has to have, in place of the one in its URL.
+    pub server_name: Option<String>,
+}
+
+impl std::fmt::Debug for ClientIdentity {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token and the key must not get into a log.
+        out.debug_struct("ClientIdentity").finish_non_exhaustive()
+    }
+}
+
+/// Gives it; asked for each connection, since a cluster may change its CA, and tokens and certificates end.
+pub(super) type Identity = Arc<dyn Fn() -> ClientIdentity + Send + Sync>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,9 +157,9 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, authority: Authority, token: &str) -> Result<Self, ClientError> {
+    pub(super) fn new(url: &str, identity: Identity) -> Result<Self, ClientError> {
         let address = Address::parse(url).ok_or_else(|| ClientError::Url(url.into()))?;
-        Ok(Self { address, authority, token: token.into() })
+        Ok(Self { address, identity })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -176,16 +202,18 @@ impl Client {
     async fn exchange(&self, path: &str, call: Call<'_>) -> Result<Response<Incoming>, ClientError> {
         let failed = |error| ClientError::Connect(self.address.authority(), error);
         let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await.map_err(failed)?;
-        let request = self.request(path, call)?;
+        let identity = (self.identity)();
+        let request = self.request(path, call, &identity.token)?;
         if !self.address.tls {
             return exchange_over(tcp, request).await;
         }
-        let name = ServerName::try_from(self.address.host.clone()).map_err(ClientError::exchange)?;
-        let tls = connector(&(self.authority)())?.connect(name, tcp).await.map_err(failed)?;
+        let name = identity.server_name.clone().unwrap_or_else(|| self.address.host.clone());
+        let name = ServerName::try_from(name).map_err(ClientError::exchange)?;
+        let tls = connector(&identity)?.connect(name, tcp).await.map_err(failed)?;
         exchange_over(tls, request).await
     }
 
-    fn request(&self, path: &str, call: Call<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
+    fn request(&self, path: &str, call: Call<'_>, token: &str) -> Result<Request<Full<Bytes>>, ClientError> {
         let (method, kind, body) = match call {
             Call::Get => (Method::GET, None, Bytes::new()),
             Call::Post(object) => (Method::POST, Some("application/json"), object.to_string().into()),
@@ -194,12 +222,12 @@ impl Client {
         };
         let mut request = Request::builder()
             .method(method)
-            .uri(path)
+            .uri(format!("{}{path}", self.address.prefix))
             .header(header::HOST, self.address.authority())
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, "attache-kubelet");
-        if !self.token.is_empty() {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        if !token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
@@ -208,18 +236,30 @@ impl Client {
     }
 }
 
-fn connector(ca_pem: &str) -> Result<TlsConnector, ClientError> {
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
+    certificates.map_err(|error| ClientError::Authority(error.into()))
+}
+
+fn connector(identity: &ClientIdentity) -> Result<TlsConnector, ClientError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| ClientError::Authority(error.into()))?;
+    for certificate in certificates(&identity.ca_pem)? {
         roots.add(certificate).map_err(|error| ClientError::Authority(error.into()))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| ClientError::Authority(error.into()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match &identity.certificate {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+            let key = key.map_err(|error| ClientError::Certificate(error.into()))?;
+            let config = config.with_client_auth_cert(certificates(certificate)?, key);
+            config.map_err(|error| ClientError::Certificate(error.into()))?
+        }
+    };
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
@@ -278,6 +318,9 @@ mod tests {
         );
         assert_eq!(said("404 page not found\n"), "the API server answered 404 Not Found: 404 page not found");
         assert!(refusal(http::StatusCode::NOT_FOUND, b"").is_not_found());
-        assert!(matches!(super::Client::new("x", std::sync::Arc::new(String::new), ""), Err(ClientError::Url(_))));
+        assert!(matches!(
+            super::Client::new("x", std::sync::Arc::new(super::ClientIdentity::default)),
+            Err(ClientError::Url(_))
+        ));
     }
 }

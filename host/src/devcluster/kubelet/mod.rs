@@ -41,8 +41,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-pub use self::client::ClientError;
-use self::client::{Authority, Call, Client};
+use self::client::{Call, Client, Identity};
+pub use self::client::{ClientError, ClientIdentity};
 pub use self::env::Environment;
 pub use self::error::KubeletError;
 use self::error::chain;
@@ -68,8 +68,8 @@ const SYNC_PERIOD: Duration = Duration::from_mins(1);
 /// Plays the kubelet; made by [`Kubelet::builder`].
 pub struct Kubelet {
     url: String,
-    token: String,
-    authority: Authority,
+    identity: Identity,
+    observing: bool,
     root: PathBuf,
     node_name: String,
     node: Allocatable,
@@ -91,8 +91,11 @@ impl Kubelet {
     pub fn builder(url: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
             url: url.into(),
-            token: token.into(),
-            authority: Arc::new(String::new),
+            identity: Arc::new({
+                let token = token.into();
+                move || ClientIdentity { token: token.clone(), ..ClientIdentity::default() }
+            }),
+            observing: false,
             root: std::env::temp_dir().join("attache-kubelet"),
             node_name: NODE_NAME.into(),
             node: Allocatable::default(),
@@ -113,7 +116,23 @@ impl Kubelet {
     /// Where to ask for the CA certificate, for a server that changes it: called for each connection.
     #[must_use]
     pub fn authority_from(mut self, ca_pem: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        self.authority = Arc::new(ca_pem);
+        let identity = self.identity;
+        self.identity = Arc::new(move || ClientIdentity { ca_pem: ca_pem(), ..identity() });
+        self
+    }
+
+    /// Who asks and whom to trust, in place of the token and the CA certificate: called for each connection.
+    #[must_use]
+    pub fn identity_from(mut self, identity: impl Fn() -> ClientIdentity + Send + Sync + 'static) -> Self {
+        self.identity = Arc::new(identity);
+        self
+    }
+
+    /// Leaves the pod as the API server has it: it is not bound to the node, and its status is not told. For a cluster with
+    /// kubelets and a scheduler of its own, whose pod is looked at and no more.
+    #[must_use]
+    pub fn observing(mut self) -> Self {
+        self.observing = true;
         self
     }
 
@@ -168,7 +187,7 @@ impl Kubelet {
     /// [`KubeletError`] names the step; the pod's directory is removed again.
     pub async fn start(self, namespace: &str, name: &str) -> Result<RunningPod, KubeletError> {
         let failed = KubeletError::api("reach the API server");
-        let client = Client::new(&self.url, Arc::clone(&self.authority), &self.token).map_err(failed)?;
+        let client = Client::new(&self.url, Arc::clone(&self.identity)).map_err(failed)?;
         let path = pod_path(namespace, name)?;
         let mut object = self.claim(&client, &path, namespace, name).await?;
         status::address(&mut object, &self.pod_ips, &self.host_ips);
@@ -181,6 +200,7 @@ impl Kubelet {
             token_period: self.token_period,
             sync_period: self.sync_period,
             path: path.clone(),
+            observing: self.observing,
         };
         let mut synced = volumes.sync(&object).await?;
         synced.failed.take().map_or(Ok(()), Err)?;
@@ -188,7 +208,10 @@ impl Kubelet {
         let services = services.map_err(KubeletError::api("read the services"))?;
         let containers = containers(&object, &volumes, &synced, &services)?;
         let started = Timestamp::now();
-        let object = tell(&client, &path, &status::running(&object, started)).await?;
+        let object = match self.observing {
+            true => object,
+            false => tell(&client, &path, &status::running(&object, started)).await?,
+        };
         let paths = Paths {
             watch: format!("/api/v1/namespaces/{namespace}/pods?fieldSelector=metadata.name%3D{name}"),
             pod: path.clone(),
@@ -199,7 +222,8 @@ impl Kubelet {
         let follow = tokio::spawn(follow::follow(client.clone(), paths, latest));
         let keep = tokio::spawn(volumes.keep(pod.clone(), written));
         let tasks = [follow.abort_handle(), keep.abort_handle()];
-        Ok(RunningPod { client, path, started, containers, pod, versions, _tasks: Tasks(tasks), directory })
+        let observing = self.observing;
+        Ok(RunningPod { client, path, started, containers, pod, versions, observing, _tasks: Tasks(tasks), directory })
     }
 
     /// Reads the pod, and binds it if it is on no node.
@@ -211,7 +235,7 @@ impl Kubelet {
         if matches!(phase, "Succeeded" | "Failed") {
             return Err(KubeletError::Ended { name: name.into(), phase: phase.into() });
         }
-        if !text("/spec/nodeName").is_empty() {
+        if self.observing || !text("/spec/nodeName").is_empty() {
             return Ok(pod);
         }
         let binding = json!({

@@ -43,6 +43,8 @@ pub struct RunningPod {
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) pod: watch::Receiver<Option<Value>>,
     pub(super) versions: watch::Receiver<u64>,
+    /// Whether the pod's end is somebody else's to report.
+    pub(super) observing: bool,
     pub(super) _tasks: Tasks,
     // After the tasks: nothing may write below it once it is removed.
     pub(super) directory: Held,
@@ -97,7 +99,7 @@ impl RunningPod {
     /// [`KubeletError::Api`] if the status could not be told, or the pod not be deleted; the files are removed all
     /// the same.
     pub async fn stop(self, outcome: &Outcome) -> Result<(), KubeletError> {
-        let Some(object) = self.object() else { return Ok(()) };
+        let Some(object) = self.object().filter(|_| !self.observing) else { return Ok(()) };
         let patch = status::ended(&object, outcome, self.started, Timestamp::now());
         if let Err(error) = tell(&self.client, &self.path, &patch).await {
             return unless_gone(error);

@@ -98,7 +98,9 @@ mod tests {
 
     #[test]
     fn the_api_server_is_a_service() {
-        let client = Client::new("https://[::1]:6443", std::sync::Arc::new(String::new), "").unwrap();
+        let client =
+            Client::new("https://[::1]:6443", std::sync::Arc::new(super::super::client::ClientIdentity::default))
+                .unwrap();
         let services = Services::of(client.address(), &[]).variables;
         assert_eq!(services["KUBERNETES_SERVICE_HOST"], "::1");
         assert_eq!(services["KUBERNETES_SERVICE_PORT"], "6443");
@@ -110,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_service_with_an_address_is_told() {
-        let client = Client::new("https://h:1", std::sync::Arc::new(String::new), "").unwrap();
+        let client =
+            Client::new("https://h:1", std::sync::Arc::new(super::super::client::ClientIdentity::default)).unwrap();
         let service = |name: &str, address: &str, ports| json!({"metadata": {"name": name}, "spec": {"clusterIP": address, "ports": ports}});
         let list = [
             service(

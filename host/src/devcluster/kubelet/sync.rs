@@ -69,6 +69,8 @@ pub(super) struct Volumes {
     pub(super) sync_period: Duration,
     /// The pod's path in the API.
     pub(super) path: String,
+    /// Whether the status is somebody else's to report.
+    pub(super) observing: bool,
 }
 
 /// What one sync has made.
@@ -149,7 +151,7 @@ impl Volumes {
     /// Tells the API what the containers have after an in-place resize, and returns when to try again if it did not
     /// hear.
     async fn tell_resized(&self, object: &Value) -> Duration {
-        let Some(patch) = status::resized(object) else { return Duration::MAX };
+        let Some(patch) = status::resized(object).filter(|_| !self.observing) else { return Duration::MAX };
         match super::tell(&self.client, &self.path, &patch).await {
             Ok(_) => Duration::MAX,
             // Somebody has changed or removed the pod: that comes by the watch.

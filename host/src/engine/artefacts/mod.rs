@@ -15,7 +15,7 @@ mod pinned;
 
 use super::Engine;
 use super::compiler::Compilation;
-use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, Timestamps};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -74,6 +74,12 @@ pub enum ArtefactError {
     /// An artefact could not be read.
     #[error("cannot read the artefact")]
     Read(#[source] io::Error),
+    /// Machine code cannot be mapped from there.
+    #[error("{} is on a file system that is mounted noexec, from which no machine code can be mapped", path.display())]
+    NoExec {
+        /// The folder.
+        path: PathBuf,
+    },
     /// An artefact could not be read or written.
     #[error("cannot keep an artefact in {}", path.display())]
     Store {
@@ -106,11 +112,7 @@ pub struct Artefact {
 impl Artefact {
     /// Returns a path that leads to exactly the file that was checked, whatever has become of its name since.
     pub fn path(&self) -> PathBuf {
-        if cfg!(target_os = "linux") {
-            PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
-        } else {
-            self.path.clone()
-        }
+        by_descriptor(&self.file, &self.path)
     }
 
     /// Returns what compiling took, and what an instance needs; unknown of an artefact that was compiled elsewhere.
@@ -170,7 +172,30 @@ impl Artefacts {
         let folder = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed(e.into()))?);
         let owner = trust(&folder, path)?;
         let read_only = owner != rustix::process::geteuid().as_raw();
+        let mounted = rustix::fs::fstatvfs(&folder).map_err(|error| failed(error.into()))?;
+        if mounted.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+            return Err(ArtefactError::NoExec { path: path.to_owned() });
+        }
         Ok(Self { path: path.to_owned(), folder, capacity, read_only })
+    }
+
+    /// Opens a folder as [`Artefacts::open`] does. Where others may write to it, as to an `emptyDir` of Kubernetes, a folder of
+    /// this user's own below it is used, which is made with mode 0700: `attache-UID`.
+    ///
+    /// # Errors
+    /// As [`Artefacts::open`], for whichever of the two is used.
+    pub fn open_own(path: &Path, capacity: u64) -> Result<Self, ArtefactError> {
+        match Self::open(path, capacity) {
+            Err(ArtefactError::Untrusted { uid, mode, .. }) if mode & WRITABLE_BY_OTHERS != 0 => {
+                Self::open(&path.join(format!("attache-{uid}")), capacity)
+            }
+            opened => opened,
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Finds what `engine` once compiled from the component with this SHA-256. A damaged one counts as missing.
@@ -229,7 +254,7 @@ impl Artefacts {
             draft.as_file_mut().rewind()?;
             let mut record = digest(draft.as_file_mut())?.to_vec();
             serde_json::to_writer(&mut record, compilation)?;
-            let file = draft.persist(&path).map_err(|error| error.error)?;
+            let file = draft.persist(self.here().join(format!("{name}.cwasm"))).map_err(|error| error.error)?;
             self.place(&format!("{name}.sha256"), &record)?;
             Ok(file)
         })();
@@ -246,7 +271,7 @@ impl Artefacts {
     fn place(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut file = self.temporary()?;
         file.write_all(content)?;
-        file.persist(self.path.join(name)).map_err(|error| error.error)?;
+        file.persist(self.here().join(name)).map_err(|error| error.error)?;
         Ok(())
     }
 
@@ -254,7 +279,12 @@ impl Artefacts {
     /// folder that root has filled is there for other users.
     fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        tempfile::Builder::new().prefix(".new-").permissions(readable).tempfile_in(&self.path)
+        tempfile::Builder::new().prefix(".new-").permissions(readable).tempfile_in(self.here())
+    }
+
+    /// The folder that was checked.
+    fn here(&self) -> PathBuf {
+        by_descriptor(&self.folder, &self.path)
     }
 
     fn open_file(&self, name: &str) -> io::Result<File> {
@@ -263,7 +293,7 @@ impl Artefacts {
     }
 
     fn trim(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.path) else { return };
+        let Ok(entries) = std::fs::read_dir(self.here()) else { return };
         let mut files: Vec<_> = entries
             .filter_map(Result::ok)
             .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
@@ -292,6 +322,16 @@ fn trust(file: &File, path: &Path) -> Result<u32, ArtefactError> {
         return Ok(owner);
     }
     Err(ArtefactError::Untrusted { path: path.to_owned(), uid, owner, mode })
+}
+
+/// A path that leads to an open file or folder, also where somebody who may write to a folder above has given its name to
+/// another.
+fn by_descriptor(open: &File, path: &Path) -> PathBuf {
+    if cfg!(target_os = "linux") {
+        PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()))
+    } else {
+        path.to_owned()
+    }
 }
 
 fn name(engine: &Engine, component: &[u8; 32]) -> String {

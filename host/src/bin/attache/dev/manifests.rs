@@ -56,6 +56,17 @@ impl Manifests {
     }
 }
 
+/// The only object of a file, which is a Pod: what goes to a cluster of somebody's is made and deleted with the run.
+pub(super) fn alone(file: &Path) -> anyhow::Result<Value> {
+    match read(file)?.as_slice() {
+        [pod] if is_pod(pod) => Ok(pod.object().clone()),
+        _ => bail!(
+            "{} is to hold one Pod and nothing else, for a cluster that is there: apply the others with kubectl",
+            file.display()
+        ),
+    }
+}
+
 fn load(cluster: &DevCluster, document: &Document) -> anyhow::Result<Value> {
     let loaded = cluster.load_one(document.object().clone());
     loaded.with_context(|| format!("{} is refused", document.place("")))
@@ -82,7 +93,7 @@ fn position(documents: &[Document], file: &Path) -> anyhow::Result<usize> {
 }
 
 impl PodName {
-    fn of(pod: &Value) -> Self {
+    pub(super) fn of(pod: &Value) -> Self {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         Self {
             namespace: text("/metadata/namespace"),

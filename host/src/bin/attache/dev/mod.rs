@@ -1,5 +1,6 @@
 //! `attache dev`: an API server, a kubelet's part for one pod, and the extension as one of its containers.
 
+mod elsewhere;
 mod grant;
 mod manifests;
 mod sandbox;
@@ -7,19 +8,18 @@ mod sandbox;
 use crate::args;
 use crate::exit::{self, Exit};
 use crate::guest_stderr;
+use crate::private_file;
 use crate::record::Record;
 use crate::settings;
 use crate::signals::Signals;
 use crate::stderr::say;
 use anyhow::{Context, bail};
+use attache::cluster::KubeconfigContext;
 use attache::devcluster::kubelet::{Container, Kubelet, Outcome, RunningPod};
 use attache::devcluster::{DevCluster, DevClusterSettings};
 use attache::extension::Invocation;
 use attache::policy::Grant;
 use manifests::{Manifests, PodName};
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -29,6 +29,12 @@ const TERMINATED: Exit = Exit::Signal(15);
 pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     // All that is read is read before anything starts: a slip in the last file is told at once.
+    let elsewhere = arguments.from.chosen(&settings::variables())?;
+    if elsewhere.is_some() && (!arguments.manifests.is_empty() || arguments.write_kubeconfig.is_some()) {
+        bail!(
+            "--manifests and --write-kubeconfig are for a cluster of `dev`'s own: use kubectl with the one of the kubeconfig"
+        );
+    }
     let manifests = Manifests::read(&arguments.manifests, arguments.pod.as_deref())?;
     let grant = match (&arguments.grant, &arguments.component) {
         (Some(file), Some(component)) => Some(settings::grant(Some(file), component)?),
@@ -41,16 +47,22 @@ pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     }
     let record = Record::begin(arguments.record.as_deref())?;
     let folder = tempfile::Builder::new().prefix("attache-dev-").tempdir().context("cannot make a folder")?;
+    if let Some(context) = elsewhere {
+        let played = elsewhere::dev(&arguments, grant, record.as_ref(), context, folder.path(), &mut signals).await;
+        record.map_or(Ok(()), Record::end)?;
+        return played;
+    }
     let cluster = DevCluster::start(DevClusterSettings::default())?;
     let name = manifests.load(&cluster)?;
-    let kubeconfig = write_kubeconfig(&cluster, arguments.kubeconfig.as_deref(), &folder)?;
+    let kubeconfig = write_kubeconfig(&cluster, arguments.write_kubeconfig.as_deref(), &folder)?;
     say!("The API server listens at {}; for kubectl: export KUBECONFIG={}", cluster.url(), kubeconfig.display());
     let pod = match &name {
         Some(name) => Some(play(&cluster, name, &folder).await?),
         None => None,
     };
+    let play = name.as_ref().zip(pod.as_ref()).map(|(name, pod)| Played { name, pod, elsewhere: None });
     let played = tokio::select! {
-        played = stay(&arguments, grant, record.as_ref(), name.as_ref(), pod.as_ref()) => played,
+        played = stay(&arguments, grant, record.as_ref(), play) => played,
         exit = signals.arrive() => Ok(exit),
     };
     if let Some(pod) = pod {
@@ -70,22 +82,30 @@ async fn play(cluster: &DevCluster, name: &PodName, folder: &TempDir) -> anyhow:
     started.with_context(|| format!("cannot set up pod {}/{}", name.namespace, name.name))
 }
 
+/// The pod whose container the extension is.
+struct Played<'a> {
+    name: &'a PodName,
+    pod: &'a RunningPod,
+    /// The cluster that it is in, if that is not one of `dev`'s own.
+    elsewhere: Option<&'a KubeconfigContext>,
+}
+
 /// Runs the extension to its end, or waits until the pod is deleted; for ever if there is no pod.
 async fn stay(
     arguments: &args::Dev,
     grant: Option<Grant>,
     record: Option<&Record>,
-    name: Option<&PodName>,
-    pod: Option<&RunningPod>,
+    played: Option<Played<'_>>,
 ) -> anyhow::Result<Exit> {
-    let (Some(name), Some(pod)) = (name, pod) else {
+    let Some(played) = played else {
         if arguments.component.is_some() {
             bail!("an extension runs in a pod: say --pod FILE");
         }
         return std::future::pending().await;
     };
+    let Played { name, pod, .. } = played;
     tokio::select! {
-        ended = run(arguments, grant, record, name, pod) => ended,
+        ended = run(arguments, grant, record, &played) => ended,
         () = pod.deleted() => {
             say!("Pod {}/{} is deleted.", name.namespace, name.name);
             Ok(TERMINATED)
@@ -97,8 +117,7 @@ async fn run(
     arguments: &args::Dev,
     grant: Option<Grant>,
     record: Option<&Record>,
-    name: &PodName,
-    pod: &RunningPod,
+    Played { name, pod, elsewhere }: &Played<'_>,
 ) -> anyhow::Result<Exit> {
     let (container_name, container) = choose(pod, name, arguments.container.as_deref())?;
     let Some(component) = &arguments.component else {
@@ -114,7 +133,7 @@ async fn run(
     }
     let audit = Record::over(record, settings::audit(&arguments.audit)?);
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
-    let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, &audit).await?;
+    let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, *elsewhere, &audit).await?;
     let extension = runtime.build()?.load_file(component, grant).await?;
     let call = Invocation::new().args(&arguments.arguments).inherit_stdout();
     let (call, passing) = guest_stderr::give(call, arguments.audit == settings::ON_STDERR);
@@ -137,10 +156,7 @@ fn choose<'a>(pod: &'a RunningPod, name: &PodName, asked: Option<&str>) -> anyho
 /// Writes it for the user alone: it holds the administrator's token.
 fn write_kubeconfig(cluster: &DevCluster, asked: Option<&Path>, folder: &TempDir) -> anyhow::Result<PathBuf> {
     let file = asked.map_or_else(|| folder.path().join("kubeconfig"), Path::to_owned);
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&file);
-    let written = opened.and_then(|mut opened| opened.write_all(cluster.kubeconfig().as_bytes()));
-    written.with_context(|| format!("cannot write the kubeconfig {}", file.display()))?;
+    private_file::write(&file, cluster.kubeconfig().as_bytes()).context("no kubeconfig for kubectl")?;
     Ok(file)
 }
 

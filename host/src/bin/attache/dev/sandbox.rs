@@ -1,9 +1,10 @@
 //! From what a container would have seen to what the runtime is made with.
 
-use crate::settings::{self, Variables};
+use crate::api_server::{self, Asker};
+use crate::settings::Variables;
 use crate::stderr::say;
 use anyhow::{Context, bail};
-use attache::cluster::ClusterSettings;
+use attache::cluster::{ClusterSettings, KubeconfigContext};
 use attache::credentials::{DEFAULT_DIR, ServiceAccount};
 use attache::devcluster::kubelet::{Container, FileSource, MountPoint};
 use attache::extension::RuntimeBuilder;
@@ -13,6 +14,7 @@ use attache::telemetry::Audit;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The mounts with Downward API files, in the container's order: whole volumes and single files. The service account's
 /// volume has such a file too, its namespace, and is none of them.
@@ -38,11 +40,12 @@ pub(super) async fn furnish(
     grant: Grant,
     name: &str,
     container: &Container,
+    elsewhere: Option<&KubeconfigContext>,
     audit: &Arc<dyn Audit>,
 ) -> anyhow::Result<(RuntimeBuilder, Grant)> {
     let account = service_account_mount(container).map(|mount| mount.host_path.clone());
     let account = ServiceAccount::at(account.unwrap_or_else(|| DEFAULT_DIR.into()));
-    let grant = settings::resolved(grant, &container.env, &account)?;
+    let grant = api_server::resolved(grant, &container.env, &Asker::Account(account.clone()))?;
     let mut runtime = runtime.variables(container.env.clone()).pod_info(podinfo(&grant, name, container)?);
     if let Some(mount) = service_account_mount(container)
         && grant.credentials.mode != CredentialsMode::None
@@ -51,8 +54,15 @@ pub(super) async fn furnish(
     }
     if !grant.api.is_empty() {
         let variable = |name: &str| container.env.get(name).cloned();
-        let settings = ClusterSettings::in_cluster(variable, account, Arc::clone(audit))?;
-        runtime = runtime.cluster(settings::reach(settings).await?);
+        let settings = match elsewhere {
+            None => ClusterSettings::in_cluster(variable, account, Arc::clone(audit))?,
+            // Where it is and whom to trust is the kubeconfig's to say, who asks is the pod's account.
+            Some(context) => ClusterSettings {
+                credentials: Some(context.credentials.clone().as_account(&account)),
+                ..context.settings(Arc::clone(audit))
+            },
+        };
+        runtime = runtime.cluster(api_server::reach(settings, Duration::ZERO).await?);
     }
     warn_of_the_rest(&grant, container);
     Ok((runtime, grant))

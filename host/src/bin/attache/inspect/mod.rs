@@ -2,11 +2,11 @@
 
 mod table;
 
+use crate::api_server::{self, Asker};
 use crate::args::{self, Format};
 use crate::exit::Exit;
 use crate::options::Server;
 use crate::settings;
-use attache::credentials::ServiceAccount;
 use attache::extension::Inspection;
 use attache::policy::{Account, Grant, Rule};
 use attache::telemetry::{Audit, NoAudit, legible_json};
@@ -14,6 +14,7 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// All that was found out.
 #[derive(Serialize)]
@@ -93,10 +94,11 @@ fn manifest(grant: &Grant, account: &Account, format: Format) -> anyhow::Result<
 
 /// Asks the API server what the service account may do wherever the grant opens something.
 async fn access(grant: &Grant, server: &Server) -> anyhow::Result<Access> {
-    let (variables, account) = (settings::variables(), ServiceAccount::at(&server.service_account));
-    let grant = settings::resolved(grant.clone(), &variables, &account)?;
+    let variables = settings::variables();
+    let asker = Asker::of(server, &variables)?;
+    let grant = api_server::resolved(grant.clone(), &variables, &asker)?;
     let audit: Arc<dyn Audit> = Arc::new(NoAudit);
-    let cluster = settings::reach(settings::cluster(server, account, &variables, &audit, None)?).await?;
+    let cluster = api_server::reach(asker.settings(server, &variables, &audit, None)?, Duration::ZERO).await?;
     let discovery = cluster.discovery().await.ok();
     let grant = match &discovery {
         Some(discovery) => grant.served(|group, resource| discovery.serves(group, resource)),

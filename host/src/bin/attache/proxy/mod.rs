@@ -2,9 +2,9 @@
 
 pub(crate) mod args;
 
+use crate::api_server::{self, Asker};
 use crate::exit::Exit;
 use crate::metrics::Scraped;
-use crate::options::Server;
 use crate::settings::{self, Variables};
 use crate::signals::Signals;
 use crate::stderr::say;
@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use args::{Place, PlacedGrant, Proxy};
 use attache::ambassador::Ambassador;
 use attache::ambassador::local::{Filter, FilterSettings, Listener, LocalServer, Site, SiteBuilder};
-use attache::credentials::ServiceAccount;
+use attache::cluster::{ClusterSettings, Endpoint};
 use attache::gate::{Gate, Way};
 use attache::policy::Grant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,15 +36,16 @@ no grant, so nobody may do anything: say --grant FILE, or --read-only to let all
 
 pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
-    let (variables, account) = (settings::variables(), ServiceAccount::at(&arguments.server.service_account));
-    let grants = grants(&arguments, &variables, &account)?;
+    let variables = settings::variables();
+    let asker = Asker::of(&arguments.server, &variables)?;
+    let grants = grants(&arguments, &variables, &asker)?;
     let filter = filter(&arguments)?;
     let mut scraped = Scraped::listen(arguments.audit.metrics.as_ref()).await?;
     let audit = scraped.over(settings::audit(&arguments.audit.place)?);
-    let server = server(&arguments);
     let rate = arguments.rate.of_host();
-    let cluster =
-        settings::reach_in_time(settings::cluster(&server, account, &variables, &audit, rate.clone())?).await?;
+    let settings = asker.settings(&arguments.server, &variables, &audit, rate.clone())?;
+    let server = server(settings.server, arguments.append_server_path);
+    let cluster = api_server::reach_in_time(ClusterSettings { server, ..settings }).await?;
     let ambassador = |grant: Grant| {
         let gate = Gate::within(rate.clone(), grant.name.clone(), Arc::new(grant), Arc::clone(&audit));
         Ambassador::new(Way::Proxy, gate, Some(cluster.clone()))
@@ -69,18 +70,14 @@ fn greet(listener: &Listener) {
 }
 
 /// The grants, read and narrowed, each with its place.
-fn grants(
-    arguments: &Proxy,
-    variables: &Variables,
-    account: &ServiceAccount,
-) -> anyhow::Result<BTreeMap<Place, Grant>> {
+fn grants(arguments: &Proxy, variables: &Variables, asker: &Asker) -> anyhow::Result<BTreeMap<Place, Grant>> {
     let mut grants = BTreeMap::new();
     if arguments.grants.is_empty() && arguments.read_only {
         grants.insert(Place::Main, Grant::reading(READ_ONLY).with_discovery());
     }
     let mut names = BTreeSet::new();
     for PlacedGrant { place, file } in &arguments.grants {
-        let grant = settings::resolved(settings::grant(Some(file), file)?, variables, account)?;
+        let grant = api_server::resolved(settings::grant(Some(file), file)?, variables, asker)?;
         if !names.insert(grant.name.clone()) {
             bail!("two grants are called {:?}: records would not tell their callers apart", grant.name);
         }
@@ -111,21 +108,14 @@ fn filter(arguments: &Proxy) -> anyhow::Result<Option<Filter>> {
     Ok(Some(Filter::new(&settings)?))
 }
 
-/// The API server that was named, without its URL's path unless that is to go in front of each request's own.
-fn server(arguments: &Proxy) -> Server {
-    let Server { service_account, api_server } = &arguments.server;
-    let of = |url: &String| {
-        let parsed = url.parse::<http::Uri>().ok();
-        let path = parsed.as_ref().map_or("/", http::Uri::path);
-        if arguments.append_server_path || path == "/" {
-            return url.clone();
-        }
-        tracing::warn!(
-            "the API server's URL has the path {path}: --append-server-path puts it in front of each request"
-        );
-        url.strip_suffix(path).unwrap_or(url).to_owned()
-    };
-    Server { service_account: service_account.clone(), api_server: api_server.as_ref().map(of) }
+/// The API server, without its URL's path unless that is to go in front of each request's own.
+fn server(server: Endpoint, append_path: bool) -> Endpoint {
+    if append_path || server.path().is_empty() {
+        return server;
+    }
+    let path = server.path();
+    tracing::warn!("the API server's URL has the path {path}: --append-server-path puts it in front of each request");
+    server.without_path()
 }
 
 /// Opens the sockets: one for all prefixes, and those that have a grant of their own.
