@@ -277,8 +277,8 @@ impl Cluster {
     async fn fetch_version(&self, version: &PlainVersion) -> Result<Vec<ResourceInfo>, Failed> {
         let path = version.path();
         let permit = self.permit(&path).await?;
-        let (head, body) =
-            self.send(permit, Payload::none().within(VERSION_WITHIN.min(self.deadline()))).await?.into_parts();
+        let once = Payload { as_it_comes: true, ..Payload::none().within(VERSION_WITHIN.min(self.deadline())) };
+        let (head, body) = self.send(permit, once).await?.into_parts();
         if head.status != StatusCode::OK {
             let error = granted(head.status, body, MAX_DOCUMENT).await.err();
             let error = error.unwrap_or_else(|| ClusterError::TooLarge(MAX_DOCUMENT));
