@@ -65,6 +65,9 @@ pub(crate) struct Run {
 /// The extension takes the place of a container of the pod: that container's env and volumeMounts become the sandbox's,
 /// its image and command are ignored. Without an extension the API server and the volumes stay up until Ctrl-C.
 ///
+/// With --kubeconfig or --context the pod is played in the cluster of a kubeconfig. A pod that is not there is made for the run, no
+/// node runs its containers, and it is deleted at the end.
+///
 /// Exit codes are those of `attache run`; a manifest that the API server refuses is 125.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
@@ -89,8 +92,6 @@ pub(crate) struct Dev {
     /// Writes a kubeconfig for the API server's administrator here, for this user alone [default: in a folder of this run]
     #[arg(long, value_name = "FILE")]
     pub(crate) write_kubeconfig: Option<PathBuf>,
-    /// Plays the pod in the cluster of a kubeconfig. A pod that is not there is made for the run and deleted at its end; no node
-    /// runs its containers
     #[command(flatten)]
     pub(crate) from: FromKubeconfig,
     #[command(flatten)]
