@@ -20,7 +20,7 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 
-pub use self::kept::{Choice, KeptFile, KeptVersion, KeptVolume, MAX_VOLUME, read_single};
+pub use self::kept::{Choice, KeptFile, KeptVersion, KeptVolume, MAX_LEFT_OUT, MAX_VOLUME, read_single};
 pub use self::path::{InvalidPath, RelativePath};
 pub use self::version::{MAX_FILE, Version, VolumeFile, read_consistently};
 pub use self::writer::{AtomicWriter, FileProjection};

@@ -240,6 +240,46 @@ async fn the_account_s_volume_mounted_as_podinfo_shows_no_credential() {
     }
 }
 
+#[test]
+fn metadata_tells_no_more_than_a_mount_shows() {
+    let tree = PodTree::new().unwrap();
+    let files = [("name", TOKEN), ("uid", TOKEN), ("namespace", "hunter2 Secret/+"), ("labels", "a=\"b c/d==\"")];
+    let volume = tree.podinfo(&files).unwrap();
+    let pod = only(&volume);
+    assert_eq!(pod.identity().unwrap(), attache::podinfo::Identity::default());
+    assert_eq!(pod.snapshot().unwrap().labels, []);
+    let single = PodVolume::new("/etc/name".parse().unwrap(), volume.path()).sub_path("name");
+    assert_eq!(PodInfo::builder().mount(single).build().unwrap().identity().unwrap().name, None);
+}
+
+#[tokio::test]
+async fn scoped_credentials_pass_on_certificates_and_nothing_else_of_the_ca_file() {
+    let authority = rcgen::generate_simple_self_signed(["kubernetes.default.svc".to_owned()]).unwrap();
+    let (ca, key) = (authority.cert.pem(), authority.signing_key.serialize_pem());
+    let tree = PodTree::new().unwrap();
+    let account = tree.service_account(TOKEN, &format!("{ca}{key}"), "team-a").unwrap();
+    let runtime = Runtime::builder().service_account(account.path()).build().unwrap();
+    let extension = runtime.load_file(&guest("files"), grant("{credentials: scoped}")).await.unwrap();
+    let path = "/run/secrets/kubernetes.io/serviceaccount";
+    let lines = run(&extension, &format!("read {path}/ca.crt -- read {path}/token")).await.join("\n");
+    assert!(lines.contains("END CERTIFICATE") && !lines.contains("PRIVATE KEY") && !lines.contains(TOKEN), "{lines}");
+    assert!(lines.contains("token: attache_"), "{lines}");
+}
+
+#[tokio::test]
+async fn a_volume_of_more_entries_than_a_kubelet_writes_is_refused() {
+    let tree = PodTree::new().unwrap();
+    let volume = tree.podinfo(&[("labels", "app=\"web\"")]).unwrap();
+    let dated = volume.path().join(fs::read_link(volume.path().join("..data")).unwrap());
+    for number in 0..5000 {
+        fs::create_dir(dated.join(format!("d{number}"))).unwrap();
+    }
+    let error = load(only(&volume), "{podinfo: {}}").await.map(drop).unwrap_err();
+    let LoadError::Mount(MountError::Volume { source: VolumeError::TooMany { .. }, .. }) = error else {
+        panic!("{error:?}")
+    };
+}
+
 #[tokio::test]
 async fn nothing_but_a_kubelets_volume_can_be_mounted() {
     let tree = PodTree::new().unwrap();

@@ -24,7 +24,8 @@ struct Tokens {
     /// `None` when the extension has ended.
     current: Option<Zeroizing<String>>,
     issued: Instant,
-    previous: Option<(Zeroizing<String>, Instant)>,
+    /// The token before, and the end of its grace; `None` is no end.
+    previous: Option<(Zeroizing<String>, Option<Instant>)>,
     rotation: Option<Rotation>,
 }
 
@@ -43,7 +44,7 @@ impl Tokens {
     /// Puts `next` in force, if the extension has not ended: what has ended stays ended.
     fn replace(&mut self, next: Zeroizing<String>, grace_ends: Option<Instant>) {
         let Some(current) = self.current.take() else { return };
-        self.previous = grace_ends.map(|ends| (current, ends));
+        self.previous = Some((current, grace_ends));
         self.current = Some(next);
         self.issued = Instant::now();
     }
@@ -59,7 +60,7 @@ impl ScopedTokens {
     }
 
     /// Makes a first token, and a new one whenever the one in force is looked at and older than `every`. The one before is
-    /// taken for `grace` after its time.
+    /// taken for `grace` after its time, or until it has a second successor.
     ///
     /// # Errors
     /// As [`ScopedTokens::issue`].
@@ -119,7 +120,10 @@ impl ScopedTokens {
         let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let same = |token: &str| bool::from(token.as_bytes().ct_eq(presented.as_bytes()));
         let current = tokens.current.as_ref().is_some_and(|token| same(token));
-        let previous = tokens.previous.as_ref().is_some_and(|(token, until)| same(token) && Instant::now() < *until);
+        let previous = tokens
+            .previous
+            .as_ref()
+            .is_some_and(|(token, until)| same(token) && until.is_none_or(|until| Instant::now() < until));
         current | previous
     }
 }
@@ -177,6 +181,10 @@ mod tests {
         assert!(*first != *brief.expose());
         brief.end();
         assert!(brief.expose().is_empty() && !brief.take(&first));
+        let endless = ScopedTokens::issue().unwrap();
+        let first = endless.expose();
+        endless.rotate(Duration::MAX).unwrap();
+        assert!(endless.take(&first), "a grace that leads past the end of time has no end");
         let forever = ScopedTokens::rotating(Duration::MAX, Duration::MAX).unwrap();
         assert!(forever.take(&forever.expose()));
     }

@@ -10,8 +10,8 @@ use crate::ambassador::ScopedTokens;
 use crate::capability::filesystem::{Directory, FilesystemCtx, Mount, Root};
 use crate::credentials::CredentialsError;
 use crate::policy::{CredentialsMode, Grant, PodInfoMount};
-use crate::telemetry::legible_name;
-use crate::volume::{Choice, KeptVersion, KeptVolume, RelativePath, VolumeError, read_single};
+use crate::telemetry::{chain, legible, legible_name};
+use crate::volume::{Choice, KeptVersion, KeptVolume, MAX_LEFT_OUT, RelativePath, VolumeError, read_single};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,6 +119,9 @@ fn failed(host_path: &Path, guest_path: &str, source: VolumeError) -> MountError
     MountError::Volume { host_path: host_path.to_owned(), guest_path: guest_path.to_owned(), source }
 }
 
+/// The most names of left-out files that are remembered for one mount: those of four versions that share none.
+const MAX_REPORTED: usize = 4 * MAX_LEFT_OUT;
+
 /// The most names of files that one warning repeats.
 const MAX_NAMES: usize = 8;
 
@@ -165,7 +168,7 @@ struct VolumeMount<C> {
 struct Laid {
     version: Arc<KeptVersion>,
     directory: Arc<Directory>,
-    /// The files that were reported as left out. As many as a volume may have at the most.
+    /// The files that were reported as left out, at most [`MAX_REPORTED`].
     reported: BTreeSet<RelativePath>,
 }
 
@@ -184,20 +187,26 @@ impl<C: Choice> VolumeMount<C> {
         Ok(mount)
     }
 
-    /// Reports each file that is left out once. Names that are gone are forgotten, so that their number has a bound.
+    /// Reports each file that is left out once, as long as there are not too many.
     fn report(&self, version: &KeptVersion, reported: &mut BTreeSet<RelativePath>) {
-        let new: Vec<_> = version.left_out.iter().filter(|path| !reported.contains(path)).cloned().collect();
+        let room = MAX_REPORTED.saturating_sub(reported.len());
+        let new = version.left_out.iter().filter(|path| !reported.contains(path)).take(room);
+        let new: Vec<_> = new.cloned().collect();
         if !new.is_empty() {
             report(&self.extension, &self.guest_path, &new);
         }
-        *reported = version.left_out.iter().cloned().collect();
+        reported.extend(new);
     }
 }
 
 impl<C: Choice + Send + Sync> Mount for VolumeMount<C> {
     fn newest(&self) -> Arc<Directory> {
-        let version = self.volume.newest();
         let mut laid = self.laid.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.volume.newest();
+        if let Some(error) = self.volume.take_error() {
+            let (extension, mount, error) = (&self.extension, &self.guest_path, legible(&chain(&error)).to_string());
+            tracing::warn!(extension, mount, error, "a mounted volume cannot be read: the guest sees its last version");
+        }
         if !Arc::ptr_eq(&laid.version, &version) {
             laid.directory = Arc::new(Directory::of_volume(&version));
             self.report(&version, &mut laid.reported);

@@ -103,8 +103,8 @@ impl ScopedVolume {
 
 impl Mount for ScopedVolume {
     fn newest(&self) -> Arc<Directory> {
-        let token = self.tokens.expose();
         let mut laid = self.laid.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = self.tokens.expose();
         let found = if laid.looked.elapsed() < LOOK_EVERY { None } else { self.look(&mut laid) };
         if found.is_some() || *token != *laid.token {
             laid.account = found.unwrap_or_else(|| std::mem::take(&mut laid.account));
@@ -129,7 +129,22 @@ impl Default for AccountFiles {
 }
 
 fn read(account: &ServiceAccount) -> Result<AccountFiles, CredentialsError> {
-    Ok(AccountFiles { ca: account.ca_pem()?.bytes().to_vec(), namespace: account.namespace()?.to_string() })
+    Ok(AccountFiles { ca: certificates(account.ca_pem()?.bytes()), namespace: account.namespace()?.to_string() })
+}
+
+/// The certificates of a PEM file, and nothing else that may stand in it, such as a key.
+fn certificates(pem: &[u8]) -> Vec<u8> {
+    let mut within = false;
+    let mut kept = Vec::new();
+    for line in pem.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.trim_ascii();
+        within = within || text == b"-----BEGIN CERTIFICATE-----";
+        if within {
+            kept.extend_from_slice(line);
+        }
+        within = within && text != b"-----END CERTIFICATE-----";
+    }
+    kept
 }
 
 /// Lays out one version, with a name as the kubelet's atomic writer makes it.

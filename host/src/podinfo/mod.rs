@@ -76,7 +76,7 @@ pub use self::follow::POLL_PERIOD;
 pub use self::identity::Identity;
 pub use self::item::{EnvField, EnvSource, FieldRef, Item, ItemError, MAX_ITEMS, ResourceFieldRef};
 pub use self::mounted::Mounted;
-pub use self::reading::{MAX_ANNOTATIONS, MAX_PAIRS_FILE, MAX_VALUE_FILE};
+pub use self::reading::{MAX_ANNOTATIONS, MAX_PAIRS, MAX_PAIRS_FILE, MAX_VALUE_FILE};
 use self::record::Record;
 pub use self::view::Snapshot;
 use self::view::{State, View};

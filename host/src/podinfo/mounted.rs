@@ -25,10 +25,13 @@ const MAX_LABEL: usize = 63;
 const MAX_DIGITS: usize = 19;
 
 /// The beginning of each JSON Web Token: `{"` in base64.
-const TOKEN_HEAD: &str = "eyJ";
+const TOKEN_HEAD: &[u8] = b"eyJ";
 
-/// The segments of a signed token.
+/// The segments of a signed token; an encrypted one has more.
 const TOKEN_SEGMENTS: usize = 3;
+
+/// What each private key in PEM has in its first line.
+const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
 
 /// A volume as one mount shows it: where it lies, and which of its files are known to be Downward API content.
 #[derive(Debug, Clone)]
@@ -116,42 +119,66 @@ fn shown_by(volumes: &[VolumeSource], mount: &PodInfoMount) -> Option<usize> {
 }
 
 impl Meaning {
-    /// Returns whether a kubelet could have written `data` for this meaning.
-    fn admits(&self, data: &[u8]) -> bool {
-        if let Self::Field(Field::All(_)) = self {
-            return data.len() <= MAX_PAIRS_FILE && syntax::parse(data).is_ok();
-        }
-        let Ok(text) = std::str::from_utf8(data) else {
-            // An annotation may hold any bytes that JSON can say, and a token is ASCII.
-            return matches!(self, Self::Field(Field::One(Map::Annotations, _))) && data.len() <= MAX_VALUE_FILE;
-        };
-        let only = |longest: usize, allowed: fn(char) -> bool| text.len() <= longest && text.chars().all(allowed);
-        let fits = match self {
-            Self::Resource(_) => !text.is_empty() && only(MAX_DIGITS, |letter| letter.is_ascii_digit()),
-            Self::Field(Field::Name) => only(MAX_NAME, |letter| is_of_name(letter) || letter == '.'),
+    /// Returns whether a kubelet could have written `data` for this meaning, and whether no credential is seen in it.
+    pub(super) fn admits(&self, data: &[u8]) -> bool {
+        self.fits(data) && !holds_credential(data)
+    }
+
+    fn fits(&self, data: &[u8]) -> bool {
+        let only = |longest: usize, allowed: fn(u8) -> bool| data.len() <= longest && data.iter().copied().all(allowed);
+        match self {
+            Self::Resource(_) => !data.is_empty() && only(MAX_DIGITS, |byte| byte.is_ascii_digit()),
+            Self::Field(Field::Name) => only(MAX_NAME, |byte| is_of_name(byte) || byte == b'.'),
             Self::Field(Field::Namespace) => only(MAX_LABEL, is_of_name),
-            Self::Field(Field::Uid) => only(MAX_LABEL, |letter| letter.is_ascii_hexdigit() || letter == '-'),
-            Self::Field(Field::One(Map::Labels, _)) => {
-                only(MAX_LABEL, |letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.'))
-            }
-            Self::Field(_) => text.len() <= MAX_VALUE_FILE,
-        };
-        fits && !is_token(text)
+            Self::Field(Field::Uid) => only(MAX_LABEL, |byte| byte.is_ascii_hexdigit() || byte == b'-'),
+            Self::Field(Field::One(Map::Labels, _)) => is_label(data),
+            Self::Field(Field::All(map)) => data.len() <= MAX_PAIRS_FILE && are_pairs(data, *map),
+            Self::Field(_) => data.len() <= MAX_VALUE_FILE,
+        }
     }
 }
 
-fn is_of_name(letter: char) -> bool {
-    letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-'
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
 }
 
-/// Returns whether a text has the form of a signed JSON Web Token, as service-account tokens have.
-fn is_token(text: &str) -> bool {
-    let base64 = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
-    let text = text.trim();
-    let segments = text.split('.');
-    text.starts_with(TOKEN_HEAD)
-        && segments.clone().count() == TOKEN_SEGMENTS
-        && segments.clone().all(|segment| !segment.is_empty() && segment.chars().all(base64))
+/// Returns whether these may be the bytes of a label's value [`apimachinery/pkg/util/validation`, `IsValidLabelValue`].
+fn is_label(value: &[u8]) -> bool {
+    value.len() <= MAX_LABEL
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Returns whether a key may be that of a label or an annotation: a name, with a DNS subdomain and a slash before it or not.
+fn is_key(key: &str) -> bool {
+    let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
+    !name.is_empty()
+        && is_label(name.as_bytes())
+        && prefix.len() <= MAX_NAME
+        && prefix.bytes().all(|byte| is_of_name(byte) || byte == b'.')
+}
+
+fn are_pairs(data: &[u8], map: Map) -> bool {
+    let fits = |(key, value): &(String, String)| is_key(key) && (map == Map::Annotations || is_label(value.as_bytes()));
+    syntax::parse(data).is_ok_and(|pairs| pairs.iter().all(fits))
+}
+
+/// Returns whether a private key in PEM, or a JSON Web Token as service-account tokens are, signed or encrypted, stands
+/// anywhere in these bytes.
+pub(super) fn holds_credential(data: &[u8]) -> bool {
+    let key = |window: &[u8]| window == PRIVATE_KEY;
+    data.windows(PRIVATE_KEY.len()).any(key) || data.split(|byte| !is_of_token(*byte)).any(is_token)
+}
+
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// Returns whether a word has the form of a token: a header that is a JSON object, and at least two more segments. (The second of
+/// an encrypted token may be empty.)
+fn is_token(word: &[u8]) -> bool {
+    let head = word.windows(TOKEN_HEAD.len()).position(|window| window == TOKEN_HEAD);
+    let segments = head.and_then(|head| word.get(head..)).map(|token| token.split(|byte| *byte == b'.'));
+    segments.is_some_and(|segments| segments.filter(|segment| !segment.is_empty()).count() >= TOKEN_SEGMENTS)
 }
 
 #[cfg(test)]
@@ -179,6 +206,7 @@ mod tests {
             ("namespace", "default"),
             ("uid", "8a6f0b7e-0000-4f6e-8f55-6d5b43a0c7b0"),
             ("cpu_limit", "500"),
+            ("annotations", "example.com/note=\"a \\\"b\\\" + c/d\\n\"\nplain=\"eyJub3QiOiJhIHRva2VuIn0\""),
         ] {
             assert!(admits(name, data.as_bytes()), "{name} {data:?}");
         }
@@ -195,6 +223,29 @@ mod tests {
             {
                 assert!(!admits(name, data), "{name} {data:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_credential_is_seen_wherever_it_stands() {
+        let token = std::str::from_utf8(TOKEN).unwrap().trim();
+        let wrapped = [
+            format!("Bearer {token}"),
+            format!("\u{feff}{token}"),
+            format!("one\n{token}\ntwo"),
+            format!("{{\"token\":\"{token}\"}}"),
+            format!("{token}\0"),
+            "eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn".to_owned(),
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIE".to_owned(),
+        ];
+        for text in &wrapped {
+            assert!(holds_credential(text.as_bytes()), "{text}");
+            assert!(!admits("annotations", format!("a={text:?}").as_bytes()), "{text}");
+        }
+        assert!(holds_credential(&[TOKEN, b"\xff"].concat()));
+        assert!(!admits("labels", b"token=\"abc/DEF+ghi==\"") && !admits("labels", b"a b=\"c\""));
+        for text in ["eyJhIjoiYiJ9", "v1.2.3", "eyJ.", "a.b.c", ""] {
+            assert!(!holds_credential(text.as_bytes()), "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::{Fault, PodInfoError};
 use super::field::{Field, Meaning};
 use super::item::FileSource;
+use super::mounted::holds_credential;
 use super::record::VolumeSource;
 use super::syntax::{self, Pairs};
 use crate::volume::{DATA_LINK, RelativePath, Version, VolumeError, read_consistently, read_single};
@@ -17,6 +18,10 @@ pub const MAX_ANNOTATIONS: usize = 256 << 10;
 /// stands around keys and values makes at most as many again. Labels have no bound of their own, but an object of more
 /// than 1.5 MiB does not fit into etcd.
 pub const MAX_PAIRS_FILE: usize = 8 * MAX_ANNOTATIONS;
+
+/// Labels or annotations of one file that are understood. Each costs the host some hundred bytes beside its text; annotations of
+/// 16 bytes, keys included, come to as many.
+pub const MAX_PAIRS: usize = MAX_ANNOTATIONS / 16;
 
 /// Bytes of any other file that are understood: one annotation may be as long as all of them.
 pub const MAX_VALUE_FILE: usize = MAX_ANNOTATIONS;
@@ -147,13 +152,13 @@ impl VolumeReading {
 
 /// What a volume gave of which a single file is mounted.
 fn single(data: Vec<u8>, source: &VolumeSource) -> Vec<Outcome> {
-    source.files.first().map(|file| understand(data, file).map(Some)).into_iter().collect()
+    source.files.first().map(|file| understand(data, file)).into_iter().collect()
 }
 
 /// Reads and understands one file. The outer error starts the whole reading over: the version is being deleted.
 fn read_file(version: &Version, source: &FileSource) -> Result<Outcome, VolumeError> {
     match version.read(&source.path) {
-        Ok(file) => Ok(understand(file.data, source).map(Some)),
+        Ok(file) => Ok(understand(file.data, source)),
         Err(VolumeError::Missing { .. }) if version.is_current() => Ok(Ok(None)),
         Err(error @ VolumeError::Missing { .. }) => Err(error),
         Err(VolumeError::TooLarge { .. }) => Ok(Err(too_large(source))),
@@ -161,17 +166,27 @@ fn read_file(version: &Version, source: &FileSource) -> Result<Outcome, VolumeEr
     }
 }
 
-fn understand(data: Vec<u8>, source: &FileSource) -> Result<Content, PodInfoError> {
-    if data.len() > limit(&source.meaning) {
+/// Understands a file as a mount would show it: what no kubelet writes for its meaning is as if it were not there, but for
+/// files of labels and annotations that are cut or damaged, which are errors.
+fn understand(data: Vec<u8>, source: &FileSource) -> Outcome {
+    let is_map = matches!(source.meaning, Meaning::Field(Field::All(_)));
+    if data.len() > limit(&source.meaning) || (is_map && lines(&data) > MAX_PAIRS) {
         return Err(too_large(source));
     }
-    match source.meaning {
-        Meaning::Field(Field::All(_)) => {
-            let failed = |error| malformed(&source.path, Fault::Syntax(error));
-            syntax::parse(&data).map(Content::Pairs).map_err(failed)
-        }
-        _ => Ok(Content::Text(syntax::text(data))),
+    if is_map {
+        let failed = |error| malformed(&source.path, Fault::Syntax(error));
+        let pairs = syntax::parse(&data).map_err(failed)?;
+        return Ok(source.meaning.admits(&data).then_some(Content::Pairs(pairs)));
     }
+    if matches!(source.meaning, Meaning::Resource(_)) && !holds_credential(&data) {
+        // A number that is none is an error to those that ask for it, and shows nothing of itself.
+        return Ok(Some(Content::Text(syntax::text(data))));
+    }
+    Ok(source.meaning.admits(&data).then(|| Content::Text(syntax::text(data))))
+}
+
+fn lines(data: &[u8]) -> usize {
+    data.split(|byte| *byte == b'\n').count()
 }
 
 fn limit(meaning: &Meaning) -> usize {

@@ -120,14 +120,15 @@ impl<'a> Seen<'a> {
     }
 
     fn whole(self, map: Map) -> Result<Option<&'a Pairs>, PodInfoError> {
-        for (index, _, meaning) in self.files() {
-            if meaning.is_all(map)
-                && let Some(Content::Pairs(pairs)) = self.reading.get(index)?
-            {
-                return Ok(Some(pairs));
+        let mut failed = None;
+        for (index, ..) in self.files().filter(|(_, _, meaning)| meaning.is_all(map)) {
+            match self.reading.get(index) {
+                Ok(Some(Content::Pairs(pairs))) => return Ok(Some(pairs)),
+                Ok(_) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     /// What is projected one by one. A file goes before a variable, since it follows changes. An empty value is left out:

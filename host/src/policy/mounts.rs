@@ -26,8 +26,8 @@ const RUN: &str = "/run";
 /// its files in memory.
 pub const MAX_PODINFO_MOUNTS: usize = 16;
 
-/// The longest mount path, in bytes: Linux's `PATH_MAX` with the final NUL.
-const MAX_MOUNT_PATH: usize = 4095;
+/// The longest mount path, in bytes. Each directory that a guest opens below it costs the host as much.
+const MAX_MOUNT_PATH: usize = 1023;
 
 /// An absolute path in the guest's file system without `.`, `..`, empty segments or control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -65,7 +65,9 @@ impl MountPath {
     /// Returns whether one path is the other or lies below it. `/run` and `/var/run` are one directory.
     pub fn overlaps(&self, other: &Self) -> bool {
         let (one, other) = (self.canonical(), other.canonical());
-        is_at_or_below(one, other) || is_at_or_below(other, one)
+        // What lies below `/run` has its second name in `/var`, which another mount would hide.
+        let hides = |one: &str, other: &str| one == VAR && is_at_or_below(other, RUN);
+        is_at_or_below(one, other) || is_at_or_below(other, one) || hides(one, other) || hides(other, one)
     }
 }
 
@@ -294,5 +296,7 @@ mod tests {
         assert!(path("/var/run/a").overlaps(&path("/run")));
         assert!(path("/run/a").overlaps(&path("/var/run/a")));
         assert!(!path("/var/running").overlaps(&path("/run")));
+        assert!(path("/var").overlaps(&path("/run/secrets")) && path("/run").overlaps(&path("/var")));
+        assert!(!path("/var/lib").overlaps(&path("/run")));
     }
 }

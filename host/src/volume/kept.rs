@@ -22,6 +22,9 @@ use super::{DATA_LINK, VolumeError};
 /// at most four bytes of one.
 pub const MAX_VOLUME: usize = 8 << 20;
 
+/// The number of left-out files that are named: enough to see what a volume holds.
+pub const MAX_LEFT_OUT: usize = 64;
+
 /// The pause after a version that could not be read: each open of a guest asks for the newest version.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -58,7 +61,7 @@ pub struct KeptVersion {
     pub modified: SystemTime,
     /// The files that were chosen.
     pub files: BTreeMap<RelativePath, KeptFile>,
-    /// The files that were asked for and are not shown.
+    /// The first of the files that were asked for and are not shown, at most [`MAX_LEFT_OUT`].
     pub left_out: Vec<RelativePath>,
 }
 
@@ -73,6 +76,8 @@ struct State {
     version: Arc<KeptVersion>,
     /// The time of the last try, if it failed.
     failed: Option<Instant>,
+    /// The error of the first try that failed, until somebody takes it.
+    error: Option<VolumeError>,
 }
 
 impl<C: Choice> KeptVolume<C> {
@@ -85,7 +90,7 @@ impl<C: Choice> KeptVolume<C> {
         let directory = directory.into();
         refuse_kernel(&directory)?;
         let version = Arc::new(read(&directory, &choice)?);
-        Ok(Self { directory, choice, state: Mutex::new(State { version, failed: None }) })
+        Ok(Self { directory, choice, state: Mutex::new(State { version, failed: None, error: None }) })
     }
 
     /// Returns the newest version. It costs one look at a link while the volume has not changed. A version that cannot be
@@ -97,15 +102,20 @@ impl<C: Choice> KeptVolume<C> {
             return Arc::clone(&state.version);
         }
         match read(&self.directory, &self.choice) {
-            Ok(version) => *state = State { version: Arc::new(version), failed: None },
+            Ok(version) => *state = State { version: Arc::new(version), failed: None, error: None },
             Err(error) => {
                 if state.failed.is_none() {
-                    tracing::warn!(%error, directory = %self.directory.display(), "a mounted volume cannot be read");
+                    state.error = Some(error);
                 }
                 state.failed = Some(Instant::now());
             }
         }
         Arc::clone(&state.version)
+    }
+
+    /// Takes the error with which following the volume began to fail, once for each time that it does.
+    pub fn take_error(&self) -> Option<VolumeError> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).error.take()
     }
 }
 
@@ -123,6 +133,7 @@ impl<C> std::fmt::Debug for KeptVolume<C> {
 pub fn read_single(host_path: &Path, path: &RelativePath) -> Result<Vec<u8>, VolumeError> {
     refuse_kernel(host_path)?;
     if host_path.is_dir() {
+        dated_name(host_path)?;
         return read_consistently(host_path, |version| version.read(path).map(|file| file.data));
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -165,14 +176,15 @@ fn read(directory: &Path, choice: &impl Choice) -> Result<KeptVersion, VolumeErr
             left_out: Vec::new(),
         };
         let mut room = MAX_VOLUME;
-        for path in version.files()? {
+        for path in version.entries()? {
             match keep(version, &path, choice, &mut room)? {
                 Some(file) => drop(kept.files.insert(path, file)),
-                None if choice.names(&path) => kept.left_out.push(path),
+                None if choice.names(&path) && kept.left_out.len() < MAX_LEFT_OUT => kept.left_out.push(path),
                 None => {}
             }
         }
-        Ok(kept)
+        // A version that was being deleted while it was listed may have been listed in part.
+        if version.is_current() { Ok(kept) } else { Err(VolumeError::Missing { path: directory.into() }) }
     })
 }
 

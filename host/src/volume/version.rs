@@ -94,22 +94,44 @@ impl Version {
     /// # Errors
     /// [`VolumeError::TooMany`] beyond 4096 files or 64 levels.
     pub fn files(&self) -> Result<Vec<RelativePath>, VolumeError> {
+        let found = self.walk()?.into_iter().filter(|(_, kind)| *kind == FileType::RegularFile);
+        Ok(found.map(|(path, _)| path).collect())
+    }
+
+    /// The paths of all files and of everything else that is no directory, sorted: links and pipes too, which
+    /// [`Version::read`] refuses.
+    pub(super) fn entries(&self) -> Result<Vec<RelativePath>, VolumeError> {
+        Ok(self.walk()?.into_iter().map(|(path, _)| path).collect())
+    }
+
+    fn walk(&self) -> Result<Vec<(RelativePath, FileType)>, VolumeError> {
         let mut found = Vec::new();
         let mut pending = vec![String::new()];
+        let mut seen = 0;
         while let Some(directory) = pending.pop() {
-            if found.len().saturating_add(pending.len()) > MAX_FILES || directory.matches('/').count() > MAX_DEPTH {
+            let entries = match self.list(&directory) {
+                // A directory that the host may not read holds nothing that it could show.
+                Err(VolumeError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::PermissionDenied && !directory.is_empty() =>
+                {
+                    Vec::new()
+                }
+                entries => entries?,
+            };
+            seen += entries.len();
+            if seen > MAX_FILES || directory.matches('/').count() > MAX_DEPTH {
                 return Err(VolumeError::TooMany { path: self.volume.clone() });
             }
-            for (name, kind) in self.list(&directory)? {
+            for (name, kind) in entries {
                 let path = format!("{directory}{name}");
                 match (kind, RelativePath::new(&path)) {
                     (FileType::Directory, Ok(_)) => pending.push(format!("{path}/")),
-                    (FileType::RegularFile, Ok(path)) => found.push(path),
-                    _ => {}
+                    (kind, Ok(path)) => found.push((path, kind)),
+                    (_, Err(_)) => {}
                 }
             }
         }
-        found.sort();
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(found)
     }
 

@@ -12,15 +12,12 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, IoError};
 
 use super::ctx::FilesystemCtxView;
 use super::error::{ErrorCode, FilesystemError, of_reading};
-use super::open::{FileStream, OpenFile, slice};
+use super::open::{FileStream, MAX_READ, OpenFile, slice};
 use super::tree::{Directory, File, Node};
 use super::walk::{Found, Resolved, resolve, revisit};
 use crate::capability::bindings::{filesystem as types, preopens};
 
 type Result<T, E = FilesystemError> = std::result::Result<T, E>;
-
-/// The most that one call of `read` returns, in bytes; `descriptor.read` may return less than was asked for.
-const MAX_READ: usize = 64 << 10;
 
 /// An open file or directory of a guest.
 #[derive(Debug)]
@@ -142,6 +139,28 @@ impl FilesystemCtxView<'_> {
         Err(ErrorCode::ReadOnly.into())
     }
 
+    /// What making `path` comes to: the errors of a path that cannot be made come first, as on any read-only file system.
+    fn make<T>(&self, handle: &Resource<Descriptor>, path: &str) -> Result<T> {
+        let trimmed = path.trim_end_matches('/');
+        match self.resolve(handle, trimmed, false) {
+            Ok(_) => Err(ErrorCode::Exist.into()),
+            Err(FilesystemError::Code(ErrorCode::NoEntry)) if !trimmed.is_empty() => {
+                let parent = trimmed.rsplit_once('/').map_or(".", |(parent, _)| parent);
+                match self.resolve(handle, parent, true)?.found {
+                    Found::Directory(_) => Err(ErrorCode::ReadOnly.into()),
+                    _ => Err(ErrorCode::NotDirectory.into()),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What changing what lies at `path` comes to.
+    fn change<T>(&self, handle: &Resource<Descriptor>, path: &str, follow: bool) -> Result<T> {
+        self.resolve(handle, path, follow)?;
+        Err(ErrorCode::ReadOnly.into())
+    }
+
     fn open(&self, path: &[String], file: &File) -> Result<Descriptor, ErrorCode> {
         let data = file.data.clone().map_err(of_reading)?;
         let identity = Identity::of(path, file.modified);
@@ -198,7 +217,10 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
     }
 
     fn advise(&mut self, handle: Resource<Descriptor>, _: u64, _: u64, _: types::Advice) -> Result<()> {
-        self.file(&handle).map(drop)
+        match self.descriptor(&handle)? {
+            Descriptor::File(_) => Ok(()),
+            Descriptor::Directory(_) => Err(ErrorCode::BadDescriptor.into()),
+        }
     }
 
     fn sync_data(&mut self, handle: Resource<Descriptor>) -> Result<()> {
@@ -251,8 +273,8 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
         Ok(self.table.push(Listing { directory, last: None })?)
     }
 
-    fn create_directory_at(&mut self, handle: Resource<Descriptor>, _path: String) -> Result<()> {
-        self.read_only(&handle)
+    fn create_directory_at(&mut self, handle: Resource<Descriptor>, path: String) -> Result<()> {
+        self.make(&handle, &path)
     }
 
     fn stat(&mut self, handle: Resource<Descriptor>) -> Result<types::DescriptorStat> {
@@ -276,24 +298,24 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
     fn set_times_at(
         &mut self,
         handle: Resource<Descriptor>,
-        _flags: types::PathFlags,
-        _path: String,
+        flags: types::PathFlags,
+        path: String,
         _access: types::NewTimestamp,
         _modification: types::NewTimestamp,
     ) -> Result<()> {
-        self.read_only(&handle)
+        self.change(&handle, &path, follows(flags))
     }
 
     fn link_at(
         &mut self,
         handle: Resource<Descriptor>,
-        _flags: types::PathFlags,
-        _old_path: String,
+        flags: types::PathFlags,
+        old_path: String,
         other: Resource<Descriptor>,
-        _new_path: String,
+        new_path: String,
     ) -> Result<()> {
-        self.descriptor(&other)?;
-        self.read_only(&handle)
+        self.resolve(&handle, &old_path, follows(flags))?;
+        self.make(&other, &new_path)
     }
 
     fn open_at(
@@ -307,12 +329,19 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
         let resolved = match self.resolve(&handle, &path, follows(flags)) {
             // It would be made where it is not.
             Err(FilesystemError::Code(ErrorCode::NoEntry)) if open.contains(types::OpenFlags::CREATE) => {
-                return Err(ErrorCode::ReadOnly.into());
+                return self.make(&handle, &path);
             }
             resolved => resolved?,
         };
         if open.contains(types::OpenFlags::CREATE | types::OpenFlags::EXCLUSIVE) {
             return Err(ErrorCode::Exist.into());
+        }
+        let is_directory = matches!(resolved.found, Found::Directory(_));
+        if is_directory && access.contains(types::DescriptorFlags::WRITE) {
+            return Err(ErrorCode::IsDirectory.into());
+        }
+        if !is_directory && open.contains(types::OpenFlags::DIRECTORY) {
+            return Err(ErrorCode::NotDirectory.into());
         }
         let changing = types::DescriptorFlags::WRITE | types::DescriptorFlags::MUTATE_DIRECTORY;
         if access.intersects(changing) || open.contains(types::OpenFlags::TRUNCATE) {
@@ -321,9 +350,6 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
         let descriptor = match &resolved.found {
             Found::Directory(_) => Descriptor::Directory(Place(resolved.path.into())),
             Found::Link(_) => return Err(ErrorCode::Loop.into()),
-            Found::File(_) if open.contains(types::OpenFlags::DIRECTORY) => {
-                return Err(ErrorCode::NotDirectory.into());
-            }
             Found::File(file) => self.open(&resolved.path, file)?,
         };
         Ok(self.table.push(descriptor)?)
@@ -336,27 +362,27 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
         }
     }
 
-    fn remove_directory_at(&mut self, handle: Resource<Descriptor>, _path: String) -> Result<()> {
-        self.read_only(&handle)
+    fn remove_directory_at(&mut self, handle: Resource<Descriptor>, path: String) -> Result<()> {
+        self.change(&handle, &path, false)
     }
 
     fn rename_at(
         &mut self,
         handle: Resource<Descriptor>,
-        _old_path: String,
+        old_path: String,
         other: Resource<Descriptor>,
         _new_path: String,
     ) -> Result<()> {
         self.descriptor(&other)?;
-        self.read_only(&handle)
+        self.change(&handle, &old_path, false)
     }
 
-    fn symlink_at(&mut self, handle: Resource<Descriptor>, _old_path: String, _new_path: String) -> Result<()> {
-        self.read_only(&handle)
+    fn symlink_at(&mut self, handle: Resource<Descriptor>, _old_path: String, new_path: String) -> Result<()> {
+        self.make(&handle, &new_path)
     }
 
-    fn unlink_file_at(&mut self, handle: Resource<Descriptor>, _path: String) -> Result<()> {
-        self.read_only(&handle)
+    fn unlink_file_at(&mut self, handle: Resource<Descriptor>, path: String) -> Result<()> {
+        self.change(&handle, &path, false)
     }
 
     fn is_same_object(&mut self, handle: Resource<Descriptor>, other: Resource<Descriptor>) -> wasmtime::Result<bool> {

@@ -58,6 +58,9 @@ impl Drop for OpenFile {
     }
 }
 
+/// The most that one read gives, in bytes, as wasmtime-wasi gives of a file.
+pub(super) const MAX_READ: usize = 64 << 10;
+
 /// Returns the bytes of a file from an offset on, at most `length` of them.
 pub(super) fn slice(data: &Bytes, offset: u64, length: usize) -> Bytes {
     let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
@@ -85,7 +88,7 @@ impl Pollable for FileStream {
 #[async_trait]
 impl InputStream for FileStream {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let read = slice(&self.file.data, self.offset, size);
+        let read = slice(&self.file.data, self.offset, size.min(MAX_READ));
         if read.is_empty() && size > 0 {
             return Err(StreamError::Closed);
         }

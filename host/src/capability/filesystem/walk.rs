@@ -13,6 +13,9 @@ use super::tree::{Directory, File, Node, Root};
 /// The longest path that is looked at, in bytes (Linux's `PATH_MAX`).
 const MAX_PATH: usize = 4096;
 
+/// The longest element of a path, in bytes (Linux's `NAME_MAX`).
+const MAX_NAME: usize = 255;
+
 /// The most links that one path may lead through, as on Linux.
 const MAX_LINKS: usize = 40;
 
@@ -89,6 +92,7 @@ pub(super) fn resolve(root: &Root, from: &[String], path: &str, follow: bool) ->
             ".." if way.below.len() > floor => drop(way.below.pop()),
             ".." if floor == 0 => {}
             ".." => return Err(ErrorCode::NotPermitted),
+            name if name.len() > MAX_NAME => return Err(ErrorCode::NameTooLong),
             _ => {
                 let found = way.here().entries.get(&name).map(look).ok_or(ErrorCode::NoEntry)?;
                 match found {
@@ -178,6 +182,7 @@ mod tests {
             ("etc/passwd", ErrorCode::NoEntry),
             ("", ErrorCode::NoEntry),
             ("/etc", ErrorCode::NotPermitted),
+            (&"x".repeat(300), ErrorCode::NameTooLong),
             ("etc/app/zone/", ErrorCode::NotDirectory),
             ("etc/app/zone/x", ErrorCode::NotDirectory),
             ("etc/podinfo/labels/..", ErrorCode::NotDirectory),
