@@ -169,7 +169,12 @@ async fn several_volumes_and_single_files_are_mounted_where_a_container_has_them
     let granted = |spec: &str| pod.granted(&grant(spec).podinfo, &[]);
     let files = |pod: &PodInfo| pod.files().unwrap().into_iter().map(|file| file.path).collect::<Vec<_>>();
     assert_eq!(files(&granted(spec)), ["cpu_limit", "labels"]);
-    assert_eq!(granted(spec).label("app").unwrap().as_deref(), Some("new"));
+    let view = granted(spec);
+    let mut changes = view.follow();
+    while view.label("app").unwrap().as_deref() != Some("new") {
+        changes.next().unwrap();
+        changes.changed().await;
+    }
     let single = granted("{podinfo: [{mountPath: /etc/app/labels, subPath: labels}]}");
     assert_eq!(single.label("app").unwrap().as_deref(), Some("web"), "as it was when the container started");
     assert_eq!(granted("{podinfo: [{mountPath: /etc/podlimits}]}").label("app").unwrap(), None);

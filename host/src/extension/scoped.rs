@@ -105,7 +105,8 @@ impl Mount for ScopedVolume {
     fn newest(&self) -> Arc<Directory> {
         let mut laid = self.laid.lock().unwrap_or_else(PoisonError::into_inner);
         let token = self.tokens.expose();
-        let found = if laid.looked.elapsed() < LOOK_EVERY { None } else { self.look(&mut laid) };
+        let due = laid.looked.elapsed() >= LOOK_EVERY || *token != *laid.token;
+        let found = if due { self.look(&mut laid) } else { None };
         if found.is_some() || *token != *laid.token {
             laid.account = found.unwrap_or_else(|| std::mem::take(&mut laid.account));
             laid.number = laid.number.wrapping_add(1);
