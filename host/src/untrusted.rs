@@ -73,13 +73,11 @@ impl<W: Write> Harmless<W> {
     }
 
     fn put(&mut self, piece: &str) -> fmt::Result {
-        match self.left.checked_sub((self.weigh)(piece)) {
-            Some(left) => self.left = left,
-            None => {
-                self.full = true;
-                return Err(fmt::Error);
-            }
-        }
+        let Some(left) = self.left.checked_sub((self.weigh)(piece)) else {
+            self.full = true;
+            return Err(fmt::Error);
+        };
+        self.left = left;
         self.out.write_str(piece)
     }
 }

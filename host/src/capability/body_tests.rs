@@ -94,8 +94,8 @@ fn members() -> impl Strategy<Value = Vec<(String, Value)>> {
 /// The name that Go reads: the members of all `metadata`, one merged into the other.
 fn name_merged(members: &[(String, Value)]) -> Option<String> {
     let metadata = members.iter().filter(|(name, _)| name == "metadata").map(|(_, value)| value);
-    let named = metadata.filter_map(|value| value.get("name")).filter_map(Value::as_str);
-    named.filter(|name| !name.is_empty()).next_back().map(str::to_owned)
+    let mut named = metadata.filter_map(|value| value.get("name")).filter_map(Value::as_str);
+    named.rfind(|name| !name.is_empty()).map(str::to_owned)
 }
 
 proptest! {

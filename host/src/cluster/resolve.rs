@@ -80,13 +80,11 @@ impl Discovery {
 
     /// Why nothing has this name.
     fn unresolved(&self, name: &str) -> ResolveError {
-        match self.missing().iter().find(|missing| missing.is_named_in(name)) {
-            Some(missing) => missing.error(name),
-            None => {
-                let silent = self.missing().iter().take(MAX_CANDIDATES).map(MissingGroup::name).collect();
-                ResolveError::Unknown { name: shown(name), silent }
-            }
+        if let Some(missing) = self.missing().iter().find(|missing| missing.is_named_in(name)) {
+            return missing.error(name);
         }
+        let silent = self.missing().iter().take(MAX_CANDIDATES).map(MissingGroup::name).collect();
+        ResolveError::Unknown { name: shown(name), silent }
     }
 
     /// The types that a reading may mean, each in one version.

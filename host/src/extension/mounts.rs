@@ -204,7 +204,7 @@ impl<C: Choice + Send + Sync> Mount for VolumeMount<C> {
         let mut laid = self.laid.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.volume.newest();
         if let Some(error) = self.volume.take_error() {
-            let (extension, mount, error) = (&self.extension, &self.guest_path, legible(&chain(&error)).to_string());
+            let (extension, mount, error) = (&self.extension, &self.guest_path, legible(&chain(&error)));
             tracing::warn!(extension, mount, error, "a mounted volume cannot be read: the guest sees its last version");
         }
         if !Arc::ptr_eq(&laid.version, &version) {

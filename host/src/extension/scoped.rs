@@ -51,7 +51,7 @@ pub(super) struct ScopedVolume {
 }
 
 /// What of the true volume goes into the scoped one.
-#[derive(PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 struct AccountFiles {
     ca: Vec<u8>,
     namespace: String,
@@ -120,12 +120,6 @@ impl Mount for ScopedVolume {
 impl Drop for ScopedVolume {
     fn drop(&mut self) {
         self.tokens.end();
-    }
-}
-
-impl Default for AccountFiles {
-    fn default() -> Self {
-        Self { ca: Vec::new(), namespace: String::new() }
     }
 }
 

@@ -79,7 +79,8 @@ fn run(record: &Weak<Record>, mut watches: Vec<Watch>, calls: &Receiver<()>, pol
     let _ending = Ending(Weak::clone(record));
     loop {
         // Armed before the reading: a change after the one is seen by the other.
-        let another = watches.iter_mut().fold(false, |another, watch| watch.arm() || another);
+        // Each of them is armed, whatever came of the one before.
+        let another = watches.iter_mut().filter_map(|watch| watch.arm().then_some(())).count() > 0;
         let Some(record) = record.upgrade() else { return };
         let settled = record.refresh(another);
         drop(record);

@@ -118,13 +118,13 @@ impl Audit for JsonLines {
     }
 
     fn unrecorded(&self, extension: &str, unrecorded: u64) {
-        self.put(&Unrecorded { time: Timestamp::now(), extension, unrecorded }, unrecorded);
+        self.put(&Refusals { time: Timestamp::now(), extension, unrecorded }, unrecorded);
     }
 }
 
 /// Refusals that no record tells of.
 #[derive(Serialize)]
-struct Unrecorded<'a> {
+struct Refusals<'a> {
     #[serde(serialize_with = "to_the_microsecond")]
     time: Timestamp,
     extension: &'a str,

@@ -1,6 +1,5 @@
 //! `credentials: scoped`: files as in every pod, and a token that is good here, for one extension, while it runs.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -295,7 +295,8 @@ async fn a_group_that_refuses_is_named_with_its_reason_and_left_alone_for_as_lon
         assert!(error.guest_text().contains("metrics.k8s.io/v1beta1 does not answer: no backend"), "{error}");
     }
     assert_eq!(asked_for_metrics(&server), 1);
-    let missing: Vec<_> = client.cluster.discovery().await.unwrap().missing().iter().map(|of| of.name()).collect();
+    let missing: Vec<_> =
+        client.cluster.discovery().await.unwrap().missing().iter().map(attache::cluster::MissingGroup::name).collect();
     assert_eq!(missing, ["metrics.k8s.io/v1beta1"]);
 }
 

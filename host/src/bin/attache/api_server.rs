@@ -41,12 +41,11 @@ impl options::FromKubeconfig {
         if self.kubeconfig.is_none() && self.context.is_none() && self.cluster.is_none() && self.user.is_none() {
             return Ok(None);
         }
-        let config = match &self.kubeconfig {
-            Some(file) => Kubeconfig::read(file)?,
-            None => {
-                let list = variables.get(KUBECONFIG_VARIABLE).map(OsStr::new);
-                Kubeconfig::merged(&Kubeconfig::default_files(list, variables.get("HOME").map(Path::new)))?
-            }
+        let config = if let Some(file) = &self.kubeconfig {
+            Kubeconfig::read(file)?
+        } else {
+            let list = variables.get(KUBECONFIG_VARIABLE).map(OsStr::new);
+            Kubeconfig::merged(&Kubeconfig::default_files(list, variables.get("HOME").map(Path::new)))?
         };
         let choice = KubeconfigChoice::default();
         let choice = self.context.iter().fold(choice, KubeconfigChoice::context);
@@ -84,7 +83,7 @@ impl Asker {
         audit: &Arc<dyn Audit>,
         rate: Option<HostRate>,
     ) -> anyhow::Result<ClusterSettings> {
-        let settings = match (self, &server.api_server) {
+        let settings = match (self, &server.url) {
             (Self::Kubeconfig(context), _) => context.settings(Arc::clone(audit)),
             (Self::Account(account), Some(url)) => ClusterSettings {
                 service_account: Some(account.clone()),

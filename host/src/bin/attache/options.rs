@@ -35,8 +35,8 @@ pub(crate) struct Server {
     #[arg(long, value_name = "DIR", default_value = attache::credentials::DEFAULT_DIR, conflicts_with_all = OF_KUBECONFIG)]
     pub(crate) service_account: PathBuf,
     /// The API server [default: by `KUBERNETES_SERVICE_HOST` and `_PORT`, else <https://kubernetes.default.svc>]
-    #[arg(long, value_name = "URL", conflicts_with_all = OF_KUBECONFIG)]
-    pub(crate) api_server: Option<String>,
+    #[arg(long = "api-server", value_name = "URL", conflicts_with_all = OF_KUBECONFIG)]
+    pub(crate) url: Option<String>,
     #[command(flatten)]
     pub(crate) from: FromKubeconfig,
 }

@@ -249,15 +249,15 @@ fn podinfo_paths(pod: &options::Pod, grant: &Grant) -> anyhow::Result<Vec<PathBu
     let (mut only, mut named) = (None, BTreeMap::new());
     for said in &pod.podinfo {
         match said.split_once('=').and_then(|(path, directory)| Some((path.parse::<MountPath>().ok()?, directory))) {
-            Some((path, directory)) => {
-                if named.insert(path.canonical().to_owned(), PathBuf::from(directory)).is_some() {
-                    bail!("--podinfo {said}: {path} is given twice");
-                }
+            Some((path, directory))
+                if named.insert(path.canonical().to_owned(), PathBuf::from(directory)).is_some() =>
+            {
+                bail!("--podinfo {said}: {path} is given twice");
             }
             None if only.replace(PathBuf::from(said)).is_some() => {
                 bail!("--podinfo {said}: say MOUNTPATH=DIR where there are several")
             }
-            None => {}
+            _ => {}
         }
     }
     if only.is_some() && grant.podinfo.len() > 1 {

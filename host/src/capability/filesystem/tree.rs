@@ -86,7 +86,7 @@ impl Directory {
     }
 
     /// Puts a node at a path, and makes the directories on the way to it.
-    fn insert<'a>(&mut self, path: &mut dyn Iterator<Item = &'a str>, node: Node, modified: SystemTime) {
+    fn insert(&mut self, path: &mut dyn Iterator<Item = &str>, node: Node, modified: SystemTime) {
         let mut path = path.peekable();
         let Some(name) = path.next() else { return };
         if path.peek().is_none() {

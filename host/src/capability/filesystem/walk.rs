@@ -88,7 +88,7 @@ pub(super) fn resolve(root: &Root, from: &[String], path: &str, follow: bool) ->
     let mut ahead: VecDeque<String> = path.split('/').map(str::to_owned).collect();
     while let Some(name) = ahead.pop_front() {
         match name.as_str() {
-            "" | "." => continue,
+            "" | "." => {}
             ".." if way.below.len() > floor => drop(way.below.pop()),
             ".." if floor == 0 => {}
             ".." => return Err(ErrorCode::NotPermitted),

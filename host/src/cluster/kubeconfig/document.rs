@@ -108,7 +108,7 @@ impl Document {
         options.with_snippet = false;
         let mut document: Self = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-            KubeconfigError::Syntax { file: file.to_owned(), line: line.into(), column: column.into() }
+            KubeconfigError::Syntax { file: file.to_owned(), line, column }
         })?;
         if !document.kind.is_empty() && document.kind != "Config" {
             return Err(KubeconfigError::Kind { file: file.to_owned(), kind: std::mem::take(&mut document.kind) });

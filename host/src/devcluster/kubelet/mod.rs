@@ -208,10 +208,8 @@ impl Kubelet {
         let services = services.map_err(KubeletError::api("read the services"))?;
         let containers = containers(&object, &volumes, &synced, &services)?;
         let started = Timestamp::now();
-        let object = match self.observing {
-            true => object,
-            false => tell(&client, &path, &status::running(&object, started)).await?,
-        };
+        let object =
+            if self.observing { object } else { tell(&client, &path, &status::running(&object, started)).await? };
         let paths = Paths {
             watch: format!("/api/v1/namespaces/{namespace}/pods?fieldSelector=metadata.name%3D{name}"),
             pod: path.clone(),
