@@ -116,7 +116,7 @@ fn it_asks_with_a_client_certificate_and_the_guest_with_its_own_account() {
     let card = card.printed();
     let who = "User \"system:serviceaccount:default:pod-card\" cannot list resource \"jobs\"";
     assert!(card.contains(who), "{card}");
-    world.pods(async |pods| assert_eq!(pods.list(&Default::default()).await.unwrap().items.len(), 0));
+    world.pods(async |pods| assert_eq!(pods.list(&kube::api::ListParams::default()).await.unwrap().items.len(), 0));
 }
 
 #[test]
