@@ -80,6 +80,18 @@ async fn the_volume_is_mounted_through_the_links_of_the_atomic_writer() {
     assert!(out.contains("app=\"web\"") && out.contains("two\\nlines"), "{out}");
 }
 
+#[test]
+fn what_a_killed_host_left_in_the_artefact_folder_is_removed_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, young) = (folder.path().join(".new-old"), folder.path().join(".new-young"));
+    std::fs::write(&old, "half").unwrap();
+    std::fs::write(&young, "being written").unwrap();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    std::fs::File::options().write(true).open(&old).unwrap().set_modified(hour_ago).unwrap();
+    attache::engine::Artefacts::open(folder.path(), 1 << 20).unwrap();
+    assert!(!old.exists() && young.exists());
+}
+
 #[tokio::test]
 async fn a_link_that_leads_out_of_the_volume_is_not_followed() {
     let root = tempfile::tempdir().unwrap();

@@ -22,6 +22,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// All artefacts together, in bytes; the least recently used go first. A hundred large extensions fit.
 pub const DEFAULT_CAPACITY: u64 = 1 << 30;
@@ -101,6 +102,12 @@ pub struct Artefacts {
     read_only: bool,
 }
 
+/// The beginning of the name of a file that is not complete.
+const DRAFT: &str = ".new-";
+
+/// The age from which such a file is a leftover: three times what compiling may take.
+const LEFTOVER: Duration = Duration::from_mins(15);
+
 /// A compiled component, checked and held open.
 #[derive(Debug)]
 pub struct Artefact {
@@ -140,7 +147,7 @@ impl NewArtefact {
     pub(crate) fn copy_to(&self, path: &Path) -> io::Result<[u8; 32]> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        let mut target = tempfile::Builder::new().prefix(".new-").permissions(readable).tempfile_in(folder)?;
+        let mut target = tempfile::Builder::new().prefix(DRAFT).permissions(readable).tempfile_in(folder)?;
         let mut from = self.file();
         from.rewind()?;
         let sha256 = pinned::copied(&mut from, target.as_file_mut())?;
@@ -176,7 +183,28 @@ impl Artefacts {
         if mounted.f_flag.contains(StatVfsMountFlags::NOEXEC) {
             return Err(ArtefactError::NoExec { path: path.to_owned() });
         }
-        Ok(Self { path: path.to_owned(), folder, capacity, read_only })
+        let artefacts = Self { path: path.to_owned(), folder, capacity, read_only };
+        artefacts.remove_leftovers();
+        Ok(artefacts)
+    }
+
+    /// Removes what a host that was killed while it compiled has left behind.
+    fn remove_leftovers(&self) {
+        if self.read_only {
+            return;
+        }
+        let Ok(entries) = std::fs::read_dir(self.here()) else { return };
+        let is_old = |entry: &std::fs::DirEntry| {
+            let modified = entry.metadata().and_then(|found| found.modified());
+            modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > LEFTOVER))
+        };
+        let drafts = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()));
+        for entry in drafts.filter(is_old) {
+            // Another process may have removed it just now.
+            let _ = rustix::fs::unlinkat(&self.folder, entry.file_name(), AtFlags::empty());
+        }
     }
 
     /// Opens a folder as [`Artefacts::open`] does. Where others may write to it, as to an `emptyDir` of Kubernetes, a folder of
@@ -279,7 +307,7 @@ impl Artefacts {
     /// folder that root has filled is there for other users.
     fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        tempfile::Builder::new().prefix(".new-").permissions(readable).tempfile_in(self.here())
+        tempfile::Builder::new().prefix(DRAFT).permissions(readable).tempfile_in(self.here())
     }
 
     /// The folder that was checked.
