@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("quantity", &[]),
     ("untrusted", &[]),
     ("volume", &[]),
-    ("credentials", &[]),
+    ("credentials", &["volume"]),
     ("engine", &[]),
     ("podinfo", &["quantity", "volume", "policy"]),
     ("policy", &["quantity", "untrusted"]),
