@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It does what the shell loop of Kubernetes' own example pod does: a blank line and the file, for `labels`,
-//! `annotations`, the resource fields, and then whatever else there is; nothing for what is not there. `--env` adds the environment. `--follow`
-//! reads again every 5 seconds and prints when something changed.
+//! `annotations`, the resource fields, and then whatever else there is; nothing for what is not there. `--env` adds the
+//! environment. `--follow` reads again every 5 seconds and prints when something changed.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

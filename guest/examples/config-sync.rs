@@ -1,13 +1,14 @@
-//! Gathers the config maps that a selector names into one, by server-side apply, and again whenever one of them changes.
+//! Gathers the config maps that a selector names into one, by server-side apply, and again whenever one of them
+//! changes.
 //!
 //! ```text
 //! config-sync --labels SELECTOR --into NAME [--namespace N] [--count N]
 //! ```
 //!
 //! The key `colour` of the config map `paint` becomes `paint.colour`. What somebody else has written over that is taken
-//! back, and said; keys that are not gathered are left alone. A write that the API server cannot make now, or refuses to whom it
-//! does not know or let do it (401, 403), is made later. With `--count` it ends after so many writes; without, it runs until it
-//! is stopped.
+//! back, and said; keys that are not gathered are left alone. A write that the API server cannot make now, or refuses
+//! to whom it does not know or let do it (401, 403), is made later. With `--count` it ends after so many writes;
+//! without, it runs until it is stopped.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -134,8 +135,8 @@ fn patiently<T>(write: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     }
 }
 
-/// Returns whether the same write may go well later: the API server is away or busy, it does not know the account (401) or its
-/// rights (403) yet, or no longer until somebody mends that.
+/// Returns whether the same write may go well later: the API server is away or busy, it does not know the account (401)
+/// or its rights (403) yet, or no longer until somebody mends that.
 fn is_passing(error: &Error) -> bool {
     let passes = |code: u16| matches!(code, 401 | 403 | 429 | 500..);
     matches!(error, Error::Unavailable(_)) || error.status().is_some_and(|status| passes(status.code))

@@ -52,7 +52,8 @@ pub fn discover() -> Result<Vec<ResourceInfo>, Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] when the name is unknown, or means types of several groups and none of the core's, and what [`discover`] may fail with.
+/// [`Error::Invalid`] when the name is unknown, or means types of several groups and none of the core's, and what
+/// [`discover`] may fail with.
 ///
 /// ```no_run
 /// # use attache_guest::api;
@@ -65,8 +66,8 @@ pub fn resolve(name: &str) -> Result<ResourceInfo, Error> {
     Ok(wit::resolve(name)?.into())
 }
 
-/// Says whether the grant and the API server would let `verb` pass: on every object of the type in one namespace (`None` is
-/// all of them), or on the one named.
+/// Says whether the grant and the API server would let `verb` pass: on every object of the type in one namespace
+/// (`None` is all of them), or on the one named.
 ///
 /// For a subresource, the plural is written as in RBAC: `pods/eviction`.
 ///

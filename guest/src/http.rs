@@ -1,8 +1,9 @@
 //! Raw requests: to the API server for what is no object, such as logs, and to the grant's `egress` for all else.
 //!
-//! The host answers for the API server by any of its usual names, under the same grant as [`api`](crate::api), and adds the
-//! credentials itself: a guest sets no `Authorization`. What the grant denies there comes back as the API server would refuse
-//! it, with status 403 and a `Status` object that says which rule is needed; a spent rate is a 429 with `Retry-After`.
+//! The host answers for the API server by any of its usual names, under the same grant as [`api`](crate::api), and adds
+//! the credentials itself: a guest sets no `Authorization`. What the grant denies there comes back as the API server
+//! would refuse it, with status 403 and a `Status` object that says which rule is needed; a spent rate is a 429 with
+//! `Retry-After`.
 //!
 //! ```no_run
 //! use std::io::BufRead;
@@ -50,7 +51,8 @@ pub enum Error {
     /// The grant's `egress` does not open its destination.
     #[error("the grant does not open this destination")]
     Denied,
-    /// Too many requests to other places are under way, or the grant's rate is spent. (The API server's refusals are answers.)
+    /// Too many requests to other places are under way, or the grant's rate is spent. (The API server's refusals are
+    /// answers.)
     #[error("too many requests")]
     Busy,
     /// No connection or no answer in time.

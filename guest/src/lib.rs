@@ -2,8 +2,8 @@
 //! Kubernetes API.
 //!
 //! A guest is an ordinary Rust program, built for `wasm32-wasip2`. Its host holds the credentials and decides, by a
-//! grant, what the guest may see and do; everything here may therefore be refused. [`api`] says so with an error that names
-//! the rule that was missing; in [`pod`], what is not granted is not there.
+//! grant, what the guest may see and do; everything here may therefore be refused. [`api`] says so with an error that
+//! names the rule that was missing; in [`pod`], what is not granted is not there.
 //!
 //! - [`pod`]: who the pod is, its labels and annotations (also as they change), its resource bounds.
 //! - [`api`]: discovery, and reading and writing objects of any type.

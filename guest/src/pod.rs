@@ -151,8 +151,9 @@ pub fn snapshot() -> Result<Snapshot, Error> {
     Ok(wit::get_snapshot()?.into())
 }
 
-/// Returns the newest value of one label; `None` where the pod lacks it or does not project it. A label that is projected by
-/// itself and is empty is `None` as well: Kubernetes projects an empty text for a label that the pod lacks, too.
+/// Returns the newest value of one label; `None` where the pod lacks it or does not project it. A label that is
+/// projected by itself and is empty is `None` as well: Kubernetes projects an empty text for a label that the pod
+/// lacks, too.
 ///
 /// Cheap: the host answers from a copy that it keeps up to date, so there is no need to keep one in the guest.
 ///

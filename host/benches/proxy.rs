@@ -1,9 +1,10 @@
-//! `attache proxy` beside `kubectl proxy` and beside the direct connection: requests a second, how long one takes, memory.
+//! `attache proxy` beside `kubectl proxy` and beside the direct connection: requests a second, how long one takes,
+//! memory.
 //!
-//! `cargo bench -p attache --bench proxy`, a program that prints a table; with `-- --quick` it takes less of everything, to
-//! see that it runs. The server is the devcluster, and the client a bare HTTP/1.1 connection, both in this process; the
-//! proxies are processes of their own. Ways are taken in turn, round by round, so that what else the machine does weighs on
-//! all. A second table has a server that takes as long to answer as a real one does.
+//! `cargo bench -p attache --bench proxy`, a program that prints a table; with `-- --quick` it takes less of
+//! everything, to see that it runs. The server is the devcluster, and the client a bare HTTP/1.1 connection, both in
+//! this process; the proxies are processes of their own. Ways are taken in turn, round by round, so that what else the
+//! machine does weighs on all. A second table has a server that takes as long to answer as a real one does.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on may stop")]
 
@@ -68,7 +69,8 @@ impl To {
         request.body(Empty::new()).unwrap()
     }
 
-    /// Asks on so many connections at once, each request after the answer to the one before, and tells how long each took.
+    /// Asks on so many connections at once, each request after the answer to the one before, and tells how long each
+    /// took.
     async fn load(&self, path: &'static str, connections: usize, time: Duration) -> Vec<Duration> {
         let mut running = JoinSet::new();
         for _ in 0..connections {

@@ -1,8 +1,8 @@
 //! What following costs: guests that share one watch, a list of ten thousand pods, and `get` from the host's copy.
 //!
-//! `cargo bench -p attache --bench watch`, a program that prints figures; with `-- --quick` it takes less of everything, to
-//! see that it runs. The server is the devcluster, in this process but on threads of its own: its memory is in the
-//! process's, and so in both columns where memory is compared.
+//! `cargo bench -p attache --bench watch`, a program that prints figures; with `-- --quick` it takes less of
+//! everything, to see that it runs. The server is the devcluster, in this process but on threads of its own: its memory
+//! is in the process's, and so in both columns where memory is compared.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 

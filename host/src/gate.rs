@@ -1,6 +1,7 @@
 //! The only maker of a permit.
 //!
-//! Threat: a request that reaches the API server without having been judged, metered and recorded. The API client takes a
+//! Threat: a request that reaches the API server without having been judged, metered and recorded. The API client takes
+//! a
 //! [`Permit`] by value, a permit is made by [`Gate::admit`] alone, and it is recorded exactly once when it is dropped,
 //! however the request ended. Nobody else can make one:
 //!
@@ -49,18 +50,19 @@ use told::Told;
 /// The name of the host itself in records.
 const HOST: &str = "attache";
 
-/// What the host may read on its own account: what there is in the API. Every account of a cluster may (`system:discovery`).
+/// What the host may read on its own account: what there is in the API. Every account of a cluster may
+/// (`system:discovery`).
 const DISCOVERY: [&str; 5] = ["/version", "/api", "/api/*", "/apis", "/apis/*"];
 
-/// The most bytes of one discovery document. The aggregated document of a cluster with some thousand types of its own has
-/// about 10 MiB.
+/// The most bytes of one discovery document. The aggregated document of a cluster with some thousand types of its own
+/// has about 10 MiB.
 const DISCOVERY_BYTES: u64 = 32 << 20;
 
 /// What the host asks about its own rights: every account of a cluster may (`system:basic-user`).
 const REVIEWS: [&str; 2] = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
 
-/// How many of those questions a second, and at once: for ten extensions that ask at their default rate. Who asks more than
-/// all others together makes them wait, but no longer than its own rate lets it ask.
+/// How many of those questions a second, and at once: for ten extensions that ask at their default rate. Who asks more
+/// than all others together makes them wait, but no longer than its own rate lets it ask.
 const REVIEW_RATE: (u32, u32) = (200, 400);
 
 /// Why a request was not let through.
@@ -155,15 +157,15 @@ impl Gate {
         Self { inner: Arc::new(inner), ends: None }
     }
 
-    /// The same gate, for one run of the extension that is over at `ends`: a server that says to come back later than that is
-    /// not waited for. Ending the run is up to whoever runs it. A later end than before makes no difference.
+    /// The same gate, for one run of the extension that is over at `ends`: a server that says to come back later than
+    /// that is not waited for. Ending the run is up to whoever runs it. A later end than before makes no difference.
     #[must_use]
     pub fn until(&self, ends: Instant) -> Self {
         Self { inner: Arc::clone(&self.inner), ends: Some(self.ends.map_or(ends, |sooner| sooner.min(ends))) }
     }
 
-    /// A gate for the host's own discovery requests: `/version`, `/api`, `/apis` and what is below the two but no resource,
-    /// to read.
+    /// A gate for the host's own discovery requests: `/version`, `/api`, `/apis` and what is below the two but no
+    /// resource, to read.
     pub fn for_host(host_rate: Option<HostRate>, audit: Arc<dyn Audit>) -> Self {
         let mut grant = Grant::nothing(HOST);
         grant.limits.response_bytes = DISCOVERY_BYTES;
@@ -175,8 +177,8 @@ impl Gate {
         Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 
-    /// A gate for the host's own questions about what its service account may do. Guests cause them, so they are metered
-    /// apart from discovery.
+    /// A gate for the host's own questions about what its service account may do. Guests cause them, so they are
+    /// metered apart from discovery.
     pub fn for_reviews(host_rate: Option<HostRate>, audit: Arc<dyn Audit>) -> Self {
         let mut grant = Grant::nothing(HOST);
         // Of each guest at most one is under way, and each pays for it with its own rate.
@@ -215,8 +217,8 @@ impl Gate {
         self.inner.places.number(Place::InFlight)
     }
 
-    /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is dropped; of
-    /// many that are throttled only some are, with the number of the others.
+    /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is
+    /// dropped; of many that are throttled only some are, with the number of the others.
     ///
     /// The rate is spent first, so that requests that are denied count too: asking is work, and is recorded.
     ///
@@ -230,7 +232,8 @@ impl Gate {
         self.permit(way, request, place, decided)
     }
 
-    /// Whether the grant opens anything at all of a collection, for whoever opens it before there is a request. Nothing is
+    /// Returns whether the grant opens anything at all of a collection, for whoever opens it before there is a request.
+    /// Nothing is
     /// sent for it. A refusal spends the rate and is recorded as that of a request for the whole collection is.
     ///
     /// # Errors
@@ -290,7 +293,7 @@ impl Gate {
         self.inner.audit.record(&AuditRecord { verdict, unrecorded, ..request }.because(reason));
     }
 
-    /// Whether one more refusal of this kind is recorded: then how many before it were not.
+    /// Returns whether one more refusal of this kind is recorded: then how many before it were not.
     fn records(&self, verdict: Decision) -> Option<u64> {
         if verdict == Decision::Throttled { self.inner.refusals.note() } else { Some(0) }
     }
@@ -332,7 +335,8 @@ impl Gate {
         metered
     }
 
-    /// Whether the rate, the rules and the requests under way let all of these through, and by which rule the last.
+    /// Returns whether the rate, the rules and the requests under way let all of these through, and by which rule the
+    /// last.
     fn decide(&self, requests: &[&ApiRequest], place: Place) -> Result<usize, Refusal> {
         self.meter()?;
         requests.iter().try_for_each(|request| self.measure(request.target()))?;

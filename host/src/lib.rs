@@ -1,8 +1,8 @@
 //! Runs untrusted WebAssembly extensions inside Kubernetes pods.
 //!
 //! A host mounts its pod's Downward API files and, where granted, service-account credentials into a WASI sandbox, and
-//! offers guests the WIT package `attache:pod`: what the pod knows of itself, and the Kubernetes API. What one guest may
-//! see and do is written in its [`Grant`](policy::Grant), and everything else is denied.
+//! offers guests the WIT package `attache:pod`: what the pod knows of itself, and the Kubernetes API. What one guest
+//! may see and do is written in its [`Grant`](policy::Grant), and everything else is denied.
 //!
 //! # Running extensions
 //!
@@ -99,8 +99,8 @@
 //! # The way of a request
 //!
 //! A guest's request is parsed once ([`policy::ApiRequest`]), judged, metered and recorded once ([`gate::Gate`]), and
-//! becomes a [`gate::Permit`] that nothing else can make. [`cluster::Cluster`] sends nothing without one. TLS, token and
-//! certificates ([`credentials`]) stay on this side.
+//! becomes a [`gate::Permit`] that nothing else can make. [`cluster::Cluster`] sends nothing without one. TLS, token
+//! and certificates ([`credentials`]) stay on this side.
 //!
 //! # Features
 //!

@@ -120,12 +120,12 @@ impl Quantity {
         Self::new(false, counted(self).plus(&counted(other)), self.notation)
     }
 
-    /// Whether this is 0.
+    /// Returns whether this is 0.
     pub fn is_zero(&self) -> bool {
         self.nanos.is_zero()
     }
 
-    /// Whether this is below 0.
+    /// Returns whether this is below 0.
     pub fn is_negative(&self) -> bool {
         self.negative
     }

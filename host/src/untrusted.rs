@@ -1,8 +1,8 @@
 //! A stranger's text, made harmless for a log, a terminal, a message or a record.
 //!
-//! Threat: a guest, a server or a manifest whose text becomes lines of its own, moves a terminal's cursor, turns what follows
-//! round, or is without an end. All that shows such a text takes it through here: letters that act instead of being seen are
-//! escaped, and the text is cut where it is told to be, while it is being written.
+//! Threat: a guest, a server or a manifest whose text becomes lines of its own, moves a terminal's cursor, turns what
+//! follows round, or is without an end. All that shows such a text takes it through here: letters that act instead of
+//! being seen are escaped, and the text is cut where it is told to be, while it is being written.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
@@ -43,8 +43,8 @@ const HIDDEN: [(char, char); 25] = [
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// Whether a letter acts instead of being seen: it controls a terminal, changes the direction or the place of what follows,
-/// or takes no room.
+/// Returns whether a letter acts instead of being seen: it controls a terminal, changes the direction or the place of
+/// what follows, or takes no room.
 pub(crate) fn is_hidden(letter: char) -> bool {
     let listed = || HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&letter));
     letter.is_control() || !letter.is_ascii() && listed()
@@ -67,7 +67,7 @@ impl<W: Write> Harmless<W> {
         Self { out, left: most, weigh: str::len, breaks: false, full: false }
     }
 
-    /// Whether some of the text did not fit.
+    /// Returns whether some of the text did not fit.
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
@@ -125,8 +125,8 @@ pub(crate) fn word(text: &str) -> String {
     shown(text, LONGEST_WORD, letters, false)
 }
 
-/// A name that a guest may have chosen, such as that of an import, as it can stand within a line: line breaks and hidden
-/// letters escaped, and cut.
+/// A name that a guest may have chosen, such as that of an import, as it can stand within a line: line breaks and
+/// hidden letters escaped, and cut.
 pub fn legible_name(name: &str) -> String {
     shown(name, LONGEST_NAME, letters, false)
 }
@@ -161,7 +161,8 @@ pub(crate) fn in_record(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
-/// The beginning of a sentence as a record has it: ASCII without control characters. Its quotes stay, which a writer escapes.
+/// The beginning of a sentence as a record has it: ASCII without control characters. Its quotes stay, which a writer
+/// escapes.
 pub(crate) fn sentence_in_record(text: &str, most: usize) -> Cow<'_, str> {
     let text = beginning(text, most);
     let plain = |letter: char| letter == ' ' || letter.is_ascii_graphic();

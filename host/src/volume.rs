@@ -72,8 +72,8 @@ pub enum VolumeError {
         /// The volume.
         path: PathBuf,
     },
-    /// The directory is none that a kubelet has laid out, with `..data` as a link to a dated directory; or it is one of the
-    /// kernel's, or the root.
+    /// The directory is none that a kubelet has laid out, with `..data` as a link to a dated directory; or it is one of
+    /// the kernel's, or the root.
     #[error("{} is not a volume that a kubelet wrote: it has no ..data that leads to a dated directory in it", path.display())]
     NotAVolume {
         /// The directory.

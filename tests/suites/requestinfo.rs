@@ -1,8 +1,8 @@
-//! The API server's own reading of a request, written apart from the crate's and as lax as the server: it decodes everything
-//! once, cuts at slashes, and takes the first of doubled parameters.
+//! The API server's own reading of a request, written apart from the crate's and as lax as the server: it decodes
+//! everything once, cuts at slashes, and takes the first of doubled parameters.
 //!
-//! After `RequestInfoFactory.NewRequestInfo` in `apiserver/pkg/endpoints/request/requestinfo.go`, with `net/url` before it and
-//! `fields.ParseSelector` behind it.
+//! After `RequestInfoFactory.NewRequestInfo` in `apiserver/pkg/endpoints/request/requestinfo.go`, with `net/url` before
+//! it and `fields.ParseSelector` behind it.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, missing_docs)]
 
 use attache::policy::ApiRequest;

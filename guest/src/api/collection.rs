@@ -48,7 +48,8 @@ impl Collection {
         Ok(Self::of(handle))
     }
 
-    /// Opens the objects of one type in all namespaces, or of a type that lives in none, as the namespaces themselves do.
+    /// Opens the objects of one type in all namespaces, or of a type that lives in none, as the namespaces themselves
+    /// do.
     ///
     /// # Errors
     ///
@@ -62,8 +63,8 @@ impl Collection {
         Self { handle, options: wit::WriteOptions::empty() }
     }
 
-    /// Narrows to a subresource such as `status`, `scale` or `eviction`: [`get`](Self::get), [`create`](Self::create) and
-    /// the like then act on that of the named object.
+    /// Narrows to a subresource such as `status`, `scale` or `eviction`: [`get`](Self::get), [`create`](Self::create)
+    /// and the like then act on that of the named object.
     ///
     /// There is nothing to list in it, and streams such as `log` are not objects.
     ///

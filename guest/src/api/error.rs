@@ -26,8 +26,8 @@ use crate::bindings::attache::pod::api as wit;
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The grant does not allow it; the API server was not asked. The text says which rule would, or that as many watches
-    /// are open as may be.
+    /// The grant does not allow it; the API server was not asked. The text says which rule would, or that as many
+    /// watches are open as may be.
     #[error("denied by the grant: {0}")]
     Denied(String),
     /// The grant's rate is spent.
@@ -36,8 +36,8 @@ pub enum Error {
         /// When a call will be let through again.
         retry_after: Duration,
     },
-    /// The answer, or an object of a watch, is larger than the grant allows; or all that the host watches, for whomever, is
-    /// more than it keeps, and this watch was the largest part of it.
+    /// The answer, or an object of a watch, is larger than the grant allows; or all that the host watches, for
+    /// whomever, is more than it keeps, and this watch was the largest part of it.
     #[error("more than {limit} bytes: what the grant allows of an answer, or the host keeps of all that it watches")]
     TooLarge {
         /// The grant's limit or the host's, in bytes.

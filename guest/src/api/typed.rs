@@ -260,14 +260,14 @@ impl<K: Resource + Serialize + DeserializeOwned> Api<K> {
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::Conflict`] when `object` carries a `resourceVersion` that is no longer current, as one
-    /// that was read does.
+    /// Any of [`Error`]; [`Error::Conflict`] when `object` carries a `resourceVersion` that is no longer current, as
+    /// one that was read does.
     pub fn replace(&self, object: &K) -> Result<K, Error> {
         self.objects.replace(name_of(object)?, object)
     }
 
-    /// Applies the fields that a manager wants the object of this name to have, creates it if there is none, and returns it
-    /// as stored. The grant needs both verbs, `create` and `patch`.
+    /// Applies the fields that a manager wants the object of this name to have, creates it if there is none, and
+    /// returns it as stored. The grant needs both verbs, `create` and `patch`.
     ///
     /// # Errors
     ///
@@ -356,8 +356,8 @@ impl<'a, K: DeserializeOwned> IntoIterator for Objects<'a, K> {
     type Item = Result<K, Error>;
     type IntoIter = Items<'a, K>;
 
-    /// Reads the list one object after the other, a page being held at a time. An object that cannot be read as a `K` is an
-    /// error in its place; when a page cannot be had, that error is the last item.
+    /// Reads the list one object after the other, a page being held at a time. An object that cannot be read as a `K`
+    /// is an error in its place; when a page cannot be had, that error is the last item.
     fn into_iter(self) -> Items<'a, K> {
         self.list.items()
     }

@@ -16,8 +16,8 @@ const BATCH: u32 = 256;
 
 /// A change in a watched collection.
 ///
-/// Who keeps a picture of the collection clears it at [`Event::Resync`], takes in and throws out what follows, and trusts it
-/// from [`Event::Synced`] on.
+/// Who keeps a picture of the collection clears it at [`Event::Resync`], takes in and throws out what follows, and
+/// trusts it from [`Event::Synced`] on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<T> {
     /// A full replay begins: at the start, and when events were missed. Objects that are not replayed are gone.
@@ -31,16 +31,16 @@ pub enum Event<T> {
 }
 
 impl Collection {
-    /// Follows the selected objects, beginning with a full replay. The host reconnects by itself; a slow reader is told to
-    /// start over.
+    /// Follows the selected objects, beginning with a full replay. The host reconnects by itself; a slow reader is told
+    /// to start over.
     ///
     /// The grant has to open both `list` and `watch`. Where it opens them for some names only, select one of these with
     /// `Selector::all().fields("metadata.name=…")`.
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`], also where as many watches are open as the grant allows; [`Error::Invalid`] for a selector that is
-    /// none.
+    /// [`Error::Denied`], also where as many watches are open as the grant allows; [`Error::Invalid`] for a selector
+    /// that is none.
     ///
     /// ```no_run
     /// use attache_guest::api::{Collection, Error, Event, ResourceType, Selector};
@@ -67,8 +67,8 @@ impl Collection {
 
 /// Changes in a collection, in order, and the host's copy of it; made by [`Collection::watch`].
 ///
-/// As an iterator it has no end of its own: `next` blocks in the host, at no cost, until something happens. An object that
-/// cannot be read as a `T` is an error in its place; any other error is the last item.
+/// As an iterator it has no end of its own: `next` blocks in the host, at no cost, until something happens. An object
+/// that cannot be read as a `T` is an error in its place; any other error is the last item.
 #[derive(Debug)]
 pub struct Watch<T> {
     // Declared, and so dropped, before the resource that it is a child of: the host traps on the other order.
@@ -115,8 +115,8 @@ impl<T: DeserializeOwned> Watch<T> {
 
     /// Reads one object from the host's copy: without asking the API server, and without spending the grant's rate.
     ///
-    /// The copy is as new as the host's watch, as a rule some milliseconds behind the API server. The first call waits until
-    /// it is whole.
+    /// The copy is as new as the host's watch, as a rule some milliseconds behind the API server. The first call waits
+    /// until it is whole.
     ///
     /// # Errors
     ///
@@ -145,8 +145,8 @@ impl<T: DeserializeOwned> Watch<T> {
         Ok(serde_json::from_slice(&self.handle.get(Some(namespace), name)?)?)
     }
 
-    /// Reads a page of at most `limit` objects (500 at most, as which 0 counts) from the host's copy, ordered by namespace and name, after the `cursor` of the
-    /// page before; returns the page and the cursor of the next.
+    /// Reads a page of at most `limit` objects (500 at most, as which 0 counts) from the host's copy, ordered by
+    /// namespace and name, after the `cursor` of the page before; returns the page and the cursor of the next.
     ///
     /// # Errors
     ///

@@ -132,7 +132,8 @@ impl Deletion {
         Self { propagation, ..self }
     }
 
-    /// Gives it so many seconds to stop, in place of its own time. For a pod, 0 does not wait for its containers at all.
+    /// Gives it so many seconds to stop, in place of its own time. For a pod, 0 does not wait for its containers at
+    /// all.
     pub fn grace_seconds(self, seconds: u32) -> Self {
         Self { grace_seconds: Some(seconds), ..self }
     }
@@ -222,8 +223,9 @@ impl Collection {
         read(&self.handle.create(&json(object)?, self.options)?)
     }
 
-    /// Replaces an object. `apiVersion`, `kind` and `metadata.name` may be left out. The API server creates some types by this
-    /// (services, leases, roles and the like, perhaps all that are not built in): then the grant has to open `create` too.
+    /// Replaces an object. `apiVersion`, `kind` and `metadata.name` may be left out. The API server creates some types
+    /// by this (services, leases, roles and the like, perhaps all that are not built in): then the grant has to open
+    /// `create` too.
     ///
     /// # Errors
     ///
@@ -259,7 +261,8 @@ impl Collection {
         read(&self.handle.patch(name, &patch, self.options)?)
     }
 
-    /// Deletes an object, as the type's own default has it. One with finalizers or a grace period is gone some time later.
+    /// Deletes an object, as the type's own default has it. One with finalizers or a grace period is gone some time
+    /// later.
     ///
     /// # Errors
     ///

@@ -2,8 +2,8 @@
 
 use crate::bindings::attache::pod::metadata as wit;
 
-/// Labels and annotations as they stood at one moment: what files project comes from one update of the volume, so it never
-/// mixes two versions of the pod.
+/// Labels and annotations as they stood at one moment: what files project comes from one update of the volume, so it
+/// never mixes two versions of the pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Grows by one with every change of what is shown here.

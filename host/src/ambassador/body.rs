@@ -9,8 +9,8 @@ use http_body_util::Full;
 
 use crate::cluster::{self, ClusterError};
 
-/// The body of an answer. It holds the request's place among those under way until it ends or is dropped; dropping it ends
-/// the request at the server.
+/// The body of an answer. It holds the request's place among those under way until it ends or is dropped; dropping it
+/// ends the request at the server.
 #[derive(Debug)]
 pub struct AnswerBody(Kind);
 

@@ -1,8 +1,8 @@
 //! What the headers of a request may say.
 //!
 //! Threat: headers that change who asks. The API server takes `Impersonate-*` from whoever may impersonate, and the
-//! `X-Remote-*` of the request-header authenticator from whoever holds a front proxy's certificate; a request with one of
-//! these is refused loudly, since dropping it would answer as somebody other than was meant. Forwarding headers
+//! `X-Remote-*` of the request-header authenticator from whoever holds a front proxy's certificate; a request with one
+//! of these is refused loudly, since dropping it would answer as somebody other than was meant. Forwarding headers
 //! (`Forwarded`, `X-Forwarded-*`, `Via`), cookies and all others that are not named here never reach the server.
 
 use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
@@ -12,8 +12,8 @@ use thiserror::Error;
 /// How many headers a request may have: what hyper reads at most.
 pub const MAX_HEADERS: usize = 100;
 
-/// How large all headers of a request together may be, in bytes. Servers commonly stop at 8 to 16 KiB; a bound token takes
-/// one to two.
+/// How large all headers of a request together may be, in bytes. Servers commonly stop at 8 to 16 KiB; a bound token
+/// takes one to two.
 pub const MAX_HEADER_BYTES: usize = 32 << 10;
 
 /// Headers by which another server says on whose behalf it asks.
@@ -91,7 +91,7 @@ pub fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
     Ok(())
 }
 
-/// Whether a request asks in any way to leave HTTP/1 for another protocol.
+/// Returns whether a request asks in any way to leave HTTP/1 for another protocol.
 pub(super) fn ask_for_upgrade(headers: &HeaderMap) -> bool {
     let options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let upgrade = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"upgrade");

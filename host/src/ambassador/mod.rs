@@ -1,21 +1,21 @@
 //! Answers HTTP for the API server, as an ambassador container does: TLS, token and policy stay on the host's side.
 //!
-//! Whoever speaks plain HTTP (a guest through `wasi:http`, a sibling container through a local socket) hands each request
-//! to [`Ambassador::answer`] and passes on what comes back. In between there is one way for all:
+//! Whoever speaks plain HTTP (a guest through `wasi:http`, a sibling container through a local socket) hands each
+//! request to [`Ambassador::answer`] and passes on what comes back. In between there is one way for all:
 //!
 //! ```text
 //! headers are checked ── ApiRequest::parse ── Gate::admit ── Permit ── Cluster::send ── API server
 //! ```
 //!
-//! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written anew
-//! from what was judged, the guest's bytes are never sent; what its content type makes of a patch is judged too); headers that change who asks (refused, see [`headers`]; of all
-//! others only a few are passed on, see [`PassedOn`]); a token that is not the asker's (401, and
-//! recorded); bodies without an end (cut at the permit's limits, never kept whole); a redirect
-//! that carries a token away (handed to the asker as it is, never followed).
+//! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written
+//! anew from what was judged, the guest's bytes are never sent; what its content type makes of a patch is judged too);
+//! headers that change who asks (refused, see [`headers`]; of all others only a few are passed on, see [`PassedOn`]); a
+//! token that is not the asker's (401, and recorded); bodies without an end (cut at the permit's limits, never kept
+//! whole); a redirect that carries a token away (handed to the asker as it is, never followed).
 //!
 //! # What comes back
-//! An answer always: the server's own, streamed, with the headers left out that belong to one connection; or a Kubernetes
-//! `Status` in JSON that says why the server was not asked or could not answer.
+//! An answer always: the server's own, streamed, with the headers left out that belong to one connection; or a
+//! Kubernetes `Status` in JSON that says why the server was not asked or could not answer.
 //!
 //! | code | reason | when |
 //! | --- | --- | --- |
@@ -33,11 +33,11 @@
 //! | 504 | `Timeout` | the server did not answer in time (a minute; [`Way::Proxy`] waits as long as its client) |
 //!
 //! # Streams
-//! A watch and a log that is followed are passed on piece by piece, and go on until their reader drops the body: no limit
-//! on their bytes, no deadline of the ambassador's. Nor is there one for any log and for what a pod, a service or a node
-//! answers by `proxy`: the API server sets them none, and of a silent container's log not even the head comes. Whoever reads
-//! them ends them: a guest's run at its own deadline, a sibling by closing its connection. For as long as it goes on, a watch
-//! holds one of the grant's `watches` places, and any other one of its `inFlight` places.
+//! A watch and a log that is followed are passed on piece by piece, and go on until their reader drops the body: no
+//! limit on their bytes, no deadline of the ambassador's. Nor is there one for any log and for what a pod, a service or
+//! a node answers by `proxy`: the API server sets them none, and of a silent container's log not even the head comes.
+//! Whoever reads them ends them: a guest's run at its own deadline, a sibling by closing its connection. For as long as
+//! it goes on, a watch holds one of the grant's `watches` places, and any other one of its `inFlight` places.
 //!
 //! A request's body of up to 256 KiB is read before anything is sent, so that a server that says 429 is asked again; a
 //! larger one is passed on as it comes. Requests of [`Way::Proxy`] are made once, and their answers handed back as they
@@ -221,7 +221,7 @@ impl Ambassador {
         upload.into_payload(payload)
     }
 
-    /// Whether the request says that somebody else asks.
+    /// Returns whether the request says that somebody else asks.
     fn authorize(&self, head: &Parts, target: &str) -> Result<(), Refused> {
         let Some(presented) = headers::bearer(&head.headers).map_err(|fault| self.refuse(head, target, fault))? else {
             return Ok(());
@@ -264,7 +264,8 @@ fn read(method: &Method, uri: &Uri) -> Result<ApiRequest, InvalidRequest> {
     ApiRequest::parse(method, &target(method, uri))
 }
 
-/// What the request line asked for. A URI in absolute or authority form is kept as such, for [`ApiRequest::parse`] to refuse.
+/// What the request line asked for. A URI in absolute or authority form is kept as such, for [`ApiRequest::parse`] to
+/// refuse.
 fn target<'a>(method: &Method, uri: &'a Uri) -> Cow<'a, str> {
     if uri.scheme().is_some() || uri.authority().is_some() || *method == Method::CONNECT {
         return uri.to_string().into();

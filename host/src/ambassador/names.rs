@@ -1,7 +1,8 @@
 //! By which names a sandboxed program may call the API server.
 //!
-//! Threat: a name that means the API server to a guest and another host to this one, so that a request goes past the gate.
-//! A destination either is one of these, compared whole, and is then judged as a request to the API; or it is egress.
+//! Threat: a name that means the API server to a guest and another host to this one, so that a request goes past the
+//! gate. A destination either is one of these, compared whole, and is then judged as a request to the API; or it is
+//! egress.
 
 use crate::cluster::{Endpoint, Found};
 use crate::policy::Destination;
@@ -56,7 +57,7 @@ impl ServerNames {
         self
     }
 
-    /// Whether this is one of them.
+    /// Returns whether this is one of them.
     pub fn contain(&self, destination: &Destination) -> bool {
         self.all.contains(destination)
     }
@@ -71,8 +72,8 @@ impl ServerNames {
         &self.own
     }
 
-    /// Those to whose addresses no other name may lead: where this host finds the server, and the service that every pod
-    /// knows. The other names of the service have the same addresses.
+    /// Those to whose addresses no other name may lead: where this host finds the server, and the service that every
+    /// pod knows. The other names of the service have the same addresses.
     pub fn shielded(&self) -> Vec<Destination> {
         let service = Destination::of("https", SERVICE[2], None).ok().filter(|service| !self.own.contains(service));
         self.own.iter().cloned().chain(service).collect()

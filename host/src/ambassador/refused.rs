@@ -1,5 +1,5 @@
-//! Why a request got no answer of the server's, and the answer that it gets instead: a `Status` of the Kubernetes API, so
-//! that every client library reads it as one of its own errors.
+//! Why a request got no answer of the server's, and the answer that it gets instead: a `Status` of the Kubernetes API,
+//! so that every client library reads it as one of its own errors.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::gate::{Gate, Refusal};
 use crate::policy::InvalidRequest;
 use crate::telemetry::chain;
 
-/// When to try again where too many requests are under way, or too many watches open. The header knows whole seconds only.
+/// When to try again where too many requests are under way, or too many watches open. The header knows whole seconds
+/// only.
 const PLACE_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a request got no answer of the server's.

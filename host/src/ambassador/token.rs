@@ -1,7 +1,8 @@
 //! Tokens that only this host's ambassador takes, for one extension, while it runs.
 //!
-//! Threat: a guest that guesses another extension's token, or carries its own away. A token is 256 bits from the system's
-//! source of randomness, is compared in constant time, is worth nothing at the API server, and dies with its extension.
+//! Threat: a guest that guesses another extension's token, or carries its own away. A token is 256 bits from the
+//! system's source of randomness, is compared in constant time, is worth nothing at the API server, and dies with its
+//! extension.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -59,8 +60,8 @@ impl ScopedTokens {
         Self::with(None)
     }
 
-    /// Makes a first token, and a new one whenever the one in force is looked at and older than `every`. The one before is
-    /// taken for `grace` after its time, or until it has a second successor.
+    /// Makes a first token, and a new one whenever the one in force is looked at and older than `every`. The one before
+    /// is taken for `grace` after its time, or until it has a second successor.
     ///
     /// # Errors
     /// As [`ScopedTokens::issue`].
@@ -96,8 +97,8 @@ impl ScopedTokens {
         self.0.read().unwrap_or_else(PoisonError::into_inner).current.clone().unwrap_or_default()
     }
 
-    /// Puts a new token in force and takes the one before for `grace` more, as long as a guest may go on with what it has
-    /// read. After [`ScopedTokens::end`] it does nothing.
+    /// Puts a new token in force and takes the one before for `grace` more, as long as a guest may go on with what it
+    /// has read. After [`ScopedTokens::end`] it does nothing.
     ///
     /// # Errors
     /// As [`ScopedTokens::issue`]; the old token stays in force then.
@@ -114,7 +115,7 @@ impl ScopedTokens {
         (tokens.current, tokens.previous) = (None, None);
     }
 
-    /// Whether this is one of them. How long it takes says nothing of how much of it is right.
+    /// Returns whether this is one of them. How long it takes says nothing of how much of it is right.
     pub fn take(&self, presented: &str) -> bool {
         self.rotate_if_due();
         let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! The body of a request, on its way to the server.
 //!
-//! Threat: a body without an end, or one that comes a byte at a time. It is counted and cut; what is read ahead is small;
-//! and a connection to the server is opened only when the body is whole or larger than what is read ahead.
+//! Threat: a body without an end, or one that comes a byte at a time. It is counted and cut; what is read ahead is
+//! small; and a connection to the server is opened only when the body is whole or larger than what is read ahead.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use thiserror::Error;
 use super::BoxError;
 use crate::cluster::{Payload, Streamed};
 
-/// The largest body of a request where the grant does not say, in bytes: what an API server takes (`MaxRequestBodyBytes` of `apiserver/pkg/server`).
+/// The largest body of a request where the grant does not say, in bytes: what an API server takes
+/// (`MaxRequestBodyBytes` of `apiserver/pkg/server`).
 pub const MAX_REQUEST_BODY: u64 = 3 << 20;
 
 /// The bytes of a body that are read before anything is sent. Objects that people write are smaller, and a request that

@@ -16,8 +16,8 @@ use wasmtime::component::Resource;
 /// Objects in a page where the guest asks for none in particular, and at most: what `kubectl` and kube-rs ask for.
 const PAGE: u32 = 500;
 
-/// What is left of a page that was too large for one answer: few kinds of object differ in size by more, so that one more
-/// request is mostly enough, and three get from a whole page to one object.
+/// What is left of a page that was too large for one answer: few kinds of object differ in size by more, so that one
+/// more request is mostly enough, and three get from a whole page to one object.
 const PART_OF_PAGE: u32 = 8;
 
 /// The objects of one type in one namespace or in all, or one of their subresources.
@@ -94,7 +94,8 @@ impl PodCtx {
         loop {
             let asked = page_size(limit).min(of.most);
             match self.read(of.listed(select, asked, cursor)?).await {
-                // What is known of the objects is kept, also for a guest that has to wait for its rate before it goes on.
+                // What is known of the objects is kept, also for a guest that has to wait for its rate before it goes
+                // on.
                 Err(error) if error.is_too_large() && asked > 1 => of.most = (asked / PART_OF_PAGE).max(1),
                 answered => return answered,
             }

@@ -1,7 +1,7 @@
 //! What a guest sends to be stored, held against the call that sends it.
 //!
-//! Question: does the body speak of the object that was judged? The API server asks too; here a guest hears of its mistake
-//! without a request. The bytes that are sent are the guest's own, or what was read of them written anew.
+//! Question: does the body speak of the object that was judged? The API server asks too; here a guest hears of its
+//! mistake without a request. The bytes that are sent are the guest's own, or what was read of them written anew.
 
 use bytes::Bytes;
 use serde::de::{MapAccess, Visitor};
@@ -150,16 +150,17 @@ fn text(body: &[u8]) -> Result<&str, BodyError> {
     std::str::from_utf8(body).map_err(BodyError::NotUtf8)
 }
 
-/// A body that begins as what it should be. Of anything else the parser would make a message that repeats all of it, escaped:
-/// a guest's megabytes several times over.
+/// A body that begins as what it should be. Of anything else the parser would make a message that repeats all of it,
+/// escaped: a guest's megabytes several times over.
 fn begun_by<'a>(first: char, what: &'static str, body: &'a [u8]) -> Result<&'a str, BodyError> {
     let text = text(body)?;
     let begins = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with(first);
     if begins { Ok(text) } else { Err(BodyError::NotJson { what, found: "it begins as something else".to_owned() }) }
 }
 
-/// The members of an object in their order, borrowed from its text: a body of megabytes may have hundreds of thousands, and a
-/// map of those takes longer than a thread that others wait for may be held. Those that are looked at stand once: see
+/// The members of an object in their order, borrowed from its text: a body of megabytes may have hundreds of thousands,
+/// and a map of those takes longer than a thread that others wait for may be held. Those that are looked at stand once:
+/// see
 /// [`Fields::refuse_doubled`].
 #[derive(Default)]
 struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
@@ -171,9 +172,9 @@ impl<'a> Fields<'a> {
 
     /// Refuses a member that stands twice.
     ///
-    /// Threat: a body that says one thing to this reader and another to the API server. Of a member that stands twice Go
-    /// takes the last text, but merges objects, so a name in the first of two `metadata` would count there. And to find out
-    /// the kind of an object it does not look at case.
+    /// Threat: a body that says one thing to this reader and another to the API server. Of a member that stands twice
+    /// Go takes the last text, but merges objects, so a name in the first of two `metadata` would count there. And to
+    /// find out the kind of an object it does not look at case.
     fn refuse_doubled(&self, name: &str, field: &'static str, any_case: bool) -> Result<(), BodyError> {
         let spells = |member: &str| member == name || (any_case && folded_alike(member, name));
         let mut found = self.0.iter().map(|(member, _)| member).filter(|member| spells(member));
@@ -328,7 +329,8 @@ fn put(fields: &mut Fields<'_>, name: &'static str, text: &str) -> bool {
     }
 }
 
-/// Returns whether Go's `encoding/json` takes two names for one: without case, which folds `K` (the Kelvin sign) and `ſ` too.
+/// Returns whether Go's `encoding/json` takes two names for one: without case, which folds `K` (the Kelvin sign) and
+/// `ſ` too.
 fn folded_alike(one: &str, other: &str) -> bool {
     let folded = |letter: char| match letter {
         '\u{212a}' => 'k',

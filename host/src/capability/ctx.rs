@@ -31,7 +31,8 @@ impl PodCtx {
         Self { pod, gate, cluster: None, http }
     }
 
-    /// Answers calls of `api`, and plain HTTP to the API server's names, from this API server, as far as the gate lets them pass.
+    /// Answers calls of `api`, and plain HTTP to the API server's names, from this API server, as far as the gate lets
+    /// them pass.
     #[must_use]
     pub fn with_cluster(mut self, cluster: Cluster) -> Self {
         self.http.set_cluster(cluster.clone());
@@ -63,8 +64,8 @@ impl PodCtx {
         self
     }
 
-    /// Says when the guest's run will be over: a `Retry-After` beyond that is told the guest at once, not waited for. Without
-    /// this the bound is [`Cluster::deadline`].
+    /// Says when the guest's run will be over: a `Retry-After` beyond that is told the guest at once, not waited for.
+    /// Without this the bound is [`Cluster::deadline`].
     #[must_use]
     pub fn until(mut self, ends: Instant) -> Self {
         self.gate = self.gate.until(ends);

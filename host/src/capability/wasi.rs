@@ -1,7 +1,7 @@
 //! WASI as an extension gets it: all of wasmtime-wasi but its file system and its texts of errors.
 //!
-//! Threat: `wasi:io/error.to-debug-string` gives a guest what `Debug` prints of an error of the host: a backtrace with the
-//! host's paths, for which megabytes of symbols are read. Here a guest gets the error's words, cut.
+//! Threat: `wasi:io/error.to-debug-string` gives a guest what `Debug` prints of an error of the host: a backtrace with
+//! the host's paths, for which megabytes of symbols are read. Here a guest gets the error's words, cut.
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::WasiView;
@@ -80,7 +80,8 @@ pub fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime:
     add_sockets_to_linker(l)
 }
 
-/// Components of wasi-libc import sockets whether they use them or not; what they open is refused in the guest's `WasiCtx`.
+/// Components of wasi-libc import sockets whether they use them or not; what they open is refused in the guest's
+/// `WasiCtx`.
 fn add_sockets_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let l = linker;
     sockets::tcp::add_to_linker::<T, WasiSockets>(l, T::sockets)?;

@@ -1,8 +1,8 @@
 //! `attache:pod/api`: following a collection, and reading the host's copy of it.
 //!
-//! Threat: a guest that sees through a shared watch what its grant does not open. The collection and the selection of this
-//! very guest are judged, for `list` and for `watch`, before it is given a place among those who follow; the permit names
-//! what it follows, and is held for as long as it does.
+//! Threat: a guest that sees through a shared watch what its grant does not open. The collection and the selection of
+//! this very guest are judged, for `list` and for `watch`, before it is given a place among those who follow; the
+//! permit names what it follows, and is held for as long as it does.
 
 use std::sync::Arc;
 

@@ -20,11 +20,12 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
 const MERGE_PATCH: HeaderValue = HeaderValue::from_static("application/merge-patch+json");
 const STRATEGIC_PATCH: HeaderValue = HeaderValue::from_static("application/strategic-merge-patch+json");
-/// JSON is YAML, nearly ([`super::yaml`]), and this is the type that every release since the first with server-side apply
-/// takes.
+/// JSON is YAML, nearly ([`super::yaml`]), and this is the type that every release since the first with server-side
+/// apply takes.
 const APPLY_PATCH: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
 
-/// The longest name of a field manager, in bytes (`ValidateFieldManager` in apimachinery's `pkg/apis/meta/v1/validation`).
+/// The longest name of a field manager, in bytes (`ValidateFieldManager` in apimachinery's
+/// `pkg/apis/meta/v1/validation`).
 const MAX_MANAGER: usize = 128;
 
 /// The longest verb that is asked for, in bytes: several times `deletecollection`.
@@ -131,7 +132,8 @@ impl PodCtx {
         let (cluster, payload) = (self.cluster()?, Payload::of(JSON, how.json()));
         let permit = self.admitted(&Method::DELETE, path, &payload)?;
         match cluster.fetch(permit, payload).await {
-            // Only the answer to what was done is measured. It shows all that was deleted once more, and nobody reads it.
+            // Only the answer to what was done is measured. It shows all that was deleted once more, and nobody reads
+            // it.
             Err(ClusterError::TooLarge(_)) => Ok(()),
             answered => Ok(answered.map(drop)?),
         }
@@ -142,8 +144,8 @@ impl PodCtx {
         Ok(self.gate().admit(Way::Api, request)?)
     }
 
-    /// The kind of what is stored in a collection, which must be one in which there is something to change. `None` when the
-    /// server does not say: then it is left to judge bodies.
+    /// The kind of what is stored in a collection, which must be one in which there is something to change. `None` when
+    /// the server does not say: then it is left to judge bodies.
     async fn kind_of(&self, of: &Collection) -> Result<Option<ObjectKind>, ApiError> {
         let wit::ResourceType { group, version, plural } = of.of();
         let info = match self.cluster()?.find(group, version, plural).await {
@@ -184,7 +186,8 @@ fn written(path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
     if options.contains(wit::WriteOptions::DRY_RUN) { path.query("dryRun", "All") } else { path }
 }
 
-/// The API's own options of a deletion. With this body the server looks at no parameter any more, so all of them are in it.
+/// The API's own options of a deletion. With this body the server looks at no parameter any more, so all of them are in
+/// it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DeleteOptions {
@@ -254,8 +257,8 @@ fn manager(name: &str) -> Result<&str, ApiError> {
     Err(ApiError::invalid(format!("a field manager has a printable name of at most {MAX_MANAGER} bytes")))
 }
 
-/// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols, and of the spaces only U+0020. The standard library
-/// has that table for `escape_debug`, which goes by it for every character but the first.
+/// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols, and of the spaces only U+0020. The standard
+/// library has that table for `escape_debug`, which goes by it for every character but the first.
 fn is_print(letter: char) -> bool {
     match letter {
         ' '..='~' => true,

@@ -2,8 +2,8 @@
 //!
 //! Question: does it read what was meant? JSON is nearly YAML. What is not, the parser (`go.yaml.in/yaml/v2`, below
 //! `sigs.k8s.io/yaml`) refuses or reads as something else: escapes of surrogates, control characters beyond ASCII, line
-//! breaks beyond those of JSON, and white space between tokens in some places. So strings are written anew, white space is
-//! left out, and everything else, numbers above all, keeps its bytes.
+//! breaks beyond those of JSON, and white space between tokens in some places. So strings are written anew, white space
+//! is left out, and everything else, numbers above all, keeps its bytes.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -63,8 +63,8 @@ impl Formatter for Printable {
     }
 }
 
-/// Whether a character stands for itself: printable (YAML 1.1, section 5.1), no line break (section 5.4), and no mark of
-/// the byte order.
+/// Whether a character stands for itself: printable (YAML 1.1, section 5.1), no line break (section 5.4), and no mark
+/// of the byte order.
 fn is_plain(letter: char) -> bool {
     matches!(letter, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
         && !matches!(letter, '\u{2028}' | '\u{2029}' | '\u{feff}')

@@ -1,5 +1,5 @@
-//! The discovery in memory: fetched when first needed, checked by `ETag` when it has aged, fetched again for a name that
-//! it does not hold.
+//! The discovery in memory: fetched when first needed, checked by `ETag` when it has aged, fetched again for a name
+//! that it does not hold.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -49,15 +49,16 @@ struct Latest {
 #[derive(Default)]
 pub(super) struct Fetched {
     roots: [FetchedRoot; ROOTS.len()],
-    /// Whether one of them is newer than the types that are used: what was fetched before it broke off counts the next time.
+    /// Whether one of them is newer than the types that are used: what was fetched before it broke off counts the next
+    /// time.
     changed: bool,
     /// When the server was last asked because of an unknown name.
     asked_for_unknown: Option<Instant>,
     failed: Option<Failed>,
 }
 
-/// The last failure. It is told to all who waited for the server meanwhile: where that hangs, they would else wait for it one
-/// after the other, each as long as the first.
+/// The last failure. It is told to all who waited for the server meanwhile: where that hangs, they would else wait for
+/// it one after the other, each as long as the first.
 struct Failed {
     at: Instant,
     why: Unavailable,

@@ -125,8 +125,8 @@ impl ClusterSettings {
         }
     }
 
-    /// Settings as every in-cluster client finds them: the server by `variable` (which looks up the environment), else by
-    /// name; token and certificates from the service account's volume.
+    /// Settings as every in-cluster client finds them: the server by `variable` (which looks up the environment), else
+    /// by name; token and certificates from the service account's volume.
     ///
     /// # Errors
     /// [`ConnectError::NotInCluster`] when there is neither the variable nor a token; [`ConnectError::Endpoint`] for
@@ -213,7 +213,8 @@ impl Cluster {
         self.0.roots.origin(&self.0.credentials)
     }
 
-    /// Counts the changes of the credentials' files, which are watched from the first call on. `None` where they are not.
+    /// Counts the changes of the credentials' files, which are watched from the first call on. `None` where they are
+    /// not.
     pub(super) fn credential_changes(&self) -> Option<watch::Receiver<u64>> {
         self.0.watched.get_or_init(|| Watched::start(&self.0.credentials)).as_ref().map(Watched::changes)
     }

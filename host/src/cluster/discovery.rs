@@ -80,7 +80,8 @@ pub struct Discovery {
     missing: Vec<MissingGroup>,
 }
 
-/// A version of a group that the server lists, and of which it does not say what is in it: its backend is down, or silent.
+/// A version of a group that the server lists, and of which it does not say what is in it: its backend is down, or
+/// silent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingGroup {

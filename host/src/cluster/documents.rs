@@ -1,9 +1,9 @@
 //! The API server's discovery documents.
 //!
-//! `/api` and `/apis` answer in one of two forms. The aggregated one (`apidiscovery.k8s.io/v2`, since Kubernetes 1.26) holds
-//! everything; the plain one lists groups and versions only, and each version has a document of its own. Groups come in the
-//! server's order of priority and versions in its order of preference, and both orders are kept. Documents in, types out:
-//! asking for them is the catalogue's part.
+//! `/api` and `/apis` answer in one of two forms. The aggregated one (`apidiscovery.k8s.io/v2`, since Kubernetes 1.26)
+//! holds everything; the plain one lists groups and versions only, and each version has a document of its own. Groups
+//! come in the server's order of priority and versions in its order of preference, and both orders are kept. Documents
+//! in, types out: asking for them is the catalogue's part.
 
 use std::collections::HashMap;
 

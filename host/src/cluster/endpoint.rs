@@ -138,7 +138,8 @@ impl Endpoint {
     /// The absolute URI of a request's target (`/api/v1/pods?limit=1`) on this server.
     ///
     /// # Errors
-    /// [`EndpointError::Target`] when the URI would not hold the target byte for byte: what is sent must be what was judged.
+    /// [`EndpointError::Target`] when the URI would not hold the target byte for byte: what is sent must be what was
+    /// judged.
     pub fn uri(&self, target: &str) -> Result<Uri, EndpointError> {
         let refused = || EndpointError::Target { target: target.to_owned() };
         let whole = if self.prefix.is_empty() {
@@ -157,7 +158,7 @@ impl Endpoint {
         Uri::from_parts(parts).map_err(|_| refused())
     }
 
-    /// Whether the connection is TLS; without it no token is sent.
+    /// Returns whether the connection is TLS; without it no token is sent.
     pub fn is_encrypted(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }

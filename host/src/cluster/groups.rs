@@ -1,12 +1,12 @@
 //! The parts of discovery, and those that the server has no answer for.
 //!
-//! A group may be an aggregated API, whose backend is somebody else's and may be down or hang. Such a group costs nobody else
-//! anything: where each version has a document of its own, all are asked for at once, what is silent while the others answer is
-//! left to a task of its own, and a version that failed last time is not waited for at all. Whoever asks for a type of such a group
-//! waits for its own answer alone, and gets an error that names the group.
+//! A group may be an aggregated API, whose backend is somebody else's and may be down or hang. Such a group costs
+//! nobody else anything: where each version has a document of its own, all are asked for at once, what is silent while
+//! the others answer is left to a task of its own, and a version that failed last time is not waited for at all.
+//! Whoever asks for a type of such a group waits for its own answer alone, and gets an error that names the group.
 //!
-//! Threat: a server with hundreds of versions whose documents are endless or large. Each is cut, few are asked for at once, one is
-//! read at a time, and of all together [`MAX_TYPES`] types are kept.
+//! Threat: a server with hundreds of versions whose documents are endless or large. Each is cut, few are asked for at
+//! once, one is read at a time, and of all together [`MAX_TYPES`] types are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,19 +28,20 @@ use crate::untrusted::line;
 
 /// How long the document of one version may take. Only a task of its own waits for as long.
 const VERSION_WITHIN: Duration = Duration::from_secs(10);
-/// How long whoever asks for a type of a version waits for its document, which others no longer wait for. A guest has mostly no
-/// more than some seconds, in which it is to hear which group it is.
+/// How long whoever asks for a type of a version waits for its document, which others no longer wait for. A guest has
+/// mostly no more than some seconds, in which it is to hear which group it is.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
-/// The largest document of one version, in bytes: that of the core group, which is the longest of a real server, has 10 KiB.
+/// The largest document of one version, in bytes: that of the core group, which is the longest of a real server, has 10
+/// KiB.
 const MAX_DOCUMENT: u64 = 1 << 20;
-/// How long no document comes before those that are still to come are no longer waited for; and no less than this many times as
-/// long as the list of groups took, for the server may be far away.
+/// How long no document comes before those that are still to come are no longer waited for; and no less than this many
+/// times as long as the list of groups took, for the server may be far away.
 const QUIET: Duration = Duration::from_millis(250);
 const AS_SLOW: u32 = 4;
 /// How many versions are asked for at once. Each is a connection and holds a document.
 const AT_ONCE: usize = 16;
-/// After what time a version that failed may be asked for again, and for how long a server that says when (`Retry-After`) is
-/// obeyed at most.
+/// After what time a version that failed may be asked for again, and for how long a server that says when
+/// (`Retry-After`) is obeyed at most.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
@@ -195,8 +196,8 @@ fn answered_by(versions: usize) -> Instant {
 }
 
 impl Cluster {
-    /// Asks for versions and returns what is known of each: the server's answer, or what was known before and is still asked
-    /// for. `took` is how long the server took to list them.
+    /// Asks for versions and returns what is known of each: the server's answer, or what was known before and is still
+    /// asked for. `took` is how long the server took to list them.
     ///
     /// # Errors
     /// When it is the server that does not answer, and not a group.
@@ -219,7 +220,8 @@ impl Cluster {
         Ok(fetched.into_parts())
     }
 
-    /// Waits for the groups that `wanted` names and that are asked for; with `anew`, those whose time has come are asked for.
+    /// Waits for the groups that `wanted` names and that are asked for; with `anew`, those whose time has come are
+    /// asked for.
     pub(super) async fn hear(&self, wanted: impl Fn(&MissingGroup) -> bool, anew: bool) {
         let mut settled = self.catalogue().settled();
         let is_wanted = |part: &Part| part.missing().is_some_and(|missing| wanted(&missing));
@@ -289,7 +291,7 @@ impl Cluster {
     }
 }
 
-/// Whether nothing of the server can be had, and not only one of its groups.
+/// Returns whether nothing of the server can be had, and not only one of its groups.
 fn is_the_servers(error: &ClusterError) -> bool {
     let ClusterError::Unavailable(why) = error else { return false };
     !matches!(why, Unavailable::Deadline { .. } | Unavailable::BrokenOff { .. } | Unavailable::Busy(_))

@@ -25,7 +25,8 @@ struct ReviewStatus {
 }
 
 impl Cluster {
-    /// Whether the API server would let this host do `verb` on a resource; where `what` has no name, on every object.
+    /// Returns whether the API server would let this host do `verb` on a resource; where `what` has no name, on every
+    /// object.
     ///
     /// # Errors
     /// When the server does not answer the question.
@@ -39,8 +40,8 @@ impl Cluster {
         Ok(review.status.allowed)
     }
 
-    /// A permit of one of the host's own gates. Where its rate is spent, or the whole host's, it waits: plain discovery takes a request per
-    /// group, and many guests may ask at once.
+    /// A permit of one of the host's own gates. Where its rate is spent, or the whole host's, it waits: plain discovery
+    /// takes a request per group, and many guests may ask at once.
     pub(super) async fn admitted(&self, gate: &Gate, request: ApiRequest) -> Result<Permit, ClusterError> {
         let give_up = Instant::now().checked_add(self.deadline());
         let in_time = || give_up.is_none_or(|at| Instant::now() < at);

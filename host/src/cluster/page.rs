@@ -50,8 +50,9 @@ pub(super) struct UncutPage<'a> {
     metadata: ListMeta,
 }
 
-/// How many times its own size a list's objects may take, one by one: each gets its type, and a place in memory of its own
-/// ([`EACH`] bytes). The smallest objects of Kubernetes take three times; a list of nothing but `{}` would take hundreds.
+/// How many times its own size a list's objects may take, one by one: each gets its type, and a place in memory of its
+/// own ([`EACH`] bytes). The smallest objects of Kubernetes take three times; a list of nothing but `{}` would take
+/// hundreds.
 const AS_OBJECTS: usize = 4;
 /// What an object takes besides its text, in bytes.
 const EACH: usize = 64;
@@ -95,8 +96,8 @@ impl<'a> UncutPage<'a> {
         &self.metadata.resource_version
     }
 
-    /// Hands on one object after the other, as [`list_page`] has them, until one is not taken. However many there are, one is
-    /// copied at a time.
+    /// Hands on one object after the other, as [`list_page`] has them, until one is not taken. However many there are,
+    /// one is copied at a time.
     pub(super) fn cut<E: From<serde_json::Error>>(&self, take: impl FnMut(Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         let Some(items) = self.items else { return Ok(()) };
         let mut cutter = Cutter { head: &self.head, take, refused: None };
@@ -131,9 +132,9 @@ impl<'de, F: FnMut(Vec<u8>) -> Result<(), E>, E> Visitor<'de> for &mut Cutter<'_
     }
 }
 
-/// The longest kind and the longest `apiVersion` (a group, a slash, a version), in bytes: their names in the API are DNS names
-/// (`validateCustomResourceDefinition`). Both are copied into each item: were they of any length, a list of megabytes would stand
-/// for terabytes.
+/// The longest kind and the longest `apiVersion` (a group, a slash, a version), in bytes: their names in the API are
+/// DNS names (`validateCustomResourceDefinition`). Both are copied into each item: were they of any length, a list of
+/// megabytes would stand for terabytes.
 const MAX_KIND: usize = 253;
 const MAX_API_VERSION: usize = 253 + 1 + 63;
 

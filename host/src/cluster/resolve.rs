@@ -16,7 +16,8 @@ use thiserror::Error;
 
 use super::discovery::{Discovery, MissingGroup, ResourceInfo};
 
-/// How much of an unknown name an error repeats, in characters: the longest valid one is a plural and a group, 253 each.
+/// How much of an unknown name an error repeats, in characters: the longest valid one is a plural and a group, 253
+/// each.
 const MAX_SHOWN: usize = 512;
 /// How many candidates an error lists.
 const MAX_CANDIDATES: usize = 16;
@@ -115,7 +116,7 @@ impl MissingGroup {
         ResolveError::Down { name: shown(name), group: self.name(), why: Arc::clone(&self.why) }
     }
 
-    /// Whether a reading of the name narrows it to this group.
+    /// Returns whether a reading of the name narrows it to this group.
     pub(super) fn is_named_in(&self, name: &str) -> bool {
         readings(name).into_iter().any(|wanted| {
             wanted.group.is_some_and(|group| !group.is_empty() && self.group.starts_with(group))

@@ -1,9 +1,10 @@
-//! Connections to the API server: TLS against the cluster's own CA, kept open between requests, and built anew when that
-//! CA rotates.
+//! Connections to the API server: TLS against the cluster's own CA, kept open between requests, and built anew when
+//! that CA rotates.
 //!
-//! Threats: a server that is not the cluster's (only the given roots are trusted, and the system's only where the credentials
-//! say so), a redirect or a proxy that carries the token elsewhere (neither exists here: nothing follows a `Location`, nothing
-//! reads `HTTPS_PROXY`), and a server that floods us with headers or with informational answers (bounded).
+//! Threats: a server that is not the cluster's (only the given roots are trusted, and the system's only where the
+//! credentials say so), a redirect or a proxy that carries the token elsewhere (neither exists here: nothing follows a
+//! `Location`, nothing reads `HTTPS_PROXY`), and a server that floods us with headers or with informational answers
+//! (bounded).
 //!
 //! Nothing here chooses the provider of cryptography for the whole process: an embedder may have chosen another.
 
@@ -48,14 +49,15 @@ const SECURE_WITHIN: Duration = Duration::from_secs(30);
 /// How long a connection is kept without use: shorter than the minutes after which load balancers forget a connection
 /// without telling.
 const KEEP_IDLE: Duration = Duration::from_mins(1);
-/// How many connections are kept without use. More than this at once is a burst, and its connections are closed after it.
+/// How many connections are kept without use. More than this at once is a burst, and its connections are closed after
+/// it.
 const MAX_IDLE: usize = 32;
 /// When a silent connection is probed, so that a watch notices that its server is gone.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 /// How often it is probed from then on.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// How long sent bytes may stay unacknowledged before the connection counts as dead: without it a request on a connection
-/// to a server that has moved away waits for the system's quarter of an hour.
+/// How long sent bytes may stay unacknowledged before the connection counts as dead: without it a request on a
+/// connection to a server that has moved away waits for the system's quarter of an hour.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 /// How much is buffered of what the server sends on one connection, and so how large the head of an answer may be, in
 /// bytes: the 4,096 characters of warnings that a server sends at most, four bytes each, twice over. The number of its
@@ -122,7 +124,8 @@ pub(super) struct Transport {
 /// The transport in use, replaced when the roots rotate. Streams that are open on an older one run to their end.
 pub(super) struct Transports {
     in_use: RwLock<Arc<Transport>>,
-    /// The newest generation of roots that was looked at, of use or not: what cannot be read is not read at each request.
+    /// The newest generation of roots that was looked at, of use or not: what cannot be read is not read at each
+    /// request.
     seen: Mutex<u64>,
     peers: Peers,
 }

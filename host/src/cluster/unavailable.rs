@@ -1,8 +1,8 @@
 //! Why the API server gave no answer, told apart so that a person knows what to mend.
 //!
 //! The HTTP client hands up a chain of wrapped causes. What matters is somewhere in it: a TLS alert, an error number of
-//! the system, or a name that did not resolve. [`Unavailable::from_chain`] digs it out; the wrappings are dropped, since
-//! "client error (Connect)" helps nobody.
+//! the system, or a name that did not resolve. [`Unavailable::from_chain`] digs it out; the wrappings are dropped,
+//! since "client error (Connect)" helps nobody.
 
 use std::error::Error;
 use std::io;
@@ -128,8 +128,8 @@ pub(super) struct NoAddress {
     pub(super) source: io::Error,
 }
 
-/// How far an exchange had come. The system's words are the same for both: a network that leads nowhere, and one that did
-/// lead there and now is silent.
+/// How far an exchange had come. The system's words are the same for both: a network that leads nowhere, and one that
+/// did lead there and now is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// There was no connection yet.
@@ -192,8 +192,8 @@ impl Unavailable {
         }
     }
 
-    /// The same once more, for those who waited for the same answer. `None` where nobody had to wait: what lacks credentials
-    /// fails at once.
+    /// The same once more, for those who waited for the same answer. `None` where nobody had to wait: what lacks
+    /// credentials fails at once.
     pub(super) fn again(&self) -> Option<Self> {
         Some(match self {
             Self::Name { host, source } => Self::Name { host: host.clone(), source: copy(source) },
@@ -215,7 +215,7 @@ impl Unavailable {
         })
     }
 
-    /// Whether the request may have reached the server, whose connection then ended.
+    /// Returns whether the request may have reached the server, whose connection then ended.
     pub(super) fn broke_off(&self) -> bool {
         matches!(self, Self::BrokenOff { .. })
     }
@@ -238,7 +238,7 @@ impl Unavailable {
     }
 }
 
-/// Whether a server ends a connection so because of the certificate that it was shown, or was not.
+/// Returns whether a server ends a connection so because of the certificate that it was shown, or was not.
 fn is_about_certificate(alert: AlertDescription) -> bool {
     matches!(
         alert,
@@ -265,13 +265,13 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// Whether an error says itself what happened, and does not only wrap another. A connection that was not made in time is an
-/// error of the HTTP client's own, with a timer's in it.
+/// Returns whether an error says itself what happened, and does not only wrap another. A connection that was not made
+/// in time is an error of the HTTP client's own, with a timer's in it.
 fn says_what(error: &io::Error) -> bool {
     error.get_ref().is_none() || error.kind() == io::ErrorKind::TimedOut
 }
 
-/// Whether the system had no file to give: to this process (`EMFILE`), or to any (`ENFILE`).
+/// Returns whether the system had no file to give: to this process (`EMFILE`), or to any (`ENFILE`).
 fn is_for_files(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }

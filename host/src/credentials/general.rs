@@ -95,8 +95,9 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
-/// A bearer token, a client certificate and the authorities of the server's certificate, each of which may be missing. What is
-/// in files is read again as [`ServiceAccount`] reads its volume. Cheap to clone: all clones share what was read.
+/// A bearer token, a client certificate and the authorities of the server's certificate, each of which may be missing.
+/// What is in files is read again as [`ServiceAccount`] reads its volume. Cheap to clone: all clones share what was
+/// read.
 ///
 /// ```
 /// use attache::credentials::{Credentials, Material};
@@ -147,8 +148,8 @@ impl Credentials {
         Self { authorities: Some(Arc::new(Source::of(files, read))), trusts_system: false, ..self }
     }
 
-    /// Shows servers this certificate. Both parts are read together. While they do not belong together, as in the middle of a
-    /// replacement, connections go on with the last pair that did.
+    /// Shows servers this certificate. Both parts are read together. While they do not belong together, as in the
+    /// middle of a replacement, connections go on with the last pair that did.
     #[must_use]
     pub fn client_certificate(self, certificate: Material, key: Material) -> Self {
         let files = [&certificate, &key].into_iter().filter_map(|part| part.path().map(Path::to_owned)).collect();
@@ -236,7 +237,7 @@ impl Credentials {
         Self { authorities: None, trusts_system: true, ..self }
     }
 
-    /// Whether the system's authorities are trusted.
+    /// Returns whether the system's authorities are trusted.
     pub fn trusts_system(&self) -> bool {
         self.trusts_system
     }

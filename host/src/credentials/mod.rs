@@ -199,8 +199,8 @@ impl ServiceAccount {
         self.shared.ca.get((self.shared.clock)())
     }
 
-    /// Has the next [`ServiceAccount::ca_pem`] read the file again, because a server's certificate did not come from the
-    /// authorities in memory: they may have been replaced since.
+    /// Has the next [`ServiceAccount::ca_pem`] read the file again, because a server's certificate did not come from
+    /// the authorities in memory: they may have been replaced since.
     pub fn expire_ca(&self) {
         self.shared.ca.expire((self.shared.clock)());
     }

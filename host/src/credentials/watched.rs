@@ -1,7 +1,8 @@
 //! Reports when a file of credentials is replaced, so that nobody has to wait for the next reading.
 //!
-//! The folders are watched and not the files: a kubelet and most tools put a new file in the place of the old one. Where the
-//! system cannot watch (its limit is reached, the file system is a remote one), the periods of `cached` hold, and no more.
+//! The folders are watched and not the files: a kubelet and most tools put a new file in the place of the old one.
+//! Where the system cannot watch (its limit is reached, the file system is a remote one), the periods of `cached` hold,
+//! and no more.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -55,7 +56,7 @@ impl Watched {
     }
 }
 
-/// Whether a file may have another content after this. Reading, by us too, changes nothing.
+/// Returns whether a file may have another content after this. Reading, by us too, changes nothing.
 fn concerns(event: &Event, names: &BTreeSet<OsString>) -> bool {
     let reading = matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
     let ours = |path: &Path| path.file_name().is_some_and(|name| name == DATA_LINK || names.contains(name));

@@ -96,7 +96,7 @@ impl Accept {
     }
 }
 
-/// Whether the client is one that a person sits before.
+/// Returns whether the client is one that a person sits before.
 fn reads_pretty(headers: &HeaderMap) -> bool {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     ["curl/", "kubectl/", "Wget/", "Mozilla/"].iter().any(|person| agent.starts_with(person))

@@ -81,7 +81,7 @@ impl Call<'_> {
         if self.of.namespaced { &self.at.namespace } else { "" }
     }
 
-    /// Whether nothing is to be stored.
+    /// Returns whether nothing is to be stored.
     pub(crate) fn dry_run(&self) -> bool {
         self.query.get("dryRun") == "All"
     }

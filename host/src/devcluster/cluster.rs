@@ -33,7 +33,8 @@ const STOP: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DevClusterSettings {
-    /// Where to listen. The default is loopback and a free port; anything but loopback opens the cluster to the network.
+    /// Where to listen. The default is loopback and a free port; anything but loopback opens the cluster to the
+    /// network.
     pub listen: SocketAddr,
     /// Bytes of objects that the store holds at most, 512 MiB if not set; a write beyond that is a 500, as etcd's quota
     /// makes it.

@@ -133,7 +133,7 @@ impl Api {
         }
     }
 
-    /// Whether an owner is known not to be there.
+    /// Returns whether an owner is known not to be there.
     fn is_gone(&self, namespace: &str, owner: &Value) -> bool {
         let text = |name: &str| owner[name].as_str().unwrap_or_default();
         let Some(of) = self.catalogue.of_kind(text("apiVersion"), text("kind")).filter(|of| of.stored()) else {

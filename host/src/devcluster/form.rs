@@ -52,7 +52,7 @@ fn structure(known: &'static Struct, map: &mut Map<String, Value>) {
     }
 }
 
-/// Whether the value is as good as none.
+/// Returns whether the value is as good as none.
 fn holds_nothing(field: &Field, value: &Value) -> bool {
     match field.presence {
         Presence::Set => value.is_null(),

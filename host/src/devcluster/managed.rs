@@ -91,7 +91,7 @@ impl Entry {
         entry
     }
 
-    /// Whether this is the entry of `writer`'s applies. They stay one whatever version they are written in.
+    /// Returns whether this is the entry of `writer`'s applies. They stay one whatever version they are written in.
     fn is_applied_by(&self, writer: &Writer) -> bool {
         self.apply && self.writer.manager == writer.manager && self.writer.subresource == writer.subresource
     }
@@ -164,7 +164,7 @@ fn reset(of: &Type, subresource: &str) -> Fields {
     Fields::of_paths(reset_paths(of, subresource))
 }
 
-/// Whether the client wants nobody to own anything: an empty list, or one empty entry.
+/// Returns whether the client wants nobody to own anything: an empty list, or one empty entry.
 fn forgets(value: &Value) -> bool {
     match value["metadata"]["managedFields"].as_array().map(Vec::as_slice) {
         Some([]) => true,

@@ -17,7 +17,8 @@
 //! - A service's addresses and ports look like some. Nothing is routed, nothing listens, none is a range's.
 //! - Pods, what makes them, services, leases, CRDs, names and labels are validated. Of other built-in types only the
 //!   fields are checked.
-//! - Answers are JSON or YAML, never protobuf. Nodes have no addresses. `exec`, `attach` and `port-forward` do not work.
+//! - Answers are JSON or YAML, never protobuf. Nodes have no addresses. `exec`, `attach` and `port-forward` do not
+//!   work.
 //! - Where a real server quotes its own program in an error, such as a Go struct, the words here are shorter.
 //!
 //! This module imports nothing of the host but the leaves that it shares with it, and speaks to the rest only by HTTPS

@@ -30,7 +30,7 @@ const LABEL_LONGEST: usize = 63;
 /// All annotations of an object together, in bytes.
 const ANNOTATIONS_LONGEST: usize = 256 * 1024;
 
-/// Whether lower-case letters, digits and inner hyphens make it up.
+/// Returns whether lower-case letters, digits and inner hyphens make it up.
 fn is_dns_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.chars().all(|c| inner(c) || c == '-') && text.starts_with(inner) && text.ends_with(inner)
@@ -40,7 +40,7 @@ fn is_subdomain(text: &str) -> bool {
     text.split('.').all(is_dns_label)
 }
 
-/// Whether it is the second half of a label's key, or a label's value.
+/// Returns whether it is the second half of a label's key, or a label's value.
 fn is_qualified(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric();
     text.chars().all(|c| edge(c) || "-_.".contains(c)) && text.starts_with(edge) && text.ends_with(edge)

@@ -1,5 +1,6 @@
 //! The few messages that `kubectl` sends as protobuf even to a server that answers in JSON: those of its `create`,
-//! `auth` and `drain` commands. Whatever has a field that is not in the table is refused whole (415), never read in part.
+//! `auth` and `drain` commands. Whatever has a field that is not in the table is refused whole (415), never read in
+//! part.
 
 use serde_json::{Map, Value, json};
 
@@ -9,8 +10,8 @@ const MAGIC: &[u8] = b"k8s\0";
 /// How deep messages may nest: a pod's template is six deep.
 const DEEPEST: usize = 16;
 
-/// `MESSAGE NUMBER=FIELD:TYPE …`. A type is s text, i and b a number and a flag that are there if they are sent, z and f
-/// the same but nothing if they are zero, t a time, x integer or text, y bytes, another message's name, `[` before a
+/// `MESSAGE NUMBER=FIELD:TYPE …`. A type is s text, i and b a number and a flag that are there if they are sent, z and
+/// f the same but nothing if they are zero, t a time, x integer or text, y bytes, another message's name, `[` before a
 /// repeated one, `{` before the values of a map. The numbers are those of the `generated.proto` files of k8s.io/api.
 const MESSAGES: &str = "\
 ObjectMeta 1=name:s 2=generateName:s 3=namespace:s 4=selfLink:s 5=uid:s 6=resourceVersion:s 7=generation:z 8=creationTimestamp:t 9=deletionTimestamp:t 10=deletionGracePeriodSeconds:i 11=labels:{s 12=annotations:{s 13=ownerReferences:[OwnerReference 14=finalizers:[s

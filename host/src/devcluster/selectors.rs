@@ -52,12 +52,12 @@ impl Selection {
         })
     }
 
-    /// Whether everything is selected.
+    /// Returns whether everything is selected.
     pub(crate) fn is_everything(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// Whether the object is selected.
+    /// Returns whether the object is selected.
     pub(crate) fn matches(&self, object: &Object) -> bool {
         self.labels.iter().all(|requirement| requirement.holds(object.label(&requirement.key)))
             && self.fields.iter().all(|term| (object.field(&term.field) == Some(&*term.value)) == term.equal)

@@ -248,7 +248,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Whether `name` is a field that the type declares, and not the key of a map.
+    /// Returns whether `name` is a field that the type declares, and not the key of a map.
     pub(crate) fn declares(self, name: &str) -> bool {
         match self {
             Self::Root(_) | Self::Known(_) => self.known_struct().is_some_and(|of| of.field(name).is_some()),

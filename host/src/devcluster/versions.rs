@@ -1,8 +1,8 @@
 //! Objects of one type in versions with different fields.
 //!
 //! An event is one object, whichever of its two groups a client names: it is kept as `v1` has it. All other types are
-//! kept as they came: they have one version, or the same fields in all versions that are served. HorizontalPodAutoscalers have not,
-//! and are not translated between `autoscaling/v1` and `v2`.
+//! kept as they came: they have one version, or the same fields in all versions that are served.
+//! HorizontalPodAutoscalers have not, and are not translated between `autoscaling/v1` and `v2`.
 
 use serde_json::{Map, Value};
 
@@ -20,7 +20,7 @@ const NAMES: &[(&str, &str)] = &[
     ("count", "deprecatedCount"),
 ];
 
-/// Whether objects of this version are kept in another.
+/// Returns whether objects of this version are kept in another.
 pub(crate) fn is_other(of: &Type) -> bool {
     of.group == "events.k8s.io" && of.kind == "Event"
 }

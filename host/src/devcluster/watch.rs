@@ -110,7 +110,7 @@ impl Api {
     }
 }
 
-/// Whether the watch begins with what is there already.
+/// Returns whether the watch begins with what is there already.
 fn initial_events(call: &Call<'_>, start: u64) -> Result<bool, ApiError> {
     let (query, rule) = (call.query, call.query.get("resourceVersionMatch"));
     let forbidden = |field: &str, why: &str| {
@@ -256,7 +256,8 @@ impl Watcher {
     }
 
     fn tell_bookmark(&mut self, initial_end: bool) {
-        // Nothing between `seen` and the newest change of this type is left to be told; other types' numbers do no harm.
+        // Nothing between `seen` and the newest change of this type is left to be told; other types' numbers do no
+        // harm.
         if !initial_end && self.table.newest() <= self.seen {
             self.seen = self.seen.max(self.settled());
         }

@@ -59,7 +59,7 @@ fn selector(of: &Type, value: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Whether a label selector chooses what has these labels.
+/// Returns whether a label selector chooses what has these labels.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let equal = selector["matchLabels"].as_object().into_iter().flatten().all(|(key, value)| labels[key] == *value);
     let each = selector["matchExpressions"].as_array().into_iter().flatten();

@@ -446,7 +446,7 @@ fn set_or_remove(value: &mut Value, field: &str, told: Option<Value>) {
     };
 }
 
-/// Whether the desired state is the same: all but the metadata and, where it has its own path, the status.
+/// Returns whether the desired state is the same: all but the metadata and, where it has its own path, the status.
 fn same_intent(of: &Type, old: &Value, new: &Value) -> bool {
     let intent = |value: &Value| -> Map<String, Value> {
         let fields = value.as_object().into_iter().flatten();
@@ -456,7 +456,7 @@ fn same_intent(of: &Type, old: &Value, new: &Value) -> bool {
     intent(old) == intent(new)
 }
 
-/// Whether nothing changed but the times at which managers last wrote.
+/// Returns whether nothing changed but the times at which managers last wrote.
 fn same(old: &Value, new: &Value) -> bool {
     let bare = |value: &Value| {
         let mut value = value.clone();
@@ -467,7 +467,7 @@ fn same(old: &Value, new: &Value) -> bool {
     bare(old) == bare(new)
 }
 
-/// Whether a deleted object waits for nothing any more.
+/// Returns whether a deleted object waits for nothing any more.
 fn is_finished(value: &Value) -> bool {
     let metadata = &value["metadata"];
     let waits = metadata["finalizers"].as_array().is_some_and(|list| !list.is_empty());

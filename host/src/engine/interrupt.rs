@@ -75,7 +75,8 @@ impl Turn {
         run.owed = Duration::ZERO;
     }
 
-    /// Whether the guest has run for less than an epoch since its last turn, not counting what it has waited off.
+    /// Returns whether the guest has run for less than an epoch since its last turn, not counting what it has waited
+    /// off.
     fn owes_none(&self) -> bool {
         let run = self.run();
         run.since.is_some_and(|since| run.owed.saturating_add(since.elapsed()) < EPOCH)

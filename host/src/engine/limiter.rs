@@ -31,7 +31,7 @@ struct Bound {
 }
 
 impl Bound {
-    /// Whether one memory or table of the instance may grow from `current` to `desired`.
+    /// Returns whether one memory or table of the instance may grow from `current` to `desired`.
     fn takes(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
         let grown = self.held.saturating_add(desired.saturating_sub(current));
         if grown > self.most {

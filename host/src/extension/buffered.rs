@@ -1,8 +1,8 @@
 //! A bounded buffer before a writer that may be slow.
 //!
-//! Threat: a guest that writes in pieces of no or one byte. wasmtime-wasi's `AsyncStdoutStream` keeps each piece apart, some
-//! hundred bytes of the host's memory for one of the guest's, and pieces of nothing without any bound. Here pieces are put
-//! together as they come, and what is not written yet is never more than [`ROOM`].
+//! Threat: a guest that writes in pieces of no or one byte. wasmtime-wasi's `AsyncStdoutStream` keeps each piece apart,
+//! some hundred bytes of the host's memory for one of the guest's, and pieces of nothing without any bound. Here pieces
+//! are put together as they come, and what is not written yet is never more than [`ROOM`].
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

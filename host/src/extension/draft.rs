@@ -9,8 +9,9 @@ use crate::telemetry::legible_name;
 const VARIABLES: &str = "env: [POD_NAME, POD_NAMESPACE]";
 
 impl Inspection {
-    /// Draws up a grant called `name`: what the imports prove to be needed, and as comments what they leave open. An import
-    /// says which interface is used and not what for, so a person, or a run that is recorded, has to fill the rules in.
+    /// Draws up a grant called `name`: what the imports prove to be needed, and as comments what they leave open. An
+    /// import says which interface is used and not what for, so a person, or a run that is recorded, has to fill the
+    /// rules in.
     pub fn draft(&self, name: &str) -> Draft {
         let imports = |interface: &str| self.imports.iter().any(|import| import.interface() == interface);
         let mut grant = Grant::nothing(name);

@@ -50,8 +50,8 @@ impl Import {
         self.name.split_once('@').map_or(&self.name, |(interface, _version)| interface)
     }
 
-    /// Says what stands in the way, for an operator and within one line; `None` when nothing does. The name is the guest's
-    /// own text, so here it is escaped and cut.
+    /// Says what stands in the way, for an operator and within one line; `None` when nothing does. The name is the
+    /// guest's own text, so here it is escaped and cut.
     pub fn lack(&self) -> Option<String> {
         let name = legible_name(&self.name);
         match &self.standing {

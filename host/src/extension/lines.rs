@@ -1,9 +1,9 @@
 //! A guest's output as lines that say whose they are.
 //!
-//! Threats: a guest that prints what looks like a record of the audit or a line of the log; one that leaves a line unfinished,
-//! so that the next record is none; one that prints line breaks alone, each of which becomes a line with a name. So whole lines
-//! are passed on, each with its extension's name before it and its control characters escaped, and what the rate of the grant
-//! is spent on is these lines, not the bytes that they were made of.
+//! Threats: a guest that prints what looks like a record of the audit or a line of the log; one that leaves a line
+//! unfinished, so that the next record is none; one that prints line breaks alone, each of which becomes a line with a
+//! name. So whole lines are passed on, each with its extension's name before it and its control characters escaped, and
+//! what the rate of the grant is spent on is these lines, not the bytes that they were made of.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

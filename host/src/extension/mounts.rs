@@ -1,8 +1,9 @@
 //! What a grant mounts into its guest.
 //!
-//! Threat: a guest that reaches beyond a mount, writes into one, or reads in one what its grant does not name. A mount is a
-//! directory in memory, and what is in it is decided file by file: of a Downward API volume only what is known to be Downward
-//! API content, of the service account's volume nothing but what `credentials` says. The rest is not even read.
+//! Threat: a guest that reaches beyond a mount, writes into one, or reads in one what its grant does not name. A mount
+//! is a directory in memory, and what is in it is decided file by file: of a Downward API volume only what is known to
+//! be Downward API content, of the service account's volume nothing but what `credentials` says. The rest is not even
+//! read.
 
 use super::runtime::Inner;
 use super::scoped::ScopedVolume;

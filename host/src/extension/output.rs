@@ -1,8 +1,9 @@
 //! What a guest prints, on its way out: metered, and never waited for on a thread that others need.
 //!
-//! Threat: a guest that floods the log with its output, or that stalls the host by printing into a pipe that nobody reads.
-//! The extension's rate makes its writes wait, as a slow pipe would; nothing is lost, and the deadline covers the wait. A
-//! write that may go out goes out whole, on credit: a guest that takes half a write for all of it would lose the rest.
+//! Threat: a guest that floods the log with its output, or that stalls the host by printing into a pipe that nobody
+//! reads. The extension's rate makes its writes wait, as a slow pipe would; nothing is lost, and the deadline covers
+//! the wait. A write that may go out goes out whole, on credit: a guest that takes half a write for all of it would
+//! lose the rest.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,14 +29,15 @@ const WORTHWHILE: u64 = 1 << 10;
 /// How long what the guest had printed may take to go out after its end. A reader that stalls longer loses it.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
-/// The rate of one extension's output, for all its calls together. After a pause it takes one second's worth at once, and
-/// the last write of that may be larger than what is left: what is written after it waits until that is made up for.
+/// The rate of one extension's output, for all its calls together. After a pause it takes one second's worth at once,
+/// and the last write of that may be larger than what is left: what is written after it waits until that is made up
+/// for.
 pub(super) struct Meter {
     /// Bytes a second; 0 silences.
     rate: u64,
     bucket: Mutex<Bucket>,
-    /// How many streams there are. Each may be about to write a piece that nothing has been taken for yet, so they share
-    /// one: with a thousand of them, all of these together are less than eight pieces (of a harmonic series).
+    /// How many streams there are. Each may be about to write a piece that nothing has been taken for yet, so they
+    /// share one: with a thousand of them, all of these together are less than eight pieces (of a harmonic series).
     streams: AtomicUsize,
     /// What was reported of calls whose last output nobody read.
     unread: Paced<()>,
@@ -189,7 +191,7 @@ impl Outputs {
         }
     }
 
-    /// Whether the guest had to wait for the rate.
+    /// Returns whether the guest had to wait for the rate.
     pub(super) fn slowed(&self) -> bool {
         self.slowed.load(Ordering::Relaxed)
     }

@@ -47,8 +47,9 @@ impl Invocation {
         self
     }
 
-    /// Takes what the guest writes to stdout, at the rate of its grant. The stream must not block where it is called, and must
-    /// bound what it keeps, in however small pieces that comes: [`BufferedOutput`](super::BufferedOutput) does both.
+    /// Takes what the guest writes to stdout, at the rate of its grant. The stream must not block where it is called,
+    /// and must bound what it keeps, in however small pieces that comes: [`BufferedOutput`](super::BufferedOutput) does
+    /// both.
     #[must_use]
     pub fn stdout(mut self, stream: impl StdoutStream + 'static) -> Self {
         self.stdout = Some(Sink::new(stream, false));
@@ -62,9 +63,9 @@ impl Invocation {
         self
     }
 
-    /// Takes what the guest writes to stderr, as [`Invocation::stderr`] does, in whole lines. Each begins with the extension's
-    /// name, and its control characters are escaped, so that it cannot be taken for a line of the host's. The rate of the grant
-    /// counts the lines as they are passed on.
+    /// Takes what the guest writes to stderr, as [`Invocation::stderr`] does, in whole lines. Each begins with the
+    /// extension's name, and its control characters are escaped, so that it cannot be taken for a line of the host's.
+    /// The rate of the grant counts the lines as they are passed on.
     #[must_use]
     pub fn named_stderr(mut self, stream: impl StdoutStream + 'static) -> Self {
         self.stderr = Some(Sink::new(stream, true));
@@ -77,9 +78,9 @@ impl Invocation {
         self.stdout(inherited_stdout())
     }
 
-    /// Passes the guest's stdout and stderr on to this process's, as they are. A host whose log or audit goes to one of the
-    /// two gives the guest another stream, or [`Invocation::named_stderr`]: a guest can print what looks like a line of the
-    /// host's.
+    /// Passes the guest's stdout and stderr on to this process's, as they are. A host whose log or audit goes to one of
+    /// the two gives the guest another stream, or [`Invocation::named_stderr`]: a guest can print what looks like a
+    /// line of the host's.
     #[must_use]
     pub fn inherit_output(self) -> Self {
         self.inherit_stdout().stderr(inherited_stderr())
@@ -112,8 +113,8 @@ impl Extension {
     /// Calls the component's `wasi:cli/run` once, in a fresh instance.
     ///
     /// The call ends at the grant's deadline or when its CPU time is spent, whatever the guest or a host call that it
-    /// waits in does. Dropping the future ends it at once. A limit that it ran into is told in the log and the audit, too; of
-    /// one that many calls run into, now and then with its number.
+    /// waits in does. Dropping the future ends it at once. A limit that it ran into is told in the log and the audit,
+    /// too; of one that many calls run into, now and then with its number.
     ///
     /// # Errors
     /// Says how the guest was ended.

@@ -82,8 +82,8 @@ pub(super) fn reached_by_growth(ceiling: Ceiling) -> Reached {
     }
 }
 
-/// What wasmtime says where it has a sentence of its own and no type for it. The suite of hostile guests sees to it that
-/// these stay its words.
+/// What wasmtime says where it has a sentence of its own and no type for it. The suite of hostile guests sees to it
+/// that these stay its words.
 const SENTENCES: [(&str, Limit); 3] = [
     ("store handle limit exceeded", Limit::Handles),
     ("total size of fields exceeds limit", Limit::HeaderBytes),

@@ -190,7 +190,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// All extensions together make no more requests than this rate has. Without it each has its grant's rate alone. Give
+    /// All extensions together make no more requests than this rate has. Without it each has its grant's rate alone.
+    /// Give
     /// [`ClusterSettings::rate`](crate::cluster::ClusterSettings) the same one, and the host's own requests count too.
     #[must_use]
     pub fn rate(mut self, rate: HostRate) -> Self {

@@ -1,9 +1,10 @@
 //! `credentials: scoped`: a service-account volume whose token only this host takes.
 //!
 //! Threat: a guest that carries the pod's token away. It is given one of its own, which is worth nothing elsewhere and
-//! nothing to another extension, and dies with this one. `ca.crt` and `namespace` are the true ones, so that code written for
-//! a container finds all three where it looks, in the atomic writer's layout, and sees them change as it does there. The volume
-//! exists in memory alone, and nothing runs to keep it: each open looks whether a new token is due.
+//! nothing to another extension, and dies with this one. `ca.crt` and `namespace` are the true ones, so that code
+//! written for a container finds all three where it looks, in the atomic writer's layout, and sees them change as it
+//! does there. The volume exists in memory alone, and nothing runs to keep it: each open looks whether a new token is
+//! due.
 
 use super::mounts::MountError;
 use crate::ambassador::ScopedTokens;

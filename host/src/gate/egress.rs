@@ -12,8 +12,8 @@ use crate::policy::{Destination, Limit, Reached};
 use crate::telemetry::{AuditRecord, Decision, chain};
 
 impl Gate {
-    /// Lets a request to a destination of the grant's `egress` through, or says why not. Never waits. A refusal is recorded
-    /// at once, a permit when it is dropped.
+    /// Lets a request to a destination of the grant's `egress` through, or says why not. Never waits. A refusal is
+    /// recorded at once, a permit when it is dropped.
     ///
     /// That the destination is granted says nothing yet of the address that its name leads to: see
     /// [`EgressPermit::refused`].
@@ -50,8 +50,8 @@ impl Gate {
     }
 }
 
-/// One judged and metered request to a destination outside the API server. It holds the request's place among those under
-/// way until it is dropped.
+/// One judged and metered request to a destination outside the API server. It holds the request's place among those
+/// under way until it is dropped.
 #[must_use = "a permit that is dropped is recorded as a request that got no answer"]
 pub struct EgressPermit(Record);
 

@@ -6,8 +6,9 @@ use crate::policy::ApiRequest;
 /// One judged and metered following of a collection that the host lists and watches; made by
 /// [`Gate::admit_follower`](super::Gate::admit_follower) alone.
 ///
-/// Threat: a watch that shows what is there by a permit for which only the watch was judged. RBAC lets somebody watch and not
-/// list; here a watch begins with the list, so the permit for a watch is none for following, and the other way round:
+/// Threat: a watch that shows what is there by a permit for which only the watch was judged. RBAC lets somebody watch
+/// and not list; here a watch begins with the list, so the permit for a watch is none for following, and the other way
+/// round:
 ///
 /// ```compile_fail,E0308
 /// # use attache::{cluster::{Cluster, watch::Scope}, gate::Permit};

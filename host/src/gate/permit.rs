@@ -13,8 +13,8 @@ use crate::telemetry::{AuditRecord, chain};
 
 /// One judged and metered request, good for sending it once.
 ///
-/// It holds the request's place among those under way until it is dropped: keep it for as long as the answer's body is read,
-/// and tell it what came.
+/// It holds the request's place among those under way until it is dropped: keep it for as long as the answer's body is
+/// read, and tell it what came.
 #[must_use = "a permit that is dropped is recorded as a request that got no answer"]
 pub struct Permit {
     pub(super) gate: Gate,
@@ -37,8 +37,8 @@ impl Permit {
         &self.request
     }
 
-    /// The most bytes of the answer's body that may be passed on. An answer without an end has none: it is passed on piece
-    /// by piece, never kept, and ends with whoever reads it.
+    /// The most bytes of the answer's body that may be passed on. An answer without an end has none: it is passed on
+    /// piece by piece, never kept, and ends with whoever reads it.
     pub fn response_limit(&self) -> u64 {
         if self.request.is_endless() { u64::MAX } else { self.gate.inner.grant.limits.response_bytes }
     }

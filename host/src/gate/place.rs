@@ -66,8 +66,8 @@ impl Places {
 impl Gate {
     /// Lets an extension follow a collection that the host itself lists and watches, or says why not. Never waits.
     ///
-    /// The permit is that of the watch, and the extension must be allowed the list as well. Whoever follows holds it, and is
-    /// counted among the extension's watches, for as long as events may come. Both the beginning
+    /// The permit is that of the watch, and the extension must be allowed the list as well. Whoever follows holds it,
+    /// and is counted among the extension's watches, for as long as events may come. Both the beginning
     /// and the end are recorded.
     ///
     /// # Errors
@@ -77,8 +77,8 @@ impl Gate {
         self.permit(way, watch, Place::Watch, decided).map(FollowerPermit::new)
     }
 
-    /// A gate for the watch that the host keeps of one collection: its list and its watch, and nothing else. `list` is a
-    /// request for the whole of it; `bytes` bound one answer.
+    /// A gate for the watch that the host keeps of one collection: its list and its watch, and nothing else. `list` is
+    /// a request for the whole of it; `bytes` bound one answer.
     pub fn for_store(host_rate: Option<HostRate>, audit: Arc<dyn Audit>, list: &ApiRequest, bytes: u64) -> Self {
         let mut grant = Grant::nothing(HOST);
         grant.limits.response_bytes = bytes;

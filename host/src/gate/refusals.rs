@@ -1,8 +1,8 @@
 //! How many refusals are recorded.
 //!
 //! Threat: an extension that asks as fast as it can once its rate is spent. Each refusal costs it a microsecond and the
-//! operator a line, and the lines of its neighbours are lost where the log cannot keep up. So those refusals that no rate
-//! bounds are recorded at a rate of their own, and the next that is recorded says how many were not.
+//! operator a line, and the lines of its neighbours are lost where the log cannot keep up. So those refusals that no
+//! rate bounds are recorded at a rate of their own, and the next that is recorded says how many were not.
 
 use std::num::NonZeroU32;
 

@@ -1,5 +1,5 @@
-//! What the operator is told beside the audit: limits of requests that were reached, and an API server that cannot be asked.
-//! Each at its first time, and then now and then with how often: see [`Paced`](crate::telemetry).
+//! What the operator is told beside the audit: limits of requests that were reached, and an API server that cannot be
+//! asked. Each at its first time, and then now and then with how often: see [`Paced`](crate::telemetry).
 
 use std::fmt::Display;
 
@@ -28,8 +28,8 @@ impl Refusal {
 }
 
 impl Gate {
-    /// Tells the operator that a request ran into a limit: in the log (target `attache::limits`) and the audit. Of many times
-    /// some are told, with their number.
+    /// Tells the operator that a request ran into a limit: in the log (target `attache::limits`) and the audit. Of many
+    /// times some are told, with their number.
     pub fn reached(&self, limit: Limit) {
         if let Some(reached) = self.inner.grant.limits.reached(limit) {
             self.tell_limit(reached, false);
@@ -43,8 +43,8 @@ impl Gate {
         }
     }
 
-    /// Tells the operator that a request that was let through came to nothing, in the log. Of many times that are of one
-    /// `kind` some are told, with their number.
+    /// Tells the operator that a request that was let through came to nothing, in the log. Of many times that are of
+    /// one `kind` some are told, with their number.
     pub(crate) fn unasked(&self, kind: &'static str, error: &dyn Display) {
         if let Some(times) = self.inner.told.unasked.note(kind) {
             self.inner.tell_unasked(error, times);

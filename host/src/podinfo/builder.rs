@@ -39,8 +39,8 @@ impl PodVolume {
         Self { mount_path, host_path: host_path.into(), sub_path: None, items: None }
     }
 
-    /// Mounts a single file of the volume, by its path in the volume. `host_path` is the volume's directory, or the file
-    /// itself, as in a container that mounts it. The file is read once: as in Kubernetes it never changes.
+    /// Mounts a single file of the volume, by its path in the volume. `host_path` is the volume's directory, or the
+    /// file itself, as in a container that mounts it. The file is read once: as in Kubernetes it never changes.
     #[must_use]
     pub fn sub_path(mut self, path: impl Into<String>) -> Self {
         self.sub_path = Some(path.into());
@@ -71,8 +71,8 @@ pub struct PodInfoBuilder {
 }
 
 impl PodInfoBuilder {
-    /// The directory of the pod's only Downward API volume. Guests see it wherever their grant mounts it. The volume may come
-    /// later, go, and come again.
+    /// The directory of the pod's only Downward API volume. Guests see it wherever their grant mounts it. The volume
+    /// may come later, go, and come again.
     #[must_use]
     pub fn volume(mut self, dir: impl Into<PathBuf>) -> Self {
         self.volume = Some(dir.into());
@@ -86,8 +86,8 @@ impl PodInfoBuilder {
         self
     }
 
-    /// The pod spec's `downwardAPI.items`, of each volume that has no items of its own. Without this call files mean what
-    /// their names say, see [the module](super).
+    /// The pod spec's `downwardAPI.items`, of each volume that has no items of its own. Without this call files mean
+    /// what their names say, see [the module](super).
     #[must_use]
     pub fn items(mut self, items: Vec<Item>) -> Self {
         self.items = Some(items);

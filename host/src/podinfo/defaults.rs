@@ -28,8 +28,8 @@ const FIELD_FILES: [(&str, Field); 11] = [
     ("pod_uid", Field::Uid),
 ];
 
-/// Files that tell a bound, and what one of the number in them stands for. `cpu_limit` and the like are the files of the
-/// documentation's example, with its divisors `1m` and `1Mi`.
+/// Files that tell a bound, and what one of the number in them stands for. `cpu_limit` and the like are the files of
+/// the documentation's example, with its divisors `1m` and `1Mi`.
 const BOUND_FILES: [(&str, ResourceField, u64); 12] = [
     ("cpu_limit", ResourceField::CpuLimit, 1),
     ("cpu_request", ResourceField::CpuRequest, 1),

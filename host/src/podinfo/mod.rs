@@ -117,8 +117,9 @@ impl PodInfo {
 
     /// The newest value of one label; none if the pod lacks it or does not project it. From memory.
     ///
-    /// A label that is projected by itself (`metadata.labels['K']`) and is empty is none: a kubelet writes the empty text for a
-    /// label that the pod lacks, too. Where a file of all labels is shown, that file answers, and tells the two apart.
+    /// A label that is projected by itself (`metadata.labels['K']`) and is empty is none: a kubelet writes the empty
+    /// text for a label that the pod lacks, too. Where a file of all labels is shown, that file answers, and tells the
+    /// two apart.
     ///
     /// # Errors
     /// When a file of labels is malformed or cannot be read.

@@ -1,8 +1,9 @@
 //! What of a volume a mount may show.
 //!
-//! Threat: a projected volume holds secrets and tokens beside Downward API files, and any directory of the host can be named as
-//! a mount. So a file is shown only if its meaning is known, from the pod spec's items or from its usual name, and if its
-//! content is one that a kubelet writes for that meaning. A file that looks like a service-account token is never shown.
+//! Threat: a projected volume holds secrets and tokens beside Downward API files, and any directory of the host can be
+//! named as a mount. So a file is shown only if its meaning is known, from the pod spec's items or from its usual name,
+//! and if its content is one that a kubelet writes for that meaning. A file that looks like a service-account token is
+//! never shown.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -88,8 +89,8 @@ impl Sources {
 }
 
 impl VolumeSource {
-    /// The files that the mounts of a grant show of this volume: `None` when no mount shows it, and within it `None` for all
-    /// of them.
+    /// The files that the mounts of a grant show of this volume: `None` when no mount shows it, and within it `None`
+    /// for all of them.
     pub(super) fn granted(&self, volumes: &[Self], mounts: &[PodInfoMount]) -> Option<Option<Vec<String>>> {
         let own = |mount: &&PodInfoMount| {
             shown_by(volumes, mount)
@@ -148,7 +149,8 @@ fn is_label(value: &[u8]) -> bool {
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// Returns whether a key may be that of a label or an annotation: a name, with a DNS subdomain and a slash before it or not.
+/// Returns whether a key may be that of a label or an annotation: a name, with a DNS subdomain and a slash before it or
+/// not.
 fn is_key(key: &str) -> bool {
     let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
     !name.is_empty()
@@ -173,8 +175,8 @@ fn is_of_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
-/// Returns whether a word has the form of a token: a header that is a JSON object, and at least two more segments. (The second of
-/// an encrypted token may be empty.)
+/// Returns whether a word has the form of a token: a header that is a JSON object, and at least two more segments. (The
+/// second of an encrypted token may be empty.)
 fn is_token(word: &[u8]) -> bool {
     let head = word.windows(TOKEN_HEAD.len()).position(|window| window == TOKEN_HEAD);
     let segments = head.and_then(|head| word.get(head..)).map(|token| token.split(|byte| *byte == b'.'));
@@ -199,7 +201,7 @@ mod tests {
     #[test]
     fn usual_names_with_what_a_kubelet_writes_are_shown() {
         for (name, data) in [
-            ("labels", "app=\"web\"\nzone=\"a\\nb\""),
+            ("labels", "app=\"web\"\nexample.com/zone=\"\""),
             ("labels", ""),
             ("annotations", "build=\"1\""),
             ("name", "web-0.a"),

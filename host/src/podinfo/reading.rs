@@ -19,8 +19,8 @@ pub const MAX_ANNOTATIONS: usize = 256 << 10;
 /// than 1.5 MiB does not fit into etcd.
 pub const MAX_PAIRS_FILE: usize = 8 * MAX_ANNOTATIONS;
 
-/// Labels or annotations of one file that are understood. Each costs the host some hundred bytes beside its text; annotations of
-/// 16 bytes, keys included, come to as many.
+/// Labels or annotations of one file that are understood. Each costs the host some hundred bytes beside its text;
+/// annotations of 16 bytes, keys included, come to as many.
 pub const MAX_PAIRS: usize = MAX_ANNOTATIONS / 16;
 
 /// Bytes of any other file that are understood: one annotation may be as long as all of them.
@@ -55,7 +55,8 @@ impl Reading {
         Self { volumes: sources.iter().map(|source| Arc::new(VolumeReading::of(source))).collect() }
     }
 
-    /// The next reading, if a volume may have changed, or in any case if `anew`. Volumes that have not are not read again.
+    /// The next reading, if a volume may have changed, or in any case if `anew`. Volumes that have not are not read
+    /// again.
     pub(super) fn after(&self, sources: &[VolumeSource], anew: bool) -> Option<Self> {
         let mut changed = false;
         let next = self.volumes.iter().zip(sources).map(|(last, source)| {
@@ -84,8 +85,8 @@ impl Reading {
         self.volumes.iter().any(|volume| volume.is_unreadable() && volume.is_due_for_retry())
     }
 
-    /// Returns whether each volume has a file of interest and was read whole. A directory without such a file may be the
-    /// place of a mount to come, which inotify does not report.
+    /// Returns whether each volume has a file of interest and was read whole. A directory without such a file may be
+    /// the place of a mount to come, which inotify does not report.
     pub(super) fn is_settled(&self) -> bool {
         self.volumes.iter().all(|volume| volume.has_any() && !volume.is_unreadable())
     }
@@ -126,8 +127,8 @@ impl VolumeReading {
         }
     }
 
-    /// Returns whether reading again would give the same: the volume still shows the dated directory that was read whole.
-    /// A single file never changes once it was read.
+    /// Returns whether reading again would give the same: the volume still shows the dated directory that was read
+    /// whole. A single file never changes once it was read.
     fn still_stands(&self, source: &VolumeSource, anew: bool) -> bool {
         let dir = &source.host_path;
         let shown = || Version::newest(dir).is_ok_and(|newest| newest.name() == self.version.as_deref());
@@ -166,8 +167,8 @@ fn read_file(version: &Version, source: &FileSource) -> Result<Outcome, VolumeEr
     }
 }
 
-/// Understands a file as a mount would show it: what no kubelet writes for its meaning is as if it were not there, but for
-/// files of labels and annotations that are cut or damaged, which are errors.
+/// Understands a file as a mount would show it: what no kubelet writes for its meaning is as if it were not there, but
+/// for files of labels and annotations that are cut or damaged, which are errors.
 fn understand(data: Vec<u8>, source: &FileSource) -> Outcome {
     let is_map = matches!(source.meaning, Meaning::Field(Field::All(_)));
     if data.len() > limit(&source.meaning) || (is_map && lines(&data) > MAX_PAIRS) {

@@ -131,8 +131,8 @@ impl<'a> Seen<'a> {
         failed.map_or(Ok(None), Err)
     }
 
-    /// What is projected one by one. A file goes before a variable, since it follows changes. An empty value is left out:
-    /// a kubelet projects it for a key that the pod lacks, too.
+    /// What is projected one by one. A file goes before a variable, since it follows changes. An empty value is left
+    /// out: a kubelet projects it for a key that the pod lacks, too.
     fn singles(self, map: Map) -> Result<Pairs, PodInfoError> {
         let mut singles = BTreeMap::new();
         for (index, _, meaning) in self.files() {
@@ -216,7 +216,7 @@ impl State {
         matches!(self, Self::Partial(partial) if unreadable(&partial.labels) || unreadable(&partial.annotations))
     }
 
-    /// Whether a follower has to be told, when this comes after `earlier`.
+    /// Returns whether a follower has to be told, when this comes after `earlier`.
     fn is_news_after(&self, earlier: &Self) -> bool {
         match (earlier, self) {
             (Self::Whole(earlier), Self::Whole(now)) => !Arc::ptr_eq(earlier, now),

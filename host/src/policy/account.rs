@@ -1,7 +1,7 @@
 //! Where a grant reaches beyond what its service account may do.
 //!
-//! Question: will the API server refuse what this grant allows? A grant that exceeds its account opens nothing more, but it
-//! says something that is not true, and what it promises fails at run time.
+//! Question: will the API server refuse what this grant allows? A grant that exceeds its account opens nothing more,
+//! but it says something that is not true, and what it promises fails at run time.
 
 use std::collections::BTreeSet;
 
@@ -24,9 +24,10 @@ impl Grant {
         self.api.iter().flat_map(Rule::scopes).collect()
     }
 
-    /// Returns the grant without pairs of group and type that no server has: a rule with the groups `""` and `batch` and the types
-    /// `pods` and `jobs` means pods of the one and jobs of the other. `serves` says whether a group (empty for the core group) has
-    /// a type, or a subresource as in `pods/log`. A type that no group of its rule has stays with all of them.
+    /// Returns the grant without pairs of group and type that no server has: a rule with the groups `""` and `batch`
+    /// and the types `pods` and `jobs` means pods of the one and jobs of the other. `serves` says whether a group
+    /// (empty for the core group) has a type, or a subresource as in `pods/log`. A type that no group of its rule has
+    /// stays with all of them.
     #[must_use]
     pub fn served(&self, serves: impl Fn(&str, &str) -> bool) -> Self {
         Self { api: self.api.iter().flat_map(|rule| rule.served(&serves)).collect(), ..self.clone() }
@@ -98,7 +99,7 @@ fn spelt_out(verb: &str, rule: &Rule) -> Vec<String> {
 }
 
 impl AccountRules {
-    /// Whether one of the account's rules covers a rule of one word in each list.
+    /// Returns whether one of the account's rules covers a rule of one word in each list.
     fn covers(&self, atom: &Rule) -> bool {
         self.rules.iter().any(|rule| covers(rule, atom))
     }

@@ -1,7 +1,7 @@
 //! Builds a request from typed parts.
 //!
-//! Threat: a name, group or namespace that a guest hands to the typed API and that adds a segment or a query to the path.
-//! Each part must be one plain path segment; what comes out is read again by the one reader of requests.
+//! Threat: a name, group or namespace that a guest hands to the typed API and that adds a segment or a query to the
+//! path. Each part must be one plain path segment; what comes out is read again by the one reader of requests.
 
 use http::Method;
 

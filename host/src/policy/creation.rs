@@ -1,17 +1,18 @@
 //! Which requests that change an object may also create it.
 //!
-//! Threat: a rule that lets an extension change what is there, under which it makes what is not. The API server creates by a
-//! PUT where the type's strategy says so (`AllowCreateOnUpdate`), and by each server-side apply. It then asks its authoriser
-//! for `create` on what the service account may do, which is more than one extension may. So such a request is judged for
-//! `create` here too. Whether the object exists cannot be known when a request is judged.
+//! Threat: a rule that lets an extension change what is there, under which it makes what is not. The API server creates
+//! by a PUT where the type's strategy says so (`AllowCreateOnUpdate`), and by each server-side apply. It then asks its
+//! authoriser for `create` on what the service account may do, which is more than one extension may. So such a request
+//! is judged for `create` here too. Whether the object exists cannot be known when a request is judged.
 
 use super::ResourcePath;
 
-/// The built-in types that a PUT never creates, by group: `AllowCreateOnUpdate` in the `strategy.go` of `pkg/registry` of
-/// Kubernetes 1.36, of apiextensions-apiserver and of kube-aggregator. Of the built-in types these are missing, which a PUT
-/// does create: `endpoints`, `events`, `limitranges`, `services`, `leases`, `leasecandidates`, `runtimeclasses`, `roles`,
-/// `rolebindings`, `clusterroles`, `clusterrolebindings`. A type that is in no row may be an aggregated API server's, which
-/// decides for itself, so it counts as one that a PUT creates; so do custom resources, which have the same paths.
+/// The built-in types that a PUT never creates, by group: `AllowCreateOnUpdate` in the `strategy.go` of `pkg/registry`
+/// of Kubernetes 1.36, of apiextensions-apiserver and of kube-aggregator. Of the built-in types these are missing,
+/// which a PUT does create: `endpoints`, `events`, `limitranges`, `services`, `leases`, `leasecandidates`,
+/// `runtimeclasses`, `roles`, `rolebindings`, `clusterroles`, `clusterrolebindings`. A type that is in no row may be an
+/// aggregated API server's, which decides for itself, so it counts as one that a PUT creates; so do custom resources,
+/// which have the same paths.
 const ONLY_CHANGED: [(&str, &[&str]); 16] = [
     (
         "",

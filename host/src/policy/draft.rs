@@ -5,8 +5,8 @@ use std::fmt;
 use super::{Grant, Rule};
 use crate::untrusted::is_hidden;
 
-/// A grant, and as comments what only a person can decide. It prints as YAML that [`Grant::parse`] reads back to the grant;
-/// who takes the `#` off a commented line gets what the line says.
+/// A grant, and as comments what only a person can decide. It prints as YAML that [`Grant::parse`] reads back to the
+/// grant; who takes the `#` off a commented line gets what the line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     /// Where it comes from, line by line.

@@ -1,8 +1,8 @@
 //! Which places outside the API server an extension may call.
 //!
-//! Threat: a spelling of a host that passes here and means another host to the resolver. A destination is one scheme, one
-//! host and one port, compared whole: no patterns, no trailing dots, no numbers that resolvers read as addresses. Where a
-//! permitted name leads to is checked after its look-up, elsewhere.
+//! Threat: a spelling of a host that passes here and means another host to the resolver. A destination is one scheme,
+//! one host and one port, compared whole: no patterns, no trailing dots, no numbers that resolvers read as addresses.
+//! Where a permitted name leads to is checked after its look-up, elsewhere.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -78,8 +78,8 @@ impl Egress {
 }
 
 impl Destination {
-    /// The destination of a request: its scheme, its host (an IPv6 address in brackets or without), and its port, or the
-    /// scheme's own.
+    /// The destination of a request: its scheme, its host (an IPv6 address in brackets or without), and its port, or
+    /// the scheme's own.
     ///
     /// # Errors
     /// [`DestinationError`] when it is none.

@@ -1,7 +1,7 @@
 //! Which object a field selector names.
 //!
-//! Threat: a selector that the gate takes to name one object and the server takes to select others. The grammar is that of
-//! `apimachinery/pkg/fields/selector.go`; what does not parse there is refused here.
+//! Threat: a selector that the gate takes to name one object and the server takes to select others. The grammar is that
+//! of `apimachinery/pkg/fields/selector.go`; what does not parse there is refused here.
 
 use super::InvalidRequest;
 

@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use super::Place;
 
-/// Why a grant is not valid. It prints as `7:5: spec.api[0].verb: unknown field, …`; put the file's name and a colon before
-/// it and an editor can jump there.
+/// Why a grant is not valid. It prints as `7:5: spec.api[0].verb: unknown field, …`; put the file's name and a colon
+/// before it and an editor can jump there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantError {
     place: Place,

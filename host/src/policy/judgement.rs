@@ -23,22 +23,22 @@ pub enum Verdict {
 }
 
 impl Grant {
-    /// Judges one request. The first rule that covers its verb allows it; what also creates needs one that covers `create`,
-    /// too ([`ApiRequest::creates`]).
+    /// Judges one request. The first rule that covers its verb allows it; what also creates needs one that covers
+    /// `create`, too ([`ApiRequest::creates`]).
     pub fn judge(&self, request: &ApiRequest) -> Verdict {
         self.judge_all(&[request])
     }
 
-    /// Returns whether the grant allows a verb on a resource, without a request for it; where `path` has no name, on every
-    /// object. `update` is allowed where a PUT is, which may need `create` too.
+    /// Returns whether the grant allows a verb on a resource, without a request for it; where `path` has no name, on
+    /// every object. `update` is allowed where a PUT is, which may need `create` too.
     pub fn allows(&self, verb: &str, path: &ResourcePath) -> bool {
         let covered = |verb| self.api.iter().any(|rule| rule.covers_resource(verb, path));
         let creates = verb == "update" && creation::by_update(path);
         covered(verb) && (!creates || covered("create"))
     }
 
-    /// Judges requests that go together, such as the list and the watch of one collection: all of them must be allowed, and
-    /// the rule that is needed has the verbs of those that are not. `Allowed` names the rule of the last.
+    /// Judges requests that go together, such as the list and the watch of one collection: all of them must be allowed,
+    /// and the rule that is needed has the verbs of those that are not. `Allowed` names the rule of the last.
     pub fn judge_all(&self, requests: &[&ApiRequest]) -> Verdict {
         let asked = requests.iter().flat_map(|request| request.verbs().map(move |verb| (*request, verb)));
         let missing: Vec<_> = asked.filter(|(request, verb)| self.rule_for(request, verb).is_none()).collect();
@@ -56,13 +56,13 @@ impl Grant {
         self.api.iter().position(|rule| rule.covers(request, verb))
     }
 
-    /// Whether the grant opens any verb on a type, or on a subresource of it, in any namespace.
+    /// Returns whether the grant opens any verb on a type, or on a subresource of it, in any namespace.
     pub fn opens(&self, group: &str, plural: &str) -> bool {
         self.api.iter().any(|rule| rule.opens(group, plural))
     }
 
-    /// Judges whether any verb is open on what a collection holds, before there is a request for it. The rule that is needed
-    /// is the smallest that opens something.
+    /// Judges whether any verb is open on what a collection holds, before there is a request for it. The rule that is
+    /// needed is the smallest that opens something.
     ///
     /// An object `namespaces/NAME` lies in the namespace NAME, so any rule for `namespaces` opens something of them.
     pub fn judge_opening(&self, collection: &ResourcePath) -> Verdict {
@@ -90,7 +90,7 @@ fn nothing_asked() -> Verdict {
     Verdict::Denied { reason: "nothing was asked for".to_owned(), needed: Rule::default() }
 }
 
-/// Whether these are the namespaces themselves.
+/// Returns whether these are the namespaces themselves.
 fn is_namespaces(path: &ResourcePath) -> bool {
     path.group.is_empty() && path.resource == "namespaces"
 }

@@ -32,7 +32,8 @@ pub enum Limit {
     Deadline,
     /// Resources that one instance holds handles to.
     Handles,
-    /// Requests, responses and sets of headers of `wasi:http` that one instance holds. It is the host's, the same for all.
+    /// Requests, responses and sets of headers of `wasi:http` that one instance holds. It is the host's, the same for
+    /// all.
     HttpResources,
     /// What the host sets aside for the arguments of one host call.
     HostcallBytes,

@@ -1,7 +1,8 @@
 //! Few rules for many requests.
 //!
-//! Threat: a summary that opens more than what was asked for. Two rules become one only where they differ in a single list,
-//! so that the one covers what the two did and nothing else; the one step that adds something is [`fold_reading`].
+//! Threat: a summary that opens more than what was asked for. Two rules become one only where they differ in a single
+//! list, so that the one covers what the two did and nothing else; the one step that adds something is
+//! [`fold_reading`].
 
 use super::Rule;
 use super::powers::ORDINARY_VERBS;
@@ -21,8 +22,8 @@ const LISTS: [fn(&mut Rule) -> &mut Vec<String>; 5] = [
 ];
 
 impl Rule {
-    /// Few rules that cover what `rules` cover. They open nothing else, save that who may list a type may also get and watch
-    /// what it lists: a list holds the whole objects.
+    /// Few rules that cover what `rules` cover. They open nothing else, save that who may list a type may also get and
+    /// watch what it lists: a list holds the whole objects.
     pub fn merged(rules: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut rules: Vec<Self> = rules.into_iter().collect();
         fold_reading(&mut rules);
@@ -58,8 +59,8 @@ fn lists_all(rule: &Rule) -> bool {
     rule.resource_names.is_empty() && rule.non_resource_urls.is_empty() && rule.verbs.iter().any(|verb| verb == "list")
 }
 
-/// Makes one of those rules that differ in this list only. An empty list means all or nothing, never a part, so it stays
-/// apart from those with words.
+/// Makes one of those rules that differ in this list only. An empty list means all or nothing, never a part, so it
+/// stays apart from those with words.
 fn merged_in(rules: Vec<Rule>, list: fn(&mut Rule) -> &mut Vec<String>) -> Vec<Rule> {
     let mut merged: Vec<(Rule, Vec<String>)> = Vec::new();
     for mut rule in rules {

@@ -1,7 +1,7 @@
 //! What an extension may do: pure judgement, no I/O.
 //!
-//! [`ApiRequest`] says what a request asks for, [`Grant`] what an extension may ask for, and [`Grant::judge`] compares them.
-//! Nothing here reads a file, waits or knows about wasmtime.
+//! [`ApiRequest`] says what a request asks for, [`Grant`] what an extension may ask for, and [`Grant::judge`] compares
+//! them. Nothing here reads a file, waits or knows about wasmtime.
 
 mod account;
 mod build;

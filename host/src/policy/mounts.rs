@@ -22,8 +22,8 @@ const VAR: &str = "/var";
 /// The directory of run-time files.
 const RUN: &str = "/run";
 
-/// The number of Downward API mounts that one grant may have. A container has one or two; each mount costs the host a copy of
-/// its files in memory.
+/// The number of Downward API mounts that one grant may have. A container has one or two; each mount costs the host a
+/// copy of its files in memory.
 pub const MAX_PODINFO_MOUNTS: usize = 16;
 
 /// The longest mount path, in bytes. Each directory that a guest opens below it costs the host as much.
@@ -103,7 +103,7 @@ fn is_at_or_below(inner: &str, outer: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a path has plain segments only.
+/// Returns whether a path has plain segments only.
 fn is_relative_path(path: &str) -> bool {
     path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
 }

@@ -27,8 +27,8 @@ const DISCOVERY: [&str; 11] = [
 ];
 
 impl Grant {
-    /// Reads all that is ordinary, in all namespaces: no secrets, nothing that hands out power. Its limits suit a person
-    /// with kubectl.
+    /// Reads all that is ordinary, in all namespaces: no secrets, nothing that hands out power. Its limits suit a
+    /// person with kubectl.
     pub fn reading(name: impl Into<String>) -> Self {
         let all = || vec![ALL.to_owned()];
         let rule = Rule {
@@ -48,16 +48,16 @@ impl Grant {
         Self { api: vec![rule], limits, ..Self::nothing(name) }
     }
 
-    /// The same grant with reading left of its rules and nothing else: neither changes, nor `exec`, `attach`, `portforward`
-    /// and `proxy`, which act whatever their verb is.
+    /// The same grant with reading left of its rules and nothing else: neither changes, nor `exec`, `attach`,
+    /// `portforward` and `proxy`, which act whatever their verb is.
     #[must_use]
     pub fn reading_only(mut self) -> Self {
         self.api = self.api.into_iter().filter_map(reading).collect();
         self
     }
 
-    /// The same grant with one more rule, after its own: the discovery documents may be read, which say what types there are
-    /// and nothing of any object. Every client asks for them before anything else.
+    /// The same grant with one more rule, after its own: the discovery documents may be read, which say what types
+    /// there are and nothing of any object. Every client asks for them before anything else.
     #[must_use]
     pub fn with_discovery(mut self) -> Self {
         self.api.push(Rule {
@@ -83,7 +83,7 @@ fn reading(mut rule: Rule) -> Option<Rule> {
     (something && !rule.verbs.is_empty()).then_some(rule)
 }
 
-/// Whether a subresource acts on a GET too.
+/// Returns whether a subresource acts on a GET too.
 fn acts(resource: &str) -> bool {
     resource.split_once('/').is_some_and(|(_, subresource)| acts_on_reading(subresource))
 }

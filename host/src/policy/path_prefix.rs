@@ -1,8 +1,8 @@
 //! The beginning of paths, by which a proxy chooses whose grant a request is judged by.
 //!
-//! Threat: a spelling of a path that falls to another grant than the path which is judged and sent. A prefix is compared with
-//! whole segments in clear, and one inside the API's own paths with [`ApiRequest::subject`](super::ApiRequest::subject), which
-//! is made of the very parts that are judged.
+//! Threat: a spelling of a path that falls to another grant than the path which is judged and sent. A prefix is
+//! compared with whole segments in clear, and one inside the API's own paths with
+//! [`ApiRequest::subject`](super::ApiRequest::subject), which is made of the very parts that are judged.
 
 use std::fmt;
 
@@ -26,9 +26,9 @@ impl PathPrefix {
     /// Reads a prefix, with or without a slash at its end; `/` begins every path.
     ///
     /// # Errors
-    /// [`InvalidRequest`] when it is no path, or one that has several spellings or that a backend reads. Inside the API's own
-    /// paths the old `watch` and `proxy` before a resource are refused too: what they ask for lies where it lies without
-    /// them.
+    /// [`InvalidRequest`] when it is no path, or one that has several spellings or that a backend reads. Inside the
+    /// API's own paths the old `watch` and `proxy` before a resource are refused too: what they ask for lies where it
+    /// lies without them.
     pub fn parse(text: &str) -> Result<Self, InvalidRequest> {
         let inner = text.strip_prefix('/').ok_or(InvalidRequest::NotAPath)?;
         let list = match inner {
@@ -80,8 +80,8 @@ impl PathPrefix {
         self.is_root()
     }
 
-    /// What follows it in a path as it was sent: nothing, or what begins with a slash. `None` where the path does not begin
-    /// so.
+    /// What follows it in a path as it was sent: nothing, or what begins with a slash. `None` where the path does not
+    /// begin so.
     pub fn rest<'a>(&self, path: &'a str) -> Option<&'a str> {
         let mut rest = path;
         for part in &self.0 {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::policy::ApiRequest;
 
-    /// Whether a request is about what lies below a prefix of the API's own paths.
+    /// Returns whether a request is about what lies below a prefix of the API's own paths.
     fn lies_below(prefix: &str, line: &str) -> bool {
         let (method, target) = line.split_once(' ').unwrap();
         let request = ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target).unwrap();

@@ -1,9 +1,9 @@
 //! What a `*` in a rule never covers.
 //!
-//! Threat: a wildcard that hands out more than its author thought of. `*` covers what is ordinary. What makes an extension
-//! somebody else, shows it what others are or may do, or puts it in the way of others' requests is granted by name or not at
-//! all. Verbs are the other way round: `*` covers those that a request can have and no others, so a verb of a later release
-//! (`impersonate:user-info` of 1.35) is covered by no rule.
+//! Threat: a wildcard that hands out more than its author thought of. `*` covers what is ordinary. What makes an
+//! extension somebody else, shows it what others are or may do, or puts it in the way of others' requests is granted by
+//! name or not at all. Verbs are the other way round: `*` covers those that a request can have and no others, so a verb
+//! of a later release (`impersonate:user-info` of 1.35) is covered by no rule.
 
 /// The verbs that `*` covers, in the order in which people write them.
 pub(super) const ORDINARY_VERBS: [&str; 8] =
@@ -26,7 +26,8 @@ enum Of {
     Parts(&'static [&'static str]),
 }
 
-/// The resources that hand out power, in whatever API group they are, and why. Subresources of any type that do are those of
+/// The resources that hand out power, in whatever API group they are, and why. Subresources of any type that do are
+/// those of
 /// [`is_power_of_any`]. What each is, is told in `staging/src/k8s.io/api` of Kubernetes 1.36 under its group.
 const POWERS: [(&str, Of, &str); 14] = [
     ("secrets", Of::All, "credentials of others"),
@@ -62,8 +63,8 @@ pub(super) fn is_power(resource: &str, subresource: Option<&str>, verb: &str) ->
         || POWERS.iter().any(|(named, of, _)| *named == resource && hands_out(*of))
 }
 
-/// Returns whether this subresource hands out power whatever type has it: code, bytes or ports of another's container, and
-/// another's token or certificate.
+/// Returns whether this subresource hands out power whatever type has it: code, bytes or ports of another's container,
+/// and another's token or certificate.
 pub(super) fn is_power_of_any(subresource: &str) -> bool {
     acts_on_reading(subresource) || matches!(subresource, "ephemeralcontainers" | "token" | "approval")
 }

@@ -1,7 +1,7 @@
 //! The query of a request: taken apart as Go's `net/url` does, written anew from the parts.
 //!
-//! Threat: a parameter that the gate reads differently from the API server (`watch` doubled, half-encoded, behind a `;`).
-//! What is ambiguous is refused; what is not is sent in one canonical spelling.
+//! Threat: a parameter that the gate reads differently from the API server (`watch` doubled, half-encoded, behind a
+//! `;`). What is ambiguous is refused; what is not is sent in one canonical spelling.
 
 use std::borrow::Cow;
 
@@ -73,7 +73,8 @@ impl Query {
     }
 }
 
-/// Refuses bytes that have no place in a query which the API server reads. `at` is where the query begins in the target.
+/// Refuses bytes that have no place in a query which the API server reads. `at` is where the query begins in the
+/// target.
 pub(super) fn check_bytes(raw: &str, at: usize) -> Result<(), InvalidRequest> {
     // Go drops a parameter with a `;` in it, other readers split at it.
     match raw.bytes().position(|byte| byte == b';') {
@@ -102,7 +103,7 @@ fn decode(raw: &str) -> Result<String, InvalidRequest> {
     percent_decode_str(&spaced).decode_utf8().map(Cow::into_owned).map_err(|_| broken())
 }
 
-/// Whether each `%` is followed by two hexadecimal digits.
+/// Returns whether each `%` is followed by two hexadecimal digits.
 pub(super) fn escapes_are_whole(raw: &str) -> bool {
     raw.split('%').skip(1).all(|after| {
         let mut digits = after.bytes();

@@ -1,7 +1,7 @@
 //! What RBAC has to give a service account for a grant to be of use.
 //!
-//! Threat: an account that may do more than the grant says. The manifest is as narrow as RBAC's words allow, and where they
-//! do not reach, it says so.
+//! Threat: an account that may do more than the grant says. The manifest is as narrow as RBAC's words allow, and where
+//! they do not reach, it says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -101,8 +101,8 @@ impl Grant {
     /// The roles and bindings that let `account` do what this grant opens: a `Role` in each namespace that it names, a
     /// `ClusterRole` for what it opens in all of them and for paths.
     ///
-    /// `$(POD_NAMESPACE)` becomes the account's namespace. A name with another variable differs from pod to pod, which RBAC
-    /// cannot say: its rule then holds for all names, with a remark.
+    /// `$(POD_NAMESPACE)` becomes the account's namespace. A name with another variable differs from pod to pod, which
+    /// RBAC cannot say: its rule then holds for all names, with a remark.
     ///
     /// # Errors
     /// [`ResolveError`] for a namespace that names another variable.
@@ -183,7 +183,7 @@ fn objects(name: &str, account: &Account, place: Option<String>, rules: Vec<Rule
 }
 
 impl Rbac {
-    /// Whether the account needs no rights at all.
+    /// Returns whether the account needs no rights at all.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }

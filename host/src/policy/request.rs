@@ -1,8 +1,9 @@
 //! What a request asks for, read as the API server reads it.
 //!
-//! Threat: a request that the gate judges as one thing and the server acts on as another. The reading follows the server's
-//! own (`apiserver/pkg/endpoints/request/requestinfo.go`), anything with two readings is refused ([`InvalidRequest`]), and
-//! what is sent is written anew from what was read: the guest's own bytes never reach the server.
+//! Threat: a request that the gate judges as one thing and the server acts on as another. The reading follows the
+//! server's own (`apiserver/pkg/endpoints/request/requestinfo.go`), anything with two readings is refused
+//! ([`InvalidRequest`]), and what is sent is written anew from what was read: the guest's own bytes never reach the
+//! server.
 
 use std::borrow::Cow;
 
@@ -17,16 +18,16 @@ use super::{
     segments::{self, Segments, split_namespace},
 };
 
-/// The longest target, path and query together, in bytes; a grant's `targetBytes` may be less. The API server takes 1 MiB of
-/// a request's head, but a URI of the crate `http` has at most 65,534 bytes. The rest is left to the path of the API server's
-/// own URL.
+/// The longest target, path and query together, in bytes; a grant's `targetBytes` may be less. The API server takes 1
+/// MiB of a request's head, but a URI of the crate `http` has at most 65,534 bytes. The rest is left to the path of the
+/// API server's own URL.
 pub const MAX_TARGET: usize = 63 * 1024;
 
 /// How the types of all bodies begin that are a server-side apply: `application/apply-patch+yaml` and `…+cbor` so far.
 const APPLY: &[u8] = b"application/apply-patch";
 
-/// Of the parts behind version and namespace those that may be any path segment: resource, name and subresource. The metrics
-/// APIs have the names of metrics in the first and the last.
+/// Of the parts behind version and namespace those that may be any path segment: resource, name and subresource. The
+/// metrics APIs have the names of metrics in the first and the last.
 const NAMED: usize = 3;
 /// Subresources of a pod that are answered by upgrade only.
 const SESSIONS: [&str; 3] = ["exec", "attach", "portforward"];
@@ -125,8 +126,8 @@ impl ApiRequest {
         Ok(self)
     }
 
-    /// Returns the same request with a body of this type. Callers that send a body have to say so here: a patch that is a
-    /// server-side apply creates where there is nothing to patch, and is judged for that too.
+    /// Returns the same request with a body of this type. Callers that send a body have to say so here: a patch that is
+    /// a server-side apply creates where there is nothing to patch, and is judged for that too.
     #[must_use]
     pub fn with_content_type(mut self, content_type: Option<&HeaderValue>) -> Self {
         if self.verb == "patch" {
@@ -157,7 +158,7 @@ impl ApiRequest {
         Some(self)
     }
 
-    /// Whether it changes to another protocol.
+    /// Returns whether it changes to another protocol.
     pub fn upgrades(&self) -> bool {
         self.upgrades
     }
@@ -177,15 +178,15 @@ impl ApiRequest {
         &self.target
     }
 
-    /// The path that will be sent, without the query. Names that need it are percent-encoded, in one way; the path of what
-    /// is no resource holds no escapes, so it is also what the server judges by.
+    /// The path that will be sent, without the query. Names that need it are percent-encoded, in one way; the path of
+    /// what is no resource holds no escapes, so it is also what the server judges by.
     pub fn path(&self) -> &str {
         self.target.get(..self.path_length).unwrap_or_default()
     }
 
     /// The path of what the request is about, however it was asked for: without the old `watch` and `proxy` before it,
-    /// with the name and the namespace that a field selector of a collection requires, and without what a backend reads.
-    /// Rules that go by the beginning of a path go by this one.
+    /// with the name and the namespace that a field selector of a collection requires, and without what a backend
+    /// reads. Rules that go by the beginning of a path go by this one.
     pub fn subject(&self) -> Cow<'_, str> {
         let Some(at) = &self.resource else { return self.path().into() };
         let mut list: Vec<&str> = match at.group.as_str() {
@@ -201,15 +202,15 @@ impl ApiRequest {
         segments::written(list).into()
     }
 
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `proxy`; for a non-resource path
-    /// the method in lower case.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `proxy`; for a non-resource
+    /// path the method in lower case.
     pub fn verb(&self) -> &'static str {
         self.verb
     }
 
-    /// All verbs that it takes. The server authorises an apply as `patch` and a PUT as `update`, and once more as `create`
-    /// where there is nothing yet and the type is made so (`handlers/patch.go` and `handlers/update.go` in apiserver's
-    /// `pkg/endpoints`). Which of the two it will be is not known before it is sent.
+    /// All verbs that it takes. The server authorises an apply as `patch` and a PUT as `update`, and once more as
+    /// `create` where there is nothing yet and the type is made so (`handlers/patch.go` and `handlers/update.go` in
+    /// apiserver's `pkg/endpoints`). Which of the two it will be is not known before it is sent.
     ///
     /// A WebSocket begins with a GET. For `exec`, `attach` and `portforward` of pods the server asks for `create`
     /// beside `get` (since 1.35, `AuthorizePodWebsocketUpgradeCreatePermission`). It does not for `nodes/proxy`, behind
@@ -218,7 +219,7 @@ impl ApiRequest {
         self.creates.then_some("create").into_iter().chain([self.verb])
     }
 
-    /// Whether an upgrade of it runs commands or opens connections in pods.
+    /// Returns whether an upgrade of it runs commands or opens connections in pods.
     fn runs_something(&self) -> bool {
         let Some(at) = &self.resource else { return false };
         match at.subresource.as_deref() {
@@ -232,8 +233,8 @@ impl ApiRequest {
         self.creates && self.verb == "patch"
     }
 
-    /// Returns whether it takes `create` beside its verb: a server-side apply and the PUT of a type that is made so, which
-    /// create where there is nothing to change, and the upgrade of a GET that runs something.
+    /// Returns whether it takes `create` beside its verb: a server-side apply and the PUT of a type that is made so,
+    /// which create where there is nothing to change, and the upgrade of a GET that runs something.
     pub fn creates(&self) -> bool {
         self.creates
     }
@@ -243,22 +244,24 @@ impl ApiRequest {
         self.resource.as_ref()
     }
 
-    /// Whether the server may change something.
+    /// Returns whether the server may change something.
     pub fn is_mutating(&self) -> bool {
         !matches!(self.method, Method::GET | Method::HEAD)
     }
 
-    /// Whether the answer is a stream of events without an end of its own.
+    /// Returns whether the answer is a stream of events without an end of its own.
     pub fn is_watch(&self) -> bool {
         self.verb == "watch" && self.resource.is_some()
     }
 
-    /// Whether the answer is a stream that goes on for as long as something happens: a watch, or a log that is followed.
+    /// Returns whether the answer is a stream that goes on for as long as something happens: a watch, or a log that is
+    /// followed.
     pub fn is_endless(&self) -> bool {
         self.endless
     }
 
-    /// Whether somebody behind the API server answers, in their own time: a container's log, and what is reached by
+    /// Returns whether somebody behind the API server answers, in their own time: a container's log, and what is
+    /// reached by
     /// `proxy`. The server itself sets such requests no time (`longRunningFunc` in its `cmd/kube-apiserver/app`).
     pub fn is_relayed(&self) -> bool {
         let subresource = self.resource.as_ref().and_then(|at| at.subresource.as_deref());
@@ -266,7 +269,8 @@ impl ApiRequest {
     }
 }
 
-/// Whether a body of this type is a server-side apply. The server takes the type as it stands there, so this is no narrower.
+/// Returns whether a body of this type is a server-side apply. The server takes the type as it stands there, so this is
+/// no narrower.
 fn is_apply(content_type: &HeaderValue) -> bool {
     let start = content_type.as_bytes().trim_ascii_start().get(..APPLY.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(APPLY))
@@ -345,7 +349,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Whether somebody other than the API server reads the rest of the path and the query.
+    /// Returns whether somebody other than the API server reads the rest of the path and the query.
     fn is_foreign(&self) -> bool {
         match self {
             Self::Other => true,
@@ -353,7 +357,8 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Whether the answer has no end of its own. Of `follow` only `0` and `false` are false to the server, as of `watch`.
+    /// Returns whether the answer has no end of its own. Of `follow` only `0` and `false` are false to the server, as
+    /// of `watch`.
     fn is_endless(&self, verb: &str, query: &Query) -> bool {
         let Self::Resource(at) = self else { return false };
         let follows = |value: &str| value != "0" && !value.eq_ignore_ascii_case("false");
@@ -470,7 +475,8 @@ fn selected_name(query: &Query, group: &str) -> Result<Option<String>, InvalidRe
 }
 
 /// The name and the namespace that the field selector of a collection requires, for [`ApiRequest::subject`]. The server
-/// reads no name for its authoriser from it behind the old `watch`, and never a namespace, and selects by both all the same.
+/// reads no name for its authoriser from it behind the old `watch`, and never a namespace, and selects by both all the
+/// same.
 fn selected(query: &Query, at: &ResourcePath, verb: &str) -> Selected {
     let collection = at.name.is_none() && matches!(verb, "list" | "watch" | "deletecollection");
     let Some(selector) = query.first("fieldSelector").filter(|_| collection) else { return Selected::default() };

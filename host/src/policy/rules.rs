@@ -14,19 +14,19 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 
 /// One rule: the same words as a rule of Kubernetes' RBAC, and the namespaces that it holds in.
 ///
-/// A request without a namespace in its path, which is a cluster-scoped object or a list over all namespaces, is covered by
-/// `namespaces: ["*"]` only: the path does not tell the two apart, and neither lies in the pod's own namespace. An object
-/// `namespaces/NAME` lies in the namespace NAME.
+/// A request without a namespace in its path, which is a cluster-scoped object or a list over all namespaces, is
+/// covered by `namespaces: ["*"]` only: the path does not tell the two apart, and neither lies in the pod's own
+/// namespace. An object `namespaces/NAME` lies in the namespace NAME.
 ///
 /// With `resourceNames`, a list, watch or deletecollection is covered when its field selector names one of them with
-/// `metadata.name=`. What creates in a collection names nothing, so such a rule never covers it; what creates below a named
-/// object (`pods/NAME/eviction`) is covered by that name, as in RBAC, and so is a server-side apply.
+/// `metadata.name=`. What creates in a collection names nothing, so such a rule never covers it; what creates below a
+/// named object (`pods/NAME/eviction`) is covered by that name, as in RBAC, and so is a server-side apply.
 ///
-/// What creates where there is nothing needs `create` beside its own verb, in one rule or in two: a server-side apply, and
-/// a PUT of a type that the API server creates by a PUT (`services`, `endpoints`, `events`, `limitranges`, `leases`,
-/// `leasecandidates`, `runtimeclasses`, roles and their bindings) or may create so (all that are not built in, custom
-/// resources included). The API server would let an account without `create` change what is there; whether it is cannot be
-/// known when a request is judged. A `create` with `resourceNames` opens this and no more.
+/// What creates where there is nothing needs `create` beside its own verb, in one rule or in two: a server-side apply,
+/// and a PUT of a type that the API server creates by a PUT (`services`, `endpoints`, `events`, `limitranges`,
+/// `leases`, `leasecandidates`, `runtimeclasses`, roles and their bindings) or may create so (all that are not built
+/// in, custom resources included). The API server would let an account without `create` change what is there; whether
+/// it is cannot be known when a request is judged. A `create` with `resourceNames` opens this and no more.
 ///
 /// # What hands out power
 /// `*` never covers these; a rule has to name them, in whatever API group they are:
@@ -43,14 +43,17 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// | `mutatingwebhookconfigurations`, `validatingwebhookconfigurations`, `mutatingadmissionpolicies` and their bindings | changing | others' requests, to see or change |
 /// | `apiservices` | changing | answers in the API server's name |
 ///
-/// As a verb `*` stands for `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` and `deletecollection`, never for
-/// `impersonate`, `bind`, `escalate`, `proxy` and verbs that no request has (`impersonate:user-info`, `sign`, `use`).
+/// As a verb `*` stands for `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` and `deletecollection`, never
+/// for `impersonate`, `bind`, `escalate`, `proxy` and verbs that no request has (`impersonate:user-info`, `sign`,
+/// `use`).
 ///
-/// `*` does cover other things that an operator should think of before writing it, all of them within what the pod's service
-/// account may do:
-/// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its secrets;
+/// `*` does cover other things that an operator should think of before writing it, all of them within what the pod's
+/// service account may do:
+/// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its
+///   secrets;
 /// - `create` on `pods/eviction` deletes pods, and on `pods/binding` places them;
-/// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant opens;
+/// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant
+///   opens;
 /// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` tell what the service account may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,7 +84,7 @@ pub(super) fn in_one_line<S: Serializer>(words: &[String], serializer: S) -> Res
 }
 
 impl Rule {
-    /// Whether this rule allows the request as far as it takes this verb; an apply takes two.
+    /// Returns whether this rule allows the request as far as it takes this verb; an apply takes two.
     pub(super) fn covers(&self, request: &ApiRequest, verb: &str) -> bool {
         match request.resource() {
             Some(path) => self.covers_resource(verb, path),
@@ -89,7 +92,7 @@ impl Rule {
         }
     }
 
-    /// Whether this rule allows a verb on a resource; without a name, on every object of it.
+    /// Returns whether this rule allows a verb on a resource; without a name, on every object of it.
     pub(super) fn covers_resource(&self, verb: &str, path: &ResourcePath) -> bool {
         self.names_group(&path.group)
             && self.names_resource(&path.resource, path.subresource.as_deref(), verb)
@@ -106,7 +109,7 @@ impl Rule {
         self.names_verb(verb, &PATH_VERBS) && self.non_resource_urls.iter().any(fits)
     }
 
-    /// Whether the rule holds in this API group.
+    /// Returns whether the rule holds in this API group.
     pub(super) fn names_group(&self, group: &str) -> bool {
         self.api_groups.iter().any(|named| named == ALL || named == group)
     }
@@ -127,7 +130,7 @@ impl Rule {
         })
     }
 
-    /// Whether the rule holds in this namespace; `None` is the whole cluster.
+    /// Returns whether the rule holds in this namespace; `None` is the whole cluster.
     pub(super) fn names_namespace(&self, namespace: Option<&str>) -> bool {
         self.namespaces.iter().any(|named| named == ALL || Some(named.as_str()) == namespace)
     }
@@ -136,7 +139,7 @@ impl Rule {
         self.resource_names.is_empty() || name.is_some_and(|name| self.resource_names.iter().any(|named| named == name))
     }
 
-    /// Whether any verb is open on a resource or on a subresource of it.
+    /// Returns whether any verb is open on a resource or on a subresource of it.
     pub(super) fn opens(&self, group: &str, resource: &str) -> bool {
         let plural_of = |named: &String| match named.split_once('/') {
             _ if named == ALL => !is_power(resource, None, "get"),

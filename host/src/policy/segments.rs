@@ -1,10 +1,11 @@
 //! The path of a request: taken apart into segments, written anew from them.
 //!
-//! Threat: a name that smuggles in another segment (`..%2fsecrets`), or a spelling that a proxy on the way reads in another
-//! way than the server. A segment is decoded once, holds nothing that a reader could cut at, and is encoded in one way only.
+//! Threat: a name that smuggles in another segment (`..%2fsecrets`), or a spelling that a proxy on the way reads in
+//! another way than the server. A segment is decoded once, holds nothing that a reader could cut at, and is encoded in
+//! one way only.
 //!
-//! Behind `…/proxy/` a backend reads the rest of the path, which is kept byte for byte. It is only checked for what a reader
-//! on the way could climb out of it by.
+//! Behind `…/proxy/` a backend reads the rest of the path, which is kept byte for byte. It is only checked for what a
+//! reader on the way could climb out of it by.
 
 use std::borrow::Cow;
 
@@ -29,8 +30,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// Segments after which `/namespaces/NAME` still means the namespace itself.
 pub(super) const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
-/// The most times that a reader on the way is thought to decode the rest of a path that a backend reads. Deeper encoding
-/// than this has no use, and is refused.
+/// The most times that a reader on the way is thought to decode the rest of a path that a backend reads. Deeper
+/// encoding than this has no use, and is refused.
 const MAX_DECODINGS: usize = 4;
 
 /// The segments of a path, decoded, and what ended it.
@@ -89,8 +90,8 @@ pub(super) fn written<'a>(list: impl IntoIterator<Item = &'a str>) -> String {
     path
 }
 
-/// The check of names in a group. In the core group all are DNS names, or plain enough; elsewhere (roles, certificate signing
-/// requests, metrics, the types of aggregated API servers) they may be any path segment.
+/// The check of names in a group. In the core group all are DNS names, or plain enough; elsewhere (roles, certificate
+/// signing requests, metrics, the types of aggregated API servers) they may be any path segment.
 pub(super) fn naming(group: &str) -> fn(&str) -> Result<(), InvalidRequest> {
     if group.is_empty() { check } else { check_name }
 }
@@ -154,9 +155,9 @@ pub(super) fn check(part: &str) -> Result<(), InvalidRequest> {
     }
 }
 
-/// Checks that `part`, in clear, is what Kubernetes calls a path segment (`apimachinery/pkg/api/validation/path`): anything
-/// but `.`, `..` and what holds `/` or `%`. Characters that cannot be seen are refused too, since they would stand in records,
-/// and so is `$(`, with which a grant names a variable.
+/// Checks that `part`, in clear, is what Kubernetes calls a path segment (`apimachinery/pkg/api/validation/path`):
+/// anything but `.`, `..` and what holds `/` or `%`. Characters that cannot be seen are refused too, since they would
+/// stand in records, and so is `$(`, with which a grant names a variable.
 pub(super) fn check_name(part: &str) -> Result<(), InvalidRequest> {
     let odd = |letter: &char| matches!(letter, '/' | '%') || !is_visible(*letter);
     match part {
@@ -175,9 +176,9 @@ pub(super) fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!*+,=:@".contains(&byte)
 }
 
-/// Returns whether a person sees this character: no control character, no other space than U+0020, nothing that turns the
-/// direction of writing or has no width. The standard library has that table for `escape_debug`, which goes by it for every
-/// character but the first.
+/// Returns whether a person sees this character: no control character, no other space than U+0020, nothing that turns
+/// the direction of writing or has no width. The standard library has that table for `escape_debug`, which goes by it
+/// for every character but the first.
 fn is_visible(letter: char) -> bool {
     match letter {
         ' '..='~' => true,

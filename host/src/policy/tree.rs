@@ -1,7 +1,7 @@
 //! A YAML document as a tree in which each node knows its place.
 //!
-//! A grant is security policy: a mistyped field must never be read as "nothing written here". Decoding by hand from a tree
-//! lets every error name the line, the column and the field.
+//! A grant is security policy: a mistyped field must never be read as "nothing written here". Decoding by hand from a
+//! tree lets every error name the line, the column and the field.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! `$(VARIABLE)` in a grant, filled in from the pod.
 //!
-//! Threat: a value that widens the rule it is put into, such as a namespace called `*`. What comes out is checked again to
-//! be what the field holds in clear: a name, never a pattern.
+//! Threat: a value that widens the rule it is put into, such as a namespace called `*`. What comes out is checked again
+//! to be what the field holds in clear: a name, never a pattern.
 
 use thiserror::Error;
 
@@ -42,7 +42,8 @@ impl Grant {
     /// The same grant with each `$(VARIABLE)` in `namespaces` and `resourceNames` replaced by its value.
     ///
     /// # Errors
-    /// [`ResolveError`] when a variable has no value, or its value makes no name (an empty one, `*`, or one with a slash).
+    /// [`ResolveError`] when a variable has no value, or its value makes no name (an empty one, `*`, or one with a
+    /// slash).
     pub fn resolve(mut self, value_of: impl Fn(&str) -> Option<String>) -> Result<Self, ResolveError> {
         for (index, rule) in self.api.iter_mut().enumerate() {
             resolve_all(
@@ -115,7 +116,7 @@ fn is_variable(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether a text is valid as it is, or would be with a plain letter for each of its variables.
+/// Returns whether a text is valid as it is, or would be with a plain letter for each of its variables.
 pub(super) fn is_template(text: &str, valid: impl Fn(&str) -> bool) -> bool {
     if !text.contains("$(") {
         return valid(text);

@@ -1,7 +1,7 @@
 //! One record of every decision on a request, whichever way it came in.
 //!
-//! Threat: a guest that writes records of its own by putting line breaks, quotes or endless names into a path. Texts that a
-//! guest chose are cut to [`MAX_TEXT`] and escaped before a writer sees them.
+//! Threat: a guest that writes records of its own by putting line breaks, quotes or endless names into a path. Texts
+//! that a guest chose are cut to [`MAX_TEXT`] and escaped before a writer sees them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -98,8 +98,8 @@ pub struct AuditRecord<'a> {
     /// Whether it is a server-side apply, whose verb is `patch` and which needs `create` too.
     #[serde(rename = "apply", skip_serializing_if = "std::ops::Not::not")]
     pub applies: bool,
-    /// Whether it creates where there is nothing to change, and so needs `create` beside its verb: an apply, and the PUT of
-    /// some types.
+    /// Whether it creates where there is nothing to change, and so needs `create` beside its verb: an apply, and the
+    /// PUT of some types.
     #[serde(skip)]
     pub creates: bool,
     /// Whether it asks to change to another protocol on its connection, as `kubectl exec` does.
@@ -127,8 +127,8 @@ pub struct AuditRecord<'a> {
     /// The server's HTTP status; absent when it was not asked or did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Why a request that is allowed got no answer, or not a whole one, other than for a limit. Absent where it got one, and
-    /// where whoever asked did not wait for it.
+    /// Why a request that is allowed got no answer, or not a whole one, other than for a limit. Absent where it got
+    /// one, and where whoever asked did not wait for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'a, str>>,
     /// From admission to the end of the answer; in microseconds.
@@ -162,8 +162,8 @@ pub struct AuditedResource<'a> {
 }
 
 impl<'a> AuditRecord<'a> {
-    /// The record of a request that was understood. Verdict, rule, reason, status, error, duration and bytes are for the
-    /// caller to fill in.
+    /// The record of a request that was understood. Verdict, rule, reason, status, error, duration and bytes are for
+    /// the caller to fill in.
     pub fn of_request(time: Timestamp, extension: &'a str, way: Way, request: &'a ApiRequest) -> Self {
         // What was parsed is plain ASCII: cutting it is enough.
         let (verb, path) = (request.verb().into(), cut(request.path()).into());
@@ -270,20 +270,20 @@ fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S:
 /// Where decisions are recorded.
 ///
 /// `record` is called once for each refusal, at once, and once for each permit, when it is dropped; possibly from many
-/// threads, and possibly while a thread unwinds. It must not panic, and must not hold its caller up: the caller is answering
-/// a guest.
+/// threads, and possibly while a thread unwinds. It must not panic, and must not hold its caller up: the caller is
+/// answering a guest.
 pub trait Audit: Send + Sync {
     /// Takes one decision down.
     fn record(&self, line: &AuditRecord<'_>);
 
-    /// Takes down that an extension reached a limit: at its first time, and then now and then with how often; the default does
-    /// nothing, for the log has it too.
+    /// Takes down that an extension reached a limit: at its first time, and then now and then with how often; the
+    /// default does nothing, for the log has it too.
     fn limit(&self, line: &LimitRecord<'_>) {
         let _ = line;
     }
 
-    /// Takes down how many refusals of an extension were not recorded for their number, when no record follows that could say so:
-    /// at the end of its gate. The default does nothing.
+    /// Takes down how many refusals of an extension were not recorded for their number, when no record follows that
+    /// could say so: at the end of its gate. The default does nothing.
     fn unrecorded(&self, extension: &str, number: u64) {
         let _ = (extension, number);
     }

@@ -1,7 +1,7 @@
 //! An error with all that caused it, on one line, as a log has it.
 //!
-//! Threat: a guest that writes into the operator's log or terminal. The names of its functions stand in the backtrace of a
-//! trap, and may be any text: line breaks, which look like lines of the host's own, or a terminal's commands.
+//! Threat: a guest that writes into the operator's log or terminal. The names of its functions stand in the backtrace
+//! of a trap, and may be any text: line breaks, which look like lines of the host's own, or a terminal's commands.
 
 use std::error::Error;
 use std::fmt::{self, Write};
@@ -19,14 +19,14 @@ pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
     Chain(error)
 }
 
-/// A text that may hold a guest's words, as a person can read it on a terminal: cut, and with all hidden letters but line
-/// break and tabulator escaped.
+/// A text that may hold a guest's words, as a person can read it on a terminal: cut, and with all hidden letters but
+/// line break and tabulator escaped.
 pub fn legible(text: &(impl fmt::Display + ?Sized)) -> String {
     page(text, LONGEST)
 }
 
-/// Returns a text that may hold a guest's words as it can stand in a line of a log: line breaks and hidden letters escaped, and
-/// cut after 1 KiB.
+/// Returns a text that may hold a guest's words as it can stand in a line of a log: line breaks and hidden letters
+/// escaped, and cut after 1 KiB.
 pub fn legible_line(text: &(impl fmt::Display + ?Sized)) -> String {
     line(text, LONGEST_LINE)
 }

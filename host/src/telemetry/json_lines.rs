@@ -1,7 +1,7 @@
 //! Audit records as JSON, one a line, written by a thread of its own.
 //!
-//! A log that stalls (a full pipe, a slow disk) must not stall the extensions. Callers put lines into a bounded queue and go
-//! on; lines that find it full are counted, and the count is written when there is room again.
+//! A log that stalls (a full pipe, a slow disk) must not stall the extensions. Callers put lines into a bounded queue
+//! and go on; lines that find it full are counted, and the count is written when there is room again.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,8 +27,8 @@ const LAST_NUMBER: Duration = Duration::from_secs(5);
 
 /// Writes audit records as JSON lines.
 ///
-/// Records that find the queue full are counted, with those that they tell of, and the number is written when there is room:
-/// `{"time": …, "lost": N}`. Drop
+/// Records that find the queue full are counted, with those that they tell of, and the number is written when there is
+/// room: `{"time": …, "lost": N}`. Drop
 /// waits for the lines in the queue, for two seconds at most; then the number of the others is written in their place.
 ///
 /// ```
@@ -80,8 +80,8 @@ impl JsonLines {
         Ok(Self { queue: RwLock::new(Some(queue)), state, ended: Mutex::new(ended) })
     }
 
-    /// Writes what is in the queue, as drop does, for a process that ends while somebody still holds this. A record that comes
-    /// later is lost.
+    /// Writes what is in the queue, as drop does, for a process that ends while somebody still holds this. A record
+    /// that comes later is lost.
     pub fn finish(&self) {
         if self.queue.write().unwrap_or_else(PoisonError::into_inner).take().is_none() {
             return;
@@ -148,8 +148,8 @@ impl<W: Write> Pen<W> {
     fn run(&mut self, lines: &Receiver<Line>) {
         while let Ok(line) = lines.recv() {
             self.take(&line);
-            // A reader of the log sees a line when nothing more is waiting, not when a buffer happens to be full. Where something
-            // always waits, it sees the number of what is lost now and then.
+            // A reader of the log sees a line when nothing more is waiting, not when a buffer happens to be full. Where
+            // something always waits, it sees the number of what is lost now and then.
             for line in lines.try_iter().take(QUEUE) {
                 self.take(&line);
             }

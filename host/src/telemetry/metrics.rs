@@ -1,8 +1,8 @@
 //! Decisions and limits, counted for a scraper.
 //!
-//! Threat: a series for each text that a guest makes up, until the scraper or the host has no memory left. Labels are the
-//! names of extensions, which are the operator's, [`MAX_EXTENSIONS`] of them at most, and words of ours; of what a server or
-//! a guest says only the class of a status becomes one.
+//! Threat: a series for each text that a guest makes up, until the scraper or the host has no memory left. Labels are
+//! the names of extensions, which are the operator's, [`MAX_EXTENSIONS`] of them at most, and words of ours; of what a
+//! server or a guest says only the class of a status becomes one.
 
 use std::collections::HashSet;
 use std::fmt;

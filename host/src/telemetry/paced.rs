@@ -1,8 +1,8 @@
 //! How often the operator is told the same.
 //!
-//! Threat: an extension that runs into its limits as fast as it can, or a server that is away while many ask, each time a
-//! line in the log. Each thing is told at its first time, and then every ten seconds at most, with how often it happened
-//! since.
+//! Threat: an extension that runs into its limits as fast as it can, or a server that is away while many ask, each time
+//! a line in the log. Each thing is told at its first time, and then every ten seconds at most, with how often it
+//! happened since.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,7 +1,7 @@
 //! What an extension asked for, kept to draw up the grant that it needs.
 //!
-//! A recording opens nothing: requests are judged by the grant in force as without it. What was allowed becomes the rules of
-//! the draft, what was denied stands beside them as comments, for a person to decide on.
+//! A recording opens nothing: requests are judged by the grant in force as without it. What was allowed becomes the
+//! rules of the draft, what was denied stands beside them as comments, for a person to decide on.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Whether there is room for one more; once there is none, that is told.
+    /// Returns whether there is room for one more; once there is none, that is told.
     fn has_room(&mut self) -> bool {
         let kept = [self.allowed.len(), self.denied.len(), self.called.len()];
         self.full |= kept.into_iter().fold(0_usize, usize::saturating_add) >= MAX_RULES;
@@ -49,11 +49,11 @@ impl Recording {
         Self { next, asked: Mutex::default() }
     }
 
-    /// The grant that the requests so far needed. All but its rules is as in `given`, the grant that they were judged by:
-    /// requests do not tell which mounts, variables and limits were needed.
+    /// The grant that the requests so far needed. All but its rules is as in `given`, the grant that they were judged
+    /// by: requests do not tell which mounts, variables and limits were needed.
     ///
-    /// `variables` are those of the pod (such as `POD_NAMESPACE` and its value): where a rule has the value of one as its
-    /// namespace or its object's name, it gets the variable, so that the grant fits another pod too.
+    /// `variables` are those of the pod (such as `POD_NAMESPACE` and its value): where a rule has the value of one as
+    /// its namespace or its object's name, it gets the variable, so that the grant fits another pod too.
     pub fn draft(&self, given: &Grant, variables: &[(&str, &str)]) -> Draft {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = |rules: &BTreeSet<Rule>| Rule::merged(rules.iter().map(|rule| with_variables(rule, variables)));

@@ -1,7 +1,8 @@
 //! Some of many, and the number of the others.
 //!
-//! Threat: a guest that causes a record or a line of the log as fast as it can, each about another thing, so that none is told
-//! from the next by its words. Some come out at once, a few a second after that, and each says how many before it did not.
+//! Threat: a guest that causes a record or a line of the log as fast as it can, each about another thing, so that none
+//! is told from the next by its words. Some come out at once, a few a second after that, and each says how many before
+//! it did not.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +30,7 @@ impl Sampled {
         Self::new(LINES_A_SECOND, LINES_AT_ONCE)
     }
 
-    /// Whether one more comes out: then how many before it did not.
+    /// Returns whether one more comes out: then how many before it did not.
     pub(crate) fn note(&self) -> Option<u64> {
         if self.rate.check().is_ok() {
             return Some(self.left_out.swap(0, Ordering::Relaxed));

@@ -1,7 +1,7 @@
 //! Reading: the newest version of a volume, kept in memory.
 //!
-//! Threat: a mount that shows whatever lies in a directory. Only a kubelet's volume can be kept, and of that only the files that
-//! a [`Choice`] knows and admits. A file that the choice does not know is not even read.
+//! Threat: a mount that shows whatever lies in a directory. Only a kubelet's volume can be kept, and of that only the
+//! files that a [`Choice`] knows and admits. A file that the choice does not know is not even read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,8 +18,8 @@ use super::path::RelativePath;
 use super::version::{Version, is_single_element, read_consistently, read_plain};
 use super::{DATA_LINK, VolumeError};
 
-/// The most that is kept of one volume, in bytes. A pod's object has at most some 1.5 MiB (etcd's limit), and quoting makes
-/// at most four bytes of one.
+/// The most that is kept of one volume, in bytes. A pod's object has at most some 1.5 MiB (etcd's limit), and quoting
+/// makes at most four bytes of one.
 pub const MAX_VOLUME: usize = 8 << 20;
 
 /// The number of left-out files that are named: enough to see what a volume holds.
@@ -93,8 +93,8 @@ impl<C: Choice> KeptVolume<C> {
         Ok(Self { directory, choice, state: Mutex::new(State { version, failed: None, error: None }) })
     }
 
-    /// Returns the newest version. It costs one look at a link while the volume has not changed. A version that cannot be
-    /// read is tried again a second later, and the one before stands meanwhile.
+    /// Returns the newest version. It costs one look at a link while the volume has not changed. A version that cannot
+    /// be read is tried again a second later, and the one before stands meanwhile.
     pub fn newest(&self) -> Arc<KeptVersion> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = state.failed.is_some_and(|failed| failed.elapsed() < RETRY_PAUSE);
@@ -125,8 +125,8 @@ impl<C> std::fmt::Debug for KeptVolume<C> {
     }
 }
 
-/// Reads the single file `path` of a volume: from the volume's directory, or from `host_path` itself where that is the file, as
-/// in a container that mounts it by `subPath`.
+/// Reads the single file `path` of a volume: from the volume's directory, or from `host_path` itself where that is the
+/// file, as in a container that mounts it by `subPath`.
 ///
 /// # Errors
 /// As [`KeptVolume::open`]; [`VolumeError::Missing`] if there is no such file.

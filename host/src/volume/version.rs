@@ -41,7 +41,8 @@ pub struct VolumeFile {
 }
 
 /// One version of a volume, held open: what is read through it belongs together, however often the volume is updated
-/// meanwhile. Once the version was deleted its files are [`VolumeError::Missing`]; [`read_consistently`] then starts over.
+/// meanwhile. Once the version was deleted its files are [`VolumeError::Missing`]; [`read_consistently`] then starts
+/// over.
 #[derive(Debug)]
 pub struct Version {
     volume: PathBuf,
@@ -73,7 +74,7 @@ impl Version {
         self.name.as_deref()
     }
 
-    /// Whether the volume still shows this version.
+    /// Returns whether the volume still shows this version.
     pub fn is_current(&self) -> bool {
         current_name(&self.volume).is_ok_and(|name| name == self.name)
     }
@@ -227,7 +228,7 @@ pub(super) fn is_single_element(name: &str) -> bool {
     Path::new(name).file_name() == Some(OsStr::new(name))
 }
 
-/// Whether the volume shows just these files with this content and these modes.
+/// Returns whether the volume shows just these files with this content and these modes.
 pub(super) fn same_content(volume: &Path, files: &BTreeMap<RelativePath, FileProjection>) -> bool {
     let same = |version: &Version| {
         version.files().is_ok_and(|found| found.iter().eq(files.keys()))

@@ -34,7 +34,8 @@ impl World {
         path
     }
 
-    /// A kubeconfig of an administrator with a client certificate in files beside it, under the context `by-certificate`.
+    /// A kubeconfig of an administrator with a client certificate in files beside it, under the context
+    /// `by-certificate`.
     fn by_certificate(&self) -> PathBuf {
         let client = self.server.client_certificate("jane", &["system:masters"]).unwrap();
         self.write("ca.crt", self.server.ca_pem());

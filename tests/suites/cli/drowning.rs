@@ -1,4 +1,5 @@
-//! A stderr that is read slowly, and guests that flood it: the audit has all decisions, or the number of those that are missing.
+//! A stderr that is read slowly, and guests that flood it: the audit has all decisions, or the number of those that are
+//! missing.
 
 use super::run::ByHand;
 use super::{Ended, folder, grant, within};

@@ -1,4 +1,5 @@
-//! The command line, as a person and a pod use it: the real binary, real guests, real files, a real API server's answers.
+//! The command line, as a person and a pod use it: the real binary, real guests, real files, a real API server's
+//! answers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

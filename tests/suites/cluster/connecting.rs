@@ -133,8 +133,8 @@ async fn a_server_that_speaks_no_tls_is_told_apart() {
     assert!(matches!(error, ClusterError::Unavailable(Unavailable::Tls { .. })), "{error:?}");
 }
 
-/// A server that has been asked once and presents a certificate of another authority by now, and its client, whose `ca.crt`
-/// does not have that authority yet.
+/// A server that has been asked once and presents a certificate of another authority by now, and its client, whose
+/// `ca.crt` does not have that authority yet.
 struct Rotated {
     server: Scripted,
     dir: TempDir,

@@ -21,8 +21,8 @@ pub(crate) struct Client {
     /// The name that the server's certificate is to have.
     name: String,
     ca: String,
-    /// What the client shows, if anything, where a request has no token: a certificate and its key, both PEM. A server asks
-    /// for the certificate first, and takes the token of who shows one for nothing.
+    /// What the client shows, if anything, where a request has no token: a certificate and its key, both PEM. A server
+    /// asks for the certificate first, and takes the token of who shows one for nothing.
     pub(crate) certificate: Option<(String, String)>,
 }
 

@@ -1,4 +1,5 @@
-//! `Grant::parse`: what it takes it writes, and reads back as the same; what it refuses it tells with a place in the text.
+//! `Grant::parse`: what it takes it writes, and reads back as the same; what it refuses it tells with a place in the
+//! text.
 
 use attache::policy::Grant;
 

@@ -9,7 +9,8 @@ use super::mutation::{Dice, Words};
 /// How long each reader is tried where the environment does not say.
 const SECONDS: u64 = 2;
 
-/// Where the dice begin where the environment does not say: each run of the tests tries the same, for as long as it has time.
+/// Where the dice begin where the environment does not say: each run of the tests tries the same, for as long as it has
+/// time.
 const SEED: u64 = 20_261_124;
 
 /// How long a reader may take for one input: many times what the longest good one takes without optimisation.
@@ -18,8 +19,8 @@ const SOON: Duration = Duration::from_secs(2);
 /// Inputs that are kept at most.
 const KEPT: usize = 4096;
 
-/// Tries `read` on what is made of `seeds`. It checks its own properties, and gives the kind of its answer: the same kind for
-/// inputs that are alike.
+/// Tries `read` on what is made of `seeds`. It checks its own properties, and gives the kind of its answer: the same
+/// kind for inputs that are alike.
 pub(crate) fn search(name: &str, seeds: &[&str], words: &Words, mut read: impl FnMut(&[u8], &mut Dice) -> String) {
     let seed = number("ATTACHE_FUZZ_SEED").unwrap_or(SEED);
     let seconds = number("ATTACHE_FUZZ_SECONDS").unwrap_or(SECONDS);

@@ -76,8 +76,8 @@ async fn config_sync_gathers_what_the_selector_names() {
     assert!(out.contains("2 keys in all"), "{out}");
     let all = stage.done(&["get", "v1/configmaps", "demo", "all"]).await;
     assert_eq!(all["data"], json!({"paint.colour": "red", "tool.a": "1"}));
-    // A source that goes takes its keys along. The host's copy is still there from the first run, and may hear of it later
-    // than a second run begins.
+    // A source that goes takes its keys along. The host's copy is still there from the first run, and may hear of it
+    // later than a second run begins.
     stage.done(&["delete", "v1/configmaps", "demo", "tool"]).await;
     let begun = Instant::now();
     loop {

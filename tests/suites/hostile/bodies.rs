@@ -1,4 +1,5 @@
-//! Answers without an end, or that lead elsewhere: a server that was taken over, or that a guest has found a way to make talk.
+//! Answers without an end, or that lead elsewhere: a server that was taken over, or that a guest has found a way to
+//! make talk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,8 +158,8 @@ async fn plainly_slow(stage: Arc<Stage>) -> String {
     stage.limited(&ran, Limit::Deadline)
 }
 
-/// The most that may lie between a server and a guest that reads nothing, for each answer: the buffers of the kernel on both
-/// sides, and a piece in the host.
+/// The most that may lie between a server and a guest that reads nothing, for each answer: the buffers of the kernel on
+/// both sides, and a piece in the host.
 const UNDER_WAY: u64 = 8 << 20;
 
 /// What nobody reads stays with the server.

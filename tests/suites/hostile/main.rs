@@ -1,7 +1,7 @@
 //! Hostile guests: for each attack what the host answers, and what a neighbour in the same host feels of it.
 //!
-//! The attacks run one after another, so that what the neighbour feels is of that attack alone, and a table of them all is
-//! printed at the end. Words on the command line choose those attacks whose names hold one of them.
+//! The attacks run one after another, so that what the neighbour feels is of that attack alone, and a table of them all
+//! is printed at the end. Words on the command line choose those attacks whose names hold one of them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod bodies;

@@ -1,4 +1,5 @@
-//! Components of odd shapes: that trap wherever the host calls them, call back where they must not, or write into the log.
+//! Components of odd shapes: that trap wherever the host calls them, call back where they must not, or write into the
+//! log.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -295,7 +296,8 @@ async fn wrong_type(stage: Arc<Stage>) -> String {
     "not instantiated".to_owned()
 }
 
-/// Each byte of a small component in turn changed, and the component cut at each: nothing of it may bring the host down.
+/// Each byte of a small component in turn changed, and the component cut at each: nothing of it may bring the host
+/// down.
 async fn garbage(stage: Arc<Stage>) -> String {
     let whole = wat::parse_str(command(RETURNS)).unwrap();
     let mut refused = 0;

@@ -14,13 +14,13 @@ const BEFORE: usize = 30;
 /// Calls during it at least: they go on until the attack is over.
 const DURING: usize = 10;
 
-/// No call of the neighbour may take longer. A call takes some milliseconds, and 99 of 100 less than a hundred on a machine of
-/// two processors that builds four other things meanwhile; the longest host call of all, unoptimised, half a second. A
-/// neighbour that is blocked rather than slowed is far beyond it.
+/// No call of the neighbour may take longer. A call takes some milliseconds, and 99 of 100 less than a hundred on a
+/// machine of two processors that builds four other things meanwhile; the longest host call of all, unoptimised, half a
+/// second. A neighbour that is blocked rather than slowed is far beyond it.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// How much longer than before the attack half of the neighbour's calls may take during it, and what is no matter either way.
-/// A guest that yields as it should shares its processor with a few others.
+/// How much longer than before the attack half of the neighbour's calls may take during it, and what is no matter
+/// either way. A guest that yields as it should shares its processor with a few others.
 const SLOWER: u32 = 20;
 const NO_MATTER: Duration = Duration::from_millis(50);
 

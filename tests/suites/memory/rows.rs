@@ -31,8 +31,8 @@ pub(crate) struct Row {
     pub(crate) attack: Attack,
 }
 
-/// What a process grows by from one call to the next without anybody's doing: pages of the allocator and of its threads, and of
-/// the memory of a guest that was ended.
+/// What a process grows by from one call to the next without anybody's doing: pages of the allocator and of its
+/// threads, and of the memory of a guest that was ended.
 const NOISE: u64 = 4 * MIB;
 
 /// The default limits, in bytes.
@@ -85,7 +85,8 @@ async fn load(name: &str, memory: u64, cluster: Option<Cluster>) -> Extension {
     builder.build().unwrap().load_file(&guest(name), grant).await.unwrap()
 }
 
-/// Calls the guest twice, the first time with what does no harm, and returns what the second call took beside the guest's memory.
+/// Calls the guest twice, the first time with what does no harm, and returns what the second call took beside the
+/// guest's memory.
 async fn call(extension: &Extension, harmless: &[&str], attack: &[&str]) -> Grown {
     drop(extension.run(Invocation::new().args(harmless.iter().copied())).await);
     let before = resident::begin();

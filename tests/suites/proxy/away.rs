@@ -1,4 +1,5 @@
-//! What the operator hears of a server that is away, of a token that it refuses, and of want in the proxy's own process.
+//! What the operator hears of a server that is away, of a token that it refuses, and of want in the proxy's own
+//! process.
 
 use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::net::TcpStream;

@@ -54,8 +54,8 @@ impl At {
         }
     }
 
-    /// Sends a request line such as `GET /api`, headers such as `Accept: a/b`, and a body. `Host` is `localhost` unless the
-    /// headers have one.
+    /// Sends a request line such as `GET /api`, headers such as `Accept: a/b`, and a body. `Host` is `localhost` unless
+    /// the headers have one.
     pub(crate) fn send(&self, line: &str, headers: &[&str], body: &[u8]) -> Answer {
         let mut connection = self.connect();
         let mut head = format!("{line} HTTP/1.1\r\nConnection: close\r\n");

@@ -106,8 +106,8 @@ pub fn workspace() -> PathBuf {
 
 /// The cargo that started this process, or the one on the path.
 ///
-/// It is not told of which package this process is: build scripts look at those variables (that of `ring` does), and would
-/// build anew, with all that depends on them, whenever cargo is called by hand in between.
+/// It is not told of which package this process is: build scripts look at those variables (that of `ring` does), and
+/// would build anew, with all that depends on them, whenever cargo is called by hand in between.
 pub fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);

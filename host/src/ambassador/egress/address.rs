@@ -1,11 +1,12 @@
 //! The addresses that a granted destination may lead to.
 //!
 //! Threat: a name in the grant whose owner lets it resolve to this machine, to a cloud's metadata service or to the API
-//! server, and so reaches with the grant's words what the grant never meant. The addresses are checked after the look-up, by
+//! server, and so reaches with the grant's words what the grant never meant. The addresses are checked after the
+//! look-up, by
 //! [`fault`] alone, and the connection is made to the very address that was checked.
 //!
-//! An address that the grant itself spells out is what its author meant, loopback included. Only what is no address of one
-//! host, and the API server's configured one, stay refused.
+//! An address that the grant itself spells out is what its author meant, loopback included. Only what is no address of
+//! one host, and the API server's configured one, stay refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -20,8 +21,9 @@ pub(super) struct Known {
     pub(super) configured: Vec<SocketAddr>,
 }
 
-/// Metadata and credential services over IPv4 that are not link-local: Azure's WireServer, Alibaba's, Oracle's older one,
-/// Volcano Engine's, UCloud's; and the address that most clouds share, which is looked for inside IPv6 addresses too.
+/// Metadata and credential services over IPv4 that are not link-local: Azure's WireServer, Alibaba's, Oracle's older
+/// one, Volcano Engine's, UCloud's; and the address that most clouds share, which is looked for inside IPv6 addresses
+/// too.
 const METADATA_V4: [Ipv4Addr; 6] = [
     Ipv4Addr::new(168, 63, 129, 16),
     Ipv4Addr::new(100, 100, 100, 200),
@@ -40,16 +42,17 @@ const METADATA_V6: [Ipv6Addr; 5] = [
     Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200),
 ];
 
-/// The first two segments of the block that Amazon keeps for its services on a machine: metadata, EKS Pod Identity, DNS.
+/// The first two segments of the block that Amazon keeps for its services on a machine: metadata, EKS Pod Identity,
+/// DNS.
 const AMAZON: [u16; 2] = [0xfd00, 0xec2];
 
-/// The places of an IPv4 address inside an IPv6 one, byte by byte, for the prefixes of 32, 40, 48, 56, 64 and 96 bits that
-/// translators use (RFC 6052 section 2.2). Byte 8 is always left out.
+/// The places of an IPv4 address inside an IPv6 one, byte by byte, for the prefixes of 32, 40, 48, 56, 64 and 96 bits
+/// that translators use (RFC 6052 section 2.2). Byte 8 is always left out.
 const TRANSLATED: [[usize; 4]; 6] =
     [[4, 5, 6, 7], [5, 6, 7, 9], [6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
 
-/// Says what is wrong with connecting to `address`; `None` when nothing is. `granted` is the address that the grant itself
-/// spells out, if it is one.
+/// Says what is wrong with connecting to `address`; `None` when nothing is. `granted` is the address that the grant
+/// itself spells out, if it is one.
 pub(super) fn fault(address: SocketAddr, granted: Option<IpAddr>, known: &Known) -> Option<&'static str> {
     let readings = Readings::of(address.ip());
     if let Some(fault) = readings.certain.iter().find_map(|reading| fault_of_any(*reading)) {
@@ -121,8 +124,8 @@ struct Readings {
     certain: Vec<IpAddr>,
     /// What stands inside it, if its network is divided so.
     perhaps: Vec<IpAddr>,
-    /// What a translator would make of it whose prefix only its own network knows. Any address has these by chance, so only
-    /// single addresses are looked for among them.
+    /// What a translator would make of it whose prefix only its own network knows. Any address has these by chance, so
+    /// only single addresses are looked for among them.
     in_any_network: Vec<IpAddr>,
 }
 
@@ -149,8 +152,8 @@ fn at(address: Ipv6Addr, places: [usize; 4]) -> IpAddr {
     IpAddr::from(places.map(|place| octets.get(place).copied().unwrap_or_default()))
 }
 
-/// The IPv4 address inside an IPv6 one of a fixed form: mapped (`::ffff:0:0/96`), translated (`::ffff:0:0:0/96`, RFC 2765),
-/// compatible (`::/96`), of the well-known prefix of translators (`64:ff9b::/96`), and 6to4 (`2002::/16`).
+/// The IPv4 address inside an IPv6 one of a fixed form: mapped (`::ffff:0:0/96`), translated (`::ffff:0:0:0/96`, RFC
+/// 2765), compatible (`::/96`), of the well-known prefix of translators (`64:ff9b::/96`), and 6to4 (`2002::/16`).
 fn embedded(address: Ipv6Addr) -> Option<IpAddr> {
     const LAST: [usize; 4] = [12, 13, 14, 15];
     match address.segments() {
@@ -164,8 +167,8 @@ fn embedded(address: Ipv6Addr) -> Option<IpAddr> {
     }
 }
 
-/// The IPv4 addresses inside an IPv6 one that stands for a tunnel: Teredo's server and client (`2001::/32`, RFC 4380; the
-/// client's bits are inverted) and ISATAP (RFC 5214).
+/// The IPv4 addresses inside an IPv6 one that stands for a tunnel: Teredo's server and client (`2001::/32`, RFC 4380;
+/// the client's bits are inverted) and ISATAP (RFC 5214).
 fn tunnelled(address: Ipv6Addr) -> Vec<IpAddr> {
     let octets = address.octets();
     match address.segments() {

@@ -1,10 +1,10 @@
 //! Requests to places outside the API server, as far as a grant's `egress` names them.
 //!
-//! Threats, and what stops each: a destination that is not granted (compared whole, before anything is looked up); a granted
-//! name that leads elsewhere (see `address`; what was checked is what is connected to, there is no second look-up); a
-//! server that is not the name's (TLS with the system's roots, and no way round it); a redirect (handed to the guest, whose
-//! next request is judged anew); bodies without an end in either direction (cut); the host's own proxy settings and
-//! credentials (nothing reads them here).
+//! Threats, and what stops each: a destination that is not granted (compared whole, before anything is looked up); a
+//! granted name that leads elsewhere (see `address`; what was checked is what is connected to, there is no second
+//! look-up); a server that is not the name's (TLS with the system's roots, and no way round it); a redirect (handed to
+//! the guest, whose next request is judged anew); bodies without an end in either direction (cut); the host's own proxy
+//! settings and credentials (nothing reads them here).
 //!
 //! Each request has a connection of its own, so that nothing of one extension is left on a connection for another.
 
@@ -49,8 +49,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long the head of an answer may take where the guest names no time. A run's own deadline is mostly sooner.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
-/// How many look-ups of one extension run at once: a quarter of the resolver's. One whose answer does not come holds its
-/// place for as long as the resolver waits, though nobody else may any more.
+/// How many look-ups of one extension run at once: a quarter of the resolver's. One whose answer does not come holds
+/// its place for as long as the resolver waits, though nobody else may any more.
 const LOOK_UPS: usize = 4;
 
 /// How large one head of an answer may be, in bytes.
@@ -60,8 +60,8 @@ const MAX_HEAD: usize = 64 << 10;
 pub struct EgressSettings {
     /// What looks names up.
     pub resolver: Arc<dyn Resolve>,
-    /// PEM certificates that are trusted besides the system's (which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace): those of
-    /// a company's own authority, say.
+    /// PEM certificates that are trusted besides the system's (which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace): those
+    /// of a company's own authority, say.
     pub extra_roots: Vec<u8>,
 }
 
@@ -104,7 +104,8 @@ pub struct Patience {
     pub answer: Option<Duration>,
 }
 
-/// The requests of one extension to the destinations of its grant. Cheap to clone; clones share the places for look-ups.
+/// The requests of one extension to the destinations of its grant. Cheap to clone; clones share the places for
+/// look-ups.
 #[derive(Clone, Debug)]
 pub struct Egress {
     way: Way,
@@ -134,8 +135,8 @@ impl Egress {
         Self { shield: Arc::new(shield), ..self }
     }
 
-    /// Shields the addresses of this pod too, as its status has them. Those of this machine's interfaces always are: looked
-    /// at before each connection.
+    /// Shields the addresses of this pod too, as its status has them. Those of this machine's interfaces always are:
+    /// looked at before each connection.
     #[must_use]
     pub fn shielding_pod(self, addresses: &[IpAddr]) -> Self {
         let shield = Shield { pod: addresses.into(), ..Shield::clone(&self.shield) };
@@ -149,8 +150,8 @@ impl Egress {
         Self { shield: Arc::new(shield), ..self }
     }
 
-    /// Sends a request to `destination` and hands back the head of the answer, whatever it is; its body streams, and ends
-    /// with an error at the grant's `responseBytes`. Dropping the future, or the body, ends the request.
+    /// Sends a request to `destination` and hands back the head of the answer, whatever it is; its body streams, and
+    /// ends with an error at the grant's `responseBytes`. Dropping the future, or the body, ends the request.
     ///
     /// Of the request's URI only path and query count.
     ///

@@ -70,8 +70,8 @@ impl Lately {
         known
     }
 
-    /// The addresses of one of the API server's names. While it cannot be looked up, those that it had count: a name that
-    /// leads there must not be let through because a resolver is down. One that never had any leads nowhere.
+    /// The addresses of one of the API server's names. While it cannot be looked up, those that it had count: a name
+    /// that leads there must not be let through because a resolver is down. One that never had any leads nowhere.
     async fn addresses(&self, name: &str, look_ups: &LookUps<'_>) -> Vec<IpAddr> {
         let before = self.kept().get(name).cloned();
         if let Some((_, found)) = before.as_ref().filter(|(since, _)| since.elapsed() < KEPT) {

@@ -1,7 +1,7 @@
 //! Static files beside the API: `--www` of `kubectl proxy`.
 //!
-//! Threat: a path that leads out of the folder. It is taken apart into plain names before a file is looked for. Links in the
-//! folder are followed: whoever fills it decides what they lead to.
+//! Threat: a path that leads out of the folder. It is taken apart into plain names before a file is looked for. Links
+//! in the folder are followed: whoever fills it decides what they lead to.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,8 +58,8 @@ impl Files {
         Self { folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Answers a request for the file at `path` below the folder, which `whole` asked for. A folder's own path has to end
-    /// with a slash, so that what its index names is found beside it.
+    /// Answers a request for the file at `path` below the folder, which `whole` asked for. A folder's own path has to
+    /// end with a slash, so that what its index names is found beside it.
     pub(super) async fn answer(&self, method: &Method, whole: &str, path: &str) -> Response<LocalBody> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return plain(StatusCode::METHOD_NOT_ALLOWED);

@@ -1,9 +1,10 @@
 //! The filter of `kubectl proxy`: by host, path and method, before any grant is asked.
 //!
-//! Threat: a page in a browser on this machine that has a name of its own resolve to 127.0.0.1 and then speaks to the proxy
-//! (DNS rebinding). Its requests carry its name in `Host`, which [`FilterSettings::accept_hosts`] does not know. A page that
-//! keeps its own name can still send requests here, whose answers it cannot read but which may write (a form's POST asks for
-//! no leave before): the browser says in `Origin` and `Sec-Fetch-Site` where such a request comes from.
+//! Threat: a page in a browser on this machine that has a name of its own resolve to 127.0.0.1 and then speaks to the
+//! proxy (DNS rebinding). Its requests carry its name in `Host`, which [`FilterSettings::accept_hosts`] does not know.
+//! A page that keeps its own name can still send requests here, whose answers it cannot read but which may write (a
+//! form's POST asks for no leave before): the browser says in `Origin` and `Sec-Fetch-Site` where such a request comes
+//! from.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -21,8 +22,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub const ACCEPT_HOSTS: &str = r"^localhost$,^127\.0\.0\.1$,^\[::1\]$";
 /// Every path.
 pub const ACCEPT_PATHS: &str = "^.*";
-/// The paths that `kubectl proxy` rejects, and those that it forgets: port-forward, and all ways in which the API server
-/// is itself a proxy.
+/// The paths that `kubectl proxy` rejects, and those that it forgets: port-forward, and all ways in which the API
+/// server is itself a proxy.
 pub const REJECT_PATHS: &str = "^/api/.*/pods/.*/exec,^/api/.*/pods/.*/attach,^/api/.*/pods/.*/portforward,\
     ^/api/.*/(pods|services|nodes)/.*/proxy,^/api/[^/]*/proxy/";
 /// No method.
@@ -87,8 +88,8 @@ impl Filter {
         })
     }
 
-    /// What stands in the way of a request; `None` when nothing does. `host` is the value of `Host`, `path` the path as it
-    /// was sent: escapes in it are undone before it is compared.
+    /// What stands in the way of a request; `None` when nothing does. `host` is the value of `Host`, `path` the path as
+    /// it was sent: escapes in it are undone before it is compared.
     pub fn refuses(&self, method: &str, path: &str, host: &str) -> Option<&'static str> {
         let path = decoded(path);
         if self.reject_paths.is_match(&path) || !self.accept_paths.is_match(&path) {
@@ -107,8 +108,8 @@ impl Filter {
         self.reject_paths.is_match(&decoded(path))
     }
 
-    /// What stands in the way of a request that a page in a browser makes; `None` for all other clients, and for pages of
-    /// hosts that are accepted.
+    /// What stands in the way of a request that a page in a browser makes; `None` for all other clients, and for pages
+    /// of hosts that are accepted.
     pub fn refuses_page(&self, headers: &HeaderMap) -> Option<&'static str> {
         let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
         let host = |origin: &str| origin.split_once("://").map(|(_, host)| host_of(host).into_owned());

@@ -1,9 +1,9 @@
 //! Request lines that hold a fragment.
 //!
-//! Threat: a target whose end is dropped before anybody has looked at it: the reader of URIs cuts it off at a `#`, and the
-//! request would be answered as another than was sent. So the bytes of a connection are looked at on their way in. Only the
-//! beginning of each line that may be a request's is, and a number is kept of those with a `#`. A body may have such a line
-//! too: then a later request for the same target is refused once.
+//! Threat: a target whose end is dropped before anybody has looked at it: the reader of URIs cuts it off at a `#`, and
+//! the request would be answered as another than was sent. So the bytes of a connection are looked at on their way in.
+//! Only the beginning of each line that may be a request's is, and a number is kept of those with a `#`. A body may
+//! have such a line too: then a later request for the same target is refused once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +14,8 @@ use std::task::{Context, Poll, ready};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The number of such lines that are remembered of one connection: clients send one request after another, so it is one.
+/// The number of such lines that are remembered of one connection: clients send one request after another, so it is
+/// one.
 const REMEMBERED: usize = 16;
 
 /// The longest method that is looked at, in bytes.

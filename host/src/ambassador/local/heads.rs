@@ -92,8 +92,8 @@ impl Heads {
         ticket
     }
 
-    /// Notes who is to be woken when the connection is closed. Returns whether it may read on; not yet, while connections
-    /// that are closed for their heads still hold them.
+    /// Notes who is to be woken when the connection is closed. Returns whether it may read on; not yet, while
+    /// connections that are closed for their heads still hold them.
     fn poll_waits(&self, ticket: u64, waker: &Waker) -> Poll<bool> {
         let mut table = self.table();
         let full = table.bytes.saturating_add(table.closing_bytes) > self.limit;

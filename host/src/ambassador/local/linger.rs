@@ -1,7 +1,8 @@
 //! The end of a connection.
 //!
-//! A client that is refused is answered before it has sent its whole request. A socket that is closed with unread bytes takes
-//! the answer away again: the system resets the connection, and the client may see that in place of why it was refused.
+//! A client that is refused is answered before it has sent its whole request. A socket that is closed with unread bytes
+//! takes the answer away again: the system resets the connection, and the client may see that in place of why it was
+//! refused.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -21,8 +22,8 @@ const LINGER: Duration = Duration::from_millis(500);
 /// How much is thrown away at a time meanwhile, in bytes.
 const THROWN_AWAY: usize = 8 << 10;
 
-/// A connection that, when nothing more is sent, is read for a while before it is closed; not while the server stops. A client
-/// that is gone, or has closed its side, ends it at once.
+/// A connection that, when nothing more is sent, is read for a while before it is closed; not while the server stops. A
+/// client that is gone, or has closed its side, ends it at once.
 pub(super) struct Lingering {
     stream: Stream,
     stop: Stop,
@@ -39,7 +40,7 @@ impl Lingering {
         self.stream
     }
 
-    /// Whether something came.
+    /// Returns whether something came.
     fn poll_throw_away(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut thrown_away = [MaybeUninit::uninit(); THROWN_AWAY];
         let mut buffer = ReadBuf::uninit(&mut thrown_away);

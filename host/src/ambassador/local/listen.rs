@@ -28,8 +28,8 @@ enum Kind {
 }
 
 impl Listener {
-    /// Listens on a TCP port of an address or a host name; port 0 takes a free one. A `keepalive` other than zero probes
-    /// connections that have been silent for that long.
+    /// Listens on a TCP port of an address or a host name; port 0 takes a free one. A `keepalive` other than zero
+    /// probes connections that have been silent for that long.
     ///
     /// # Errors
     /// When the name means no address, or the system does not give the port.

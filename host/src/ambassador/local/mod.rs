@@ -1,9 +1,10 @@
-//! The ambassador for sibling containers: a local socket that speaks plain HTTP/1.1, as `kubectl proxy` does, under grants.
+//! The ambassador for sibling containers: a local socket that speaks plain HTTP/1.1, as `kubectl proxy` does, under
+//! grants.
 //!
-//! A [`Listener`] takes connections, a [`Site`] says what is behind it: an [`Ambassador`](super::Ambassador) for each path
-//! prefix. A caller is known by the way it comes: by the socket, which file permissions and mounts keep to one container, or
-//! by the prefix, which tells callers apart that do not mean to be taken for each other. Each has the grant, the limits and
-//! the records of its own gate.
+//! A [`Listener`] takes connections, a [`Site`] says what is behind it: an [`Ambassador`](super::Ambassador) for each
+//! path prefix. A caller is known by the way it comes: by the socket, which file permissions and mounts keep to one
+//! container, or by the prefix, which tells callers apart that do not mean to be taken for each other. Each has the
+//! grant, the limits and the records of its own gate.
 //!
 //! ```no_run
 //! use attache::ambassador::Ambassador;
@@ -19,8 +20,8 @@
 //! # }
 //! ```
 //!
-//! Nothing is buffered on the way: a piece of an answer is written as soon as it has come. A client that does not read holds
-//! up its own answer and nobody else's.
+//! Nothing is buffered on the way: a piece of an answer is written as soon as it has come. A client that does not read
+//! holds up its own answer and nobody else's.
 
 mod body;
 mod file_body;
@@ -79,12 +80,12 @@ const TUNNELS: usize = 128;
 /// How often one waiting connection is closed where there is no room for another.
 const CROWDED: Duration = Duration::from_millis(100);
 
-/// How long a connection may be without a request. Go's clients drop an idle connection after 90 s; who closes later than
-/// they do never closes on a request that is just coming.
+/// How long a connection may be without a request. Go's clients drop an idle connection after 90 s; who closes later
+/// than they do never closes on a request that is just coming.
 const IDLE: Duration = Duration::from_mins(2);
 
-/// How much is buffered of what a client sends, in bytes: the largest head of a request, with the largest target (63 KiB) and
-/// all headers (32 KiB).
+/// How much is buffered of what a client sends, in bytes: the largest head of a request, with the largest target (63
+/// KiB) and all headers (32 KiB).
 const MAX_READ_BUFFER: usize = 96 << 10;
 
 /// The pause after the system had no connection to give, such as for want of file descriptors.
@@ -157,8 +158,8 @@ impl LocalServer {
         self.places.iter().map(|(listener, _)| listener)
     }
 
-    /// Serves until `stop` returns. Then no more connections are taken, idle ones are closed, streams without an end are
-    /// ended, and requests under way get `grace` to finish.
+    /// Serves until `stop` returns. Then no more connections are taken, idle ones are closed, streams without an end
+    /// are ended, and requests under way get `grace` to finish.
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
         let (stopping, stopped) = watch::channel(false);
         let places = self.into_places(Stop(stopped));

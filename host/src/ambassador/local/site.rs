@@ -64,15 +64,16 @@ pub struct SiteBuilder {
 }
 
 impl SiteBuilder {
-    /// Lets this filter look at each request for the API first. Without one none is looked at before its grant is asked.
+    /// Lets this filter look at each request for the API first. Without one none is looked at before its grant is
+    /// asked.
     #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
     }
 
-    /// Serves the API below a path prefix, under the ambassador's grant. The prefix is taken off, unless it is itself the
-    /// beginning of the API's paths (`/api/`, `/apis/apps/`): then it holds for each request whose
+    /// Serves the API below a path prefix, under the ambassador's grant. The prefix is taken off, unless it is itself
+    /// the beginning of the API's paths (`/api/`, `/apis/apps/`): then it holds for each request whose
     /// [subject](ApiRequest::subject) lies below it, however the request is spelt.
     ///
     /// # Errors
@@ -89,8 +90,8 @@ impl SiteBuilder {
         self.place(prefix, Place::Files(Files::new(folder.into())))
     }
 
-    /// Serves a text that `make` makes for each request, at this path alone. The filter does not look at requests for it.
-    /// `make` must not hold its caller up.
+    /// Serves a text that `make` makes for each request, at this path alone. The filter does not look at requests for
+    /// it. `make` must not hold its caller up.
     ///
     /// # Errors
     /// As [`SiteBuilder::api`].
@@ -164,8 +165,9 @@ impl Site {
         found.or_else(root).map(|(prefix, place)| (prefix, place))
     }
 
-    /// Whose grant a request of the API is judged by: that of the longest prefix inside the API's own paths below which its
-    /// subject lies, else that of the place where it came in. What cannot be read is refused, so its spelling will do.
+    /// Whose grant a request of the API is judged by: that of the longest prefix inside the API's own paths below which
+    /// its subject lies, else that of the place where it came in. What cannot be read is refused, so its spelling will
+    /// do.
     fn narrower<'a, B>(
         &'a self,
         found: &'a Ambassador,
@@ -211,8 +213,8 @@ impl Site {
         if endless { answer.map(|body| LocalBody::endless(body, stop.clone())) } else { answer.map(LocalBody::answer) }
     }
 
-    /// What the filter has against a request. It looks at the path that will be sent, and rejects what lies below a path that
-    /// it rejects, however it was asked for.
+    /// What the filter has against a request. It looks at the path that will be sent, and rejects what lies below a
+    /// path that it rejects, however it was asked for.
     fn refuses<B>(&self, request: &Request<B>, read: &Result<ApiRequest, InvalidRequest>) -> Option<&'static str> {
         let filter = self.0.filter.as_ref()?;
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -265,8 +267,8 @@ fn without<B>(prefix: &PathPrefix, mut request: Request<B>) -> Request<B> {
     request
 }
 
-/// Where to ask instead, for whoever reads below a path with empty or dot segments: what clients make of a base URL with a
-/// slash at its end. What would be judged is never rewritten, the client asks anew.
+/// Where to ask instead, for whoever reads below a path with empty or dot segments: what clients make of a base URL
+/// with a slash at its end. What would be judged is never rewritten, the client asks anew.
 fn tidied<B>(request: &Request<B>) -> Option<String> {
     let uri = request.uri();
     let path = uri.path();

@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// How long who serves for long waits for the API server's first answer before it serves all the same.
 const WAITED_FOR: Duration = Duration::from_secs(5);
 
-/// The pause after the first time that a server was away, and the longest one: a connection that is refused costs nobody
-/// anything.
+/// The pause after the first time that a server was away, and the longest one: a connection that is refused costs
+/// nobody anything.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -101,8 +101,8 @@ impl Asker {
     }
 }
 
-/// As [`reach`], for whoever serves for as long as the pod lives: a server that is away just now may come back, and is only
-/// told of.
+/// As [`reach`], for whoever serves for as long as the pod lives: a server that is away just now may come back, and is
+/// only told of.
 pub(crate) async fn reach_in_time(settings: ClusterSettings) -> anyhow::Result<Cluster> {
     let cluster = Cluster::connect(settings)?;
     match timeout(WAITED_FOR, ask(&cluster)).await {
@@ -158,7 +158,7 @@ fn unusable(cluster: &Cluster, error: ClusterError) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("cannot use the API server at {}", cluster.endpoint()))
 }
 
-/// Whether it is the network's or the server's state that stands in the way, and not what is said of them here.
+/// Returns whether it is the network's or the server's state that stands in the way, and not what is said of them here.
 pub(crate) fn may_pass(error: &ClusterError) -> bool {
     match error {
         ClusterError::Unavailable(why) => !matches!(
@@ -172,8 +172,8 @@ pub(crate) fn may_pass(error: &ClusterError) -> bool {
     }
 }
 
-/// The grant with its `$(…)` resolved as a container's env would be: from the variables, the namespace from who asks if no
-/// variable has it.
+/// The grant with its `$(…)` resolved as a container's env would be: from the variables, the namespace from who asks if
+/// no variable has it.
 pub(crate) fn resolved(
     grant: attache::policy::Grant,
     variables: &Variables,

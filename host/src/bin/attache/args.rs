@@ -33,8 +33,8 @@ pub(crate) enum Command {
 ///
 /// Without a grant the guest has its arguments, stdout and stderr, and nothing else.
 ///
-/// Exit code: the guest's own; 124 at a deadline, 125 when the host refuses, 126 when the guest traps; 75 when the API server is
-/// away at the start, which is worth a restart.
+/// Exit code: the guest's own; 124 at a deadline, 125 when the host refuses, 126 when the guest traps; 75 when the API
+/// server is away at the start, which is worth a restart.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The component
@@ -65,8 +65,8 @@ pub(crate) struct Run {
 /// The extension takes the place of a container of the pod: that container's env and volumeMounts become the sandbox's,
 /// its image and command are ignored. Without an extension the API server and the volumes stay up until Ctrl-C.
 ///
-/// With --kubeconfig or --context the pod is played in the cluster of a kubeconfig. A pod that is not there is made for the run, no
-/// node runs its containers, and it is deleted at the end.
+/// With --kubeconfig or --context the pod is played in the cluster of a kubeconfig. A pod that is not there is made for
+/// the run, no node runs its containers, and it is deleted at the end.
 ///
 /// Exit codes are those of `attache run`; a manifest that the API server refuses is 125.
 #[derive(Debug, Args)]
@@ -89,7 +89,8 @@ pub(crate) struct Dev {
     /// nothing
     #[arg(long, value_name = "FILE", requires = "component")]
     pub(crate) record: Option<PathBuf>,
-    /// Writes a kubeconfig for the API server's administrator here, for this user alone [default: in a folder of this run]
+    /// Writes a kubeconfig for the API server's administrator here, for this user alone [default: in a folder of this
+    /// run]
     #[arg(long, value_name = "FILE")]
     pub(crate) write_kubeconfig: Option<PathBuf>,
     #[command(flatten)]

@@ -72,8 +72,8 @@ impl Exit {
     }
 }
 
-/// Prints what was tried and, line by line, why it failed. Only the first line begins where the log's and the audit's do:
-/// what comes after a line break may be a guest's words.
+/// Prints what was tried and, line by line, why it failed. Only the first line begins where the log's and the audit's
+/// do: what comes after a line break may be a guest's words.
 pub(crate) fn report(error: &anyhow::Error) {
     let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     let mut said = legible(error);

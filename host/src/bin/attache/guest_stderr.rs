@@ -13,10 +13,12 @@ use tracing::level_filters::LevelFilter;
 
 use crate::stderr;
 
-/// How much is passed on together, in bytes: what a pipe takes at once. A line that is longer is passed on in one piece.
+/// How much is passed on together, in bytes: what a pipe takes at once. A line that is longer is passed on in one
+/// piece.
 const PIECE: usize = 4 << 10;
 
-/// How long the end of a call waits for what the guest printed last. What is not passed on by then is lost, and counted.
+/// How long the end of a call waits for what the guest printed last. What is not passed on by then is lost, and
+/// counted.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// Passes on what a guest prints, until all that write to the stream are gone.

@@ -1,8 +1,8 @@
 //! The host's log: what is logged, how a line looks, and how much of it.
 //!
-//! Threat: a guest that has the host, or a library in it, write a line for each of its requests, long ones or such that hold its
-//! own words. So each place in the code that writes lines has a rate of its own, whoever wrote that code, and the number of
-//! those that are left out is logged; values are escaped and cut, and lines are cut.
+//! Threat: a guest that has the host, or a library in it, write a line for each of its requests, long ones or such that
+//! hold its own words. So each place in the code that writes lines has a rate of its own, whoever wrote that code, and
+//! the number of those that are left out is logged; values are escaped and cut, and lines are cut.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -77,8 +77,8 @@ fn tell(of: &Metadata<'_>, number: u64) {
     say!("{number} lines of the log at {level} from {target} ({file}:{line}) were left out for their number");
 }
 
-/// A word that is no level is a target to [`EnvFilter`], and all others are then muted, warnings too: that is never meant by one
-/// that nothing here has.
+/// A word that is no level is a target to [`EnvFilter`], and all others are then muted, warnings too: that is never
+/// meant by one that nothing here has.
 fn check(filter: &str) -> anyhow::Result<()> {
     for directive in directives(filter).map(str::trim).filter(|directive| !directive.is_empty()) {
         if directive.parse::<LevelFilter>().is_ok() || directive.starts_with('[') {
@@ -150,7 +150,7 @@ impl Bucket {
         Self { left: AT_ONCE, filled: now, left_out: 0 }
     }
 
-    /// Whether one more line is written: then how many before it were not.
+    /// Returns whether one more line is written: then how many before it were not.
     fn spend(&mut self, now: Instant) -> Option<u64> {
         let gained = now.saturating_duration_since(self.filled).as_secs_f64() * A_SECOND;
         (self.left, self.filled) = ((self.left + gained).min(AT_ONCE), now);

@@ -45,7 +45,8 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     log::start(&arguments.log)?;
     settings::open_as_many_files_as_allowed();
     let mut builder = match &arguments.command {
-        // All that a proxy does is to pass on what comes: on one thread no piece of it waits for another thread to wake.
+        // All that a proxy does is to pass on what comes: on one thread no piece of it waits for another thread to
+        // wake.
         Command::Proxy(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
@@ -59,7 +60,8 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
             Command::Proxy(arguments) => proxy::proxy(arguments).await,
         }
     });
-    // What still runs is dropped, and recorded. A read of stdin that nobody waits for any more holds a thread that cannot be joined.
+    // What still runs is dropped, and recorded. A read of stdin that nobody waits for any more holds a thread that
+    // cannot be joined.
     runtime.shutdown_timeout(LAST_TASKS);
     settings::end_audit();
     log::end();

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The pod")]
 pub(crate) struct Pod {
-    /// A Downward API volume, as in /etc/podinfo=DIR where the grant mounts several [default: the mountPath of the grant]
+    /// A Downward API volume, as in /etc/podinfo=DIR where the grant mounts several [default: the mountPath of the
+    /// grant]
     #[arg(long, value_name = "[MOUNTPATH=]DIR")]
     pub(crate) podinfo: Vec<String>,
     /// What files of the volumes mean: a `downwardAPI.items` list of a pod spec [default: by file name]
@@ -41,7 +42,8 @@ pub(crate) struct Server {
     pub(crate) from: FromKubeconfig,
 }
 
-/// The API server and the credentials of a kubeconfig, in place of a pod's. Nothing is taken of one unless a flag says so.
+/// The API server and the credentials of a kubeconfig, in place of a pod's. Nothing is taken of one unless a flag says
+/// so.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "From a kubeconfig, in place of a pod")]
 pub(crate) struct FromKubeconfig {
@@ -85,7 +87,8 @@ impl Rate {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Compiled components")]
 pub(crate) struct Artefacts {
-    /// Keeps them in this folder [default: that of the variable `ATTACHE_CACHE`, else attache in the user's cache folder]
+    /// Keeps them in this folder [default: that of the variable `ATTACHE_CACHE`, else attache in the user's cache
+    /// folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
     /// Compiles each time and keeps nothing, whatever `ATTACHE_CACHE` says
@@ -108,7 +111,8 @@ pub(crate) struct Audit {
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
     #[arg(long = "audit", value_name = "WHERE", default_value = "stderr")]
     pub(crate) place: String,
-    /// Counts decisions and limits for a scraper, at /metrics of this address (as in 127.0.0.1:9464) [default: does not]
+    /// Counts decisions and limits for a scraper, at /metrics of this address (as in 127.0.0.1:9464) [default: does
+    /// not]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<metrics::At>,
 }

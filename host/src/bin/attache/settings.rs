@@ -29,11 +29,12 @@ pub(crate) const POD_NAMESPACE: &str = "POD_NAMESPACE";
 /// The largest grant or list of items that is read, in bytes: a thousand rules fit many times over.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// One process runs one extension: a few instances at once suffice, with room for as much in each as any grant can ask for.
+/// One process runs one extension: a few instances at once suffice, with room for as much in each as any grant can ask
+/// for.
 const INSTANCES: u32 = 8;
 
-/// Raises the number of files that this process may have open to what the system allows, as Go programs do at their start.
-/// Many systems begin with 1024, which one guest's handles would use up for all.
+/// Raises the number of files that this process may have open to what the system allows, as Go programs do at their
+/// start. Many systems begin with 1024, which one guest's handles would use up for all.
 pub(crate) fn open_as_many_files_as_allowed() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
@@ -71,8 +72,8 @@ fn read(file: &Path) -> anyhow::Result<String> {
 /// The argument with which this program is started to compile for another of it. It is no command: nobody types it.
 pub(crate) const COMPILER: &str = "compile-for-host";
 
-/// The variable that names the folder of compiled components. The command line does not read it: to it `--no-cache` and a
-/// variable that is set for all runs would contradict each other.
+/// The variable that names the folder of compiled components. The command line does not read it: to it `--no-cache` and
+/// a variable that is set for all runs would contradict each other.
 const CACHE: &str = "ATTACHE_CACHE";
 
 /// Begins a runtime: the engine, its compiler and the folder of compiled components.
@@ -210,8 +211,8 @@ pub(crate) async fn in_pod(
 /// The variables by which most programs find a proxy, in either case.
 const PROXIES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
 
-/// Says that egress goes directly where somebody may expect otherwise: behind a proxy, whose look-up is its own, nobody could
-/// check where a granted name leads.
+/// Says that egress goes directly where somebody may expect otherwise: behind a proxy, whose look-up is its own, nobody
+/// could check where a granted name leads.
 fn tell_unused_proxy(grant: &Grant, variables: &Variables) {
     let set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
     let found = PROXIES.into_iter().find(|name| set(name) || set(&name.to_ascii_lowercase()));

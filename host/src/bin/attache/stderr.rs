@@ -1,12 +1,13 @@
 //! This process's stderr, which the host's log and messages, the audit and the guest share.
 //!
-//! Threats: output that holds the audit up or takes its place; a reader that stalls, so that whoever writes next waits for ever,
-//! past each deadline; a line that is cut, so that the next record is none. So one thread writes whole lines, and takes one
-//! only when stderr has room: first the audit's, then the host's, then the guest's. The host never waits: what does not fit is
-//! counted, and the number is reported when there is room. Audit and guest wait, each where nobody else does. What is left when
-//! the process ends is written for a moment, and then its number.
+//! Threats: output that holds the audit up or takes its place; a reader that stalls, so that whoever writes next waits
+//! for ever, past each deadline; a line that is cut, so that the next record is none. So one thread writes whole lines,
+//! and takes one only when stderr has room: first the audit's, then the host's, then the guest's. The host never waits:
+//! what does not fit is counted, and the number is reported when there is room. Audit and guest wait, each where nobody
+//! else does. What is left when the process ends is written for a moment, and then its number.
 //!
-//! Where nothing of the host's is on stderr (`--log off`, and the audit elsewhere) the guest's bytes go there as they are.
+//! Where nothing of the host's is on stderr (`--log off`, and the audit elsewhere) the guest's bytes go there as they
+//! are.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,8 +32,8 @@ const RECORDS: usize = 4;
 /// Pieces of the guest's that may wait, of some kilobytes each.
 const PIECES: usize = 16;
 
-/// How long the end of the process waits for the last lines, and then for the number of those that are lost, if something was
-/// read meanwhile. A reader that takes nothing in this time takes nothing at all.
+/// How long the end of the process waits for the last lines, and then for the number of those that are lost, if
+/// something was read meanwhile. A reader that takes nothing in this time takes nothing at all.
 const LAST_LINES: Duration = Duration::from_secs(1);
 const LAST_NUMBER: Duration = Duration::from_secs(5);
 
@@ -214,7 +215,8 @@ impl Stderr {
     }
 }
 
-/// Waits until stderr takes a piece at once: where it is a pipe, of 4 KiB. Where the reader is gone, nothing is waited for.
+/// Waits until stderr takes a piece at once: where it is a pipe, of 4 KiB. Where the reader is gone, nothing is waited
+/// for.
 fn wait_for_room() {
     let stderr = io::stderr();
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
@@ -234,7 +236,8 @@ fn write(mut bytes: &[u8]) {
     }
 }
 
-/// Says a line of the host's own. It never waits. It stays one line, whatever is in it: a manifest's text, or a guest's.
+/// Says a line of the host's own. It never waits. It stays one line, whatever is in it: a manifest's text, or a
+/// guest's.
 pub(crate) fn put_line(line: fmt::Arguments<'_>) {
     put_page(&legible(&line).replace('\n', "\\n"));
 }

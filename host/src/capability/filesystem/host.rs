@@ -1,5 +1,5 @@
-//! `wasi:filesystem` over the tree. Everything that would change something fails with `read-only`, as in a container whose
-//! root file system is read-only.
+//! `wasi:filesystem` over the tree. Everything that would change something fails with `read-only`, as in a container
+//! whose root file system is read-only.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
@@ -139,7 +139,8 @@ impl FilesystemCtxView<'_> {
         Err(ErrorCode::ReadOnly.into())
     }
 
-    /// What making `path` comes to: the errors of a path that cannot be made come first, as on any read-only file system.
+    /// What making `path` comes to: the errors of a path that cannot be made come first, as on any read-only file
+    /// system.
     fn make<T>(&self, handle: &Resource<Descriptor>, path: &str) -> Result<T> {
         let trimmed = path.trim_end_matches('/');
         match self.resolve(handle, trimmed, false) {

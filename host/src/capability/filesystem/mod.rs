@@ -1,8 +1,8 @@
 //! `wasi:filesystem`: a read-only root in memory, in which the grant's mounts lie at their places.
 //!
-//! Threat: a guest that reaches beyond its mounts, or that has the host hold memory, threads or files of the system for it. Here
-//! no path of a guest ever comes to the host's file system: directories, links and files are values in memory. A handle of a
-//! directory is a path, and a stream is an offset into bytes that all guests share.
+//! Threat: a guest that reaches beyond its mounts, or that has the host hold memory, threads or files of the system for
+//! it. Here no path of a guest ever comes to the host's file system: directories, links and files are values in memory.
+//! A handle of a directory is a path, and a stream is an offset into bytes that all guests share.
 //!
 //! | module | holds |
 //! | --- | --- |

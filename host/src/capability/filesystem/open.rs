@@ -9,9 +9,9 @@ use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
 use super::error::ErrorCode;
 
-/// The bytes of files that one guest may hold open, each file counted once. A volume that changes leaves its old files to
-/// those that have them open; without a bound a guest would collect all versions there ever were. As much as is kept of one
-/// volume, a thousand times what most pods project.
+/// The bytes of files that one guest may hold open, each file counted once. A volume that changes leaves its old files
+/// to those that have them open; without a bound a guest would collect all versions there ever were. As much as is kept
+/// of one volume, a thousand times what most pods project.
 pub const MAX_OPEN_BYTES: usize = crate::volume::MAX_VOLUME;
 
 /// The files that one guest holds open, by the address of their bytes: how often, and how large.

@@ -69,8 +69,8 @@ impl Directory {
         Self { entries: BTreeMap::new(), modified }
     }
 
-    /// Lays out a version of a volume as a kubelet does: a dated directory with the files, a link `..data` to it, and for each
-    /// name at the top a link into `..data`.
+    /// Lays out a version of a volume as a kubelet does: a dated directory with the files, a link `..data` to it, and
+    /// for each name at the top a link into `..data`.
     pub fn of_volume(version: &KeptVersion) -> Self {
         let mut dated = Self::new(version.modified);
         let mut top = Self::new(version.modified);
@@ -109,7 +109,8 @@ impl fmt::Debug for Directory {
 
 /// The root directory of a guest: mounts at their places, and the directories on the way to them.
 ///
-/// A mount at or below `/run` or `/var/run` is seen under both names, since in most images the one is a link to the other.
+/// A mount at or below `/run` or `/var/run` is seen under both names, since in most images the one is a link to the
+/// other.
 ///
 /// ```
 /// use attache::capability::filesystem::Root;

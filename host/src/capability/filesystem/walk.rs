@@ -1,8 +1,8 @@
 //! From a path to what lies there.
 //!
-//! Threat: a path that leads out of the directory that it is resolved in. A descriptor is a capability: what a guest hands to
-//! another part of itself must not open more than lies below it. So `..` and links never lead above the descriptor's directory,
-//! and the root of all, where `..` is the root itself as on any system.
+//! Threat: a path that leads out of the directory that it is resolved in. A descriptor is a capability: what a guest
+//! hands to another part of itself must not open more than lies below it. So `..` and links never lead above the
+//! descriptor's directory, and the root of all, where `..` is the root itself as on any system.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! `outgoing-handler`, with a handle given back that wasmtime-wasi-http 48 keeps.
 //!
-//! `handle` is given the request options for good, and reads them without taking them out of the table: each request would
-//! cost its guest one of its handles, and one that sends options would end after a thousand requests.
+//! `handle` is given the request options for good, and reads them without taking them out of the table: each request
+//! would cost its guest one of its handles, and one that sends options would end after a thousand requests.
 //!
-//! Threat: a guest that floods the log. `handle` puts scheme, authority and path together, and each time that this fails it
-//! writes a line of a level that nobody mutes. So they are put together here first, and what fails is refused and recorded
-//! as a request that could not be understood, at the rate of such. A request without a path is one for `/`.
+//! Threat: a guest that floods the log. `handle` puts scheme, authority and path together, and each time that this
+//! fails it writes a line of a level that nobody mutes. So they are put together here first, and what fails is refused
+//! and recorded as a request that could not be understood, at the rate of such. A request without a path is one for
+//! `/`.
 
 use http::uri::Scheme;
 use http::{Method, Uri};

@@ -1,8 +1,9 @@
 //! What a guest may hold of requests that it has not sent.
 //!
 //! Threat: a guest that makes requests and never sends them. wasmtime-wasi-http 48 keeps methods and authorities of any
-//! length, and each of a thousand handles may be a request or a set of headers: gigabytes of the host's memory, and no gate
-//! has seen a request yet. So the parts of a request are bounded, and so are the requests and headers of one instance.
+//! length, and each of a thousand handles may be a request or a set of headers: gigabytes of the host's memory, and no
+//! gate has seen a request yet. So the parts of a request are bounded, and so are the requests and headers of one
+//! instance.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
@@ -17,16 +18,17 @@ const INTERFACE: &str = "wasi:http/types@0.2.12";
 /// The longest method, in bytes. The longest that is registered (`UPDATEREDIRECTREF`) has 17.
 const METHOD: usize = 64;
 
-/// The longest authority, in bytes: a name has at most 253 and a port six; the rest is room for what is refused with reason.
+/// The longest authority, in bytes: a name has at most 253 and a port six; the rest is room for what is refused with
+/// reason.
 const AUTHORITY: usize = 512;
 
-/// The longest path and query, in bytes, for a guest whose grant opens nothing that they could be sent to; for others it is
-/// the grant's `targetBytes`.
+/// The longest path and query, in bytes, for a guest whose grant opens nothing that they could be sent to; for others
+/// it is the grant's `targetBytes`.
 const PATH: u64 = 16 << 10;
 
-/// Requests, responses and sets of headers that one instance may hold together. A program has some for each request under
-/// way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small ones take
-/// three times their size, and an unsent body.
+/// Requests, responses and sets of headers that one instance may hold together. A program has some for each request
+/// under way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small
+/// ones take three times their size, and an unsent body.
 pub(crate) const MOST: usize = 128;
 
 /// Ends the call of a guest that holds [`MOST`] and makes one more.
@@ -86,7 +88,8 @@ fn is_longer(text: Option<&String>, most: usize) -> bool {
     text.is_some_and(|text| text.len() > most)
 }
 
-/// Each request and each response begins as a set of headers, which it then takes: where those are made all can be counted.
+/// Each request and each response begins as a set of headers, which it then takes: where those are made all can be
+/// counted.
 fn add_fields<T: PodView + 'static>(types: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     types.func_wrap("[constructor]fields", |mut store: StoreContextMut<'_, T>, (): ()| {
         let mut view = with_room(&mut store)?;

@@ -1,11 +1,11 @@
 //! `wasi:http/outgoing-handler`: plain HTTP of a guest, answered by the ambassador.
 //!
-//! A request to one of the API server's names ([`ServerNames`]) goes to the [`Ambassador`], whatever the guest thinks of
-//! TLS and token; every other goes to the grant's `egress`, or nowhere. The interfaces themselves are wasmtime's: only what
-//! becomes of a request is ours.
+//! A request to one of the API server's names ([`ServerNames`]) goes to the [`Ambassador`], whatever the guest thinks
+//! of TLS and token; every other goes to the grant's `egress`, or nowhere. The interfaces themselves are wasmtime's:
+//! only what becomes of a request is ours.
 //!
-//! An embedder that has an outgoing handler of its own leaves [`add_to_linker`] out, and its guests' HTTP is then its own
-//! affair: no grant judges it.
+//! An embedder that has an outgoing handler of its own leaves [`add_to_linker`] out, and its guests' HTTP is then its
+//! own affair: no grant judges it.
 //!
 //! # What a guest is told
 //! The API server's part is answered with HTTP, refusals too: see [`ambassador`](crate::ambassador). For other places a
@@ -19,8 +19,8 @@
 //! | `connection-limit-reached` | the grant's rate or its requests under way are spent |
 //! | `HTTP-request-body-size`, `HTTP-response-body-size` | a body is larger than is passed on |
 //!
-//! and the others as their names say. The guest's request options count: `connect-timeout` outward, `first-byte-timeout` and
-//! `between-bytes-timeout` everywhere. The run's deadline ends all of it.
+//! and the others as their names say. The guest's request options count: `connect-timeout` outward,
+//! `first-byte-timeout` and `between-bytes-timeout` everywhere. The run's deadline ends all of it.
 
 mod error;
 mod handling;
@@ -51,8 +51,8 @@ use crate::telemetry::{Decision, Sampled, chain};
 use error::{of_cluster, of_egress};
 use paced::Paced;
 
-/// How much a guest may write to a request's body at once, in bytes. Each unsent body of a guest holds two such pieces in
-/// the host, and it may have as many bodies as requests: wasmtime's own default of 1 MiB would let it hold 256 MiB.
+/// How much a guest may write to a request's body at once, in bytes. Each unsent body of a guest holds two such pieces
+/// in the host, and it may have as many bodies as requests: wasmtime's own default of 1 MiB would let it hold 256 MiB.
 const CHUNK: usize = 64 << 10;
 
 /// Of requests that failed, those that were told of; of all guests together.
@@ -61,9 +61,9 @@ static FAILED: LazyLock<Sampled> = LazyLock::new(Sampled::lines);
 /// What the answer to one request is, and what has to go on running for its body: nothing, here.
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
-/// Adds `wasi:http/types` and `wasi:http/outgoing-handler` to a linker whose store is run asynchronously. The embedder adds
-/// the rest of WASI, with `wasmtime_wasi::p2::add_to_linker_async`. Afterwards the linker takes no name twice, as it does at
-/// first (`allow_shadowing`).
+/// Adds `wasi:http/types` and `wasi:http/outgoing-handler` to a linker whose store is run asynchronously. The embedder
+/// adds the rest of WASI, with `wasmtime_wasi::p2::add_to_linker_async`. Afterwards the linker takes no name twice, as
+/// it does at first (`allow_shadowing`).
 ///
 /// # Errors
 /// Fails when the linker has one of the names already.

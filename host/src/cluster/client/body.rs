@@ -16,11 +16,12 @@ use crate::cluster::unavailable::{Stage, Unavailable};
 use crate::gate::Permit;
 use crate::policy::Limit;
 
-/// How much is set aside ahead for a body that announces its length, in bytes; a server may announce what it never sends.
+/// How much is set aside ahead for a body that announces its length, in bytes; a server may announce what it never
+/// sends.
 const MAX_AHEAD: u64 = 256 * 1024;
 
-/// The body of one answer. It holds the permit: the record of the request is written, and its place among those in flight
-/// freed, when the body ends, fails or is dropped. Dropping it also ends the request at the server.
+/// The body of one answer. It holds the permit: the record of the request is written, and its place among those in
+/// flight freed, when the body ends, fails or is dropped. Dropping it also ends the request at the server.
 pub struct AnswerBody {
     /// `None` when the body has ended.
     inner: Option<Incoming>,

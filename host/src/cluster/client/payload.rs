@@ -39,8 +39,8 @@ pub struct Payload {
     /// ([`ApiRequest::is_endless`](crate::policy::ApiRequest::is_endless)) only the head has to be there by then.
     pub deadline: Option<Instant>,
     /// Whether, without a deadline, an answer of somebody behind the server
-    /// ([`ApiRequest::is_relayed`](crate::policy::ApiRequest::is_relayed)) is waited for until whoever asks gives up. The
-    /// log of a silent container has not even a head.
+    /// ([`ApiRequest::is_relayed`](crate::policy::ApiRequest::is_relayed)) is waited for until whoever asks gives up.
+    /// The log of a silent container has not even a head.
     pub patient: bool,
     /// Whether the request is sent once and its answer handed back as it came, whenever it comes. Set for clients that
     /// have rules of their own for retries and deadlines: behind a host that retried too, ten tries become a hundred.

@@ -34,8 +34,9 @@ impl Tries {
         Self { safe, renewals: u32::from(safe), deadline, made: 1, broken_once: false }
     }
 
-    /// The same for a request that nobody but the API server answers: then a 401 says that nothing was done, whatever was
-    /// asked, and it may be made again with another token. Behind `proxy` a 401 may be that of a pod, which may have acted.
+    /// The same for a request that nobody but the API server answers: then a 401 says that nothing was done, whatever
+    /// was asked, and it may be made again with another token. Behind `proxy` a 401 may be that of a pod, which may
+    /// have acted.
     #[must_use]
     pub(super) fn renewable(self) -> Self {
         Self { renewals: 1, ..self }
@@ -82,14 +83,15 @@ impl Tries {
         Some(wait)
     }
 
-    /// Whether a 401 is worth one more try with another token: once, and only where nothing can have been done.
+    /// Returns whether a 401 is worth one more try with another token: once, and only where nothing can have been done.
     pub(super) fn after_unauthorized(&mut self) -> bool {
         let left = self.renewals.checked_sub(1);
         self.renewals = left.unwrap_or_default();
         left.is_some()
     }
 
-    /// Whether to ask again on a new connection after one broke off before its answer: once, for what changes nothing.
+    /// Returns whether to ask again on a new connection after one broke off before its answer: once, for what changes
+    /// nothing.
     ///
     /// An API server that restarts cuts the idle connections of its clients, and the next request finds out.
     pub(super) fn after_breaking_off(&mut self) -> bool {

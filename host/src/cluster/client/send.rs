@@ -1,8 +1,8 @@
 //! One request and its answer: the token, the tries, the deadline.
 //!
-//! Threats: a guest's headers that change who asks (only those of [`Payload`] are sent), a token that is sent in the clear
-//! (never without TLS), a redirect that carries it away (never followed), and an answer without an end (cut by the permit's
-//! limit and the deadline).
+//! Threats: a guest's headers that change who asks (only those of [`Payload`] are sent), a token that is sent in the
+//! clear (never without TLS), a redirect that carries it away (never followed), and an answer without an end (cut by
+//! the permit's limit and the deadline).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,14 +63,16 @@ pub(super) struct Opened {
 }
 
 impl Cluster {
-    /// Sends what the permit allows and hands back the answer, whatever its status, as soon as its head is there. Its body
-    /// streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is followed
-    /// goes on until it is dropped, unless the payload names a deadline; for the head of a log see [`Payload::patient`].
+    /// Sends what the permit allows and hands back the answer, whatever its status, as soon as its head is there. Its
+    /// body streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is
+    /// followed goes on until it is dropped, unless the payload names a deadline; for the head of a log see
+    /// [`Payload::patient`].
     ///
-    /// 429 and 503 with `Retry-After`, and where nothing is changed any 5xx with it, are obeyed within the deadline and the
-    /// run of whoever asks ([`Permit::ends`]); a wait beyond it is not begun, and the refusal handed back. A 401 drops the
-    /// token that was sent, and the request is made once more if there is another: the API server authenticates first, so nothing was done. Only a request that
-    /// changes something behind `proxy`, where a 401 may be somebody else's, or whose body is streamed, is not.
+    /// 429 and 503 with `Retry-After`, and where nothing is changed any 5xx with it, are obeyed within the deadline and
+    /// the run of whoever asks ([`Permit::ends`]); a wait beyond it is not begun, and the refusal handed back. A 401
+    /// drops the token that was sent, and the request is made once more if there is another: the API server
+    /// authenticates first, so nothing was done. Only a request that changes something behind `proxy`, where a 401 may
+    /// be somebody else's, or whose body is streamed, is not.
     ///
     /// Of all this only the new token after a 401 holds for [`Payload::as_it_comes`]. Dropping the future or the body
     /// ends the request.
@@ -231,7 +233,7 @@ impl Outgoing<'_> {
     }
 }
 
-/// Whether the API server answers by itself, and hands the request on to no pod, service or node.
+/// Returns whether the API server answers by itself, and hands the request on to no pod, service or node.
 fn is_answered_here(request: &ApiRequest) -> bool {
     request.resource().is_some_and(|at| request.verb() != "proxy" && at.subresource.as_deref() != Some("proxy"))
 }

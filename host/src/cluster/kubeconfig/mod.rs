@@ -1,11 +1,12 @@
 //! Servers and credentials from the files that kubectl is configured with.
 //!
-//! Files are merged as kubectl merges them: of a name that several files have, the first file's entry counts and nothing of the
-//! others', and so does the first current context. A path in a file begins at that file's folder.
+//! Files are merged as kubectl merges them: of a name that several files have, the first file's entry counts and
+//! nothing of the others', and so does the first current context. A path in a file begins at that file's folder.
 //!
 //! Threats: a file that hands the token to somebody else or lets somebody else answer (`proxy-url` and
-//! `insecure-skip-tls-verify` are refused), a program that the file has run (`exec` and `auth-provider` are refused), requests in
-//! another's name (`as` is refused, since grants and records speak of who asks), and a token in an error (see `document`).
+//! `insecure-skip-tls-verify` are refused), a program that the file has run (`exec` and `auth-provider` are refused),
+//! requests in another's name (`as` is refused, since grants and records speak of who asks), and a token in an error
+//! (see `document`).
 
 mod document;
 mod error;
@@ -144,8 +145,8 @@ impl Kubeconfig {
         if found { Ok(merged) } else { Err(KubeconfigError::NoFile { looked: files.to_vec() }) }
     }
 
-    /// The files that kubectl reads where none is named: those of [`KUBECONFIG_VARIABLE`], else `.kube/config` in the home
-    /// folder.
+    /// The files that kubectl reads where none is named: those of [`KUBECONFIG_VARIABLE`], else `.kube/config` in the
+    /// home folder.
     pub fn default_files(variable: Option<&OsStr>, home: Option<&Path>) -> Vec<PathBuf> {
         match variable.filter(|list| !list.is_empty()) {
             Some(list) => std::env::split_paths(list).filter(|file| !file.as_os_str().is_empty()).collect(),

@@ -6,11 +6,13 @@ use tokio::time::Instant;
 
 /// The wait after a first failure: a server that restarts or a connection that is cut is back at once as a rule.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest wait: what is followed is then seconds behind when the server is back, and not the half minute of client-go.
+/// The longest wait: what is followed is then seconds behind when the server is back, and not the half minute of
+/// client-go.
 const LONGEST: Duration = Duration::from_secs(10);
 /// The longest wait after a failure that costs the server next to nothing.
 const LONGEST_CHEAP: Duration = Duration::from_secs(2);
-/// The part of a wait that is added at random at most: half, so that the stores of many hosts do not come back together.
+/// The part of a wait that is added at random at most: half, so that the stores of many hosts do not come back
+/// together.
 const JITTER_PART: u32 = 2;
 
 /// The failures of one upstream.
@@ -37,8 +39,8 @@ impl Backoff {
         Self { next: FIRST, since: None, listed_at_once: false }
     }
 
-    /// The server answers. That alone does not make waits short again: one that takes each watch and cuts it at once is not
-    /// asked without end.
+    /// The server answers. That alone does not make waits short again: one that takes each watch and cuts it at once is
+    /// not asked without end.
     pub(super) fn succeeded(&mut self) {
         self.since = None;
     }
@@ -50,9 +52,9 @@ impl Backoff {
         self.listed_at_once = false;
     }
 
-    /// The server has forgotten where the watch began. Returns how long to wait before the collection is listed anew: not at all
-    /// for the first time, however long the server was away before, for what followers have is as old. A server that forgets
-    /// again before a watch has lived is asked as after any failure.
+    /// The server has forgotten where the watch began. Returns how long to wait before the collection is listed anew:
+    /// not at all for the first time, however long the server was away before, for what followers have is as old. A
+    /// server that forgets again before a watch has lived is asked as after any failure.
     pub(super) fn expired(&mut self, now: Instant, random: u32) -> Duration {
         if std::mem::replace(&mut self.listed_at_once, true) {
             return self.failed(now, random, Cost::Work);

@@ -1,8 +1,8 @@
 //! Taking a whole list in, page by page.
 //!
-//! Each object takes the place of what the store has of it, so a store that is listed anew needs no second time its size.
-//! Meanwhile it is as a watch leaves it that is behind: each object is as it was at one time, and not all at the same. What has
-//! gone is taken out at the end, when it is known.
+//! Each object takes the place of what the store has of it, so a store that is listed anew needs no second time its
+//! size. Meanwhile it is as a watch leaves it that is behind: each object is as it was at one time, and not all at the
+//! same. What has gone is taken out at the end, when it is known.
 
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ impl Upstream {
         if !head.status.is_success() {
             return Err(refused(&head, body).await);
         }
-        // The place is held while the page is in memory besides what is stored, and not while a server thinks: an aggregated API
-        // that hangs holds up nobody else.
+        // The place is held while the page is in memory besides what is stored, and not while a server thinks: an
+        // aggregated API that hangs holds up nobody else.
         let _place = self.hub.pages().acquire().await.map_err(|_| Trouble::Fatal(WatchError::Stopped))?;
         let bytes = body.collected().await?;
         let page = UncutPage::read(&bytes)?;

@@ -14,12 +14,12 @@ use crate::gate::FollowerPermit;
 
 pub use super::replay::Followed;
 
-/// The most bytes that are read at a time, by the objects' JSON; the last object may exceed it. What a guest asks for is
-/// copied into it at once, and is in the host's memory twice while it is.
+/// The most bytes that are read at a time, by the objects' JSON; the last object may exceed it. What a guest asks for
+/// is copied into it at once, and is in the host's memory twice while it is.
 const MAX_READ: u64 = 1 << 20;
 
-/// Follows a collection for one guest. It costs a few hundred bytes, however much the collection holds and however far the
-/// reader is behind; dropping it lets go.
+/// Follows a collection for one guest. It costs a few hundred bytes, however much the collection holds and however far
+/// the reader is behind; dropping it lets go.
 #[derive(Debug)]
 pub struct Follower {
     store: Arc<Store>,
@@ -122,8 +122,8 @@ impl Follower {
         Ok(found)
     }
 
-    /// Up to `most` objects of the store that come after a key; none before it is filled. Fewer are returned when they are
-    /// large.
+    /// Up to `most` objects of the store that come after a key; none before it is filled. Fewer are returned when they
+    /// are large.
     ///
     /// # Errors
     /// When the watch is over, or an object is larger than may be passed on.

@@ -69,7 +69,8 @@ impl History {
         std::mem::take(&mut self.cost)
     }
 
-    /// Counts a change that is not remembered, so that all readers start over; returns how many bytes less the history costs.
+    /// Counts a change that is not remembered, so that all readers start over; returns how many bytes less the history
+    /// costs.
     pub(super) fn pass_over(&mut self) -> u64 {
         let freed = self.forget();
         self.first = self.first.saturating_add(1);

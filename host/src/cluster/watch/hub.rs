@@ -25,11 +25,11 @@ const MAX_STORES: usize = 256;
 /// The most of them that go on with nobody following: enough for the guests of a pod that run again and again, and few
 /// enough that a guest which follows one selection after the other leaves no trail of watches at the server.
 const MAX_DESERTED: usize = 16;
-/// The most pages of lists that are in memory together, besides what is stored of them: four upstreams that fill their stores
-/// keep a processor busy.
+/// The most pages of lists that are in memory together, besides what is stored of them: four upstreams that fill their
+/// stores keep a processor busy.
 const MAX_PAGES: usize = 4;
-/// The most long events that are in memory together while they come in. They are rare, and a watch that waits for its turn
-/// loses nothing.
+/// The most long events that are in memory together while they come in. They are rare, and a watch that waits for its
+/// turn loses nothing.
 const MAX_LONG_EVENTS: usize = 2;
 
 /// All stores of one client.
@@ -176,8 +176,9 @@ impl Hub {
         true
     }
 
-    /// Makes room in the budget for a store that is to hold `wanted` bytes: of what nobody follows, else of what is remembered
-    /// for slow readers, else of the largest store. Whether there was any; else the one that asks is the largest itself.
+    /// Makes room in the budget for a store that is to hold `wanted` bytes: of what nobody follows, else of what is
+    /// remembered for slow readers, else of the largest store. Whether there was any; else the one that asks is the
+    /// largest itself.
     pub(super) fn make_room(&self, asking: &Arc<Store>, wanted: u64) -> bool {
         self.relieve(Some(asking)) || self.forget_histories() || self.end_largest(asking, wanted)
     }
@@ -187,7 +188,8 @@ impl Hub {
         stores.iter().filter(|store| store.forget_history()).count() > 0
     }
 
-    /// Ends the store that holds the most, if that is more than `wanted`: who needs little does not pay for who takes most.
+    /// Ends the store that holds the most, if that is more than `wanted`: who needs little does not pay for who takes
+    /// most.
     fn end_largest(&self, asking: &Arc<Store>, wanted: u64) -> bool {
         let mut stores = self.stores();
         let others = stores.iter().filter(|(_, entry)| !Arc::ptr_eq(asking, &entry.store));
@@ -233,12 +235,12 @@ impl fmt::Debug for Hub {
 }
 
 impl Cluster {
-    /// Follows a collection for whom the permit was made, beginning with a full replay. The first who follows has the server
-    /// listed and watched; all others share that. Call it in a tokio runtime.
+    /// Follows a collection for whom the permit was made, beginning with a full replay. The first who follows has the
+    /// server listed and watched; all others share that. Call it in a tokio runtime.
     ///
     /// # Errors
-    /// When the permit is for something else, or too many collections are watched. What goes wrong with the server is told
-    /// by [`Follower::read`].
+    /// When the permit is for something else, or too many collections are watched. What goes wrong with the server is
+    /// told by [`Follower::read`].
     pub fn follow(&self, scope: &Scope, permit: FollowerPermit) -> Result<Follower, WatchError> {
         if permit.request() != scope.watch() {
             return Err(WatchError::Invalid("the permit is for another request".into()));

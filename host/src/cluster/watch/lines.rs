@@ -1,7 +1,7 @@
 //! The events of a watch, cut out of the answer's body: one JSON object a line.
 //!
-//! Threat: hundreds of watches, in each of which the server begins a line of megabytes. Each may hold a short one, and as few
-//! as there are places a long one; the others leave it on their connections until there is a place.
+//! Threat: hundreds of watches, in each of which the server begins a line of megabytes. Each may hold a short one, and
+//! as few as there are places a long one; the others leave it on their connections until there is a place.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,12 +18,14 @@ use super::object::{WatchedObject, check_version};
 use crate::cluster::client::AnswerBody;
 use crate::cluster::error::ClusterError;
 
-/// The longest line, in bytes. The API server takes no object above 3 MiB and etcd none above 1.5 MiB as it stores them; JSON
-/// makes more of the latter, and the event goes around it.
+/// The longest line, in bytes. The API server takes no object above 3 MiB and etcd none above 1.5 MiB as it stores
+/// them; JSON makes more of the latter, and the event goes around it.
 pub(super) const MAX_LINE: usize = 4 << 20;
-/// How much of a line that is not whole a watch may hold without a place for it, in bytes: most objects have some kilobytes.
+/// How much of a line that is not whole a watch may hold without a place for it, in bytes: most objects have some
+/// kilobytes.
 const SHORT: usize = 32 << 10;
-/// How long the rest of a long line may take, so that a server that sends half of one does not keep its place from others.
+/// How long the rest of a long line may take, so that a server that sends half of one does not keep its place from
+/// others.
 const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why there is no next event.

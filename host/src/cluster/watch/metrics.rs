@@ -12,8 +12,8 @@ use super::hub::Hub;
 use crate::cluster::Cluster;
 
 impl Cluster {
-    /// Registers gauges of [`watch_figures`](Cluster::watch_figures): `attache_watches` (upstream), `attache_followers` and
-    /// `attache_watched_bytes`. They are gone when the last clone of this client is.
+    /// Registers gauges of [`watch_figures`](Cluster::watch_figures): `attache_watches` (upstream), `attache_followers`
+    /// and `attache_watched_bytes`. They are gone when the last clone of this client is.
     pub fn register_metrics(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Figures(Arc::downgrade(self.hub()))));
     }

@@ -10,8 +10,8 @@ use serde::de::Error as _;
 /// allocations, and its share of a map's node.
 const UPKEEP: u64 = 192;
 
-/// The longest `resourceVersion`, in bytes. Those of API servers have some ten; one that is longer is nothing to go on from, and
-/// would be kept for each collection and each watch besides the objects that are counted.
+/// The longest `resourceVersion`, in bytes. Those of API servers have some ten; one that is longer is nothing to go on
+/// from, and would be kept for each collection and each watch besides the objects that are counted.
 const LONGEST_VERSION: usize = 256;
 
 /// An object of a watched collection.
@@ -71,12 +71,12 @@ impl WatchedObject {
         &self.version
     }
 
-    /// Whether this is the same object in the same state.
+    /// Returns whether this is the same object in the same state.
     pub(super) fn is_at(&self, other: &Self) -> bool {
         !self.version.is_empty() && self.version == other.version && self.uid == other.uid
     }
 
-    /// Whether another object has taken this one's name since.
+    /// Returns whether another object has taken this one's name since.
     pub(super) fn was_replaced_by(&self, other: &Self) -> bool {
         self.uid != other.uid
     }

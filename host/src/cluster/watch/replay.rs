@@ -1,8 +1,9 @@
 //! Where one reader stands: in the replay of what is there, and in the history of what changes.
 //!
-//! A replay walks the objects by their keys, a batch at a time, while the collection changes. What a reader knows is always
-//! this: all keys up to where it stands, as they were at one moment. Before it walks on, that moment is brought up to now by
-//! the history: changes of keys that it knows are told, those of keys to come are passed over, for it will meet them.
+//! A replay walks the objects by their keys, a batch at a time, while the collection changes. What a reader knows is
+//! always this: all keys up to where it stands, as they were at one moment. Before it walks on, that moment is brought
+//! up to now by the history: changes of keys that it knows are told, those of keys to come are passed over, for it will
+//! meet them.
 
 use std::ops::Bound;
 use std::sync::Arc;

@@ -6,8 +6,8 @@ use crate::policy::{ApiRequest, InvalidRequest, PathBuilder};
 use crate::telemetry::MAX_TEXT;
 use crate::untrusted::beginning;
 
-/// A collection as a watch is about it. It gives the two requests that a follower's grant has to allow, and those that the
-/// host makes in its stead, all from the same parts.
+/// A collection as a watch is about it. It gives the two requests that a follower's grant has to allow, and those that
+/// the host makes in its stead, all from the same parts.
 #[derive(Clone, Debug)]
 pub struct Scope {
     collection: PathBuilder,
@@ -16,8 +16,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of the collection that a builder describes: type, namespace, and `labelSelector` and `fieldSelector` as
-    /// query parameters, if any.
+    /// The scope of the collection that a builder describes: type, namespace, and `labelSelector` and `fieldSelector`
+    /// as query parameters, if any.
     ///
     /// # Errors
     /// When that is no collection, or not valid.

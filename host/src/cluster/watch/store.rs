@@ -106,8 +106,8 @@ impl Store {
         state.lists = state.lists.saturating_add(1);
     }
 
-    /// Takes one object of a list in, in the place of what is known of it, so that a list needs no more room than what it
-    /// changes. While the store is live, followers are told of it as of any change.
+    /// Takes one object of a list in, in the place of what is known of it, so that a list needs no more room than what
+    /// it changes. While the store is live, followers are told of it as of any change.
     pub(super) fn take_in(&self, object: &Arc<WatchedObject>) -> Result<(), Full> {
         self.write().take_in(object)
     }
@@ -129,8 +129,8 @@ impl Store {
         self.moved.send_replace(());
     }
 
-    /// Applies changes that the server told in their order, and takes those away that it applied: all, or those before the
-    /// one for which there is no room.
+    /// Applies changes that the server told in their order, and takes those away that it applied: all, or those before
+    /// the one for which there is no room.
     pub(super) fn apply(&self, changes: &mut VecDeque<Change>) -> Result<(), Full> {
         let mut state = self.write();
         let mut applied = Ok(());

@@ -1,9 +1,9 @@
 //! What goes wrong with a list or a watch, and for how long that is borne.
 //!
-//! A server that has just started says no to whom it lets in a moment later: 401 before it knows the tokens, 403 before it has
-//! read the roles, 404 before it serves the types of custom resources and of aggregated APIs. Whether that passes is only to be
-//! known by waiting, so a store that was whole once bears it for a while: its followers have what is in it, and whoever really
-//! lost the right learns nothing new meanwhile.
+//! A server that has just started says no to whom it lets in a moment later: 401 before it knows the tokens, 403 before
+//! it has read the roles, 404 before it serves the types of custom resources and of aggregated APIs. Whether that
+//! passes is only to be known by waiting, so a store that was whole once bears it for a while: its followers have what
+//! is in it, and whoever really lost the right learns nothing new meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::unavailable::Unavailable;
 use crate::policy::InvalidRequest;
 
-/// How long 401 is borne. A token that is worth nothing any more is replaced when a kubelet renews it, within its life of an
-/// hour, and not before; the time after that is the kubelet's to write it. Beyond, there is no such account.
+/// How long 401 is borne. A token that is worth nothing any more is replaced when a kubelet renews it, within its life
+/// of an hour, and not before; the time after that is the kubelet's to write it. Beyond, there is no such account.
 const UNAUTHORIZED_FOR: Duration = Duration::from_mins(65);
 
-/// The longest wait that a server may ask for: what is followed is then as old, and a proxy that asks for a day has not thought of
-/// that.
+/// The longest wait that a server may ask for: what is followed is then as old, and a proxy that asks for a day has not
+/// thought of that.
 const LONGEST_ASKED: Duration = Duration::from_mins(2);
 
 /// Why a step failed.
@@ -74,14 +74,16 @@ impl Trouble {
     }
 }
 
-/// Whether a failure may be one of the version that was asked for, and not of the server: an error inside it. One that stands
+/// Returns whether a failure may be one of the version that was asked for, and not of the server: an error inside it.
+/// One that stands
 /// before it and cannot reach it (502), or that takes nothing at the moment (503), says nothing of a version.
 pub(super) fn is_about_version(error: &ClusterError) -> bool {
     matches!(error, ClusterError::Refused(status) if status.code >= 500 && !matches!(status.code, 502 | 503))
 }
 
-/// The cost of asking again after this failure. A connection that nobody takes costs nothing, and neither does a refusal that
-/// comes before any work is done. 401 is not one: whether a token is worth something may be a question to others.
+/// The cost of asking again after this failure. A connection that nobody takes costs nothing, and neither does a
+/// refusal that comes before any work is done. 401 is not one: whether a token is worth something may be a question to
+/// others.
 pub(super) fn cost(error: &ClusterError) -> Cost {
     match error {
         ClusterError::Unavailable(Unavailable::ConnectionRefused { .. } | Unavailable::Credentials(_)) => Cost::Nothing,
@@ -90,7 +92,7 @@ pub(super) fn cost(error: &ClusterError) -> Cost {
     }
 }
 
-/// Whether other credentials may mend it, so that it is worth asking again as soon as their files change.
+/// Returns whether other credentials may mend it, so that it is worth asking again as soon as their files change.
 pub(super) fn is_about_credentials(error: &ClusterError) -> bool {
     match error {
         ClusterError::Refused(status) => matches!(status.code, 401 | 403),
@@ -143,8 +145,8 @@ impl Denial {
     }
 }
 
-/// Since when the server has said the same no and nothing else. What comes in between begins the time anew, failures too: a
-/// server that was away for long, and now starts, has all its time to start.
+/// Since when the server has said the same no and nothing else. What comes in between begins the time anew, failures
+/// too: a server that was away for long, and now starts, has all its time to start.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Option<(Denial, Instant)>);
 

@@ -49,10 +49,11 @@ const WATCH_SECONDS: u64 = 240;
 const MORE_SECONDS: u64 = 60;
 /// How much longer than that it is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A watch that ends sooner than this counts as a failure, whatever it told: a server that cuts each one is not asked anew
-/// without a pause.
+/// A watch that ends sooner than this counts as a failure, whatever it told: a server that cuts each one is not asked
+/// anew without a pause.
 const MIN_LIFE: Duration = Duration::from_millis(500);
-/// The largest page of a list, in bytes. Where five hundred objects are more, fewer are asked for; one fits that fits a line.
+/// The largest page of a list, in bytes. Where five hundred objects are more, fewer are asked for; one fits that fits a
+/// line.
 const PAGE_BYTES: u64 = MAX_LINE as u64;
 /// How long the body of a refusal is waited for, and how many bytes of it are read: it is a status and a sentence.
 const REFUSAL_WITHIN: Duration = Duration::from_secs(10);
@@ -64,8 +65,8 @@ const WRITTEN_WITHIN: Duration = Duration::from_millis(100);
 /// How long nothing succeeds before the operator is told: a server that restarts is back before as a rule.
 const TOLD_AFTER: Duration = Duration::from_secs(3);
 
-/// How often in a row the watch of one version may fail by an error inside the server before the collection is listed anew. A
-/// list costs the server more than a watch, and a version that it cannot serve costs followers everything.
+/// How often in a row the watch of one version may fail by an error inside the server before the collection is listed
+/// anew. A list costs the server more than a watch, and a version that it cannot serve costs followers everything.
 const MAX_FAILURES: u32 = 5;
 
 /// Keeps one store.
@@ -205,7 +206,7 @@ impl Upstream {
         }
     }
 
-    /// Whether there is no point in waiting so long after a failure that passes as a rule.
+    /// Returns whether there is no point in waiting so long after a failure that passes as a rule.
     fn is_lost(&mut self, error: &ClusterError, now: Instant, wait: Duration) -> bool {
         let denial = Denial::of(error);
         let denied_for = self.denials.note(denial, now);
@@ -218,8 +219,9 @@ impl Upstream {
         }
     }
 
-    /// The server has given what was asked for: a page of a list, an event of a watch, or a watch in which nothing happens. That
-    /// it has taken a watch alone says nothing, for it may go on to say that it has forgotten where that begins.
+    /// The server has given what was asked for: a page of a list, an event of a watch, or a watch in which nothing
+    /// happens. That it has taken a watch alone says nothing, for it may go on to say that it has forgotten where that
+    /// begins.
     pub(super) fn succeeded(&mut self) {
         if std::mem::take(&mut self.told) {
             let (path, after) = (self.store.scope().shown(), self.backoff.failing_for(Instant::now()));
@@ -282,7 +284,8 @@ impl Upstream {
         }
     }
 
-    /// The next lines. A watch that is `silent` from its beginning on counts as one that goes on when it has lived for a while.
+    /// The next lines. A watch that is `silent` from its beginning on counts as one that goes on when it has lived for
+    /// a while.
     async fn next_lines(&mut self, lines: &mut Lines, silent: bool) -> Result<Vec<Bytes>, LineError> {
         let mut next = pin!(lines.next());
         if silent {
@@ -353,7 +356,8 @@ pub(super) async fn refused(head: &Parts, body: AnswerBody) -> Trouble {
     Trouble::from(ClusterError::Refused(Box::new(told))).asking(retry_after(&head.headers))
 }
 
-/// Waits for as long, or until a file of the credentials has changed and whoever writes it had time to write the others.
+/// Waits for as long, or until a file of the credentials has changed and whoever writes it had time to write the
+/// others.
 async fn until_changed(wait: Duration, changes: Option<&mut watch::Receiver<u64>>) {
     let changed = async {
         let Some(changes) = changes else { return std::future::pending().await };

@@ -59,7 +59,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the server says that there is no such object.
+    /// Returns whether the server says that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == StatusCode::NOT_FOUND)
     }

@@ -128,8 +128,8 @@ impl Kubelet {
         self
     }
 
-    /// Leaves the pod as the API server has it: it is not bound to the node, and its status is not told. For a cluster with
-    /// kubelets and a scheduler of its own, whose pod is looked at and no more.
+    /// Leaves the pod as the API server has it: it is not bound to the node, and its status is not told. For a cluster
+    /// with kubelets and a scheduler of its own, whose pod is looked at and no more.
     #[must_use]
     pub fn observing(mut self) -> Self {
         self.observing = true;

@@ -133,7 +133,7 @@ fn name_at<'a>(value: &'a Value, pointer: &str) -> Option<(Kind, &'a str)> {
     (sound && !name.is_empty() && !name.starts_with('.')).then_some((kind, name))
 }
 
-/// Whether a reference says that it may be without its object.
+/// Returns whether a reference says that it may be without its object.
 pub(super) fn is_optional(reference: &Value) -> bool {
     reference.get("optional").and_then(Value::as_bool).unwrap_or(false)
 }

@@ -218,7 +218,7 @@ async fn write(pod: Directory, volumes: Vec<Planned>) -> Wrote {
     })
 }
 
-/// Whether anything has changed.
+/// Returns whether anything has changed.
 fn write_one(pod: &Path, volume: &Planned) -> Result<bool, KubeletError> {
     let directory = pod.join(&volume.directory);
     let Content::Files(files) = &volume.content else { return make(&directory, SCRATCH_MODE).map(|()| false) };

@@ -207,8 +207,8 @@ impl Artefacts {
         }
     }
 
-    /// Opens a folder as [`Artefacts::open`] does. Where others may write to it, as to an `emptyDir` of Kubernetes, a folder of
-    /// this user's own below it is used, which is made with mode 0700: `attache-UID`.
+    /// Opens a folder as [`Artefacts::open`] does. Where others may write to it, as to an `emptyDir` of Kubernetes, a
+    /// folder of this user's own below it is used, which is made with mode 0700: `attache-UID`.
     ///
     /// # Errors
     /// As [`Artefacts::open`], for whichever of the two is used.
@@ -352,8 +352,8 @@ fn trust(file: &File, path: &Path) -> Result<u32, ArtefactError> {
     Err(ArtefactError::Untrusted { path: path.to_owned(), uid, owner, mode })
 }
 
-/// A path that leads to an open file or folder, also where somebody who may write to a folder above has given its name to
-/// another.
+/// A path that leads to an open file or folder, also where somebody who may write to a folder above has given its name
+/// to another.
 fn by_descriptor(open: &File, path: &Path) -> PathBuf {
     if cfg!(target_os = "linux") {
         PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()))

@@ -1,5 +1,5 @@
-//! Asks the API server by plain HTTP many times and prints what each round took on average, in nanoseconds, one number a
-//! line.
+//! Asks the API server by plain HTTP many times and prints what each round took on average, in nanoseconds, one number
+//! a line.
 //!
 //! ```text
 //! bench-http ROUNDS CALLS PATH

@@ -1,5 +1,5 @@
-//! Asks for the pod `none` again and again, and between its questions does what may drown the host's log, `drown WHAT`. After each
-//! round it prints how many decisions it has caused so far at least.
+//! Asks for the pod `none` again and again, and between its questions does what may drown the host's log, `drown WHAT`.
+//! After each round it prints how many decisions it has caused so far at least.
 //!
 //! ```text
 //! drown stdout       lines of output

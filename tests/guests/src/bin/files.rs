@@ -1,4 +1,5 @@
-//! Looks at files, `files COMMAND ARGUMENT… [-- COMMAND ARGUMENT…]…`, and prints a line for each command: `COMMAND PATH: WHAT`.
+//! Looks at files, `files COMMAND ARGUMENT… [-- COMMAND ARGUMENT…]…`, and prints a line for each command: `COMMAND
+//! PATH: WHAT`.
 //!
 //! | command | what it prints |
 //! | --- | --- |

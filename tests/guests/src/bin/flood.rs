@@ -1,4 +1,5 @@
-//! Does one thing as fast as it can until it is stopped, `flood WHAT [NAME]`, or for a number of times, `flood TIMES WHAT`.
+//! Does one thing as fast as it can until it is stopped, `flood WHAT [NAME]`, or for a number of times, `flood TIMES
+//! WHAT`.
 //!
 //! ```text
 //! flood stdout           lines of output

@@ -1,5 +1,6 @@
-//! Prints on stderr what looks like the host's own: a record of the audit, lines of the log and of its messages, what moves a
-//! terminal's cursor, and the beginning of a line, into which the record of the request that follows would fall.
+//! Prints on stderr what looks like the host's own: a record of the audit, lines of the log and of its messages, what
+//! moves a terminal's cursor, and the beginning of a line, into which the record of the request that follows would
+//! fall.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! Makes parts of HTTP requests that it never sends, `hoard WHAT BYTES`, keeps them all, and says how many it got where the
-//! host does not end it.
+//! Makes parts of HTTP requests that it never sends, `hoard WHAT BYTES`, keeps them all, and says how many it got where
+//! the host does not end it.
 //!
 //! ```text
 //! hoard methods BYTES       requests with a method of so many bytes

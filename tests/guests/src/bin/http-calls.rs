@@ -1,5 +1,5 @@
-//! Sends one request through `wasi:http` as its arguments say, with nothing in between that would mend it, and prints what
-//! comes of it as a line of JSON: `{"status": …, "headers": …, "body": …}` or `{"error": …}`.
+//! Sends one request through `wasi:http` as its arguments say, with nothing in between that would mend it, and prints
+//! what comes of it as a line of JSON: `{"status": …, "headers": …, "body": …}` or `{"error": …}`.
 //!
 //! ```text
 //! http-calls METHOD SCHEME AUTHORITY PATH [FLAGS]

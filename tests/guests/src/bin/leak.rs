@@ -1,5 +1,5 @@
-//! Takes handles of one kind and never gives one back, `leak KIND [NAME]`, and says how many it got where the host does not
-//! end it.
+//! Takes handles of one kind and never gives one back, `leak KIND [NAME]`, and says how many it got where the host does
+//! not end it.
 //!
 //! ```text
 //! leak files PATH      an open file each

@@ -1,5 +1,5 @@
-//! Reads a mount while it changes, `race MOUNT MILLISECONDS`: through each name, through the links beneath them, and by ways
-//! that lead out. Prints every content that it saw, once each, and how often it looked.
+//! Reads a mount while it changes, `race MOUNT MILLISECONDS`: through each name, through the links beneath them, and by
+//! ways that lead out. Prints every content that it saw, once each, and how often it looked.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Code as it is written for a container, with an ordinary HTTP client and no word of Attaché: it reads the CA, the token
-//! and the namespace where every pod has them, and lists the namespace's pods by the API server's usual name.
+//! Code as it is written for a container, with an ordinary HTTP client and no word of Attaché: it reads the CA, the
+//! token and the namespace where every pod has them, and lists the namespace's pods by the API server's usual name.
 //!
 //! ```text
 //! NS=$(cat /var/run/secrets/kubernetes.io/serviceaccount/namespace)

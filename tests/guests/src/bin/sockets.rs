@@ -1,5 +1,5 @@
-//! Tries the network in every way that `std::net` has, and UDP by WASI's own names too, `sockets [HOST:PORT…]`, and prints a
-//! line for each: `WAY TARGET: refused (reason)` or `WAY TARGET: reached`.
+//! Tries the network in every way that `std::net` has, and UDP by WASI's own names too, `sockets [HOST:PORT…]`, and
+//! prints a line for each: `WAY TARGET: refused (reason)` or `WAY TARGET: reached`.
 //!
 //! Without arguments it tries loopback and the API server's usual names.
 
@@ -30,7 +30,8 @@ fn main() {
     report("raw-udp-connect", "127.0.0.1:53", raw_udp(Some(53)).map_err(coded));
 }
 
-/// Binds, and then perhaps connects. A library may put off what it was asked for until something is sent; this does not.
+/// Binds, and then perhaps connects. A library may put off what it was asked for until something is sent; this does
+/// not.
 fn raw_udp(to: Option<u16>) -> Result<(), ErrorCode> {
     let local = |port| IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address: (127, 0, 0, 1) });
     let socket = create_udp_socket(IpAddressFamily::Ipv4)?;

@@ -1,5 +1,5 @@
-//! Has a stream do nothing, or next to nothing, again and again, `trickle WHAT [TIMES]`, and says how often it did where the host
-//! does not end it.
+//! Has a stream do nothing, or next to nothing, again and again, `trickle WHAT [TIMES]`, and says how often it did
+//! where the host does not end it.
 //!
 //! ```text
 //! trickle empty        writes of nothing to stdout

@@ -8,8 +8,8 @@
 //! watch-calls open TYPE NAMESPACE N                      opens N watches together; the outcome of each
 //! ```
 //!
-//! TYPE is `group/version/plural` or `version/plural`; NAMESPACE `-` means all of them, and LABELS and FIELDS `-` none. Of a
-//! config map in a picture, `data.value` is what is kept.
+//! TYPE is `group/version/plural` or `version/plural`; NAMESPACE `-` means all of them, and LABELS and FIELDS `-` none.
+//! Of a config map in a picture, `data.value` is what is kept.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

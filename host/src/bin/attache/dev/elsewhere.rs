@@ -1,8 +1,9 @@
 //! `attache dev --kubeconfig`: the pod in a cluster that is there already.
 //!
 //! The pod is the cluster's: its labels, config maps and secrets come from what is stored there, and its token from a
-//! TokenRequest. A pod that is there is looked at and left as it is. One that is not is made for the run, with a scheduling
-//! gate and the name of a scheduler that nobody runs, so that no node takes it, and it is deleted at the end.
+//! TokenRequest. A pod that is there is looked at and left as it is. One that is not is made for the run, with a
+//! scheduling gate and the name of a scheduler that nobody runs, so that no node takes it, and it is deleted at the
+//! end.
 
 use super::manifests::{PodName, alone};
 use super::{Played, outcome, stay};

@@ -14,8 +14,8 @@ const PORT: u16 = 8001;
 
 /// Answers plain HTTP for the API server, as kubectl proxy does, under grants
 ///
-/// Each request is judged by a grant, metered and recorded; token and TLS stay with the proxy. Without --grant and without
-/// --read-only it does not start. Discovery (what types there are) is open under every grant.
+/// Each request is judged by a grant, metered and recorded; token and TLS stay with the proxy. Without --grant and
+/// without --read-only it does not start. Discovery (what types there are) is open under every grant.
 ///
 ///   attache proxy --read-only
 ///   attache proxy --grant deploy.yaml
@@ -27,8 +27,8 @@ const PORT: u16 = 8001;
 #[command(verbatim_doc_comment)]
 pub(crate) struct Proxy {
     /// What callers may do; everything else is denied. May be repeated: `PREFIX=FILE` for those that come by this path
-    /// prefix, `unix:SOCKET=FILE` for those that come by a socket of its own. A prefix tells callers apart, only a socket
-    /// keeps them apart
+    /// prefix, `unix:SOCKET=FILE` for those that come by a socket of its own. A prefix tells callers apart, only a
+    /// socket keeps them apart
     #[arg(long = "grant", value_name = "[PLACE=]FILE")]
     pub(crate) grants: Vec<PlacedGrant>,
     /// Lets nothing but reading through, whatever the grants say; without a grant, reading of all but secrets
