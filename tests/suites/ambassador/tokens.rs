@@ -120,8 +120,7 @@ async fn the_ca_follows_the_true_one() {
 #[tokio::test]
 async fn a_token_lies_on_no_disk() {
     let world = World::new();
-    let rotation = TokenRotation { every: Duration::from_micros(100), grace: Duration::from_millis(1) };
-    let extension = load(host(&world).token_rotation(rotation), "cat-labels", &scoped()).await.unwrap();
+    let extension = load(host(&world), "cat-labels", &scoped()).await.unwrap();
     let token = token_in(&run(&extension, &[ACCOUNT]).await.1);
     assert!(token.starts_with("attache_"), "{token}");
     let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|entry| entry.path());

@@ -110,8 +110,10 @@ fn it_asks_with_a_client_certificate_and_the_guest_with_its_own_account() {
     let account =
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "pod-card", "namespace": "default"}});
     world.server.load([account]).unwrap();
+    let pod = fs::read_to_string(manifest("demo/pod.yaml")).unwrap();
+    write("pod.yaml", pod.replace("  nodeName: node-1\n", ""));
     let mut dev = command(["dev", "--kubeconfig"]);
-    dev.arg(world.folder.path().join("by-certificate")).arg("--pod").arg(manifest("demo/pod.yaml"));
+    dev.arg(world.folder.path().join("by-certificate")).arg("--pod").arg(world.folder.path().join("pod.yaml"));
     let card = end(dev.arg(guest("pod-card")));
     let card = card.printed();
     let who = "User \"system:serviceaccount:default:pod-card\" cannot list resource \"jobs\"";

@@ -40,7 +40,13 @@ impl Ended {
     /// Asserts that the host refused, saying all of `words`.
     #[track_caller]
     fn refused(&self, words: &[&str]) {
-        assert_eq!(self.code, Some(125), "{}", self.err);
+        self.ended_with(125, words);
+    }
+
+    /// Asserts that the host ended with a code of its own, saying all of `words`.
+    #[track_caller]
+    fn ended_with(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.err);
         for word in words {
             assert!(self.err.contains(word), "{word:?} is not in:\n{}", self.err);
         }

@@ -59,7 +59,7 @@ fn a_server_that_is_not_there_is_named_with_its_address() {
     let mut run = pod.run("api-calls");
     let ByHand { cluster, tree: _tree, .. } = pod;
     std::thread::spawn(move || cluster.shutdown()).join().unwrap();
-    end(run.arg("--grant").arg(grant(&folder, API))).refused(&[&url, "refused"]);
+    end(run.arg("--grant").arg(grant(&folder, API))).ended_with(75, &[&url, "refused"]);
 }
 
 #[test]
