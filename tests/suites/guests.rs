@@ -12,9 +12,10 @@ use xtask::guests;
 /// asynchronous HTTP client; one that outgrows this has taken in something that it does not need.
 const LARGEST: usize = 350_000;
 
-/// Those that read whole objects of the types of `k8s-openapi`: code for each field that a pod can have comes along.
+/// Those that read whole objects of the types of `k8s-openapi`: code for each field that a pod can have comes along. It
+/// is a tenth larger than it could be, because it is compiled in a tenth of the memory then.
 const TYPED: [&str; 2] = ["config-sync", "job-report"];
-const LARGEST_TYPED: usize = 750_000;
+const LARGEST_TYPED: usize = 850_000;
 
 /// The interfaces that a component imports.
 fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
