@@ -8,9 +8,9 @@ use attache_tests::guest;
 use wasmparser::{Parser, Payload};
 use xtask::guests;
 
-/// A guest is copied and compiled wherever it runs. The largest is `seed-client` with some 310 kB, which brings an
+/// A guest is copied and compiled wherever it runs. The largest is `seed-client` with some 385 kB, which brings an
 /// asynchronous HTTP client; one that outgrows this has taken in something that it does not need.
-const LARGEST: usize = 350_000;
+const LARGEST: usize = 420_000;
 
 /// Those that read whole objects of the types of `k8s-openapi`: code for each field that a pod can have comes along. It
 /// is a tenth larger than it could be, because it is compiled in a tenth of the memory then.
