@@ -54,6 +54,15 @@ pub enum LoadError {
         /// What the file has, in hex.
         found: String,
     },
+    /// The grant pins an artefact and no component.
+    #[error(
+        "the grant pins an artefact alone, and this is a component: if it may run too, add `sha256: {found}` to the grant's \
+         `component`"
+    )]
+    ComponentUnpinned {
+        /// The digest of the file, in hex.
+        found: String,
+    },
     /// The file is machine code, which is loaded only where an operator vouches for it.
     #[error(
         "this is machine code, compiled elsewhere, which is trusted like the host itself: it is loaded only under a grant \

@@ -95,6 +95,8 @@ impl Source {
                 Some(pinned) if *pinned != self.sha256 => {
                     Err(LoadError::Pinned { pinned: hex::encode(pinned), found: found() })
                 }
+                // A pin of an artefact alone is a pin: nothing else is what was looked at.
+                None if pin.is_some() => Err(LoadError::ComponentUnpinned { found: found() }),
                 _ => Ok(()),
             },
             Kind::Artefact => match pin.and_then(|pin| pin.artefact_sha256()) {

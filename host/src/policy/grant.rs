@@ -184,7 +184,8 @@ impl ComponentPin {
         Self { artefact_sha256: Some(sha256), ..self }
     }
 
-    /// Returns the SHA-256 digest of the component's file; `None` where any component may run.
+    /// Returns the SHA-256 digest of the component's file; `None` where the pin is of an artefact alone, and no
+    /// component may run.
     pub fn sha256(&self) -> Option<&[u8; 32]> {
         self.sha256.as_ref()
     }

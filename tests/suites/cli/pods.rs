@@ -386,3 +386,28 @@ fn kubectl_sees_the_deletion_of_the_pod_that_is_played() {
         assert_eq!(dev.code(), Some(143), "{said}");
     }
 }
+
+#[test]
+fn a_stateful_set_may_mount_volumes_of_its_claims() {
+    let folder = folder();
+    let set = "apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: default}
+spec:
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      containers:
+      - {name: main, image: db, volumeMounts: [{name: data, mountPath: /data}, {name: info, mountPath: /etc/podinfo}]}
+      volumes: [{name: info, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}]
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+";
+    let file = folder.path().join("set.yaml");
+    std::fs::write(&file, set).unwrap();
+    let ended = end(command(["dev", "--pod"]).arg(&file).arg(guest("cat-labels")));
+    assert!(ended.printed().contains("app=\"db\""), "{}", ended.err);
+}

@@ -132,3 +132,10 @@ async fn a_folder_of_root_serves_other_users_and_is_not_written_to() {
     let own = std::fs::metadata(Path::new(kept).join("attache-65532")).unwrap();
     assert_eq!((own.permissions().mode() & 0o777, std::os::unix::fs::MetadataExt::uid(&own)), (0o700, 65_532));
 }
+
+#[tokio::test]
+async fn a_grant_that_pins_an_artefact_alone_lets_no_component_run() {
+    let pinned = grant(&format!("{{component: {{artefactSha256: {}}}}}", "0".repeat(64)));
+    let error = host().build().unwrap().load_file(&guest("exit-code"), pinned).await.map(drop).unwrap_err();
+    assert!(matches!(error, LoadError::ComponentUnpinned { .. }), "{error:?}");
+}

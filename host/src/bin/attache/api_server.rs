@@ -36,9 +36,14 @@ pub(crate) enum Asker {
 }
 
 impl options::FromKubeconfig {
+    /// Returns whether a flag names a kubeconfig or something in one.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some() || self.cluster.is_some() || self.user.is_some()
+    }
+
     /// The server and the user that the flags name. `None` without a flag: a kubeconfig is never used unasked.
     pub(crate) fn chosen(&self, variables: &Variables) -> anyhow::Result<Option<KubeconfigContext>> {
-        if self.kubeconfig.is_none() && self.context.is_none() && self.cluster.is_none() && self.user.is_none() {
+        if !self.is_chosen() {
             return Ok(None);
         }
         let config = if let Some(file) = &self.kubeconfig {
@@ -126,16 +131,20 @@ pub(crate) async fn reach(settings: ClusterSettings, wait: Duration) -> anyhow::
             Ok(()) => return Ok(cluster),
             Err(error) => error,
         };
-        if !may_pass(&error) || left <= pause {
+        if !may_pass(&error) || left.is_zero() {
             return Err(unusable(&cluster, error));
         }
         if pause == PAUSE {
             tracing::warn!(error = %chain(&error), "the API server at {} is waited for", cluster.endpoint());
         }
-        sleep(pause).await;
+        // The last try is at the end of the wait.
+        sleep(pause.min(wait.saturating_sub(began.elapsed()))).await;
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 }
+
+/// The time that the last try has, at the end of a wait.
+const LAST_TRY: Duration = Duration::from_millis(500);
 
 /// Asks once; for no longer than what is `left` of a wait, if there is one.
 async fn ask_within(cluster: &Cluster, left: Duration, wait: Duration) -> Result<(), ClusterError> {
@@ -143,7 +152,7 @@ async fn ask_within(cluster: &Cluster, left: Duration, wait: Duration) -> Result
         return ask(cluster).await;
     }
     let late = |_| Unavailable::Deadline { address: cluster.endpoint().address(), step: "answer", after: wait };
-    timeout(left, ask(cluster)).await.map_err(late)?
+    timeout(left.max(LAST_TRY), ask(cluster)).await.map_err(late)?
 }
 
 /// Asks for discovery. An account without the right to ask for it may have others.

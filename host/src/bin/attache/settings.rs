@@ -264,6 +264,14 @@ fn podinfo_paths(pod: &options::Pod, grant: &Grant) -> anyhow::Result<Vec<PathBu
     if only.is_some() && grant.podinfo.len() > 1 {
         bail!("--podinfo: the grant mounts {} volumes, so say MOUNTPATH=DIR for each", grant.podinfo.len());
     }
+    if only.is_some() && grant.podinfo.is_empty() {
+        bail!("--podinfo: the grant mounts no Downward API volume: add `podinfo: {{}}` to its spec");
+    }
+    if let Some(path) =
+        named.keys().find(|path| grant.podinfo.iter().all(|mount| mount.mount_path.canonical() != *path))
+    {
+        bail!("--podinfo {path}=…: the grant mounts nothing there");
+    }
     let paths = grant.podinfo.iter().map(|mount| {
         let path = named.remove(mount.mount_path.canonical()).or_else(|| only.clone());
         let path = path.unwrap_or_else(|| PathBuf::from(mount.mount_path.as_str()));
@@ -277,9 +285,5 @@ fn podinfo_paths(pod: &options::Pod, grant: &Grant) -> anyhow::Result<Vec<PathBu
         }
         Ok(path)
     });
-    let paths = paths.collect::<anyhow::Result<_>>()?;
-    match named.keys().next() {
-        Some(path) => bail!("--podinfo {path}=…: the grant mounts nothing there"),
-        None => Ok(paths),
-    }
+    paths.collect()
 }

@@ -41,13 +41,14 @@ pub fn pod_spec(spec: &Value, path: &str) -> Vec<Cause> {
     causes.into_list()
 }
 
-/// Where a type of object holds a pod's spec: itself for a Pod, its template for what makes pods.
+/// The place where a type of object holds a pod's spec that is judged: itself for a Pod, its template for what makes
+/// pods.
 pub fn pod_spec_path(kind: &str) -> Option<&'static str> {
     match kind {
         "Pod" => Some("spec"),
-        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => {
-            Some("spec.template.spec")
-        }
+        "Deployment" | "ReplicaSet" | "DaemonSet" | "Job" | "ReplicationController" => Some("spec.template.spec"),
+        // A server leaves the pods of a StatefulSet unjudged: volumes may come from its claims
+        // [`pkg/apis/apps/validation`, `ValidatePodTemplateSpecForStatefulSet`].
         "CronJob" => Some("spec.jobTemplate.spec.template.spec"),
         "PodTemplate" => Some("template.spec"),
         _ => None,

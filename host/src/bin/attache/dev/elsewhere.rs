@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// The gate of a pod that was made for a run, and the scheduler that it waits for.
 const GATE: &str = "attache.dev/played-elsewhere";
@@ -31,6 +32,9 @@ const SCHEDULER: &str = "attache.dev";
 
 /// What the requests for the pod itself are made as.
 const NAME: &str = "attache-dev";
+
+/// The time that each request at the end of a run has: a person waits for it.
+const LAST_REQUEST: Duration = Duration::from_secs(5);
 
 /// The namespace of a manifest and a context that name none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -47,18 +51,33 @@ pub(super) async fn dev(
         bail!("--kubeconfig plays a pod in a cluster that is there: say --pod FILE")
     };
     let manifest = alone(file)?;
-    let there = Elsewhere::connect(context).await?;
-    let pod = there.find_or_make(manifest).await?;
+    let begin = async {
+        let there = Elsewhere::connect(context).await?;
+        let pod = there.find_or_make(manifest).await?;
+        anyhow::Ok((there, pod))
+    };
+    let (there, pod) = tokio::select! {
+        begun = begin => begun?,
+        exit = signals.arrive() => return Ok(exit),
+    };
     let played = async {
         let kubelet = there.kubelet().root(folder).observing();
-        let started = kubelet.start(&pod.name.namespace, &pod.name.name).await;
+        let started = tokio::select! {
+            started = kubelet.start(&pod.name.namespace, &pod.name.name) => started,
+            exit = signals.arrive() => return Ok(exit),
+        };
         let running = started.with_context(|| format!("cannot play pod {}/{}", pod.name.namespace, pod.name.name))?;
         let played = Played { name: &pod.name, pod: &running, elsewhere: Some(&there.context) };
         let ended = tokio::select! {
             ended = stay(arguments, grant, record, Some(played)) => ended,
             exit = signals.arrive() => Ok(exit),
         };
-        running.stop(&outcome(ended.as_ref())).await?;
+        let outcome = outcome(ended.as_ref());
+        if let Ok(stopped) = timeout(LAST_REQUEST, running.stop(&outcome)).await {
+            stopped?;
+        } else {
+            tracing::warn!("the cluster does not answer: it is not told how the run ended");
+        }
         ended
     };
     let played = played.await;
@@ -130,8 +149,13 @@ impl Elsewhere {
         let options = json!({
             "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": uid},
         });
-        if let Err(error) = self.ask(Method::DELETE, namespace, name, Some(&options)).await {
-            let error = chain(&error);
+        let asked = timeout(LAST_REQUEST, self.ask(Method::DELETE, namespace, name, Some(&options))).await;
+        let failed = match asked {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(chain(&error).to_string()),
+            Err(_) => Some("the cluster does not answer".to_owned()),
+        };
+        if let Some(error) = failed {
             tracing::warn!(%error, "the pod is left behind: kubectl delete pod --namespace {namespace} {name}");
         }
     }

@@ -115,7 +115,11 @@ fn warn_of_the_rest(grant: &Grant, container: &Container) {
     for mount in &container.mounts {
         let shown = grant.podinfo.iter().any(|asked| is_at(mount, asked.mount_path.as_str()));
         if !shown && !is_at(mount, DEFAULT_DIR) {
-            say!("Volume {:?} at {} is not mounted: a grant has no place for it.", mount.volume, mount.mount_path);
+            let why = match mount.downward_items().next() {
+                Some(_) => "the grant does not name it: add it to `podinfo`",
+                None => "a grant has no place for it",
+            };
+            say!("Volume {:?} at {} is not mounted: {why}.", mount.volume, mount.mount_path);
         }
         tell_left_out(mount);
     }

@@ -34,6 +34,8 @@ struct Report {
 struct Access {
     /// The API server that was asked.
     server: String,
+    /// The account that was asked about, for people.
+    account: &'static str,
     /// What the grant allows and the account may not do.
     beyond: Vec<Rule>,
     /// Set where the server could not list all that the account may do.
@@ -104,7 +106,9 @@ async fn access(grant: &Grant, server: &Server) -> anyhow::Result<Access> {
         Some(discovery) => grant.served(|group, resource| discovery.serves(group, resource)),
         None => grant,
     };
-    let mut access = Access { server: cluster.endpoint().to_string(), beyond: Vec::new(), incomplete: false };
+    let account = if server.from.is_chosen() { "the user of the kubeconfig" } else { "the service account" };
+    let server = cluster.endpoint().to_string();
+    let mut access = Access { server, account, beyond: Vec::new(), incomplete: false };
     for scope in grant.scopes() {
         let rules = cluster.account_rules(scope.as_deref()).await?;
         access.beyond.extend(grant.beyond(scope.as_deref(), &rules));

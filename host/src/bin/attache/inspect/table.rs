@@ -62,9 +62,9 @@ fn width(head: &str, names: &[String]) -> usize {
 
 fn write_access(access: &Access, out: &mut impl Write) -> Result<()> {
     if access.beyond.is_empty() {
-        return writeln!(out, "\nThe service account may do all that the grant opens, says {}.", access.server);
+        return writeln!(out, "\n{} says that {} may do all that the grant opens.", access.server, access.account);
     }
-    writeln!(out, "\nThe grant opens what {} would refuse to the service account:", access.server)?;
+    writeln!(out, "\nThe grant opens what {} would refuse to {}:", access.server, access.account)?;
     access.beyond.iter().try_for_each(|rule| writeln!(out, "- {rule}"))?;
     if access.incomplete {
         writeln!(
