@@ -373,7 +373,7 @@ fn a_put_that_may_create_needs_create_and_update_by_name() {
 fn a_put_that_only_changes_needs_update_alone() {
     check(
         &[
-            r#"{apiGroups: ["*"], resources: ["*", secrets, "*/status", "*/scale"], verbs: [update], namespaces: ["*"]}"#,
+            r#"{apiGroups: ["*"], resources: ["*", secrets, customresourcedefinitions, "*/status", "*/scale"], verbs: [update], namespaces: ["*"]}"#,
         ],
         &[
             "PUT /api/v1/namespaces/demo/configmaps/a",

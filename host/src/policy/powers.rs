@@ -29,7 +29,7 @@ enum Of {
 /// The resources that hand out power, in whatever API group they are, and why. Subresources of any type that do are
 /// those of
 /// [`is_power_of_any`]. What each is, is told in `staging/src/k8s.io/api` of Kubernetes 1.36 under its group.
-const POWERS: [(&str, Of, &str); 14] = [
+const POWERS: &[(&str, Of, &str)] = &[
     ("secrets", Of::All, "credentials of others"),
     ("serviceaccounts", Of::Parts(&["token"]), "a token of another account (authentication.k8s.io, TokenRequest)"),
     ("tokenreviews", Of::All, "whose a token is (authentication.k8s.io)"),
@@ -47,6 +47,15 @@ const POWERS: [(&str, Of, &str); 14] = [
     ("validatingwebhookconfigurations", Of::Writing, "others' requests, seen (admissionregistration.k8s.io)"),
     ("mutatingadmissionpolicies", Of::Writing, "others' requests, changed (admissionregistration.k8s.io)"),
     ("mutatingadmissionpolicybindings", Of::Writing, "others' requests, changed (admissionregistration.k8s.io)"),
+    ("validatingadmissionpolicies", Of::Writing, "others' requests, refused (admissionregistration.k8s.io)"),
+    ("validatingadmissionpolicybindings", Of::Writing, "others' requests, refused (admissionregistration.k8s.io)"),
+    (
+        "customresourcedefinitions",
+        Of::Writing,
+        "others' objects, seen and changed by conversion (apiextensions.k8s.io)",
+    ),
+    ("flowschemas", Of::Writing, "whose requests go first (flowcontrol.apiserver.k8s.io)"),
+    ("prioritylevelconfigurations", Of::Writing, "whose requests go first (flowcontrol.apiserver.k8s.io)"),
     ("apiservices", Of::Writing, "answers in the API server's name (apiregistration.k8s.io)"),
 ];
 

@@ -40,7 +40,8 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// | `podcertificaterequests` | all | certificates in a pod's name |
 /// | `*/exec`, `*/attach`, `*/portforward`, `*/proxy`, `*/ephemeralcontainers` | all | code and ports of other containers |
 /// | `clustertrustbundles` | changing | whom others trust |
-/// | `mutatingwebhookconfigurations`, `validatingwebhookconfigurations`, `mutatingadmissionpolicies` and their bindings | changing | others' requests, to see or change |
+/// | webhook configurations, admission policies and their bindings, `flowschemas`, `prioritylevelconfigurations` | changing | others' requests |
+/// | `customresourcedefinitions` | changing | others' objects, by conversion |
 /// | `apiservices` | changing | answers in the API server's name |
 ///
 /// As a verb `*` stands for `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` and `deletecollection`, never

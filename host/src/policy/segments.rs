@@ -162,7 +162,7 @@ pub(super) fn check_name(part: &str) -> Result<(), InvalidRequest> {
     let odd = |letter: &char| matches!(letter, '/' | '%') || !is_visible(*letter);
     match part {
         "" => Err(InvalidRequest::EmptySegment),
-        "." | ".." => Err(InvalidRequest::DotSegment),
+        _ if part.split('\\').any(|piece| is_dots(piece.as_bytes())) => Err(InvalidRequest::DotSegment),
         _ if part.contains("$(") || part.chars().any(|letter| odd(&letter)) => {
             Err(InvalidRequest::Part { what: "path segment", value: super::shown(part) })
         }
@@ -214,9 +214,9 @@ fn check_tail(raw: &str) -> Result<(), InvalidRequest> {
     Err(InvalidRequest::Escape(super::shown(raw)))
 }
 
-/// Returns whether a segment is `.` or `..`. Some readers cut a segment at a `;` first.
+/// Returns whether a segment is `.` or `..`. Some readers cut a segment at a `;`, a `?` or a `#` first.
 fn is_dots(segment: &[u8]) -> bool {
-    let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+    let name = segment.split(|byte| b";?#".contains(byte)).next().unwrap_or_default();
     matches!(name, b"." | b"..")
 }
 

@@ -240,6 +240,14 @@ impl<S> Counted<S> {
     }
 
     /// Fails where the connection waits and may not go on waiting.
+    /// Fails once the connection has to go, also while it only writes: a client that reads nothing keeps no place.
+    fn closed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.poll_check(cx) {
+            Poll::Ready(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn poll_check(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(ticket) = self.head.ticket() else {
             self.begun = None;
@@ -285,6 +293,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.closed(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -293,6 +302,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.closed(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
@@ -301,6 +311,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.closed(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
