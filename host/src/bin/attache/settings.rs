@@ -265,7 +265,9 @@ fn podinfo_paths(pod: &options::Pod, grant: &Grant) -> anyhow::Result<Vec<PathBu
         bail!("--podinfo: the grant mounts {} volumes, so say MOUNTPATH=DIR for each", grant.podinfo.len());
     }
     if only.is_some() && grant.podinfo.is_empty() {
-        bail!("--podinfo: the grant mounts no Downward API volume: add `podinfo: {{}}` to its spec");
+        tracing::warn!(
+            "--podinfo is not used: the grant mounts no Downward API volume (`podinfo: {{}}` in its spec does)"
+        );
     }
     if let Some(path) =
         named.keys().find(|path| grant.podinfo.iter().all(|mount| mount.mount_path.canonical() != *path))
