@@ -47,7 +47,8 @@ impl Counted {
 
     fn tell(&self, before: &Self, what: &str) {
         let seconds = (self.at - before.at).as_secs_f64();
-        let rate = |now: u64, before: u64| (now - before) as f64 / seconds;
+        // Threads that have ended take their wake-ups with them.
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
         println!(
             "{what}: {:.1} wake-ups, {:.1} epochs a second, {:.2} % of a processor",
             rate(self.wake_ups, before.wake_ups),
