@@ -150,24 +150,25 @@ struct Connection {
 
 #[derive(Clone, Copy)]
 enum State {
-    Waiting(u64),
+    /// The number of the wait. What was read last may hold the beginning of the head after the one that is waited for.
+    Waiting { ticket: u64, last_read: usize },
     /// A request is under way. What was read last may be the beginning of the next head.
-    UnderWay {
-        last_read: usize,
-    },
+    UnderWay { last_read: usize },
 }
 
 impl Head {
     /// A connection that waits for its first head.
     pub(super) fn first(heads: Arc<Heads>) -> Self {
-        let state = Mutex::new(State::Waiting(heads.wait(0)));
+        let state = Mutex::new(State::Waiting { ticket: heads.wait(0), last_read: 0 });
         Self(Arc::new(Connection { heads, state }))
     }
 
     /// Notes that a head is complete. The connection waits for the next one when the result is dropped.
     pub(super) fn arrived(&self) -> Answering {
-        let before = std::mem::replace(&mut *self.0.state(), State::UnderWay { last_read: 0 });
-        if let State::Waiting(ticket) = before {
+        let mut state = self.0.state();
+        if let State::Waiting { ticket, last_read } = *state {
+            *state = State::UnderWay { last_read };
+            drop(state);
             self.0.heads.leave(ticket);
         }
         Answering(self.clone())
@@ -176,7 +177,8 @@ impl Head {
     fn read(&self, bytes: usize) {
         let mut state = self.0.state();
         match &mut *state {
-            State::Waiting(ticket) => {
+            State::Waiting { ticket, last_read } => {
+                *last_read = bytes;
                 let ticket = *ticket;
                 drop(state);
                 self.0.heads.count(ticket, bytes);
@@ -188,7 +190,7 @@ impl Head {
     /// The number of this wait; `None` while a request is under way.
     fn ticket(&self) -> Option<u64> {
         match *self.0.state() {
-            State::Waiting(ticket) => Some(ticket),
+            State::Waiting { ticket, .. } => Some(ticket),
             State::UnderWay { .. } => None,
         }
     }
@@ -203,7 +205,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let state = *self.state();
-        if let State::Waiting(ticket) = state {
+        if let State::Waiting { ticket, .. } = state {
             self.heads.leave(ticket);
         }
     }
@@ -217,7 +219,7 @@ impl Drop for Answering {
         let Connection { heads, .. } = &*self.0.0;
         let mut state = self.0.0.state();
         if let State::UnderWay { last_read } = *state {
-            *state = State::Waiting(heads.wait(last_read));
+            *state = State::Waiting { ticket: heads.wait(last_read), last_read };
         }
     }
 }
