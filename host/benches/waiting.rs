@@ -1,4 +1,4 @@
-//! What guests cost that only wait: wake-ups, and time of the processors.
+//! The cost of guests that only wait: wake-ups, and time of the processors.
 //!
 //! `cargo bench -p attache --bench waiting`. A plain program: criterion measures the time of what is done, and here
 //! nothing is. It counts, for some seconds, how often a thread of this process was woken (`voluntary_ctxt_switches` of
@@ -21,7 +21,7 @@ const MANY: u32 = 1000;
 /// For how long they are looked at.
 const LOOKED_AT: Duration = Duration::from_secs(10);
 
-/// What this process has done so far.
+/// Counters of this process since it began.
 struct Counted {
     wake_ups: u64,
     epochs: u64,

@@ -16,7 +16,7 @@ const BATCH: u32 = 256;
 
 /// A change in a watched collection.
 ///
-/// Who keeps a picture of the collection clears it at [`Event::Resync`], takes in and throws out what follows, and
+/// A caller with a copy of the collection clears it at [`Event::Resync`], takes in and throws out what follows, and
 /// trusts it from [`Event::Synced`] on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<T> {

@@ -33,7 +33,7 @@ const METADATA_V4: [Ipv4Addr; 6] = [
     Ipv4Addr::new(169, 254, 169, 254),
 ];
 
-/// Those over IPv6: Google's, Oracle's, Scaleway's, Akamai's, Alibaba's. OpenStack's is link-local.
+/// Metadata services over IPv6: Google's, Oracle's, Scaleway's, Akamai's, Alibaba's. OpenStack's is link-local.
 const METADATA_V6: [Ipv6Addr; 5] = [
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
@@ -73,7 +73,7 @@ const API_SERVER: &str = "the API server, which is called by its own names";
 const METADATA: &str = "a metadata service";
 
 impl Known {
-    /// What this host knows against an address.
+    /// Returns the reason that this host has against an address.
     fn fault(&self, address: IpAddr) -> Option<&'static str> {
         if self.server.contains(&address) || self.configured.iter().any(|server| server.ip() == address) {
             return Some(API_SERVER);
@@ -82,7 +82,7 @@ impl Known {
     }
 }
 
-/// What no destination is, whoever named it.
+/// Returns the reason against an address that is no destination, even for a grant that names it.
 fn fault_of_any(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) if address.octets()[0] == 0 => Some("the unspecified address"),
@@ -122,7 +122,7 @@ fn is_link_local(address: IpAddr) -> bool {
 struct Readings {
     /// The address itself, and what stands inside it in a form that has one reading.
     certain: Vec<IpAddr>,
-    /// What stands inside it, if its network is divided so.
+    /// The addresses inside it, if its network is divided so.
     perhaps: Vec<IpAddr>,
     /// What a translator would make of it whose prefix only its own network knows. Any address has these by chance, so
     /// only single addresses are looked for among them.
