@@ -17,7 +17,7 @@
 )]
 
 wit_bindgen::generate!({
-    path: "../wit",
+    path: "wit",
     world: "imports",
     generate_all,
 });

@@ -4,13 +4,16 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
-use attache::devcluster::{DevCluster, DevClusterSettings};
 use attache::extension::{Extension, Invocation, Runtime};
 use attache::podinfo::PodInfo;
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
+use attache_devcluster::{DevCluster, DevClusterSettings};
 use attache_tests::guest;
 use attache_tests::pod::PodTree;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -18,8 +21,6 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 /// The most that a measuring guest prints, in bytes: one number for each round.

@@ -5,12 +5,13 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
+use std::sync::Arc;
+
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
 use attache::extension::{Extension, Invocation, Runtime};
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
 use attache_tests::guest;
-use std::sync::Arc;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 const MANY: usize = 100;

@@ -4,14 +4,15 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use attache::engine::{Engine, EngineSettings};
 use attache::extension::{Extension, Invocation, Runtime};
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
 use attache_tests::guest;
 use criterion::{Criterion, criterion_group, criterion_main};
-use std::sync::Arc;
-use std::time::Duration;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};

@@ -6,13 +6,14 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use attache::engine::{Engine, EngineSettings};
 use attache::extension::{Invocation, Runtime};
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
 use attache_tests::guest;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 /// Guests that wait at once.

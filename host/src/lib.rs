@@ -102,28 +102,44 @@
 //! becomes a [`gate::Permit`] that nothing else can make. [`cluster::Cluster`] sends nothing without one. TLS, token
 //! and certificates ([`credentials`]) stay on this side.
 //!
+//! # The floors
+//!
+//! The modules stand on floors, and each may use what stands beside it here. `tests/suites/layers.rs` reads this table
+//! and fails where the code differs from it.
+//!
+//! | floor | may use | has |
+//! | --- | --- | --- |
+//! | [`extension`] | `capability`, `ambassador`, `cluster`, `gate`, `engine`, `telemetry`, `podinfo`, `credentials` | components with their grants, and calls with all limits |
+//! | [`capability`] | `ambassador`, `podinfo`, `cluster`, `gate`, `telemetry` | what a guest imports: `attache:pod`, `wasi:http`, `wasi:filesystem` |
+//! | [`ambassador`] | `cluster`, `gate`, `telemetry` | plain HTTP on behalf of the API server, for guests and sibling containers |
+//! | [`cluster`] | `gate`, `credentials`, `telemetry` | the API client, discovery, watches |
+//! | [`gate`] | `telemetry` | the one judgement of a request, its meters and its record |
+//! | [`telemetry`] | | audit records, metrics, throttled logs |
+//! | [`podinfo`] | | the pod's Downward API volumes and variables |
+//! | [`credentials`] | | tokens, certificates and namespaces of service accounts |
+//! | [`engine`] | | wasmtime with limits: CPU turns, compiled artefacts, the compiler process |
+//!
+//! Below all floors are two crates: [`policy`] (`attache-policy`: grants, API requests, judgement, without I/O) and
+//! `attache-base` ([`quantity`], [`volume`], and the text of strangers).
+//!
 //! # Features
 //!
-//! - `cli` (default): the `attache` binary.
-//! - `devcluster`: [an API server and a kubelet's part](https://docs.rs/attache/latest/attache/devcluster) inside the
-//!   process, for laptops and tests.
 //! - `metrics`: decisions and limits counted for a scraper such as Prometheus
 //!   ([`telemetry::Metrics`](https://docs.rs/attache/latest/attache/telemetry/struct.Metrics.html)).
 //!
-//! An embedder wants `default-features = false`.
+//! The binary `attache` is the crate `attache-cli`; the API server for laptops and tests is `attache-devcluster`.
 
 pub mod ambassador;
 pub mod capability;
 pub mod cluster;
 pub mod credentials;
-#[cfg(feature = "devcluster")]
-pub mod devcluster;
 pub mod engine;
 pub mod extension;
 pub mod gate;
 pub mod podinfo;
-pub mod policy;
-pub mod quantity;
 pub mod telemetry;
-mod untrusted;
-pub mod volume;
+
+pub use attache_base::{quantity, volume};
+pub use attache_policy as policy;
+pub use wasmtime;
+pub use wasmtime_wasi;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use xtask::guests::Guests;
-use xtask::programs::Programs;
+use attache_built::guests::Guests;
+use attache_built::programs::Programs;
 
 /// Built at most once a process; with `cargo xtask test`, before it.
 static GUESTS: LazyLock<Result<Guests, String>> =

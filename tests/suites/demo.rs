@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use attache::devcluster::{DevCluster, DevClusterSettings, manifest};
-use xtask::guests;
+use attache_built::guests;
+use attache_devcluster::{DevCluster, DevClusterSettings, manifest};
 
 const MANIFESTS: [&str; 3] = ["access.yaml", "workloads.yaml", "pod.yaml"];
 

@@ -4,8 +4,8 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
-use attache::devcluster::{DevCluster, DevClusterSettings};
-use xtask::clients;
+use attache_built::clients;
+use attache_devcluster::{DevCluster, DevClusterSettings};
 
 fn take_steps(client: &str) -> Result<()> {
     let Some(python) = clients::python()? else { return Ok(()) };

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use attache::devcluster::{DevCluster, DevClusterSettings};
+use attache_devcluster::{DevCluster, DevClusterSettings};
 use serde_json::json;
 use tempfile::TempDir;
 

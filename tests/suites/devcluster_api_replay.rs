@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use attache::devcluster::{DevCluster, DevClusterSettings};
+use attache_devcluster::{DevCluster, DevClusterSettings};
 use bytes::Bytes;
-use client::{Client, Reply};
 use http::Request;
 use serde_json::{Value, json};
+
+use client::{Client, Reply};
 
 /// The exchanges that are known to differ, and why.
 const DEVIATIONS: &[(&str, &str)] = &[

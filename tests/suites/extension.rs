@@ -2,16 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
 use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
 use attache::podinfo::PodInfo;
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
 use attache_tests::guest;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 /// More than any guest here prints, in bytes.

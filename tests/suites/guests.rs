@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Result, ensure};
+use attache_built::guests;
 use attache_tests::guest;
 use wasmparser::{Parser, Payload};
-use xtask::guests;
 
 /// A guest is copied and compiled wherever it runs. The largest is `seed-client` with some 385 kB, which brings an
 /// asynchronous HTTP client; one that outgrows this has taken in something that it does not need.

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use attache::devcluster::kubelet::{FileSource, Kubelet, KubeletError, MountPoint, Outcome, RunningPod};
-use attache::devcluster::{DevCluster, DevClusterSettings, Fault, manifest};
-use client::Client;
+use attache_devcluster::kubelet::{FileSource, Kubelet, KubeletError, MountPoint, Outcome, RunningPod};
+use attache_devcluster::{DevCluster, DevClusterSettings, Fault, manifest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use client::Client;
 
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);

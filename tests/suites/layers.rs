@@ -6,51 +6,38 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use xtask::guests::workspace;
 
-/// Each module and what it may use of ours.
-const LAYERS: [(&str, &[&str]); 15] = [
-    ("quantity", &[]),
-    ("untrusted", &[]),
-    ("volume", &[]),
-    ("credentials", &["volume"]),
-    ("engine", &[]),
-    ("podinfo", &["quantity", "volume", "policy"]),
-    ("policy", &["quantity", "untrusted"]),
-    ("devcluster", &["quantity", "volume"]),
-    ("telemetry", &["policy", "untrusted"]),
-    ("gate", &["policy", "telemetry"]),
-    ("cluster", &["gate", "credentials", "policy", "telemetry", "untrusted"]),
-    ("ambassador", &["gate", "cluster", "policy", "telemetry"]),
-    ("capability", &["podinfo", "gate", "cluster", "ambassador", "policy", "telemetry", "untrusted", "volume"]),
-    (
-        "extension",
-        &[
-            "engine",
-            "capability",
-            "ambassador",
-            "policy",
-            "telemetry",
-            "untrusted",
-            "volume",
-            "podinfo",
-            "gate",
-            "cluster",
-            "credentials",
-        ],
-    ),
-    ("bin", &[]),
+use attache_built::guests::workspace;
+
+/// The crates below the floors, under the names that the library gives them.
+const BELOW: [&str; 3] = ["policy", "quantity", "volume"];
+
+/// Crates (or parts of them) that only some floors may name.
+const CONFINED: [(&str, &[&str]); 2] =
+    [("wasmtime::component", &["capability", "extension"]), ("wasmtime_wasi", &["capability", "extension"])];
+
+/// The rooms of the devcluster and what each may use of the others; what is not named here stands above them all.
+const ROOMS: [(&str, &[&str]); 6] = [
+    ("manifest", &[]),
+    ("model", &[]),
+    ("rules", &["manifest", "model"]),
+    ("wire", &["model"]),
+    ("access", &["model", "wire"]),
+    ("server", &["access", "model", "rules", "wire"]),
 ];
 
-/// Crates (or parts of them) that only some modules may name.
-const CONFINED: [(&str, &[&str]); 6] = [
-    ("wasmtime::component", &["capability", "extension"]),
-    ("wasmtime_wasi", &["capability", "extension", "bin"]),
-    ("kube::", &["cluster"]),
-    ("clap::", &["bin"]),
-    ("anyhow::", &["bin"]),
-    ("rcgen::", &["devcluster"]),
-];
+/// The floors of the library and what each may use: the table in the documentation of its root.
+fn floors() -> Vec<(String, Vec<String>)> {
+    let root = std::fs::read_to_string(workspace().join("host/src/lib.rs")).unwrap();
+    let row = |line: &str| {
+        let cells: Vec<_> = line.strip_prefix("//! | [`")?.split('|').collect();
+        let floor = cells[0].trim().trim_end_matches("`]").to_owned();
+        Some((floor, cells[1].split(',').map(|used| used.trim().trim_matches('`').to_owned()).collect()))
+    };
+    let floors: Vec<_> = root.lines().filter_map(row).collect();
+    assert!(floors.len() > 8, "the table of floors in host/src/lib.rs has other rows than this test reads: {floors:?}");
+    floors
+}
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -64,9 +51,9 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The module that a file belongs to, and its code without comments.
-fn modules() -> Vec<(String, PathBuf, String)> {
-    let root = workspace().join("host/src");
+/// The module below `root` that a file belongs to, and its code without comments.
+fn modules(root: &str) -> Vec<(String, PathBuf, String)> {
+    let root = workspace().join(root);
     let of = |path: PathBuf| {
         let below = path.strip_prefix(&root).unwrap();
         let module = below.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned();
@@ -90,30 +77,48 @@ fn used(code: &str) -> BTreeSet<String> {
     found
 }
 
-#[test]
-fn no_module_uses_what_lies_above_it() {
-    for (module, path, code) in modules() {
-        let (_, allowed) = LAYERS
-            .iter()
-            .find(|(name, _)| *name == module)
-            .unwrap_or_else(|| panic!("{} is in no layer: say in this test where it belongs", path.display()));
-        if module == "bin" {
-            continue;
-        }
-        let ours = LAYERS.map(|(name, _)| name);
+/// Fails where a module below `root` uses one of `ours` that it may not.
+fn hold(root: &str, ours: &[&str], may_use: impl Fn(&str, &Path) -> Option<Vec<String>>) {
+    for (module, path, code) in modules(root) {
+        let Some(allowed) = may_use(&module, &path) else { continue };
         let refused: Vec<_> = used(&code)
             .into_iter()
-            .filter(|used| *used != module && ours.contains(&used.as_str()) && !allowed.contains(&used.as_str()))
+            .filter(|used| *used != module && ours.contains(&used.as_str()) && !allowed.contains(used))
             .collect();
         assert!(refused.is_empty(), "{} uses {refused:?}; {module} may use {allowed:?}", path.display());
     }
 }
 
 #[test]
+fn no_floor_uses_what_lies_above_it() {
+    let floors = floors();
+    let ours: Vec<_> = floors.iter().map(|(name, _)| name.as_str()).collect();
+    hold("host/src", &ours, |module, path| {
+        if BELOW.contains(&module) {
+            return Some(Vec::new());
+        }
+        let found = floors.iter().find(|(name, _)| name == module);
+        let place = path.display();
+        let (_, allowed) =
+            found.unwrap_or_else(|| panic!("{place} is on no floor: say in the table of host/src/lib.rs where it is"));
+        Some(allowed.clone())
+    });
+}
+
+#[test]
+fn no_room_of_the_devcluster_uses_what_lies_above_it() {
+    let mut ours: Vec<_> = ROOMS.iter().map(|(name, _)| *name).collect();
+    ours.extend(["cluster", "controllers", "kubelet", "loading", "switches"]);
+    hold("host/devcluster/src", &ours, |module, _| {
+        let (_, allowed) = ROOMS.iter().find(|(name, _)| *name == module)?;
+        Some(allowed.iter().map(|&name| name.to_owned()).collect())
+    });
+}
+
+#[test]
 fn a_confined_crate_is_named_only_where_it_may_be() {
-    for (module, path, code) in modules() {
+    for (module, path, code) in modules("host/src") {
         for (confined, places) in CONFINED {
-            // `kube::` is also the end of a longer path.
             let named = code.match_indices(confined).any(|(at, _)| {
                 !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '"')
             });
@@ -128,7 +133,7 @@ fn a_confined_crate_is_named_only_where_it_may_be() {
 
 #[test]
 fn only_the_gate_makes_a_permit() {
-    for (module, path, code) in modules() {
+    for (module, path, code) in modules("host/src") {
         let made = code.contains("Permit {") && !code.contains("for Permit {") && !code.contains("struct Permit {");
         assert!(!made || module == "gate", "{} makes a permit", path.display());
     }

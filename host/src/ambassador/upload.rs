@@ -174,7 +174,7 @@ where
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use futures::{StreamExt, stream};
+    use futures_util::{StreamExt, stream};
     use http_body_util::StreamBody;
 
     const SOON: Duration = Duration::from_secs(10);

@@ -3,6 +3,9 @@
 //! Threat: everything here comes from the guest. Parts of a path go through the one builder of requests, each request
 //! through the gate, and only the permit that comes back is sent.
 
+use http::Method;
+use wasmtime::component::Resource;
+
 use super::bindings::api::{self as wit, Host, HostCollection};
 use super::ctx::{PodCtx, PodCtxView};
 use super::error::ApiError;
@@ -10,8 +13,6 @@ use super::watch::Watch;
 use crate::cluster::{Answer, Cluster, ListPage, Payload, ResourceInfo, list_page};
 use crate::gate::Way;
 use crate::policy::{ApiRequest, PathBuilder};
-use http::Method;
-use wasmtime::component::Resource;
 
 /// Objects in a page where the guest asks for none in particular, and at most: what `kubectl` and kube-rs ask for.
 const PAGE: u32 = 500;

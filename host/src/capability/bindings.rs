@@ -4,7 +4,7 @@
 #[allow(clippy::pedantic, reason = "bindgen-generated code")]
 mod generated {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "wit",
         world: "attache:pod/imports",
         imports: {
             "attache:pod/api.discover": async | trappable,
@@ -40,7 +40,7 @@ mod generated {
 #[allow(clippy::pedantic, reason = "bindgen-generated code")]
 mod wasi {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "wit",
         inline: "package attache:host; world files { import wasi:filesystem/preopens@0.2.12; }",
         world: "attache:host/files",
         require_store_data_send: true,

@@ -3,12 +3,13 @@
 //! Question: does the body speak of the object that was judged? The API server asks too; here a guest hears of its
 //! mistake without a request. The bytes that are sent are the guest's own, or what was read of them written anew.
 
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
 use bytes::Bytes;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
-use std::borrow::Cow;
-use std::fmt::{self, Write as _};
 
 use super::yaml;
 use crate::cluster::ObjectKind;

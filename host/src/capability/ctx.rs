@@ -1,13 +1,15 @@
 //! What one guest's store holds for `attache:pod`.
 
+use std::time::Instant;
+
+use wasmtime::component::ResourceTable;
+
 use super::http::HttpCtx;
 use crate::ambassador::ScopedTokens;
 use crate::ambassador::egress::EgressClient;
 use crate::cluster::Cluster;
 use crate::gate::Gate;
 use crate::podinfo::PodInfo;
-use std::time::Instant;
-use wasmtime::component::ResourceTable;
 
 /// The pod and the API server as one guest may see them. Cheap to clone: clones share the pod, the gate's budgets and
 /// the connections.

@@ -1,14 +1,16 @@
 //! What becomes of a failure: a typed error where the guest can cause and mend it, a trap where it holds a broken
 //! handle or this host has a bug.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use wasmtime::component::ResourceTableError;
+
 use super::bindings::{api, metadata};
 use crate::cluster::{ClusterError, ResolveError, ServerStatus};
 use crate::gate::Refusal;
 use crate::policy::InvalidRequest;
 use crate::telemetry::{Paced, chain};
-use std::sync::LazyLock;
-use std::time::Duration;
-use wasmtime::component::ResourceTableError;
 
 /// What the operator was told of failures, those of all guests together: what they have in common is the server.
 static TOLD: LazyLock<Paced<&'static str>> = LazyLock::new(Paced::default);

@@ -1,11 +1,12 @@
 //! `attache:pod/metadata`: what the grant opens of the Downward API.
 
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
 use super::bindings::metadata::{self as wit, Host, HostChanges};
 use super::ctx::PodCtxView;
 use super::error::MetadataError;
 use crate::podinfo::{Changes, Identity, PodInfoError, ProjectedFile, ResourceField, Snapshot};
-use wasmtime::component::Resource;
-use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 impl From<PodInfoError> for MetadataError {
     fn from(error: PodInfoError) -> Self {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use attache_base::untrusted::word;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
@@ -16,7 +17,6 @@ use super::error::ApiError;
 use crate::cluster::Unavailable;
 use crate::cluster::watch::{Copies, Followed, Follower, Scope, WatchError, WatchedObject};
 use crate::gate::Way;
-use crate::untrusted::word;
 
 /// Events that one call returns at most, however many a guest asks for.
 const MAX_EVENTS: u32 = 1024;

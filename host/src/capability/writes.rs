@@ -3,6 +3,11 @@
 //! Threat: a body that speaks of another object than the request that was judged. Path and body are held against each
 //! other before anything is sent; that and the size are all that is looked at, the rest is the API server's to judge.
 
+use std::sync::LazyLock;
+
+use http::{HeaderValue, Method};
+use serde::Serialize;
+
 use super::api::Collection;
 use super::bindings::api as wit;
 use super::body::{self, BodyError, Place};
@@ -12,9 +17,6 @@ use crate::cluster::{ClusterError, ObjectKind, Payload};
 use crate::gate::{Permit, Way};
 use crate::policy::{ApiRequest, PathBuilder, ResourcePath};
 use crate::telemetry::{Sampled, chain};
-use http::{HeaderValue, Method};
-use serde::Serialize;
-use std::sync::LazyLock;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");

@@ -11,8 +11,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::{self, BoxStream};
+use attache_base::untrusted::line;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use http::StatusCode;
 use tokio::time::{Instant, timeout};
 
@@ -24,7 +25,6 @@ use super::documents::PlainVersion;
 use super::error::ClusterError;
 use super::unavailable::Unavailable;
 use crate::telemetry::MAX_TEXT;
-use crate::untrusted::line;
 
 /// How long the document of one version may take. Only a task of its own waits for as long.
 const VERSION_WITHIN: Duration = Duration::from_secs(10);

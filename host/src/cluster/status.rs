@@ -1,10 +1,9 @@
 //! What the API server says when it refuses: a `Status` object, or a line of plain text, or nothing of use.
 
+use attache_base::untrusted::is_hidden;
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
-
-use crate::untrusted::is_hidden;
 
 /// How much of a refusal that is no `Status` becomes its message, in characters.
 ///

@@ -31,7 +31,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tower::Service;
+use tower_service::Service;
 
 use super::client::Outbound;
 use super::informational::{Cut, Cuttable};

@@ -4,12 +4,14 @@
 //! read from the thread's own CPU clock around each poll of the guest's future: guest code and the host calls that it
 //! makes on its thread count, waiting does not.
 
-use super::Turn;
-use rustix::time::{ClockId, clock_gettime};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Turn;
 
 /// The guest used all of its CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,11 +6,13 @@
 //! pass meanwhile are not its own. What it runs between two waits is added up and forgotten slowly, so that one that
 //! waits for nothing shortly before each epoch comes to its turn as one that spins does.
 
-use super::ticker::{Clock, EPOCH};
-use super::turns::{Permit, Turns};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
 use wasmtime::{Store, UpdateDeadline};
+
+use super::ticker::{Clock, EPOCH};
+use super::turns::{Permit, Turns};
 
 /// How much faster a guest runs up what it owes than it waits it off. With one in nine of a thread's time free, the
 /// calls that an extension may have at once by default (16) do not fill two threads.

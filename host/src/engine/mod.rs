@@ -23,15 +23,17 @@ pub use interrupt::Turn;
 pub use limiter::{Ceiling, Limiter};
 pub use screening::{Excess, Need, Needs, screen};
 
-use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
 use ticker::Ticker;
 use turns::Turns;
-use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// How many instances may live at once by default.
 ///

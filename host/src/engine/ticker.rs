@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
 use wasmtime::EngineWeak;
 
 /// The time between two epochs: how long a spinning guest holds its thread before its neighbours are served.

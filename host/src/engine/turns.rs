@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use tokio::sync::oneshot;
 
 /// Turns that are free, and who waits for one. Clones share them.
@@ -107,7 +108,7 @@ impl Drop for Permit {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use futures::FutureExt;
+    use futures_util::FutureExt;
 
     #[test]
     fn an_extension_with_many_calls_gets_no_more_turns_than_one_with_one() {

@@ -1,16 +1,18 @@
 //! From a component's source to its machine code: an artefact that is kept or pinned, or the compiler.
 
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::Component;
+
 use super::load::{LoadError, blocking};
 use super::needs;
 use super::runtime::Runtime;
 use super::source::{Kind, Source};
 use crate::engine::{Allocator, Artefact, Artefacts, Compilation, EngineError, Needs, NewArtefact};
 use crate::policy::Grant;
-use std::io::{self, Write};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
-use wasmtime::component::Component;
 
 /// A component that was compiled ahead of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

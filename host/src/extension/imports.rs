@@ -3,9 +3,10 @@
 //! Question: may this component be linked at all? A component that imports what its grant does not open is refused
 //! before it runs, so that its operator hears of it then and not at the first call.
 
+use serde::Serialize;
+
 use crate::policy::Grant;
 use crate::telemetry::legible_name;
-use serde::Serialize;
 
 /// The packages of WASI that every guest is given. They hold no power by themselves: no directory, no variable and no
 /// address is open unless the grant names it, and sockets and name look-ups stay refused whatever it names.

@@ -1,12 +1,14 @@
 //! What a component imports and exports, and how its grant stands to that.
 
+use std::path::Path;
+
+use serde::Serialize;
+
 use super::imports::Import;
 use super::load::LoadError;
 use super::runtime::Runtime;
 use crate::engine::Compilation;
 use crate::policy::Grant;
-use serde::Serialize;
-use std::path::Path;
 
 /// What a component wants and offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -7,13 +7,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use attache_base::untrusted::page;
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::telemetry::legible_name;
-use crate::untrusted::page;
 
 /// The longest line, in bytes and as it is passed on; a longer one becomes several.
 const LONGEST_LINE: usize = 8 << 10;

@@ -1,5 +1,12 @@
 //! From a file to an extension: pin, count, compile or map, judge, link.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::Component;
+use wasmtime_wasi::p2::bindings::CommandPre;
+
 use super::imports::Import;
 use super::mounts::{MountError, Mounts};
 use super::output::Meter;
@@ -10,11 +17,6 @@ use crate::capability::PodCtx;
 use crate::engine::{ArtefactError, EngineError};
 use crate::gate::Gate;
 use crate::policy::{Grant, Limits, Reached};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use tokio::sync::Semaphore;
-use wasmtime::component::Component;
-use wasmtime_wasi::p2::bindings::CommandPre;
 
 /// Why a component was not loaded.
 #[derive(Debug, thiserror::Error)]

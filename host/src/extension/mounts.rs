@@ -5,6 +5,10 @@
 //! be Downward API content, of the service account's volume nothing but what `credentials` says. The rest is not even
 //! read.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::runtime::Inner;
 use super::scoped::ScopedVolume;
 use crate::ambassador::ScopedTokens;
@@ -13,9 +17,6 @@ use crate::credentials::CredentialsError;
 use crate::policy::{CredentialsMode, Grant, PodInfoMount};
 use crate::telemetry::{chain, legible, legible_name};
 use crate::volume::{Choice, KeptVersion, KeptVolume, MAX_LEFT_OUT, RelativePath, VolumeError, read_single};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why a mount that a grant names cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,11 @@
 //! What a component needs, held against its grant and this host, before it is compiled.
 
+use wasmtime::component::Component;
+
 use super::load::LoadError;
 use super::runtime::Inner;
 use crate::engine::{EngineError, Need, Needs};
 use crate::policy::{Allowed, Grant, Limit, Limits, Reached};
-use wasmtime::component::Component;
 
 /// The most that a component may need under `grant`. Its memory and its tables grow within the grant's limits while it
 /// runs, and end it there; what counts here is whether an instance can be made at all.

@@ -1,18 +1,20 @@
 //! One call of a command: an instance of its own, under the grant's limits.
 
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::cli::{StdinStream, StdoutStream};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
+
 use super::load::Extension;
 use super::output::{Outputs, Sink, inherited_stderr, inherited_stdout};
 use super::run_error::{RunError, reached_by_growth};
 use super::state::State;
 use crate::engine::{CpuMeter, Limiter, OutOfCpu};
 use crate::policy::{Limit, Reached};
-use std::pin::Pin;
-use std::time::Duration;
-use tokio::time::Instant;
-use wasmtime::Store;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::cli::{StdinStream, StdoutStream};
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
 
 /// The most random bytes that one host call gives, about a millisecond's work. wasmtime-wasi would make 64 MiB at once,
 /// and hold a thread that other guests need for as long.

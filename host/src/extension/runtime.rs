@@ -1,5 +1,11 @@
 //! What all extensions of a process share.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+
 use super::scoped::TokenRotation;
 use super::state::State;
 use crate::ambassador::egress::EgressClient;
@@ -10,10 +16,6 @@ use crate::gate::HostRate;
 use crate::podinfo::{ItemError, PodInfo};
 use crate::policy::{Grant, Limits};
 use crate::telemetry::{Audit, ToTracing};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use wasmtime::component::Linker;
 
 /// Why a runtime could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -6,16 +6,18 @@
 //! does there. The volume exists in memory alone, and nothing runs to keep it: each open looks whether a new token is
 //! due.
 
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
 use super::mounts::MountError;
 use crate::ambassador::ScopedTokens;
 use crate::capability::filesystem::{Directory, Mount};
 use crate::credentials::{CredentialsError, ServiceAccount};
 use crate::volume::RelativePath;
-use bytes::Bytes;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
-use zeroize::Zeroizing;
 
 /// The age at which `ca.crt` and `namespace` are read again: a kubelet's volume follows a change within about a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -4,13 +4,15 @@
 //! bounded before it is read, and where a process of its own compiles it, the host only computes its digest, a piece at
 //! a time: that process reads the file itself, and compiles nothing that has another digest.
 
-use super::load::LoadError;
-use crate::engine::{Content, Input, MAX_ARTEFACT};
-use crate::policy::Grant;
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::load::LoadError;
+use crate::engine::{Content, Input, MAX_ARTEFACT};
+use crate::policy::Grant;
 
 /// The largest component that is read, in bytes; a Python interpreter compiled to a component takes some 40 MiB.
 pub const MAX_COMPONENT: u64 = 256 << 20;

@@ -1,10 +1,11 @@
 //! What the store of one instance holds.
 
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
 use crate::capability::filesystem::{FilesystemCtx, FilesystemCtxView, FilesystemView};
 use crate::capability::{PodCtx, PodCtxView, PodView};
 use crate::engine::Limiter;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 pub(super) struct State {
     pub(super) table: ResourceTable,

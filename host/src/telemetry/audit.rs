@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use attache_base::untrusted::{beginning, in_record, sentence_in_record};
 use http::Method;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::LimitRecord;
 use crate::policy::{ApiRequest, ResourcePath};
-use crate::untrusted::{beginning, in_record, sentence_in_record};
 
 /// The most of a text that a guest chose, in bytes. Names of Kubernetes have at most 253; a record of all texts at this
 /// length is 4 KiB, which a pipe still takes in one piece.

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt::{self, Write};
 
-use crate::untrusted::{Harmless, line, page};
+use attache_base::untrusted::{Harmless, line, page};
 
 /// The longest text of an error on one line, in bytes: each is one of many in a log.
 const LONGEST_LINE: usize = 1 << 10;

@@ -20,4 +20,4 @@ pub(crate) use paced::Paced;
 pub use recording::Recording;
 pub(crate) use sampled::Sampled;
 
-pub use crate::untrusted::{legible_json, legible_name};
+pub use attache_base::untrusted::{legible_json, legible_name};

@@ -359,7 +359,7 @@ async fn a_server_that_is_away_is_told_without_its_address() {
 #[tokio::test]
 async fn a_silent_server_is_given_up_at_the_deadline() {
     let world = World::new();
-    let slow = attache::devcluster::Fault::Latency(Duration::from_secs(30));
+    let slow = attache_devcluster::Fault::Latency(Duration::from_secs(30));
     world.server.faults().next(slow, MAPS, 1);
     let cluster = world.cluster_within(Duration::from_millis(200));
     let ambassador = Ambassador::new(Way::WasiHttp, gate(SPEC, &world.records), Some(cluster));
@@ -439,7 +439,7 @@ async fn a_log_is_waited_for_as_long_as_its_reader_waits() {
     let ambassador = Ambassador::new(Way::Proxy, gate(SPEC, &world.records), Some(world.cluster_within(deadline)));
     let log = "/api/v1/namespaces/demo/pods/web/log";
     for target in [log.to_owned(), format!("{log}?follow=true")] {
-        world.server.faults().next(attache::devcluster::Fault::Latency(3 * deadline), log, 1);
+        world.server.faults().next(attache_devcluster::Fault::Latency(3 * deadline), log, 1);
         let began = Instant::now();
         let answer = ambassador.answer(request(&Method::GET, &target, &[])).await;
         assert_eq!(answer.status(), 200, "{target}");
@@ -452,7 +452,7 @@ async fn a_client_of_the_proxy_waits_for_the_servers_own_answer() {
     let world = World::new();
     let deadline = Duration::from_millis(200);
     let ambassador = Ambassador::new(Way::Proxy, gate(SPEC, &world.records), Some(world.cluster_within(deadline)));
-    world.server.faults().next(attache::devcluster::Fault::Latency(3 * deadline), COLOURS, 1);
+    world.server.faults().next(attache_devcluster::Fault::Latency(3 * deadline), COLOURS, 1);
     let began = Instant::now();
     assert_eq!(get(&ambassador, COLOURS, &[]).await.0, 200);
     assert!(began.elapsed() > deadline, "the server was to be slow");

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
+use attache_built::languages::{self, Example};
 use attache_tests::guest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use xtask::languages::{self, Example};
 
 use crate::world::{World, grant};
 
@@ -260,7 +260,7 @@ async fn a_watch_ends_with_the_run() {
 async fn the_guests_own_timeouts_count() {
     let world = World::new();
     let extension = load(host(&world), "http-calls", API).await.unwrap();
-    let slow = attache::devcluster::Fault::Latency(Duration::from_secs(20));
+    let slow = attache_devcluster::Fault::Latency(Duration::from_secs(20));
     world.server.faults().next(slow, COLOURS, 1);
     let answer = called(&extension, &["GET", "https", "kubernetes", COLOURS, "--first-byte", "200"]).await;
     assert_eq!(answer["error"], "ErrorCode::ConnectionReadTimeout");

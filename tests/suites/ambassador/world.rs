@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
-use attache::devcluster::{DevCluster, DevClusterSettings};
 use attache::policy::Grant;
+use attache_devcluster::{DevCluster, DevClusterSettings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

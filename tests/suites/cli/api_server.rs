@@ -1,15 +1,17 @@
 //! API servers as people reach them: through a kubeconfig, away at the start, or with a part that is down.
 
-use super::{Going, command, end, folder, grant};
-use attache::devcluster::{DevCluster, DevClusterSettings};
-use attache_tests::guest;
-use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+
+use attache_devcluster::{DevCluster, DevClusterSettings};
+use attache_tests::guest;
+use serde_json::{Value, json};
+
+use super::{Going, command, end, folder, grant};
 
 /// What the guests here may do.
 const READING: &str = r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: [get, list], namespaces: ["*"]}]}"#;

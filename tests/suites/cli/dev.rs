@@ -1,15 +1,17 @@
 //! `attache dev`: manifests, the pod's sandbox, and the pod changing under its extension.
 
-use super::{Going, command, end, folder, grant, manifest};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
 use attache_tests::guest;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
+
+use super::{Going, command, end, folder, grant, manifest};
 
 /// The pod of the seed's and of the demo's manifest.
 const POD: &str = "kubernetes-downwardapi-volume-example";

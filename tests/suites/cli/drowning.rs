@@ -1,15 +1,17 @@
 //! A stderr that is read slowly, and guests that flood it: the audit has all decisions, or the number of those that are
 //! missing.
 
-use super::run::ByHand;
-use super::{Ended, folder, grant, within};
-use serde_json::Value;
 use std::io::Read;
 use std::process::ChildStderr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use serde_json::Value;
+
+use super::run::ByHand;
+use super::{Ended, folder, grant, within};
 
 /// What is read at once of a stderr that is read slowly, and how long nothing is read then: 20 KB a second.
 const PIECE: usize = 1000;

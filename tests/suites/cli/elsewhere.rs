@@ -1,16 +1,18 @@
 //! `attache dev --kubeconfig`: a pod in a cluster that people have, which here is a devcluster of the test's own.
 
-use super::{Going, command, end, folder, manifest};
-use attache::devcluster::{DevCluster, DevClusterSettings, manifest as manifests};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use attache_devcluster::{DevCluster, DevClusterSettings, manifest as manifests};
 use attache_tests::guest;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use super::{Going, command, end, folder, manifest};
 
 /// The pod of the seed's manifest.
 const POD: &str = "kubernetes-downwardapi-volume-example";

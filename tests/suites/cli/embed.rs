@@ -1,8 +1,10 @@
 //! The embedding example: a service with a world of its own.
 
-use super::end;
-use attache_tests::{guest, programs};
 use std::process::{Command, Stdio};
+
+use attache_tests::{guest, programs};
+
+use super::end;
 
 #[test]
 fn a_service_calls_its_extension_which_knows_its_pod() {

@@ -1,12 +1,14 @@
 //! Grants that are drawn up: from imports, from a run that is recorded, and the rights that an account needs for one.
 
-use super::run::ByHand;
-use super::{command, end, folder, grant, manifest};
+use std::ffi::OsStr;
+use std::time::Duration;
+
 use attache::policy::Grant;
 use attache_tests::guest;
 use serde_json::{Value, json};
-use std::ffi::OsStr;
-use std::time::Duration;
+
+use super::run::ByHand;
+use super::{command, end, folder, grant, manifest};
 
 fn rules(grant: &Grant) -> Vec<String> {
     grant.api.iter().map(ToString::to_string).collect()
@@ -141,7 +143,7 @@ fn the_manifest_of_roles_is_yaml_and_says_where_rbac_is_wider() {
     let text = ended.printed();
     assert!(text.contains("# spec.api[0] covers all that is ordinary; RBAC's `*` also covers secrets"), "{text}");
     assert!(text.contains("for all names"), "{text}");
-    let documents = attache::devcluster::manifest::parse(text, "rbac.yaml").unwrap();
+    let documents = attache_devcluster::manifest::parse(text, "rbac.yaml").unwrap();
     assert_eq!(documents.len(), 2);
     assert_eq!((documents[1].kind(), documents[1].namespace()), ("RoleBinding", "demo"));
 }

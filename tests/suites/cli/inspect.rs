@@ -1,9 +1,11 @@
 //! `attache inspect`.
 
-use super::{command, end, folder, grant};
+use std::ffi::OsStr;
+
 use attache_tests::guest;
 use serde_json::Value;
-use std::ffi::OsStr;
+
+use super::{command, end, folder, grant};
 
 #[test]
 fn a_table_says_how_each_import_stands_to_the_grant() {

@@ -1,11 +1,13 @@
 //! Where compiled components are kept: on the volumes that pods have, under the users that they run as.
 
-use super::{Ended, cache, command, end, folder};
-use attache_tests::{attache, guest};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use attache_tests::{attache, guest};
+
+use super::{Ended, cache, command, end, folder};
 
 /// The user of most images that do not run as root.
 const NOBODY: &str = "65532";

@@ -17,13 +17,14 @@ mod pods;
 mod run;
 mod stderr;
 
-use attache_tests::attache;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
+
+use attache_tests::attache;
 use tempfile::TempDir;
 
 /// The longest that any command here may take. Compiling a guest in a debug build on a busy machine takes seconds.

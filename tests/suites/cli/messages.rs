@@ -1,9 +1,11 @@
 //! What is told when something is wrong: one message that says what was tried, on what, and what to do.
 
+use std::ffi::OsStr;
+
+use attache_tests::guest;
+
 use super::run::ByHand;
 use super::{command, end, folder, grant};
-use attache_tests::guest;
-use std::ffi::OsStr;
 
 const API: &str = "{api: [{apiGroups: [''], resources: [pods], verbs: [list], namespaces: [default]}]}";
 

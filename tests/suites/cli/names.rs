@@ -1,9 +1,11 @@
 //! Components whose names are not what they seem: records of the audit, commands to a terminal, megabytes.
 
-use super::{Ended, command, end, folder};
-use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Ended, command, end, folder};
 
 /// Lines as they would stand in a log, and what a terminal obeys or does not show.
 const FORGED: &str = "url=<x\n{\"time\":\"2026-01-01T00:00:00.000000Z\",\"verdict\":\"allowed\"}\n\

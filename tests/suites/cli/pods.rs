@@ -1,10 +1,12 @@
 //! `attache dev` with pods and workloads as people have them.
 
-use super::{Going, PATIENCE, command, end, folder, grant, manifest};
-use attache_tests::guest;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use attache_tests::guest;
 use tempfile::TempDir;
+
+use super::{Going, PATIENCE, command, end, folder, grant, manifest};
 
 /// A container that tells its labels, its annotations and its name.
 const CONTAINER: &str = r"

@@ -1,14 +1,16 @@
 //! `attache run`: exit codes, and a pod laid out by hand.
 
-use super::{Going, cache, command, end, folder, grant, manifest};
-use attache::devcluster::{DevCluster, DevClusterSettings, manifest as manifests};
-use attache_tests::guest;
-use attache_tests::pod::{PodTree, Volume};
-use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+
+use attache_devcluster::{DevCluster, DevClusterSettings, manifest as manifests};
+use attache_tests::guest;
+use attache_tests::pod::{PodTree, Volume};
+use serde_json::Value;
+
+use super::{Going, cache, command, end, folder, grant, manifest};
 
 #[test]
 fn without_a_grant_a_guest_has_arguments_and_output_and_nothing_else() {

@@ -1,10 +1,12 @@
 //! Stderr, which log, audit, messages and the guest share.
 
-use super::run::ByHand;
-use super::{command, end, folder, grant, within};
+use std::ffi::OsStr;
+
 use attache_tests::guest;
 use serde_json::Value;
-use std::ffi::OsStr;
+
+use super::run::ByHand;
+use super::{command, end, folder, grant, within};
 
 #[test]
 fn what_a_guest_prints_cannot_be_taken_for_the_hosts() {

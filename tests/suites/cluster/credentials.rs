@@ -8,8 +8,8 @@ use attache::cluster::{
     Cluster, ClusterError, ClusterSettings, Endpoint, Kubeconfig, KubeconfigChoice, Payload, Unavailable,
 };
 use attache::credentials::{Credentials, Material};
-use attache::devcluster::{DevCluster, DevClusterSettings};
 use attache::telemetry::ToTracing;
+use attache_devcluster::{DevCluster, DevClusterSettings};
 use http::Method;
 use tempfile::TempDir;
 

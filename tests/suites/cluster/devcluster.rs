@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use attache::cluster::{ClusterError, Payload, ResolveError, ServerStatus, Unavailable};
-use attache::devcluster::{DevCluster, DevClusterSettings, Fault};
+use attache_devcluster::{DevCluster, DevClusterSettings, Fault};
 use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;

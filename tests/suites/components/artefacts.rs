@@ -1,14 +1,16 @@
 //! Machine code that was compiled elsewhere: who vouches for it, and where it is taken from.
 
-use super::{grant, host, run};
-use attache::engine::{Engine, EngineSettings};
-use attache::extension::{LoadError, Precompiled};
-use attache::policy::Grant;
-use attache_tests::{attache, guest};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use attache::engine::{Engine, EngineSettings};
+use attache::extension::{LoadError, Precompiled};
+use attache::policy::Grant;
+use attache_tests::{attache, guest};
+
+use super::{grant, host, run};
 
 /// Compiles a guest; what the grant pins then.
 async fn compiled(name: &str, artefact: &Path) -> Precompiled {

@@ -1,15 +1,17 @@
 //! Compiling within the memory that there is.
 
-use super::{RUNS, binary, grant, host, run};
-use attache::engine::{Allocator, CompilerOutOfMemory, CompilerProcess, EngineError};
-use attache::extension::{LoadError, Runtime};
-use attache::policy::Grant;
-use attache_tests::{attache, guest};
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, Write as _};
 use std::process::{Command, Stdio};
+
+use attache::engine::{Allocator, CompilerOutOfMemory, CompilerProcess, EngineError};
+use attache::extension::{LoadError, Runtime};
+use attache::policy::Grant;
+use attache_tests::{attache, guest};
 use tempfile::TempDir;
+
+use super::{RUNS, binary, grant, host, run};
 
 const MIB: u64 = 1 << 20;
 

@@ -7,10 +7,11 @@ mod compiler;
 mod shapes;
 mod waiting;
 
+use std::sync::Arc;
+
 use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
-use std::sync::Arc;
 
 fn grant(spec: &str) -> Grant {
     let text = format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: tried}}\nspec: {spec}\n");

@@ -1,9 +1,10 @@
 //! Components of many modules, memories and table entries; and such as need what this host has not.
 
-use super::{RUNS, binary, command, grant, host, load, run};
 use attache::engine::{Engine, EngineError, EngineSettings, Excess, Needs, screen};
 use attache::extension::LoadError;
 use attache::policy::Limit;
+
+use super::{RUNS, binary, command, grant, host, load, run};
 
 /// A program that shares its memory and table with libraries, each an instance of a module of its own, as Python with
 /// wheels is.

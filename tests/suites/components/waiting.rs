@@ -1,11 +1,13 @@
 //! Guests that wait: nothing wakes for them.
 
-use super::{grant, host};
+use std::time::Instant;
+
 use attache::engine::{Engine, EngineSettings};
 use attache::extension::{Invocation, RunError};
 use attache_tests::guest;
-use std::time::Instant;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+
+use super::{grant, host};
 
 /// Guests that wait at once.
 const MANY: usize = 20;

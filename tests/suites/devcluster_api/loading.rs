@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use attache::devcluster::{DevCluster, DevClusterError, DevClusterSettings, manifest};
+use attache_devcluster::{DevCluster, DevClusterError, DevClusterSettings, manifest};
 use serde_json::{Value, json};
 
 fn cluster() -> Result<DevCluster> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use attache::devcluster::{DevCluster, DevClusterSettings};
+use attache_devcluster::{DevCluster, DevClusterSettings};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt as _;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use attache::devcluster::{DevCluster, DevClusterError, DevClusterSettings, Fault};
+use attache_devcluster::{DevCluster, DevClusterError, DevClusterSettings, Fault};
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};

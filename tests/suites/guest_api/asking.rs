@@ -1,8 +1,9 @@
 //! Asking what one may do, and what types there are.
 
-use super::{DEMO, Stage, widgets};
-use attache::devcluster::Fault;
+use attache_devcluster::Fault;
 use serde_json::{Value, json};
+
+use super::{DEMO, Stage, widgets};
 
 async fn may(stage: &Stage, spec: &str, words: [&str; 4]) -> Value {
     let answer = stage.call(spec, &[&["can-i"][..], &words].concat()).await;

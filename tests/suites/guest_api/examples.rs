@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DEMO, Stage, config_map};
-use attache::devcluster::Fault;
 use attache::extension::Outcome;
+use attache_devcluster::Fault;
 use serde_json::{Value, json};
+
+use super::{DEMO, Stage, config_map};
 
 /// The longest that a change may take to be seen; a loaded machine included.
 const PATIENCE: Duration = Duration::from_secs(40);

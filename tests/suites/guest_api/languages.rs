@@ -1,8 +1,9 @@
 //! The same three calls (who am I, which pods are there, one apply) from guests in other languages.
 
-use super::Stage;
+use attache_built::languages::{self, Example};
 use serde_json::{Value, json};
-use xtask::languages::{self, Example};
+
+use super::Stage;
 
 /// An interpreter comes with each: it is larger and slower to begin than a guest in Rust.
 const SPEC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [

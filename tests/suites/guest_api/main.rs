@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
-use attache::devcluster::{DevCluster, DevClusterSettings};
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
 use attache::extension::{Invocation, Outcome, RunError, Runtime};
 use attache::policy::Grant;
 use attache::telemetry::{Audit, AuditRecord};
+use attache_devcluster::{DevCluster, DevClusterSettings};
 use attache_tests::guest;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -1,7 +1,8 @@
 //! Opening a collection: what there is to open, and what is said of what there is not.
 
-use super::{DEMO, Stage};
 use serde_json::{Value, json};
+
+use super::{DEMO, Stage};
 
 const NAMESPACES: &str = "v1/namespaces";
 /// The pod's own namespace, as an object.

@@ -1,7 +1,8 @@
 //! Lists of objects that are large: the host asks for fewer, and the guest reads on.
 
-use super::{DEMO, Stage, config_map};
 use serde_json::{Value, json};
+
+use super::{DEMO, Stage, config_map};
 
 const MAPS: &str = "v1/configmaps";
 

@@ -1,7 +1,8 @@
 //! Raw requests by the SDK: the same gate, and bodies that stream.
 
-use super::{DEMO, Stage, config_map};
 use serde_json::{Value, json};
+
+use super::{DEMO, Stage, config_map};
 
 /// The first line, which is the status, and the rest.
 async fn ask(stage: &Stage, spec: &str, words: &[&str]) -> (String, String) {

@@ -1,7 +1,8 @@
 //! What is not let through, by whom, and what the guest is told.
 
-use super::{DEMO, Stage, config_map};
 use serde_json::{Value, json};
+
+use super::{DEMO, Stage, config_map};
 
 const MAPS: &str = "v1/configmaps";
 /// Reading only.

@@ -1,7 +1,8 @@
 //! Parts of objects, and acts on them.
 
-use super::{DEMO, Stage};
 use serde_json::{Value, json};
+
+use super::{DEMO, Stage};
 
 const PODS: &str = "v1/pods";
 const DEPLOYMENTS: &str = "apps/v1/deployments";

@@ -1,7 +1,8 @@
 //! Each write, and what is stored then.
 
-use super::{Stage, config_map, widgets};
 use serde_json::{Value, json};
+
+use super::{Stage, config_map, widgets};
 
 const MAPS: &str = "v1/configmaps";
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attache::devcluster::Fault;
 use attache::extension::Invocation;
 use attache::policy::Limit;
+use attache_devcluster::Fault;
 use tokio::io::AsyncWriteExt;
 use wasmtime_wasi::cli::{AsyncStdinStream, AsyncStdoutStream};
 

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{ChildStderr, Command, Stdio};
 
-use attache::devcluster::Fault;
+use attache_devcluster::Fault;
 use attache_tests::attache;
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use attache::devcluster::{DevCluster, DevClusterSettings};
+use attache_devcluster::{DevCluster, DevClusterSettings};
 use attache_tests::attache;
 use serde_json::{Value, json};
 use tempfile::TempDir;

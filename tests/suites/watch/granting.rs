@@ -1,8 +1,9 @@
 //! Who may follow what, and that nothing of one grant's store shows under another.
 
+use std::sync::Arc;
+
 use attache::cluster::watch::WatchError;
 use attache::gate::{Gate, HostRate, Refusal, Way};
-use std::sync::Arc;
 
 use super::{World, all_maps, grant, scope};
 

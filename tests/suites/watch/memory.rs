@@ -1,8 +1,9 @@
 //! The budget: what does not fit is an error that says so, and nobody else's.
 
+use std::time::Duration;
+
 use attache::cluster::watch::{WatchError, WatchSettings};
 use attache::gate::Gate;
-use std::time::Duration;
 
 use super::{World, all_maps};
 

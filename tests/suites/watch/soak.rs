@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attache::cluster::Payload;
-use attache::devcluster::Fault;
 use attache::gate::Way;
 use attache::policy::ApiRequest;
+use attache_devcluster::Fault;
 use attache_tests::guest;
 use http::Method;
 use serde_json::Value;

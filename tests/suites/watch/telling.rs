@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use attache::devcluster::Fault;
+use attache_devcluster::Fault;
 use attache_tests::{attache, guest};
 
 use super::{ARTEFACTS, MAPS, SOON, World, all_maps};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::cluster::watch::{WatchError, WatchSettings};
-use attache::devcluster::Fault;
 use attache::gate::Way;
+use attache_devcluster::Fault;
 use serde_json::json;
 use tracing_subscriber::util::SubscriberInitExt;
 

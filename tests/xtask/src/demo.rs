@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use xtask::guests::{self, Guests};
-use xtask::programs::Programs;
+use attache_built::guests::{self, Guests};
+use attache_built::programs::Programs;
 
 /// The pod that the extension runs in, and what else the cluster has, below the workspace.
 const POD: &str = "tests/manifests/demo/pod.yaml";

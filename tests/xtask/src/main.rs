@@ -7,11 +7,11 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
+use attache_built::clients;
+use attache_built::guests::{self, Guests};
+use attache_built::languages::{Example, Language};
+use attache_built::programs::{self, Programs};
 use clap::{Parser, Subcommand};
-use xtask::clients;
-use xtask::guests::{self, Guests};
-use xtask::languages::{Example, Language};
-use xtask::programs::{self, Programs};
 
 /// The tasks of the workspace.
 #[derive(Parser)]

@@ -45,14 +45,6 @@ use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use body::Held;
-use fragments::Watched;
-use heads::{Counted, Head, Heads};
-use linger::Lingering;
-
-use super::headers;
-use super::upgrade::Slot;
-use crate::telemetry::{Sampled, chain};
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -62,6 +54,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::headers;
+use super::upgrade::Slot;
+use crate::telemetry::{Sampled, chain};
+use body::Held;
+use fragments::Watched;
+use heads::{Counted, Head, Heads};
+use linger::Lingering;
 
 /// Of connections that ended early, those that were told of.
 static ENDED_EARLY: LazyLock<Sampled> = LazyLock::new(Sampled::lines);

@@ -1,10 +1,10 @@
 //! What is followed: a type, a namespace or all, and a selection.
 
+use attache_base::untrusted::beginning;
 use http::Method;
 
 use crate::policy::{ApiRequest, InvalidRequest, PathBuilder};
 use crate::telemetry::MAX_TEXT;
-use crate::untrusted::beginning;
 
 /// A collection as a watch is about it. It gives the two requests that a follower's grant has to allow, and those that
 /// the host makes in its stead, all from the same parts.

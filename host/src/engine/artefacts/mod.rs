@@ -13,16 +13,18 @@
 
 mod pinned;
 
-use super::Engine;
-use super::compiler::Compilation;
-use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, Timestamps};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, Timestamps};
+use sha2::{Digest, Sha256};
+
+use super::Engine;
+use super::compiler::Compilation;
 
 /// All artefacts together, in bytes; the least recently used go first. A hundred large extensions fit.
 pub const DEFAULT_CAPACITY: u64 = 1 << 30;

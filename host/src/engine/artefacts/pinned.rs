@@ -1,11 +1,13 @@
 //! An artefact that its operator pins by its digest.
 
-use super::super::MAX_ARTEFACT;
-use super::{Artefact, ArtefactError, CHUNK, NewArtefact};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::super::MAX_ARTEFACT;
+use super::{Artefact, ArtefactError, CHUNK, NewArtefact};
 
 impl Artefact {
     /// Copies an artefact to where nobody can change it, and checks that it has this SHA-256 digest.

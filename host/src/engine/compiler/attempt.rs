@@ -1,14 +1,16 @@
 //! One try to compile: a process from its start to its end.
 
-use super::super::{CompilerOutOfMemory, Engine, EngineError, Needs};
-use super::task::{Allocator, Done, Said, TASK, Task};
-use super::{CompilerProcess, Content, Input, REFUSED, THREADS};
 use std::fs::File;
 use std::io::{self, Seek};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+
+use super::super::{CompilerOutOfMemory, Engine, EngineError, Needs};
+use super::task::{Allocator, Done, Said, TASK, Task};
+use super::{CompilerProcess, Content, Input, REFUSED, THREADS};
 
 /// How much of what a compiler says is kept, in bytes.
 const MAX_WORDS: u64 = 16 << 10;

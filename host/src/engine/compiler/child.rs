@@ -1,16 +1,18 @@
 //! The part of the process that compiles, once, and ends.
 
-use super::super::room::Room;
-use super::super::{COMPILER_STACK, EngineError, precompile};
-use super::task::{Allocator, Done, Said, TASK, Task};
-use super::{MAX_ARTEFACT, TIGHT};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sha2::{Digest, Sha256};
 use wasmtime::{OptLevel, RegallocAlgorithm};
+
+use super::super::room::Room;
+use super::super::{COMPILER_STACK, EngineError, precompile};
+use super::task::{Allocator, Done, Said, TASK, Task};
+use super::{MAX_ARTEFACT, TIGHT};
 
 /// How much less urgent than its host a compiler is, as `nice` counts.
 const NICE: i32 = 10;

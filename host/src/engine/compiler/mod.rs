@@ -16,14 +16,16 @@ mod task;
 pub use child::compiler_main;
 pub use task::Allocator;
 
-use super::{Engine, EngineError, Needs};
-use attempt::{Attempt, Ended};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
 use tokio::time::Instant;
+
+use super::{Engine, EngineError, Needs};
+use attempt::{Attempt, Ended};
 
 /// The most memory that compiling may take by default, in bytes, where the limits around it leave as much; a Python
 /// interpreter takes some 350 MiB.

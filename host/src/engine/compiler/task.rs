@@ -3,9 +3,11 @@
 //! The task is a variable of the process, the component its stdin, the artefact its stdout. On its stderr are lines of
 //! JSON: first what it may take, last how it ended. Other lines are what the compiler itself says of its end.
 
-use super::super::{EngineSettings, Needs};
-use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::{EngineSettings, Needs};
 
 /// The variable that holds the task.
 pub(super) const TASK: &str = "ATTACHE_COMPILER_TASK";

@@ -12,11 +12,12 @@ mod unsupported;
 
 pub use needs::{Need, Needs};
 
-use module::Module;
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, Encoding,
     Instance, Parser, Payload,
 };
+
+use module::Module;
 
 /// Components and modules within each other. Tools that compose components nest three or four.
 const MAX_NESTING: usize = 32;

@@ -1,7 +1,8 @@
 //! What one core module is made of.
 
-use super::{Excess, MAX_FUNCTIONS, Needs, Stop, within};
 use wasmparser::{CompositeInnerType, ElementItems, ExternalKind, Payload, TypeRef};
+
+use super::{Excess, MAX_FUNCTIONS, Needs, Stop, within};
 
 /// A page of a memory that does not say how large its pages are: 64 KiB.
 const PAGE: u32 = 16;

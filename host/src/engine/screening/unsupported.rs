@@ -1,7 +1,8 @@
 //! What a component uses that this host has not, where its compiler would say so in words of its own.
 
-use super::{Excess, Stop};
 use wasmparser::{CanonicalFunction, CanonicalOption, Payload};
+
+use super::{Excess, Stop};
 
 /// How much of a name is shown, in characters.
 const SHOWN: usize = 80;

@@ -14,6 +14,7 @@
 
 use std::fs;
 use std::io;
+
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip2::io::streams::StreamError;

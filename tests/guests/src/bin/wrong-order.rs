@@ -14,10 +14,11 @@
 
 #![allow(clippy::expect_used, reason = "an attack that cannot go on may trap")]
 
-use raw::attache::pod::{api, metadata};
-use raw::wasi::cli::stdout;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{Fields, FutureIncomingResponse, OutgoingRequest, Scheme};
+
+use raw::attache::pod::{api, metadata};
+use raw::wasi::cli::stdout;
 
 #[path = "../raw.rs"]
 mod raw;

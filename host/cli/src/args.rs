@@ -1,0 +1,168 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use attache::policy::Account;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::options::{Artefacts, Audit, FromKubeconfig, Pod, Server};
+use crate::proxy::args::Proxy;
+
+/// Runs untrusted WebAssembly extensions inside Kubernetes pods.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// What is logged to stderr, as in `info` or `attache=debug,warn`
+    ///
+    /// On a stderr that the log or the audit is on, each line of the guest's begins with its name. With `off`, and the
+    /// audit elsewhere, what the guest prints there is passed on as it is.
+    #[arg(long, global = true, env = "ATTACHE_LOG", default_value = "warn", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Run),
+    #[cfg(feature = "dev")]
+    Dev(Dev),
+    Inspect(Inspect),
+    Compile(Compile),
+    Proxy(Proxy),
+}
+
+/// Runs a command component once, in the pod that this is
+///
+/// Without a grant the guest has its arguments, stdout and stderr, and nothing else.
+///
+/// Exit code: the guest's own; 124 at a deadline, 125 when the host refuses, 126 when the guest traps; 75 when the API
+/// server is away at the start, which is worth a restart.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The component
+    pub(crate) component: PathBuf,
+    /// What the component may do; everything else is denied
+    #[arg(long, value_name = "FILE")]
+    pub(crate) grant: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pod: Pod,
+    #[command(flatten)]
+    pub(crate) artefacts: Artefacts,
+    #[command(flatten)]
+    pub(crate) audit: Audit,
+    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens
+    /// nothing
+    #[arg(long, value_name = "FILE", requires = "grant")]
+    pub(crate) record: Option<PathBuf>,
+    /// Lets the guest read this process's stdin
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// Arguments for the guest
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// Starts an API server, plays the kubelet for a pod, and runs the extension as one of its containers
+///
+/// The extension takes the place of a container of the pod: that container's env and volumeMounts become the sandbox's,
+/// its image and command are ignored. Without an extension the API server and the volumes stay up until Ctrl-C.
+///
+/// With --kubeconfig or --context the pod is played in the cluster of a kubeconfig. A pod that is not there is made for
+/// the run, no node runs its containers, and it is deleted at the end.
+///
+/// Exit codes are those of `attache run`; a manifest that the API server refuses is 125.
+#[cfg(feature = "dev")]
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// The component
+    pub(crate) component: Option<PathBuf>,
+    /// The manifest of the pod to play; other objects in it are loaded before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pod: Option<PathBuf>,
+    /// More manifests to load first: service accounts, roles, config maps, custom resource definitions; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifests: Vec<PathBuf>,
+    /// The container to take the place of [default: the first]
+    #[arg(long, value_name = "NAME", requires = "pod")]
+    pub(crate) container: Option<String>,
+    /// What the component may do [default: a development grant, which is printed]
+    #[arg(long, value_name = "FILE", requires = "component")]
+    pub(crate) grant: Option<PathBuf>,
+    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens
+    /// nothing
+    #[arg(long, value_name = "FILE", requires = "component")]
+    pub(crate) record: Option<PathBuf>,
+    /// Writes a kubeconfig for the API server's administrator here, for this user alone [default: in a folder of this
+    /// run]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) from: FromKubeconfig,
+    #[command(flatten)]
+    pub(crate) artefacts: Artefacts,
+    /// Appends one JSON line for each decision to a file, `stderr` or `none`
+    #[arg(long, value_name = "WHERE", default_value = "none", help_heading = "Audit")]
+    pub(crate) audit: String,
+    /// Arguments for the guest
+    #[arg(last = true, value_name = "ARGS", requires = "component")]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// Says what a component imports and exports, what its grant lacks, and what the grant needs
+///
+/// Exit code: 125 when the grant does not open what the component imports, or reaches beyond its service account.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The component
+    #[arg(required_unless_present_any = ["rbac", "access"])]
+    pub(crate) component: Option<PathBuf>,
+    /// The grant to hold it against [default: one that opens nothing]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) grant: Option<PathBuf>,
+    /// Prints instead the smallest grant that the imports tell of; what they do not tell is in its comments
+    #[arg(long, requires = "component", conflicts_with_all = ["grant", "rbac", "access"])]
+    pub(crate) draft: bool,
+    /// Prints instead a manifest of the roles and bindings by which this service account may do what the grant opens
+    #[arg(long, value_name = "NAMESPACE:NAME", requires = "grant", conflicts_with_all = ["component", "access"])]
+    pub(crate) rbac: Option<Account>,
+    /// Asks the API server what the pod's service account may do, and points out where the grant exceeds it
+    #[arg(long, requires = "grant")]
+    pub(crate) access: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) artefacts: Artefacts,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Compiles a component ahead of time, for machines with less memory or time
+///
+/// An artefact (`-o`) is machine code, and is loaded only under a grant that pins it: the line for the grant is
+/// printed. It fits this version of attache, and processors that can do what this one can. Without `-o` the component
+/// is compiled into the folder of compiled components: one in an image that root owns serves other users.
+#[derive(Debug, Args)]
+pub(crate) struct Compile {
+    /// The component
+    pub(crate) component: PathBuf,
+    /// Writes the artefact here
+    #[arg(long, short = 'o', value_name = "FILE", conflicts_with = "no_cache")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) artefacts: Artefacts,
+}
+
+/// How a table is printed.
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}

@@ -1,0 +1,78 @@
+//! The development grant: what an extension gets when nobody has written it a grant yet.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use attache::policy::{CredentialsMode, CredentialsMount, Grant, MAX_PODINFO_MOUNTS, MountPath, PodInfoMount, Rule};
+use attache_devcluster::kubelet::{Container, FileSource, MountPoint, VolumeFile};
+
+use super::sandbox;
+use crate::settings;
+use crate::stderr::say;
+
+/// An extension under development may wait for a person, and its author looks on.
+const DEADLINE: Duration = Duration::from_hours(1);
+
+/// A minute of CPU time: a guest that runs away is still stopped before lunch.
+const CPU: Duration = Duration::from_mins(1);
+
+/// Makes and prints it: the container's Downward API volume and env, reading in the pod's namespace, and credentials
+/// that code written for a container finds. RBAC judges the pod's service account all the same.
+pub(super) fn development(component: &Path, namespace: &str, container: &Container) -> anyhow::Result<Grant> {
+    let mut grant = settings::grant(None, component)?;
+    grant.podinfo = podinfo(container)?;
+    // All that the manifest sets, and of what a kubelet adds what clients look for: the rest is links of the days of
+    // Docker, whose very names hold the port.
+    grant.env = container.env.keys().filter(|name| !container.links.contains(*name)).cloned().collect();
+    if sandbox::service_account_mount(container).is_some() {
+        grant.api.push(reading(namespace));
+        grant.credentials.mode = CredentialsMode::Scoped;
+    }
+    grant.limits.deadline = DEADLINE;
+    grant.limits.cpu = CPU;
+    print(&grant);
+    Ok(grant)
+}
+
+/// The mounts of Downward API files, as many as a grant may have, without those that lie within another mount.
+fn podinfo(container: &Container) -> anyhow::Result<Vec<PodInfoMount>> {
+    let account = CredentialsMount::default().mount_path;
+    let mut mounts: Vec<PodInfoMount> = Vec::new();
+    for mount in sandbox::podinfo_mounts(container) {
+        let path = mount.mount_path.parse::<MountPath>();
+        let mount_path = path.with_context(|| format!("the mount path {:?}", mount.mount_path))?;
+        let within = mount_path.overlaps(&account) || mounts.iter().any(|one| one.mount_path.overlaps(&mount_path));
+        if !within && mounts.len() < MAX_PODINFO_MOUNTS {
+            mounts.push(PodInfoMount { mount_path, items: downward_files(mount), sub_path: mount.sub_path.clone() });
+        }
+    }
+    Ok(mounts)
+}
+
+/// The Downward API files of a volume that holds others too, such as secrets; nothing where all are of that kind.
+fn downward_files(mount: &MountPoint) -> Option<Vec<String>> {
+    let is_downward = |file: &&VolumeFile| file.source == FileSource::DownwardApi;
+    let mixed = !mount.files.iter().all(|file| is_downward(&file));
+    mixed.then(|| mount.files.iter().filter(is_downward).map(|file| file.path.clone()).collect())
+}
+
+fn reading(namespace: &str) -> Rule {
+    let all = || vec!["*".to_owned()];
+    Rule {
+        api_groups: all(),
+        resources: all(),
+        verbs: ["get", "list", "watch"].map(str::to_owned).into(),
+        namespaces: vec![namespace.to_owned()],
+        ..Rule::default()
+    }
+}
+
+fn print(grant: &Grant) {
+    say!("No --grant is given; this development grant holds, and is a start for one of your own:");
+    say!("");
+    for line in grant.to_yaml().lines() {
+        say!("  {line}");
+    }
+    say!("");
+}

@@ -1,0 +1,123 @@
+//! The manifests: read, judged, and loaded into the API server.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use attache_devcluster::DevCluster;
+use attache_devcluster::controllers;
+use attache_devcluster::kubelet::NODE_NAME;
+use attache_devcluster::manifest::{self, Document};
+use attache_devcluster::validation;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// The pod that is played, as the API server stores it.
+pub(super) struct PodName {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// The container whose place an extension takes if none is asked for.
+    pub(super) first_container: String,
+}
+
+/// The objects, in the order in which they are loaded.
+pub(super) struct Manifests {
+    documents: Vec<Document>,
+    /// A Pod, or an object of whose template a controller makes pods.
+    played: Option<Document>,
+}
+
+impl Manifests {
+    /// Reads all files. The pod is the only one in its file, or comes of the only pod template there; what stands
+    /// beside it is loaded before it.
+    pub(super) fn read(files: &[PathBuf], pod: Option<&Path>) -> anyhow::Result<Self> {
+        let mut documents = Vec::new();
+        for file in files {
+            documents.extend(read(file)?);
+        }
+        let Some(file) = pod else { return Ok(Self { documents, played: None }) };
+        let mut beside = read(file)?;
+        let played = beside.remove(position(&beside, file)?);
+        documents.extend(beside);
+        Ok(Self { documents, played: Some(played) })
+    }
+
+    /// Loads them as an administrator does with `kubectl create`, and makes the pod to play as its controllers would.
+    pub(super) fn load(&self, cluster: &DevCluster) -> anyhow::Result<Option<PodName>> {
+        for document in &self.documents {
+            load(cluster, document)?;
+        }
+        let Some(document) = &self.played else { return Ok(None) };
+        let mut played = load(cluster, document)?;
+        while let Some(child) = controllers::first_child(&played, NODE_NAME, Timestamp::now()) {
+            let kind = child["kind"].as_str().unwrap_or_default().to_owned();
+            let made = cluster.load_one(child);
+            played = made.with_context(|| format!("the {kind} of {} is refused", document.place("")))?;
+        }
+        Ok(Some(PodName::of(&played)))
+    }
+}
+
+/// The only object of a file, which is a Pod: what goes to a cluster of somebody's is made and deleted with the run.
+pub(super) fn alone(file: &Path) -> anyhow::Result<Value> {
+    match read(file)?.as_slice() {
+        [pod] if is_pod(pod) => Ok(pod.object().clone()),
+        _ => bail!(
+            "{} is to hold one Pod and nothing else, for a cluster that is there: apply the others with kubectl",
+            file.display()
+        ),
+    }
+}
+
+fn load(cluster: &DevCluster, document: &Document) -> anyhow::Result<Value> {
+    let loaded = cluster.load_one(document.object().clone());
+    loaded.with_context(|| format!("{} is refused", document.place("")))
+}
+
+/// The place of the document to play: a Pod if there is one, else what makes pods.
+fn position(documents: &[Document], file: &Path) -> anyhow::Result<usize> {
+    let all = |fits: fn(&Document) -> bool| -> Vec<usize> {
+        documents.iter().enumerate().filter(|(_, document)| fits(document)).map(|(index, _)| index).collect()
+    };
+    let (pods, makers) = (all(is_pod), all(makes_pods));
+    let second =
+        |index: usize| documents.get(index).map(|document| document.place("kind").to_string()).unwrap_or_default();
+    match (pods.as_slice(), makers.as_slice()) {
+        ([pod], _) => Ok(*pod),
+        ([_, other, ..], _) => bail!("{}: a second Pod; --pod takes the manifest of one", second(*other)),
+        ([], [maker]) => Ok(*maker),
+        ([], [_, other, ..]) => bail!("{}: a second pod template; --pod takes the manifest of one", second(*other)),
+        ([], []) => bail!(
+            "there is no Pod in {}, nor an object with a pod template: --pod takes the manifest of one",
+            file.display()
+        ),
+    }
+}
+
+impl PodName {
+    pub(super) fn of(pod: &Value) -> Self {
+        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self {
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+            first_container: text("/spec/containers/0/name"),
+        }
+    }
+}
+
+fn is_pod(document: &Document) -> bool {
+    document.kind() == "Pod" && document.api_version() == "v1"
+}
+
+fn makes_pods(document: &Document) -> bool {
+    controllers::makes_pods(document.api_version(), document.kind())
+}
+
+/// Reads a file and judges what is in it as the API server will, since only here is it known where each field stands.
+fn read(file: &Path) -> anyhow::Result<Vec<Document>> {
+    let documents = manifest::load([file])?;
+    for document in &documents {
+        validation::document(document)
+            .with_context(|| format!("{} {:?} is refused", document.kind(), document.name()))?;
+    }
+    Ok(documents)
+}

@@ -1,0 +1,174 @@
+//! `attache dev`: an API server, a kubelet's part for one pod, and the extension as one of its containers.
+
+mod elsewhere;
+mod grant;
+mod manifests;
+mod sandbox;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use attache::cluster::KubeconfigContext;
+use attache::extension::Invocation;
+use attache::policy::Grant;
+use attache_devcluster::kubelet::{Container, Kubelet, Outcome, RunningPod};
+use attache_devcluster::{DevCluster, DevClusterSettings};
+use tempfile::TempDir;
+
+use crate::args;
+use crate::exit::{self, Exit};
+use crate::guest_stderr;
+use crate::private_file;
+use crate::record::Record;
+use crate::settings;
+use crate::signals::Signals;
+use crate::stderr::say;
+use manifests::{Manifests, PodName};
+
+/// What a shell makes of a process that SIGTERM ended: what a kubelet sends to the containers of a deleted pod.
+const TERMINATED: Exit = Exit::Signal(15);
+
+pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    // All that is read is read before anything starts: a slip in the last file is told at once.
+    let elsewhere = arguments.from.chosen(&settings::variables())?;
+    if elsewhere.is_some() && (!arguments.manifests.is_empty() || arguments.write_kubeconfig.is_some()) {
+        bail!(
+            "--manifests and --write-kubeconfig are for a cluster of `dev`'s own: use kubectl with the one of the kubeconfig"
+        );
+    }
+    let manifests = Manifests::read(&arguments.manifests, arguments.pod.as_deref())?;
+    let grant = match (&arguments.grant, &arguments.component) {
+        (Some(file), Some(component)) => Some(settings::grant(Some(file), component)?),
+        _ => None,
+    };
+    if let Some(component) = &arguments.component
+        && !component.is_file()
+    {
+        bail!("there is no component {}", component.display());
+    }
+    let record = Record::begin(arguments.record.as_deref())?;
+    let folder = tempfile::Builder::new().prefix("attache-dev-").tempdir().context("cannot make a folder")?;
+    if let Some(context) = elsewhere {
+        let played = elsewhere::dev(&arguments, grant, record.as_ref(), context, folder.path(), &mut signals).await;
+        record.map_or(Ok(()), Record::end)?;
+        return played;
+    }
+    let cluster = DevCluster::start(DevClusterSettings::default())?;
+    let name = manifests.load(&cluster)?;
+    let kubeconfig = write_kubeconfig(&cluster, arguments.write_kubeconfig.as_deref(), &folder)?;
+    say!("The API server listens at {}; for kubectl: export KUBECONFIG={}", cluster.url(), kubeconfig.display());
+    let pod = match &name {
+        Some(name) => Some(play(&cluster, name, &folder).await?),
+        None => None,
+    };
+    let play = name.as_ref().zip(pod.as_ref()).map(|(name, pod)| Played { name, pod, elsewhere: None });
+    let played = tokio::select! {
+        played = stay(&arguments, grant, record.as_ref(), play) => played,
+        exit = signals.arrive() => Ok(exit),
+    };
+    if let Some(pod) = pod {
+        let end = pod.stop(&outcome(played.as_ref())).await;
+        end.unwrap_or_else(|error| tracing::warn!(error = %attache::telemetry::chain(&error), "the pod's end"));
+    }
+    // A client that asked for the pod's deletion sees it before the server goes.
+    tokio::task::spawn_blocking(move || cluster.shutdown()).await.context("the API server's end")?;
+    record.map_or(Ok(()), Record::end)?;
+    played
+}
+
+/// The kubelet's part for the pod.
+async fn play(cluster: &DevCluster, name: &PodName, folder: &TempDir) -> anyhow::Result<RunningPod> {
+    let kubelet = Kubelet::builder(cluster.url(), cluster.admin_token()).authority(cluster.ca_pem());
+    let started = kubelet.root(folder.path()).start(&name.namespace, &name.name).await;
+    started.with_context(|| format!("cannot set up pod {}/{}", name.namespace, name.name))
+}
+
+/// The pod whose container the extension is.
+struct Played<'a> {
+    name: &'a PodName,
+    pod: &'a RunningPod,
+    /// The cluster that it is in, if that is not one of `dev`'s own.
+    elsewhere: Option<&'a KubeconfigContext>,
+}
+
+/// Runs the extension to its end, or waits until the pod is deleted; for ever if there is no pod.
+async fn stay(
+    arguments: &args::Dev,
+    grant: Option<Grant>,
+    record: Option<&Record>,
+    played: Option<Played<'_>>,
+) -> anyhow::Result<Exit> {
+    let Some(played) = played else {
+        if arguments.component.is_some() {
+            bail!("an extension runs in a pod: say --pod FILE");
+        }
+        return std::future::pending().await;
+    };
+    let Played { name, pod, .. } = played;
+    tokio::select! {
+        ended = run(arguments, grant, record, &played) => ended,
+        () = pod.deleted() => {
+            say!("Pod {}/{} is deleted.", name.namespace, name.name);
+            Ok(TERMINATED)
+        }
+    }
+}
+
+async fn run(
+    arguments: &args::Dev,
+    grant: Option<Grant>,
+    record: Option<&Record>,
+    Played { name, pod, elsewhere }: &Played<'_>,
+) -> anyhow::Result<Exit> {
+    let (container_name, container) = choose(pod, name, arguments.container.as_deref())?;
+    let Some(component) = &arguments.component else {
+        sandbox::tell(&container_name, container);
+        return std::future::pending().await;
+    };
+    let grant = match grant {
+        Some(grant) => grant,
+        None => grant::development(component, &name.namespace, container)?,
+    };
+    if let Some(record) = record {
+        record.under(&grant, Some(&name.namespace), &container.env);
+    }
+    let audit = Record::over(record, settings::audit(&arguments.audit)?);
+    let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
+    let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, *elsewhere, &audit).await?;
+    let extension = runtime.build()?.load_file(component, grant).await?;
+    let call = Invocation::new().args(&arguments.arguments).inherit_stdout();
+    let (call, passing) = guest_stderr::give(call, arguments.audit == settings::ON_STDERR);
+    let called = extension.run(call).await;
+    // What the guest said last comes before what the host says of its end.
+    passing.end().await;
+    Ok(Exit::of(called))
+}
+
+/// The container that was asked for, or the first of the pod's spec.
+fn choose<'a>(pod: &'a RunningPod, name: &PodName, asked: Option<&str>) -> anyhow::Result<(String, &'a Container)> {
+    let chosen = asked.unwrap_or(&name.first_container);
+    let names = || pod.containers().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let found = pod.container(chosen);
+    let container =
+        found.with_context(|| format!("pod {} has no container {chosen:?}; it has: {}", name.name, names()))?;
+    Ok((chosen.to_owned(), container))
+}
+
+/// Writes it for the user alone: it holds the administrator's token.
+fn write_kubeconfig(cluster: &DevCluster, asked: Option<&Path>, folder: &TempDir) -> anyhow::Result<PathBuf> {
+    let file = asked.map_or_else(|| folder.path().join("kubeconfig"), Path::to_owned);
+    private_file::write(&file, cluster.kubeconfig().as_bytes()).context("no kubeconfig for kubectl")?;
+    Ok(file)
+}
+
+/// What the pod's status says of the end.
+fn outcome(played: Result<&Exit, &anyhow::Error>) -> Outcome {
+    match played {
+        Ok(exit) => Outcome::exit(i32::from(exit.code())),
+        Err(error) => {
+            let code = i32::from(exit::Exit::Refused.code());
+            Outcome { message: Some(format!("{error:#}")), ..Outcome::exit(code) }
+        }
+    }
+}

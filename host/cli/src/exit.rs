@@ -1,0 +1,91 @@
+//! How the process ends, and how a failure is told.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use attache::cluster::ClusterError;
+use attache::extension::{Outcome, RunError};
+use attache::telemetry::legible;
+
+use crate::api_server::may_pass;
+use crate::stderr::put_page;
+
+/// The exit code for what may pass: `EX_TEMPFAIL` of `sysexits.h`.
+const AWAY: u8 = 75;
+
+/// How the process ends. The numbers are those of `timeout` and of shells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The guest's own exit code.
+    Guest(i32),
+    /// A deadline or the CPU budget passed.
+    Deadline,
+    /// The host refused to begin.
+    Refused,
+    /// The API server was away, which may pass.
+    Away,
+    /// The guest trapped.
+    Trapped,
+    /// A signal stopped the host.
+    Signal(u8),
+    /// All is done.
+    Done,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+impl Exit {
+    /// The process's exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            // Like a kernel: of a code that does not fit, the low eight bits.
+            Self::Guest(code) => code.to_le_bytes()[0],
+            Self::Deadline => 124,
+            Self::Refused => 125,
+            Self::Away => AWAY,
+            Self::Trapped => 126,
+            Self::Signal(number) => number.saturating_add(128),
+            Self::Done => 0,
+        }
+    }
+
+    /// How the process ends where it could not begin.
+    pub(crate) fn before_the_start(error: &anyhow::Error) -> Self {
+        if error.downcast_ref::<ClusterError>().is_some_and(may_pass) { Self::Away } else { Self::Refused }
+    }
+
+    /// Tells how a call ended where the guest has not said it itself, and gives the exit code.
+    pub(crate) fn of(called: Result<Outcome, RunError>) -> Self {
+        let error = match called {
+            Ok(outcome) => return Self::Guest(outcome.code),
+            Err(error) => error,
+        };
+        let exit = match &error {
+            RunError::Deadline { .. } | RunError::Cpu { .. } => Self::Deadline,
+            RunError::Limit { .. } | RunError::Trap(_) => Self::Trapped,
+            RunError::Busy { .. } | RunError::Instantiate(_) => Self::Refused,
+        };
+        report(&error.into());
+        exit
+    }
+}
+
+/// Prints what was tried and, line by line, why it failed. Only the first line begins where the log's and the audit's
+/// do: what comes after a line break may be a guest's words.
+pub(crate) fn report(error: &anyhow::Error) {
+    let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let mut said = legible(error);
+    put_page(&format!("{bold}error:{plain} {}", said.replace('\n', "\n       ")));
+    for cause in error.chain().skip(1) {
+        let cause = legible(cause);
+        // An outer error that has said the inner one's words already needs no echo.
+        if !said.contains(&cause) {
+            put_page(&format!("  because: {}", cause.replace('\n', "\n           ")));
+        }
+        said = cause;
+    }
+}

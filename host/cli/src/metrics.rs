@@ -1,0 +1,100 @@
+//! `--metrics ADDRESS`: counters for a scraper such as Prometheus.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use attache::ambassador::local::{Listener, LocalServer, Site};
+use attache::cluster::Cluster;
+use attache::telemetry::{Audit, Metrics};
+use http::HeaderValue;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use crate::stderr::say;
+
+/// Of the text format that [`encode`] writes: OpenMetrics 1.0.
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where a scraper asks, by Prometheus's convention.
+const PATH: &str = "/metrics";
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct At {
+    host: String,
+    port: u16,
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = parts.ok_or("an address and a port are written as 127.0.0.1:9464 or [::]:9464")?;
+        // As in Go, no host is all of this machine's addresses.
+        let host = if host.is_empty() { "::" } else { host };
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+/// What is counted, and where it can be read. Without an address nothing is.
+pub(crate) struct Scraped(Option<(Listener, Registry)>);
+
+impl Scraped {
+    /// Listens: an address that cannot be had is told before a guest is compiled.
+    pub(crate) async fn listen(at: Option<&At>) -> anyhow::Result<Self> {
+        let Some(At { host, port }) = at else { return Ok(Self(None)) };
+        let listening = Listener::tcp(host, *port, Duration::ZERO).await;
+        let listener = listening.with_context(|| format!("cannot listen on --metrics {host}, port {port}"))?;
+        Ok(Self(Some((listener, Registry::default()))))
+    }
+
+    /// Counts what `audit` is told.
+    pub(crate) fn over(&mut self, audit: Arc<dyn Audit>) -> Arc<dyn Audit> {
+        match &mut self.0 {
+            Some((_, registry)) => Arc::new(Metrics::new(audit, registry)),
+            None => audit,
+        }
+    }
+
+    /// Shows how much this client watches.
+    pub(crate) fn watches(&mut self, cluster: &Cluster) {
+        if let Some((_, registry)) = &mut self.0 {
+            cluster.register_metrics(registry);
+        }
+    }
+
+    /// Answers scrapers from now on, in a task that ends with the process.
+    pub(crate) fn serve(self) -> anyhow::Result<()> {
+        let Some((listener, registry)) = self.0 else { return Ok(()) };
+        say!("Metrics at http://{listener}{PATH}");
+        let make = move || {
+            let mut text = String::new();
+            // Writing into a string does not fail.
+            let _ = encode(&mut text, &registry);
+            text
+        };
+        let site = Site::builder().text(PATH, HeaderValue::from_static(CONTENT_TYPE), make)?.build();
+        let server = LocalServer::new().serve(listener, site);
+        tokio::spawn(server.run(std::future::pending(), Duration::ZERO));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::At;
+
+    #[test]
+    fn an_address_has_a_port() {
+        let at = |text: &str| text.parse::<At>().ok().map(|At { host, port }| (host, port));
+        assert_eq!(at("127.0.0.1:9464"), Some(("127.0.0.1".into(), 9464)));
+        assert_eq!(at("[::1]:0"), Some(("[::1]".into(), 0)));
+        assert_eq!(at(":9464"), Some(("::".into(), 9464)));
+        for text in ["9464", "127.0.0.1", "localhost:", "localhost:99999", ""] {
+            assert_eq!(at(text), None, "{text}");
+        }
+    }
+}

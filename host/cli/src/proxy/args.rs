@@ -1,0 +1,193 @@
+//! The flags of `kubectl proxy`, and ours.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::bail;
+use attache::ambassador::local::{ACCEPT_HOSTS, ACCEPT_PATHS, REJECT_METHODS, REJECT_PATHS};
+use attache::policy::GoDuration;
+use clap::{ArgAction, Args};
+
+use crate::options::{Audit, Rate, Server};
+
+/// Where `kubectl proxy` listens.
+const PORT: u16 = 8001;
+
+/// Answers plain HTTP for the API server, as kubectl proxy does, under grants
+///
+/// Each request is judged by a grant, metered and recorded; token and TLS stay with the proxy. Without --grant and
+/// without --read-only it does not start. Discovery (what types there are) is open under every grant.
+///
+///   attache proxy --read-only
+///   attache proxy --grant deploy.yaml
+///   attache proxy --grant /ui=ui.yaml --grant /jobs=jobs.yaml
+///   attache proxy --grant unix:/run/a/api.sock=a.yaml --grant unix:/run/b/api.sock=b.yaml
+///
+/// SIGTERM ends it: no more connections are taken, watches and sessions end, requests under way get --grace.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Proxy {
+    /// What callers may do; everything else is denied. May be repeated: `PREFIX=FILE` for those that come by this path
+    /// prefix, `unix:SOCKET=FILE` for those that come by a socket of its own. A prefix tells callers apart, only a
+    /// socket keeps them apart
+    #[arg(long = "grant", value_name = "[PLACE=]FILE")]
+    pub(crate) grants: Vec<PlacedGrant>,
+    /// Lets nothing but reading through, whatever the grants say; without a grant, reading of all but secrets
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
+        value_parser = boolean, action = ArgAction::Set)]
+    pub(crate) read_only: bool,
+    /// The port to listen on; 0 picks a free one
+    #[arg(long, short, overrides_with = "port", default_value_t = PORT, help_heading = "As kubectl proxy")]
+    pub(crate) port: u16,
+    /// The address or host name to listen on
+    #[arg(long, overrides_with = "address", default_value = "127.0.0.1", help_heading = "As kubectl proxy")]
+    pub(crate) address: String,
+    /// The Unix socket to listen on, in place of a port
+    #[arg(long, short, overrides_with = "unix_socket", value_name = "FILE", default_value = "", hide_default_value = true,
+        value_parser = named, help_heading = "As kubectl proxy")]
+    unix_socket: Named,
+    /// The path prefix to serve the API under
+    #[arg(
+        long,
+        overrides_with = "api_prefix",
+        value_name = "PREFIX",
+        default_value = "/",
+        help_heading = "As kubectl proxy"
+    )]
+    pub(crate) api_prefix: String,
+    /// Also serves the files of this folder
+    #[arg(long, short, overrides_with = "www", value_name = "DIR", default_value = "", hide_default_value = true, value_parser = named,
+        help_heading = "As kubectl proxy")]
+    www: Named,
+    /// The path prefix to serve them under
+    #[arg(
+        long,
+        short = 'P',
+        overrides_with = "www_prefix",
+        value_name = "PREFIX",
+        default_value = "/static/",
+        help_heading = "As kubectl proxy"
+    )]
+    pub(crate) www_prefix: String,
+    /// Hosts to accept: regular expressions, separated by commas, as in all lists below. An empty list accepts nothing
+    #[arg(long, overrides_with = "accept_hosts", value_name = "LIST", default_value = ACCEPT_HOSTS, help_heading = "As kubectl proxy")]
+    pub(crate) accept_hosts: String,
+    /// Paths to accept
+    #[arg(long, overrides_with = "accept_paths", value_name = "LIST", default_value = ACCEPT_PATHS, help_heading = "As kubectl proxy")]
+    pub(crate) accept_paths: String,
+    /// Paths to reject, even those that are accepted. An empty list rejects nothing; exec, attach and port-forward then
+    /// work under a grant that names them
+    #[arg(long, overrides_with = "reject_paths", value_name = "LIST", default_value = REJECT_PATHS, help_heading = "As kubectl proxy")]
+    pub(crate) reject_paths: String,
+    /// Methods to reject
+    #[arg(long, overrides_with = "reject_methods", value_name = "LIST", default_value = REJECT_METHODS, help_heading = "As kubectl proxy")]
+    pub(crate) reject_methods: String,
+    /// Rejects nothing by host, path and method. Dangerous on a port: pages in a browser can then ask in your name
+    #[arg(long, overrides_with = "disable_filter", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
+        value_parser = boolean, action = ArgAction::Set,
+        help_heading = "As kubectl proxy")]
+    pub(crate) disable_filter: bool,
+    /// Probes connections that are silent for this long; 0s does not
+    #[arg(
+        long,
+        overrides_with = "keepalive",
+        value_name = "DURATION",
+        default_value = "0s",
+        help_heading = "As kubectl proxy"
+    )]
+    pub(crate) keepalive: GoDuration,
+    /// Puts the path of the API server's URL in front of each request's own
+    #[arg(long, overrides_with = "append_server_path", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
+        value_parser = boolean, action = ArgAction::Set,
+        help_heading = "As kubectl proxy")]
+    pub(crate) append_server_path: bool,
+    /// The permission bits of Unix sockets
+    #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal)]
+    pub(crate) socket_mode: u32,
+    /// How long requests under way get to finish after SIGTERM
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(crate) grace: GoDuration,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) rate: Rate,
+    #[command(flatten)]
+    pub(crate) audit: Audit,
+}
+
+impl Proxy {
+    /// The socket to listen on in place of a port.
+    ///
+    /// # Errors
+    /// When a port is named too. The usual one counts as none, as with `kubectl proxy`.
+    pub(crate) fn unix_socket(&self) -> anyhow::Result<Option<&Path>> {
+        if self.unix_socket.0.is_some() && self.port != PORT {
+            bail!("--unix-socket and --port {}: say where to listen once", self.port);
+        }
+        Ok(self.unix_socket.0.as_deref())
+    }
+
+    /// The folder whose files are served.
+    pub(crate) fn www(&self) -> Option<&Path> {
+        self.www.0.as_deref()
+    }
+}
+
+/// A file or folder; the empty text, which is how `kubectl proxy` has it by default, names none.
+#[derive(Clone, Debug)]
+struct Named(Option<PathBuf>);
+
+/// Where a grant holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// Under `--api-prefix`.
+    Main,
+    /// Under this path prefix.
+    Prefix(String),
+    /// On this socket.
+    Socket(PathBuf),
+}
+
+/// One `--grant`.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedGrant {
+    pub(crate) place: Place,
+    pub(crate) file: PathBuf,
+}
+
+impl FromStr for PlacedGrant {
+    type Err = Infallible;
+
+    /// What has no place before a `=` is the name of a file.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text.split_once('=') {
+            Some((place, file)) if place.starts_with("unix:") => {
+                let socket = place.strip_prefix("unix:").unwrap_or_default();
+                Self { place: Place::Socket(socket.into()), file: file.into() }
+            }
+            Some((place, file)) if place.starts_with('/') => {
+                Self { place: Place::Prefix(place.into()), file: file.into() }
+            }
+            _ => Self { place: Place::Main, file: text.into() },
+        })
+    }
+}
+
+fn named(text: &str) -> Result<Named, Infallible> {
+    Ok(Named((!text.is_empty()).then(|| text.into())))
+}
+
+/// As Go reads it (`strconv.ParseBool`).
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("it is true or false".to_owned()),
+    }
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    let bits = u32::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o777);
+    bits.ok_or_else(|| "permission bits are written as 0600 or 0660".to_owned())
+}

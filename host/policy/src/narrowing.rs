@@ -1,0 +1,150 @@
+//! Grants that read, and what every client reads first.
+
+use super::powers::acts_on_reading;
+use super::rules::ALL;
+use super::{Grant, Limits, Rule};
+
+/// The verbs that change nothing.
+const READING: [&str; 3] = ["get", "list", "watch"];
+
+/// The methods that change nothing, as rules for paths name them.
+const READING_PATHS: [&str; 2] = ["get", "head"];
+
+/// What there is in the API: the paths of the role `system:discovery`, which every account has
+/// (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`).
+const DISCOVERY: [&str; 11] = [
+    "/api",
+    "/api/*",
+    "/apis",
+    "/apis/*",
+    "/healthz",
+    "/livez",
+    "/openapi",
+    "/openapi/*",
+    "/readyz",
+    "/version",
+    "/version/",
+];
+
+impl Grant {
+    /// Reads all that is ordinary, in all namespaces: no secrets, nothing that hands out power. Its limits suit a
+    /// person with kubectl.
+    pub fn reading(name: impl Into<String>) -> Self {
+        let all = || vec![ALL.to_owned()];
+        let rule = Rule {
+            api_groups: all(),
+            resources: all(),
+            verbs: READING.map(str::to_owned).into(),
+            namespaces: all(),
+            ..Rule::default()
+        };
+        let limits = Limits {
+            requests_per_second: 50,
+            burst: 300,
+            in_flight: 64,
+            response_bytes: 256 << 20,
+            ..Limits::default()
+        };
+        Self { api: vec![rule], limits, ..Self::nothing(name) }
+    }
+
+    /// The same grant with reading left of its rules and nothing else: neither changes, nor `exec`, `attach`,
+    /// `portforward` and `proxy`, which act whatever their verb is.
+    #[must_use]
+    pub fn reading_only(mut self) -> Self {
+        self.api = self.api.into_iter().filter_map(reading).collect();
+        self
+    }
+
+    /// The same grant with one more rule, after its own: the discovery documents may be read, which say what types
+    /// there are and nothing of any object. Every client asks for them before anything else.
+    #[must_use]
+    pub fn with_discovery(mut self) -> Self {
+        self.api.push(Rule {
+            verbs: READING_PATHS.map(str::to_owned).into(),
+            non_resource_urls: DISCOVERY.map(str::to_owned).into(),
+            ..Rule::default()
+        });
+        self
+    }
+}
+
+/// What a rule lets read, if anything.
+fn reading(mut rule: Rule) -> Option<Rule> {
+    let verbs: &[&str] = if rule.non_resource_urls.is_empty() { &READING } else { &READING_PATHS };
+    let all = rule.verbs.iter().any(|verb| verb == ALL);
+    rule.verbs = verbs
+        .iter()
+        .filter(|verb| all || rule.verbs.iter().any(|own| own == *verb))
+        .map(|verb| (*verb).to_owned())
+        .collect();
+    rule.resources.retain(|resource| !acts(resource));
+    let something = !rule.resources.is_empty() || !rule.non_resource_urls.is_empty();
+    (something && !rule.verbs.is_empty()).then_some(rule)
+}
+
+/// Returns whether a subresource acts on a GET too.
+fn acts(resource: &str) -> bool {
+    resource.split_once('/').is_some_and(|(_, subresource)| acts_on_reading(subresource))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{ApiRequest, Verdict};
+    use http::Method;
+
+    fn allows(grant: &Grant, line: &str) -> bool {
+        let (method, target) = line.split_once(' ').unwrap();
+        let request = ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target).unwrap();
+        matches!(grant.judge(&request), Verdict::Allowed { .. })
+    }
+
+    #[test]
+    fn of_a_grant_that_may_do_all_reading_is_left() {
+        let text = "{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {name: g}, spec: {api: [\
+            {apiGroups: ['*'], resources: ['*', secrets, pods/exec, nodes/proxy], verbs: ['*', proxy], namespaces: ['*']}, \
+            {apiGroups: [''], resources: [pods], verbs: [create], namespaces: ['*']}, \
+            {nonResourceURLs: ['*'], verbs: ['*']}]}}";
+        let grant = Grant::parse(text).unwrap().reading_only();
+        assert_eq!(grant.api.len(), 2);
+        for line in [
+            "GET /api/v1/pods",
+            "GET /api/v1/namespaces/a/secrets/s",
+            "GET /api/v1/pods?watch=1",
+            "GET /metrics",
+            "HEAD /metrics",
+        ] {
+            assert!(allows(&grant, line), "{line}");
+        }
+        for line in [
+            "POST /api/v1/namespaces/a/pods",
+            "DELETE /api/v1/namespaces/a/pods",
+            "GET /api/v1/namespaces/a/pods/p/exec",
+            "GET /api/v1/nodes/n/proxy/logs",
+            "GET /api/v1/proxy/nodes/n",
+            "POST /metrics",
+        ] {
+            assert!(!allows(&grant, line), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_reading_grant_reads_what_is_ordinary() {
+        let grant = Grant::reading("r").with_discovery();
+        for line in [
+            "GET /api/v1/nodes",
+            "GET /apis/apps/v1/namespaces/a/deployments/d/scale",
+            "GET /openapi/v3/apis/apps/v1",
+            "GET /version",
+        ] {
+            assert!(allows(&grant, line), "{line}");
+        }
+        for line in
+            ["GET /api/v1/namespaces/a/secrets", "GET /metrics", "GET /logs", "POST /api", "PATCH /api/v1/nodes/n"]
+        {
+            assert!(!allows(&grant, line), "{line}");
+        }
+    }
+}
