@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{InvalidRequest, query::escapes_are_whole};
 
@@ -157,13 +157,14 @@ pub(super) fn check(part: &str) -> Result<(), InvalidRequest> {
 
 /// Checks that `part`, in clear, is what Kubernetes calls a path segment (`apimachinery/pkg/api/validation/path`):
 /// anything but `.`, `..` and what holds `/` or `%`. Characters that cannot be seen are refused too, since they would
-/// stand in records, and so is `$(`, with which a grant names a variable.
+/// stand in records, and so are `$(`, with which a grant names a variable, and [lookalikes](plain) of what is refused.
 pub(super) fn check_name(part: &str) -> Result<(), InvalidRequest> {
     let odd = |letter: &char| matches!(letter, '/' | '%') || !is_visible(*letter);
+    let read = plain(part);
     match part {
         "" => Err(InvalidRequest::EmptySegment),
-        _ if part.split('\\').any(|piece| is_dots(piece.as_bytes())) => Err(InvalidRequest::DotSegment),
-        _ if part.contains("$(") || part.chars().any(|letter| odd(&letter)) => {
+        _ if read.split('\\').any(is_dots) => Err(InvalidRequest::DotSegment),
+        _ if part.contains("$(") || part.chars().chain(read.chars()).any(|letter| odd(&letter)) => {
             Err(InvalidRequest::Part { what: "path segment", value: super::shown(part) })
         }
         _ => Ok(()),
@@ -188,36 +189,70 @@ fn is_visible(letter: char) -> bool {
 
 /// Checks the rest of a path that a backend reads.
 ///
-/// Threat: a reader on the way (a load balancer before the API server) that resolves dot segments and so makes
-/// `…/proxy/../../secrets` another request. So no dot segment may come out of it, however often it is decoded.
+/// Threat: a reader on the way (a load balancer before the API server), or the backend itself, that resolves dot
+/// segments and so makes `…/proxy/../../secrets` another request. So no dot segment may come out of it, however often
+/// it is decoded, nor by an encoding that readers differ on: overlong UTF-8, other encodings than UTF-8, `%u002e`, and
+/// [lookalikes](plain) of the dot and the slash.
 fn check_tail(raw: &str) -> Result<(), InvalidRequest> {
+    let broken = || InvalidRequest::Escape(super::shown(raw));
     if !escapes_are_whole(raw) {
-        return Err(InvalidRequest::Escape(super::shown(raw)));
+        return Err(broken());
     }
     if let Some(at) = raw.bytes().position(|byte| byte == b'`') {
         return Err(InvalidRequest::Byte { byte: b'`', at });
     }
-    let mut text: Cow<'_, [u8]> = raw.as_bytes().into();
+    let mut text = raw.to_owned();
     for _ in 0..=MAX_DECODINGS {
-        if let Some(byte) = text.iter().find(|byte| byte.is_ascii_control()) {
-            return Err(InvalidRequest::HiddenByte { byte: *byte });
+        if let Some(byte) = text.bytes().find(u8::is_ascii_control) {
+            return Err(InvalidRequest::HiddenByte { byte });
         }
-        if text.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dots) {
+        if text.split(['/', '\\']).any(is_dots) {
             return Err(InvalidRequest::DotSegment);
         }
-        let decoded: Vec<u8> = percent_decode(&text).collect();
-        if decoded == *text {
+        if has_wide_escape(&text) {
+            return Err(broken());
+        }
+        let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| broken())?;
+        let decoded = plain(&decoded).into_owned();
+        if decoded == text {
             return Ok(());
         }
-        text = decoded.into();
+        text = decoded;
     }
-    Err(InvalidRequest::Escape(super::shown(raw)))
+    Err(broken())
 }
 
-/// Returns whether a segment is `.` or `..`. Some readers cut a segment at a `;`, a `?` or a `#` first.
-fn is_dots(segment: &[u8]) -> bool {
-    let name = segment.split(|byte| b";?#".contains(byte)).next().unwrap_or_default();
-    matches!(name, b"." | b"..")
+/// Returns whether there is an escape of four digits, `%u002e`, which some readers know.
+fn has_wide_escape(text: &str) -> bool {
+    let digits = |after: &str| after.bytes().take(4).filter(u8::is_ascii_hexdigit).count() == 4;
+    text.split('%').skip(1).any(|after| after.strip_prefix(['u', 'U']).is_some_and(digits))
+}
+
+/// A text in which characters that some readers take for a dot, a slash, a backslash or a percent sign are these: those
+/// that Unicode's compatibility forms (NFKC) and the tables of Windows' code pages replace so.
+fn plain(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return text.into();
+    }
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\u{ff0e}' | '\u{fe52}' | '\u{2024}' => plain.push('.'),
+            '\u{2025}' => plain.push_str(".."),
+            '\u{ff0f}' | '\u{2044}' | '\u{2215}' => plain.push('/'),
+            '\u{ff3c}' | '\u{fe68}' | '\u{2216}' => plain.push('\\'),
+            '\u{ff05}' | '\u{fe6a}' => plain.push('%'),
+            other => plain.push(other),
+        }
+    }
+    plain.into()
+}
+
+/// Returns whether a segment is `.` or `..`. Some readers cut a segment at a `;`, a `?` or a `#` first, and spaces off
+/// its ends.
+fn is_dots(segment: &str) -> bool {
+    let name = segment.split([';', '?', '#']).next().unwrap_or_default();
+    matches!(name.trim(), "." | "..")
 }
 
 #[cfg(test)]
@@ -259,8 +294,22 @@ mod tests {
             assert_eq!((segments.list.as_slice(), segments.write(false).as_str()), (&[decoded.to_owned()][..], sent));
             assert_eq!(Segments::parse(sent).unwrap(), segments);
         }
-        for raw in ["/%e2%80%ae", "/a%e2%80%8b", "/a%c2%a0", "/$(A)", "/a%24(A)", "/a%252fb", "/a%2f", "/%ff", "/a%7f"]
-        {
+        for raw in [
+            "/%e2%80%ae",
+            "/a%e2%80%8b",
+            "/a%c2%a0",
+            "/$(A)",
+            "/a%24(A)",
+            "/a%252fb",
+            "/a%2f",
+            "/%ff",
+            "/a%7f",
+            "/a%EF%BC%8Fb",
+            "/%E2%80%A5",
+            "/%EF%BC%8E%EF%BC%8E",
+            "/a%EF%BC%852fb",
+            "/..%20",
+        ] {
             assert!(Segments::parse(raw).is_err(), "{raw}");
         }
     }
@@ -351,6 +400,15 @@ mod tests {
             "a%",
             "a%2",
             "a`b",
+            "%C0%AE%C0%AE/secrets",
+            "%25c0%25ae%25c0%25ae/secrets",
+            "%E0%80%AF",
+            "%FF",
+            "%EF%BC%8E./secrets",
+            "..%E2%88%95secrets",
+            "%EF%BC%852E%EF%BC%852E/",
+            "%25u002E%25u002E/",
+            "..%20/",
         ] {
             let path = format!("/api/v1/namespaces/a/services/s/proxy/{tail}");
             assert!(Segments::parse(&path).is_err(), "{path}");

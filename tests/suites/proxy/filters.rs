@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::behind::{Server, answer};
 use crate::http1::At;
 use crate::world::{ALL, Proxy, World, refused};
 
@@ -217,4 +218,96 @@ fn a_target_that_names_another_server_is_refused_under_a_prefix_too() {
     assert_eq!(proxy.at.get("/all/version").0, 200);
     let answer = proxy.at.send("GET http://evil.example/all/version", &["Host: localhost"], b"");
     assert_eq!(answer.status, 400);
+}
+
+#[test]
+fn a_host_that_is_no_host_and_port_is_not_accepted() {
+    let world = World::new();
+    for flags in [&[][..], &["--accept-hosts=.*"]] {
+        let proxy = proxy(&world, flags);
+        for host in [
+            "localhost:80@evil.example",
+            "localhost:evil.example",
+            "localhost:80:80",
+            "localhost:-1",
+            "localhost:65536",
+            "user@localhost",
+            "localhost/evil.example",
+            "localhost, evil.example",
+            "localhost evil.example",
+            "[::1]evil.example",
+            "[localhost]",
+            "[::1]:80@evil.example",
+            "127.0.0.1:8001#@evil.example",
+        ] {
+            let (status, text) = ask(&proxy, "GET /version", host);
+            assert!(status == 403 && text.contains("host is not accepted"), "{flags:?} {host}: {status} {text}");
+        }
+        let twice = proxy.at.send("GET /version", &["Host: localhost", "Host: evil.example"], b"");
+        assert_eq!(twice.status, 403, "{flags:?}");
+        for origin in ["http://localhost:80@evil.example", "http://evil.example@localhost:evil", "http://[::1]evil"] {
+            let answer = proxy.at.send("GET /version", &[&format!("Origin: {origin}")], b"");
+            assert_eq!(answer.status, 403, "{flags:?} {origin}");
+        }
+    }
+}
+
+#[test]
+fn nothing_that_a_backend_may_read_as_a_dot_segment_goes_behind_proxy() {
+    let server = Server::start(|head: String, stream| async move {
+        let line = head.lines().next().unwrap_or_default().to_owned();
+        answer(stream, "200 OK", "", &line).await
+    });
+    let place = server.place();
+    let spec = "{api: [{apiGroups: [''], resources: [services/proxy, pods/proxy], verbs: [get], \
+        namespaces: [default]}]}";
+    let proxy = place.under(spec, &["--reject-paths="]);
+    let below = ["/api/v1/namespaces/default/services/s/proxy/", "/api/v1/namespaces/default/pods/p:80/proxy/"];
+    for tail in [
+        "%C0%AE%C0%AE/secret",
+        "%c0%ae%c0%ae%c0%afsecret",
+        "%E0%80%AE%E0%80%AE/secret",
+        "%F0%80%80%AE%F0%80%80%AE/",
+        "a/..%C0%AFsecret",
+        "%25C0%25AE%25C0%25AE/secret",
+        "a%FFb",
+        "%E9",
+        "%ED%A0%80",
+        "%EF%BC%8E%EF%BC%8E/secret",
+        "a/..%EF%BC%8Fsecret",
+        "a/..%E2%88%95secret",
+        "a/..%EF%BC%BCsecret",
+        "%E2%80%A5/secret",
+        "%E2%80%A4%E2%80%A4/secret",
+        "%EF%BC%852e%EF%BC%852e/secret",
+        "%25u002e%25u002e/secret",
+        "..%20/secret",
+        "%2e%2e%3bx/secret",
+    ] {
+        for below in below {
+            let (status, text) = proxy.at.get(&format!("{below}{tail}"));
+            assert_eq!(status, 400, "{tail}: {text}");
+        }
+    }
+    for tail in [
+        "a%2Fb",
+        "my%20file.txt",
+        "%E2%82%AC",
+        "f(1);v=2",
+        "x?flag",
+        "x?sig=a+b%2Bc",
+        "x?name=%E9&path=../..",
+        "wait%E2%80%A6",
+        "%EF%BC%8Ehidden%EF%BC%8Ftxt",
+        "100%25",
+        "a%252Fb",
+        "...",
+        "//a//",
+        "v1..v2",
+    ] {
+        for below in below {
+            let (status, text) = proxy.at.get(&format!("{below}{tail}"));
+            assert_eq!((status, &*text), (200, &*format!("GET {below}{tail} HTTP/1.1")), "{tail}");
+        }
+    }
 }

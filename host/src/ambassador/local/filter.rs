@@ -89,14 +89,15 @@ impl Filter {
     }
 
     /// What stands in the way of a request; `None` when nothing does. `host` is the value of `Host`, `path` the path as
-    /// it was sent: escapes in it are undone before it is compared.
+    /// it was sent: escapes in it are undone before it is compared. What is no host, with or without a port, is never
+    /// accepted.
     pub fn refuses(&self, method: &str, path: &str, host: &str) -> Option<&'static str> {
         let path = decoded(path);
         if self.reject_paths.is_match(&path) || !self.accept_paths.is_match(&path) {
             Some("its path is rejected by the filter")
         } else if self.reject_methods.is_match(method) {
             Some("its method is rejected by the filter")
-        } else if !self.accepts(&host_of(host)) {
+        } else if !host_of(host).is_some_and(|host| self.accepts(&host)) {
             Some("its host is not accepted by the filter")
         } else {
             None
@@ -112,7 +113,7 @@ impl Filter {
     /// of hosts that are accepted.
     pub fn refuses_page(&self, headers: &HeaderMap) -> Option<&'static str> {
         let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
-        let host = |origin: &str| origin.split_once("://").map(|(_, host)| host_of(host).into_owned());
+        let host = |origin: &'_ str| origin.split_once("://").and_then(|(_, host)| host_of(host).map(Cow::into_owned));
         let foreign = |origin| host(origin).is_none_or(|host| !self.accepts(&host));
         if text(ORIGIN).any(foreign) || text(SEC_FETCH_SITE).any(|site| site.eq_ignore_ascii_case("cross-site")) {
             return Some("it comes from a page of another site");
@@ -137,15 +138,29 @@ fn decoded(path: &str) -> Cow<'_, str> {
     if path.contains('%') { percent_decode_str(path).decode_utf8_lossy() } else { path.into() }
 }
 
-/// The host without its port; an IPv6 address in brackets, where `kubectl proxy` loses them and so rejects it.
-fn host_of(header: &str) -> Cow<'_, str> {
+/// The host of `host[:port]` without its port, an IPv6 address in brackets; `None` for all else. `kubectl proxy` loses
+/// the brackets where there is no port, and so rejects such a host. A bare IPv6 address is taken for one in brackets.
+fn host_of(header: &str) -> Option<Cow<'_, str>> {
     if header.parse::<Ipv6Addr>().is_ok() {
-        return format!("[{header}]").into();
+        return Some(format!("[{header}]").into());
     }
-    match header.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => host.into(),
-        _ => header.into(),
-    }
+    let end = if header.starts_with('[') {
+        header.find(']')?.saturating_add(1)
+    } else {
+        header.find(':').unwrap_or(header.len())
+    };
+    let (host, port) = header.split_at_checked(end)?;
+    let is_host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    };
+    let is_port = match port.strip_prefix(':') {
+        Some(digits) => {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
+        }
+        None => port.is_empty(),
+    };
+    (is_host && is_port).then(|| host.into())
 }
 
 #[cfg(test)]
@@ -193,6 +208,13 @@ mod tests {
             "[::2]:80",
             "xlocalhost",
             "[::1",
+            "[::1]x",
+            "[::1]:80@evil",
+            "localhost:80@evil",
+            "localhost:99999",
+            "localhost:+80",
+            "user@localhost",
+            "localhost/x",
             "10.0.0.1:8001",
         ] {
             assert!(filter.refuses("GET", "/api", host).is_some(), "{host}");

@@ -217,7 +217,12 @@ impl Site {
     /// path that it rejects, however it was asked for.
     fn refuses<B>(&self, request: &Request<B>, read: &Result<ApiRequest, InvalidRequest>) -> Option<&'static str> {
         let filter = self.0.filter.as_ref()?;
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let mut hosts = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+        let host = match (hosts.next(), hosts.next()) {
+            (host, None) => host.unwrap_or_default(),
+            // Two hosts are none: other readers take the other one.
+            (_, Some(_)) => "?",
+        };
         let path = read.as_ref().map_or_else(|_| request.uri().path(), ApiRequest::path);
         let subject = read.as_ref().is_ok_and(|read| filter.rejects(&read.subject()));
         let refused = filter.refuses(request.method().as_str(), path, host);

@@ -1,4 +1,5 @@
-//! A kubeconfig as it is written. Fields that kubectl does not know are passed over, as kubectl does.
+//! A kubeconfig as it is written. Fields that kubectl does not know are passed over, as kubectl does, and a field that is
+//! `null` counts as one that is not there.
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use super::error::KubeconfigError;
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct Document {
+    #[serde(deserialize_with = "nullable")]
     pub(super) kind: String,
     #[serde(deserialize_with = "nullable")]
     pub(super) current_context: String,
@@ -23,6 +25,7 @@ pub(super) struct Document {
 
 #[derive(Deserialize)]
 pub(super) struct NamedCluster {
+    #[serde(deserialize_with = "nullable")]
     pub(super) name: String,
     #[serde(default, deserialize_with = "nullable")]
     pub(super) cluster: Cluster,
@@ -30,6 +33,7 @@ pub(super) struct NamedCluster {
 
 #[derive(Deserialize)]
 pub(super) struct NamedUser {
+    #[serde(deserialize_with = "nullable")]
     pub(super) name: String,
     #[serde(default, deserialize_with = "nullable")]
     pub(super) user: User,
@@ -37,6 +41,7 @@ pub(super) struct NamedUser {
 
 #[derive(Deserialize)]
 pub(super) struct NamedContext {
+    #[serde(deserialize_with = "nullable")]
     pub(super) name: String,
     #[serde(default, deserialize_with = "nullable")]
     pub(super) context: Context,
@@ -46,11 +51,17 @@ pub(super) struct NamedContext {
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct Cluster {
+    #[serde(deserialize_with = "nullable")]
     pub(super) server: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) tls_server_name: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) insecure_skip_tls_verify: bool,
+    #[serde(deserialize_with = "nullable")]
     pub(super) certificate_authority: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) certificate_authority_data: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) proxy_url: String,
 }
 
@@ -58,20 +69,28 @@ pub(super) struct Cluster {
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct User {
+    #[serde(deserialize_with = "nullable")]
     pub(super) client_certificate: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) client_certificate_data: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) client_key: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) client_key_data: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) token: String,
-    #[serde(rename = "tokenFile")]
+    #[serde(rename = "tokenFile", deserialize_with = "nullable")]
     pub(super) token_file: String,
-    #[serde(rename = "as")]
+    #[serde(rename = "as", deserialize_with = "nullable")]
     pub(super) impersonate: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) as_uid: String,
     #[serde(deserialize_with = "nullable")]
     pub(super) as_groups: Vec<String>,
     pub(super) as_user_extra: Present,
+    #[serde(deserialize_with = "nullable")]
     pub(super) username: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) password: String,
     pub(super) auth_provider: Present,
     pub(super) exec: Present,
@@ -81,8 +100,11 @@ pub(super) struct User {
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Context {
+    #[serde(deserialize_with = "nullable")]
     pub(super) cluster: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) user: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) namespace: String,
 }
 

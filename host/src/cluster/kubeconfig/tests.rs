@@ -216,3 +216,24 @@ fn the_default_files_are_those_of_kubectl() {
     assert_eq!(files(Some("/a:b::/c"), Some("/home/u")), ["/a", "b", "/c"]);
     assert_eq!(files(None, None), [""; 0]);
 }
+
+#[test]
+fn a_field_that_is_null_is_not_there() {
+    let cluster = "tls-server-name: null, insecure-skip-tls-verify: null, certificate-authority: null, \
+        certificate-authority-data: null, proxy-url: null, disable-compression: null, extensions: null";
+    let user = "client-certificate: null, client-certificate-data: null, client-key: null, client-key-data: null, \
+        token: t, tokenFile: null, as: null, as-uid: null, as-groups: null, as-user-extra: null, username: null, \
+        password: null, auth-provider: null, exec: null";
+    let text = one(cluster, user).replace("kind: Config", "kind: null\npreferences: null");
+    let files = Files::new();
+    let config = Kubeconfig::read(&files.write("config", &text.replace("namespace: demo", "namespace: ~"))).unwrap();
+    let chosen = config.choose(&KubeconfigChoice::default()).unwrap();
+    assert_eq!((chosen.namespace, chosen.server_name), (None, None));
+    assert_eq!(chosen.credentials.token().unwrap().unwrap().expose(), "t");
+    let nobody = text.replace("user: u,", "user: null,").replace("token: t", "token: null");
+    let config = Kubeconfig::read(&files.write("nobody", &nobody)).unwrap();
+    assert!(config.choose(&KubeconfigChoice::default()).unwrap().credentials.token().unwrap().is_none());
+    let unnamed = nobody.replace("current-context: here", "current-context: null");
+    let config = Kubeconfig::read(&files.write("unnamed", &unnamed)).unwrap();
+    assert!(matches!(config.choose(&KubeconfigChoice::default()), Err(KubeconfigError::NoContext { .. })));
+}
