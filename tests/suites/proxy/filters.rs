@@ -1,10 +1,13 @@
 //! The filter, over the wire, and what the ambassador refuses whatever a filter says.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::Value;
 
 use crate::behind::{Server, answer};
 use crate::http1::At;
-use crate::world::{ALL, Proxy, World, refused};
+use crate::world::{ALL, Proxy, World, refused, within};
 
 const POD: &str = "/api/v1/namespaces/default/pods/p";
 
@@ -139,6 +142,50 @@ fn a_fragment_is_refused_and_not_cut_off() {
         assert!(told.0 == 400 && told.1.contains("fragment"), "{line}: {told:?}");
     }
     assert_eq!(proxy.at.get(maps).0, 200);
+}
+
+/// The statuses of the answers to what is sent on one connection, until it is closed.
+fn statuses(proxy: &Proxy, bytes: String) -> Vec<u16> {
+    let At::Tcp(address) = proxy.at.clone() else { panic!("a port") };
+    within(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        // A body may have no newline at its end.
+        text.split("HTTP/1.1 ").skip(1).map(|answer| answer.get(..3).unwrap().parse().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_fragment_is_refused_behind_each_body_of_a_connection() {
+    let world = World::new();
+    let proxy = proxy(&world, &[]);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let post = |target: &str, body: &str| {
+        let length = body.len();
+        format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let hidden = get(&format!("{maps}#x"));
+    // As many lines that look like a request as might be remembered.
+    let decoys: String = (0..100).map(|number| format!("GET /{number}#\nGET {maps}#\n")).collect();
+    let large = format!("{{\"a\": \"{}\"}}", "x".repeat(100_000));
+    let last = "GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for (what, sent, expected) in [
+        ("no newline before it", post(maps, "{}") + &hidden, &[422, 400, 200][..]),
+        ("a large body", post(maps, &large) + &hidden, &[422, 400, 200]),
+        ("a line that looks like one", post(maps, &hidden) + &get(maps), &[400, 200, 200]),
+        ("in the request with the body", post(&format!("{maps}#"), &decoys) + &get(maps), &[400, 200, 200]),
+        ("behind many", post(maps, &decoys) + &get("/api") + &hidden + &get(maps), &[400, 200, 400, 200, 200]),
+        ("empty lines before it", post(maps, "{}") + "\r\n\n" + &hidden, &[422, 400, 200]),
+        ("without a path", get(maps) + &get("/#") + &get("//version#"), &[200, 400, 400, 200]),
+    ] {
+        assert_eq!(statuses(&proxy, sent + last), expected, "{what}");
+    }
+    let chunked = "Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let sent = format!("POST {maps} HTTP/1.1\r\n{chunked}{hidden}{last}");
+    assert_eq!(statuses(&proxy, sent), [422], "its connection ends with it");
 }
 
 #[test]

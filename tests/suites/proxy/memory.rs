@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::AsyncReadExt;
 
-use crate::behind::{Server, answer};
+use crate::behind::{Server, answer, header};
 use crate::http1::At;
 use crate::world::{ALL, Proxy, within};
 
@@ -105,6 +106,36 @@ fn heads_that_are_half_sent_share_one_budget() {
         answer
     });
     assert!(answer.starts_with("HTTP/1.1 431 "), "{}", answer.get(..100).unwrap_or(&answer));
+}
+
+#[test]
+fn half_a_head_that_comes_with_a_request_counts_too() {
+    let server = Server::start(|head: String, mut stream| async move {
+        let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        let _ = stream.read_exact(&mut vec![0; length]).await;
+        answer(stream, "200 OK", "", "{}").await;
+    });
+    let place = server.place();
+    let proxy = place.under(ALL, &[]);
+    neighbour(&proxy);
+    // The buffer of a connection grows by a body, and may then hold the next head together with the body's end.
+    let body = " ".repeat(200_000);
+    let whole = format!("POST {MAPS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let half = format!("GET {MAPS} HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(60_000));
+    let ask = |stream: &mut TcpStream, sent: &str| {
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+    };
+    ask(&mut connect(&proxy), &whole);
+    let before = peak(&proxy);
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| connect(&proxy)).collect();
+    crowd.iter_mut().for_each(|stream| ask(stream, &format!("{whole}{half}")));
+    neighbour(&proxy);
+    grown(&proxy, before, CROWD * CONNECTION + HEADS, "heads that have begun with the request before them");
+    drop(crowd);
 }
 
 #[test]

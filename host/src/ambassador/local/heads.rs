@@ -5,17 +5,11 @@
 //! and where connections run out the one that has waited longest is closed.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::task::{Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
-
-/// How long a head may take from its first byte to its last. A client has all of it before it connects.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+use super::framing::Framing;
 
 /// The connections of one socket that wait.
 pub(super) struct Heads {
@@ -139,7 +133,8 @@ fn wake(closed: impl IntoIterator<Item = Entry>) {
     closed.into_iter().filter_map(|entry| entry.waker).for_each(Waker::wake);
 }
 
-/// The part of one connection in [`Heads`]. Clones are the same connection's.
+/// The part of one connection in [`Heads`], and the position in what its client sends. Clones are the same
+/// connection's.
 #[derive(Clone)]
 pub(super) struct Head(Arc<Connection>);
 
@@ -148,51 +143,69 @@ struct Connection {
     state: Mutex<State>,
 }
 
-#[derive(Clone, Copy)]
-enum State {
-    /// The number of the wait. What was read last may hold the beginning of the head after the one that is waited for.
-    Waiting { ticket: u64, last_read: usize },
-    /// A request is under way. What was read last may be the beginning of the next head.
-    UnderWay { last_read: usize },
+struct State {
+    framing: Framing,
+    /// The bytes of the next head that have come already.
+    begun: usize,
+    /// The number of the wait for that head; `None` while a request is under way.
+    ticket: Option<u64>,
 }
 
 impl Head {
     /// A connection that waits for its first head.
     pub(super) fn first(heads: Arc<Heads>) -> Self {
-        let state = Mutex::new(State::Waiting { ticket: heads.wait(0), last_read: 0 });
-        Self(Arc::new(Connection { heads, state }))
+        let state = State { framing: Framing::new(), begun: 0, ticket: Some(heads.wait(0)) };
+        Self(Arc::new(Connection { heads, state: Mutex::new(state) }))
     }
 
-    /// Notes that a head is complete. The connection waits for the next one when the result is dropped.
-    pub(super) fn arrived(&self) -> Answering {
+    /// Notes that a head is complete, and how long the body behind it is, where that is known. The connection waits for
+    /// the next head when the result is dropped.
+    pub(super) fn arrived(&self, body: Option<u64>) -> Answering {
         let mut state = self.0.state();
-        if let State::Waiting { ticket, last_read } = *state {
-            *state = State::UnderWay { last_read };
-            drop(state);
+        let fragment = state.framing.head_is_read(body);
+        let ticket = state.ticket.take();
+        state.begun = 0;
+        drop(state);
+        if let Some(ticket) = ticket {
             self.0.heads.leave(ticket);
         }
-        Answering(self.clone())
+        Answering { head: self.clone(), fragment }
     }
 
-    fn read(&self, bytes: usize) {
+    /// Reads on. Returns the number of bytes that belong to the same head or body.
+    pub(super) fn read(&self, bytes: &[u8]) -> usize {
         let mut state = self.0.state();
-        match &mut *state {
-            State::Waiting { ticket, last_read } => {
-                *last_read = bytes;
-                let ticket = *ticket;
+        let in_head = state.framing.is_in_head();
+        let taken = state.framing.read(bytes);
+        if in_head {
+            state.begun = state.begun.saturating_add(taken);
+            if let Some(ticket) = state.ticket {
                 drop(state);
-                self.0.heads.count(ticket, bytes);
+                self.0.heads.count(ticket, taken);
             }
-            State::UnderWay { last_read } => *last_read = bytes,
+        }
+        taken
+    }
+
+    /// The most bytes that may be read next, of as many as there is room for.
+    pub(super) fn limit(&self, room: usize) -> io::Result<usize> {
+        match self.0.state().framing.limit(room) {
+            0 if room > 0 => Err(io::Error::new(io::ErrorKind::InvalidData, "the head of a request has no clear end")),
+            limit => Ok(limit),
         }
     }
 
-    /// The number of this wait; `None` while a request is under way.
-    fn ticket(&self) -> Option<u64> {
-        match *self.0.state() {
-            State::Waiting { ticket, .. } => Some(ticket),
-            State::UnderWay { .. } => None,
-        }
+    /// The number of this wait, and whether the head has begun; `None` while a request is under way.
+    pub(super) fn waits(&self) -> Option<(u64, bool)> {
+        let state = self.0.state();
+        state.ticket.map(|ticket| (ticket, state.begun > 0))
+    }
+}
+
+impl Head {
+    /// Returns whether this wait may go on; see [`Heads::poll_waits`].
+    pub(super) fn poll_waits(&self, ticket: u64, waker: &Waker) -> Poll<bool> {
+        self.0.heads.poll_waits(ticket, waker)
     }
 }
 
@@ -204,121 +217,33 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let state = *self.state();
-        if let State::Waiting { ticket, .. } = state {
+        let ticket = self.state().ticket;
+        if let Some(ticket) = ticket {
             self.heads.leave(ticket);
         }
     }
 }
 
 /// A request under way, from its head to the end of its answer.
-pub(super) struct Answering(Head);
+pub(super) struct Answering {
+    head: Head,
+    fragment: bool,
+}
+
+impl Answering {
+    /// Returns whether the target had a fragment, which the reader of HTTP has cut off.
+    pub(super) fn had_fragment(&self) -> bool {
+        self.fragment
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let Connection { heads, .. } = &*self.0.0;
-        let mut state = self.0.0.state();
-        if let State::UnderWay { last_read } = *state {
-            *state = State::Waiting { ticket: heads.wait(last_read), last_read };
+        let Connection { heads, .. } = &*self.head.0;
+        let mut state = self.head.0.state();
+        if state.ticket.is_none() {
+            state.ticket = Some(heads.wait(state.begun));
         }
-    }
-}
-
-/// A connection whose heads are counted.
-pub(super) struct Counted<S> {
-    stream: S,
-    head: Head,
-    /// The wait of a head that has begun, and its end.
-    begun: Option<(u64, Pin<Box<Sleep>>)>,
-}
-
-impl<S> Counted<S> {
-    pub(super) fn new(stream: S, head: Head) -> Self {
-        Self { stream, head, begun: None }
-    }
-
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-
-    /// Fails where the connection waits and may not go on waiting.
-    /// Fails once the connection has to go, also while it only writes: a client that reads nothing keeps no place.
-    fn closed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.poll_check(cx) {
-            Poll::Ready(Err(error)) => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    fn poll_check(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(ticket) = self.head.ticket() else {
-            self.begun = None;
-            return Poll::Ready(Ok(()));
-        };
-        let waits = self.head.0.heads.poll_waits(ticket, cx.waker());
-        if waits == Poll::Ready(false) {
-            let why = "closed to make room for other clients";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
-        }
-        let late = |(begun, end): &mut (u64, Pin<Box<Sleep>>)| *begun == ticket && end.as_mut().poll(cx).is_ready();
-        if self.begun.as_mut().is_some_and(late) {
-            let why = "the head of a request did not come in time";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
-        }
-        waits.map(|_| Ok(()))
-    }
-
-    fn note(&mut self, bytes: usize, cx: &mut Context<'_>) {
-        self.head.read(bytes);
-        let Some(ticket) = self.head.ticket().filter(|_| bytes > 0) else { return };
-        if self.begun.as_ref().is_none_or(|(begun, _)| *begun != ticket) {
-            let mut end = Box::pin(sleep(HEAD_WITHIN));
-            // It wakes the connection from the first time it is polled.
-            let _ = end.as_mut().poll(cx);
-            self.begun = Some((ticket, end));
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_check(cx))?;
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if matches!(read, Poll::Ready(Ok(()))) {
-            let bytes = buffer.filled().len().saturating_sub(before);
-            self.note(bytes, cx);
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.closed(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.closed(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.closed(cx)?;
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -326,8 +251,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 mod tests {
     use super::*;
 
+    fn poll_waits(head: &Head) -> Poll<bool> {
+        head.waits().map_or(Poll::Ready(false), |(ticket, _)| head.0.heads.poll_waits(ticket, Waker::noop()))
+    }
+
     fn waits(head: &Head) -> bool {
-        head.ticket().is_some_and(|ticket| head.0.heads.poll_waits(ticket, Waker::noop()) != Poll::Ready(false))
+        poll_waits(head) != Poll::Ready(false)
+    }
+
+    fn read(head: &Head, bytes: usize) {
+        assert_eq!(head.read(&vec![b'x'; bytes]), bytes);
     }
 
     /// The bytes of heads that are waited for, and of those that are given up.
@@ -340,35 +273,37 @@ mod tests {
     fn beyond_the_budget_the_oldest_head_is_given_up_and_idle_connections_are_not() {
         let heads = Heads::new(100);
         let [idle, first, second] = [(); 3].map(|()| Head::first(Arc::clone(&heads)));
-        first.read(60);
-        second.read(40);
+        read(&first, 60);
+        read(&second, 40);
         assert!(waits(&first) && waits(&second));
-        second.read(1);
+        read(&second, 1);
         assert_eq!([&idle, &first, &second].map(waits), [true, false, true]);
         // Nobody reads on while the one that was given up has not noticed.
-        let reads = |head: &Head| head.0.heads.poll_waits(head.ticket().unwrap_or_default(), Waker::noop());
-        assert_eq!((reads(&second), reads(&idle)), (Poll::Pending, Poll::Pending));
+        assert_eq!((poll_waits(&second), poll_waits(&idle)), (Poll::Pending, Poll::Pending));
         drop(first);
-        assert_eq!((reads(&second), reads(&idle)), (Poll::Ready(true), Poll::Ready(true)));
+        assert_eq!((poll_waits(&second), poll_waits(&idle)), (Poll::Ready(true), Poll::Ready(true)));
         // One head alone may not go beyond it either.
-        second.read(60);
+        read(&second, 60);
         assert_eq!([&idle, &second].map(waits), [true, false]);
         drop(second);
         assert_eq!(held(&heads), (0, 0));
-        assert_eq!(reads(&idle), Poll::Ready(true));
+        assert_eq!(poll_waits(&idle), Poll::Ready(true));
     }
 
     #[test]
     fn room_is_made_by_who_has_waited_longest_and_never_by_who_is_answered() {
         let heads = Heads::new(100);
         let [answered, old, new] = [(); 3].map(|()| Head::first(Arc::clone(&heads)));
-        let answering = answered.arrived();
+        assert_eq!(answered.read(b"\n\nGET / HTTP/1.1\n\nmore"), 18);
+        let answering = answered.arrived(Some(4));
+        assert!(!answering.had_fragment());
+        assert_eq!(answered.read(b"more of it"), 4);
         heads.close_oldest();
         assert!(!waits(&old) && waits(&new));
-        answered.read(30);
+        read(&answered, 30);
         drop(answering);
         assert!(waits(&answered));
-        assert_eq!(heads.table().bytes, 30, "it may be the beginning of the next head");
+        assert_eq!(heads.table().bytes, 30, "the beginning of the next head");
         heads.close_oldest();
         assert!(!waits(&new) && waits(&answered));
         drop(answered);

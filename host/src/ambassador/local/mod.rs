@@ -24,10 +24,11 @@
 //! holds up its own answer and nobody else's.
 
 mod body;
+mod counted;
 mod file_body;
 mod files;
 mod filter;
-mod fragments;
+mod framing;
 mod heads;
 mod linger;
 mod listen;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -59,8 +61,9 @@ use super::headers;
 use super::upgrade::Slot;
 use crate::telemetry::{Sampled, chain};
 use body::Held;
-use fragments::Watched;
-use heads::{Counted, Head, Heads};
+use counted::Counted;
+use framing::HadFragment;
+use heads::{Head, Heads};
 use linger::Lingering;
 
 /// Of connections that ended early, those that were told of.
@@ -257,17 +260,20 @@ async fn connection(stream: listen::Stream, served: Served) {
 async fn http(stream: listen::Stream, served: Served, slot: Slot) {
     let stop = served.stop.clone();
     let head = Head::first(Arc::clone(&served.heads));
-    let (stream, fragments) = Watched::new(Lingering::new(stream, stop.clone()));
-    let stream = Counted::new(stream, head.clone());
+    let stream = Counted::new(Lingering::new(stream, stop.clone()), head.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (answering, served) = (head.arrived(), served.clone());
-        fragments.mark(&mut request);
+        let length = request.body().size_hint().exact();
+        let (answering, served) = (head.arrived(length), served.clone());
+        if answering.had_fragment() {
+            request.extensions_mut().insert(HadFragment);
+        }
         request.extensions_mut().insert(slot.clone());
         async move {
             let upgrade = headers::ask_for_upgrade(request.headers());
             let mut response = served.site.answer(request, &served.stop).await;
-            // What follows may be meant for the other protocol, and is not read as requests.
-            if upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // What follows may be meant for the other protocol, and is not read as requests. Behind a body of unknown
+            // length no request line is known for one.
+            if (upgrade || length.is_none()) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Held::new(body, answering)))

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::body::LocalBody;
 use super::files::Files;
 use super::filter::Filter;
-use super::fragments::HadFragment;
+use super::framing::HadFragment;
 use super::page::Page;
 use super::{Stop, explained, moved, plain};
 use crate::ambassador::{self, Ambassador};
@@ -277,7 +277,8 @@ fn without<B>(prefix: &PathPrefix, mut request: Request<B>) -> Request<B> {
 fn tidied<B>(request: &Request<B>) -> Option<String> {
     let uri = request.uri();
     let path = uri.path();
-    if !(request.method() == Method::GET || request.method() == Method::HEAD) || uri.authority().is_some() {
+    let cut = uri.authority().is_some() || request.extensions().get::<HadFragment>().is_some();
+    if cut || !(request.method() == Method::GET || request.method() == Method::HEAD) {
         return None;
     }
     let inner = path.strip_suffix('/').unwrap_or(path).strip_prefix('/')?;

@@ -18,8 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectiona
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::fragments::Watched;
-use super::heads::Counted;
+use super::counted::Counted;
 use super::linger::Lingering;
 use super::listen::Stream;
 use crate::ambassador::upgrade::Switched;
@@ -84,21 +83,23 @@ pub(super) async fn run(switched: Switched, stop: impl Future<Output = ()>) {
 }
 
 /// The two connections once HTTP is over on both, and what the client has sent already.
-async fn opened(client: OnUpgrade, server: OnUpgrade) -> Option<(Bytes, Stream, Upgraded)> {
+async fn opened(client: OnUpgrade, server: OnUpgrade) -> Option<([Bytes; 2], Stream, Upgraded)> {
     let both = async { tokio::try_join!(client, server) };
     let (client, server) = timeout(ORDERLY_WITHIN, both).await.ok()?.ok()?;
-    let parts = client.downcast::<TokioIo<Counted<Watched<Lingering>>>>().ok()?;
-    let stream = parts.io.into_inner().into_inner().into_inner().into_inner();
-    Some((parts.read_buf, stream, server))
+    let parts = client.downcast::<TokioIo<Counted<Lingering>>>().ok()?;
+    let (stream, rest) = parts.io.into_inner().into_parts();
+    Some(([parts.read_buf, rest], stream.into_inner(), server))
 }
 
 async fn join(
-    ahead: &[u8],
+    ahead: &[Bytes],
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
     server: &mut Noted<impl AsyncRead + AsyncWrite + Unpin>,
 ) -> io::Result<()> {
-    server.activity.passed(Side::Client, ahead.len());
-    server.write_all(ahead).await?;
+    for ahead in ahead {
+        server.activity.passed(Side::Client, ahead.len());
+        server.write_all(ahead).await?;
+    }
     server.flush().await?;
     copy_bidirectional_with_sizes(client, server, BUFFER, BUFFER).await?;
     Ok(())
