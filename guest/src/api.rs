@@ -1,6 +1,7 @@
-//! The Kubernetes API, as far as the host's grant opens it.
+//! The Kubernetes API, within the limits of the guest's grant.
 //!
-//! The host holds the credentials. Every call is judged against the grant, then by the API server's own RBAC.
+//! The host holds the credentials. The host checks every call against the grant, and the API server checks every
+//! request that it receives with its own RBAC.
 //!
 //! ```no_run
 //! use attache_guest::api::{self, Collection, Error};
@@ -37,23 +38,39 @@ pub use typed::{Api, Objects};
 pub use watch::{Event, Watch};
 pub use write::{Deletion, FieldManager, Patch, Propagation, Selector};
 
-/// Returns every type of object that the API server serves and the grant opens a verb on.
+/// Returns every type of object that the API server serves and on which the grant opens a verb.
+///
+/// The types of an API group that does not answer are missing. The call counts against the grant's rate.
 ///
 /// # Errors
 ///
-/// The API server refused discovery or could not be reached.
+/// [`Error::Throttled`], [`Error::Unavailable`], or a refusal by the API server.
+///
+/// ```no_run
+/// # use attache_guest::api;
+/// # fn main() -> Result<(), api::Error> {
+/// for info in api::discover()?.iter().filter(|info| info.namespaced) {
+///     println!("{} {}", info.of, info.verbs.join(","));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn discover() -> Result<Vec<ResourceInfo>, Error> {
     let found = wit::discover()?;
     Ok(found.into_iter().map(ResourceInfo::from).collect())
 }
 
-/// Finds a type by kind, plural, singular or short name, as `kubectl` does; `apps/deploy` or `deployments.v1.apps`
-/// narrow it.
+/// Finds a type by kind, plural, singular or short name, as `kubectl` does.
+///
+/// A group or version narrows the name: `apps/deploy`, `deployments.v1.apps`. If types of several groups have the name,
+/// the type of the core group is returned. The call counts against the grant's rate.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] when the name is unknown, or means types of several groups and none of the core's, and what
-/// [`discover`] may fail with.
+/// - [`Error::Invalid`] if no type has the name, or if types of several groups have it and none is in the core group.
+/// - [`Error::Denied`] if the grant opens no verb on the type.
+/// - [`Error::Unavailable`] if the API server, or the API group in the name, does not answer.
+/// - The other errors of [`discover`].
 ///
 /// ```no_run
 /// # use attache_guest::api;
@@ -66,14 +83,16 @@ pub fn resolve(name: &str) -> Result<ResourceInfo, Error> {
     Ok(wit::resolve(name)?.into())
 }
 
-/// Says whether the grant and the API server would let `verb` pass: on every object of the type in one namespace
-/// (`None` is all of them), or on the one named.
+/// Returns true if both the grant and the API server allow `verb` on every object of the type, or on the named object.
 ///
-/// For a subresource, the plural is written as in RBAC: `pods/eviction`.
+/// A namespace of `None` means all namespaces, or a cluster-scoped type. A subresource is part of the plural, as in
+/// RBAC: `pods/eviction`. If the grant does not open the verb, the host returns false without a request. Otherwise the
+/// host asks the API server, and the call counts against the grant's rate.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] when it is no question, and what the API server may fail with. That it may not is no error.
+/// [`Error::Invalid`] if the verb, type or name is not valid; [`Error::Throttled`]; [`Error::Unavailable`]; or a
+/// refusal of the access review by the API server.
 ///
 /// ```no_run
 /// # use attache_guest::api::{self, ResourceType};

@@ -1,9 +1,8 @@
-//! What `wit-bindgen` writes for the world `imports`, and the one place where its lints are let off.
+//! The code that `wit-bindgen` generates for the world `imports`. The lints that it breaks are allowed here only.
 //!
-//! Nothing here is public: [`pod`](crate::pod) and [`api`](crate::api) turn these types into ones that read like
-//! Rust. The WASI interfaces that the world needs are generated anew rather than shared with the standard
-//! library, which keeps its own private; both meet the same host functions, so a pollable from here and a sleep
-//! in `std` live beside each other.
+//! Nothing here is public: [`pod`](crate::pod) and [`api`](crate::api) convert these types to idiomatic Rust. The WASI
+//! interfaces are generated here too, because those of the standard library are private. Both call the same host
+//! functions, so a pollable from here works beside a sleep in `std`.
 #![allow(
     unsafe_code,
     missing_docs,

@@ -1,9 +1,9 @@
-//! Raw requests: to the API server for what is no object, such as logs, and to the grant's `egress` for all else.
+//! Raw HTTP requests: to the API server for logs and other streams, and to the destinations in the grant's `egress`.
 //!
-//! The host answers for the API server by any of its usual names, under the same grant as [`api`](crate::api), and adds
-//! the credentials itself: a guest sets no `Authorization`. What the grant denies there comes back as the API server
-//! would refuse it, with status 403 and a `Status` object that says which rule is needed; a spent rate is a 429 with
-//! `Retry-After`.
+//! The host handles a request to one of the API server's usual names under the same grant as [`api`](crate::api). The
+//! host adds the credentials, so a guest sets no `Authorization` header. A request that the grant denies is answered as
+//! the API server would refuse it: status 403, and a `Status` object that names the missing rule. A request beyond
+//! the grant's rate is answered with status 429 and a `Retry-After` header.
 //!
 //! ```no_run
 //! use std::io::BufRead;
@@ -33,35 +33,49 @@ use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types as wasi;
 use crate::bindings::wasi::io::streams::{InputStream, OutputStream, StreamError};
 
-/// Where a request goes whose URI is a path only: the API server, by the name that it has in every pod.
+/// The host of a URI that is only a path: the API server, by the name that it has in every pod.
 const API_SERVER: &str = "kubernetes.default.svc";
 
-/// The most that may be written at once and waited for (`blocking-write-and-flush` of `wasi:io/streams`).
+/// The maximum of one `blocking-write-and-flush` in `wasi:io/streams`, in bytes.
 const WRITTEN_AT_ONCE: usize = 4096;
 
-/// The most that is read at once when a body is read to its end.
+/// The size of one read of a whole body, in bytes: few calls, and little memory.
 const READ_AT_ONCE: u64 = 64 << 10;
 
-/// Why a request got no answer, or its answer broke off.
+/// The reason why a request got no answer, or why its answer ended early.
+///
+/// ```no_run
+/// use attache_guest::http::{self, Error, Request};
+///
+/// fn fetch(uri: &str) -> Result<Option<String>, Error> {
+///     let request = Request::get(uri).body("").map_err(|error| Error::Invalid(error.to_string()))?;
+///     match http::send(request) {
+///         Ok(answer) => answer.into_body().text().map(Some),
+///         Err(Error::Denied) => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It is not a request that can be sent.
+    /// The request cannot be sent: its URI, method or a header is not valid.
     #[error("no request that can be sent: {0}")]
     Invalid(String),
-    /// The grant's `egress` does not open its destination.
+    /// The grant's `egress` does not open the destination, or the destination's name resolves to a prohibited address.
+    /// The host also denies certain headers.
     #[error("the grant does not open this destination")]
     Denied,
-    /// Too many requests to other places are under way, or the grant's rate is spent. (The API server's refusals are
-    /// answers.)
+    /// The request to an `egress` destination exceeds the grant's rate, or the number of requests that the grant allows
+    /// at one time. For the API server, this is an answer with status 429.
     #[error("too many requests")]
     Busy,
-    /// No connection or no answer in time.
+    /// The connection or the answer took too long.
     #[error("no answer in time")]
     Timeout,
-    /// The answer is larger than the grant allows.
+    /// The body of the answer exceeds the grant's `responseBytes`.
     #[error("the answer is larger than the grant allows")]
     TooLarge,
-    /// There was no answer, or not a whole one; the text is the case of `wasi:http`'s `error-code`.
+    /// There was no answer, or it ended early. The text names the case of the `error-code` in `wasi:http`.
     #[error("no answer: {0}")]
     Failed(String),
 }
@@ -80,13 +94,14 @@ impl From<wasi::ErrorCode> for Error {
     }
 }
 
-/// Sends a request and returns the answer as soon as its head is there; its body streams.
+/// Sends a request and returns the answer as soon as its headers have arrived. The body is a stream.
 ///
-/// A URI that is a path only is one of the API server's.
+/// A URI that is only a path means the API server.
 ///
 /// # Errors
 ///
-/// Any of [`Error`] but [`Error::TooLarge`], which a body ends with. An answer of any status is none.
+/// Every case of [`Error`] except [`Error::TooLarge`], which only [`Body`] returns. An answer with an error status is
+/// not an error.
 pub fn send(request: Request<impl AsRef<[u8]>>) -> Result<Response<Body>, Error> {
     let (head, content) = request.into_parts();
     let outgoing = outgoing(&head)?;
@@ -135,7 +150,7 @@ fn method(method: &Method) -> wasi::Method {
     }
 }
 
-/// Writes the body. Where that fails, the host has an answer already, and the answer says why.
+/// Writes the body. If that fails, the host already has an answer, which names the reason.
 fn write(body: wasi::OutgoingBody, content: &[u8]) {
     let written = body.write().is_ok_and(|stream| push(&stream, content).is_ok());
     if written {
@@ -161,8 +176,10 @@ fn incoming(answer: wasi::IncomingResponse) -> Result<Response<Body>, Error> {
     Ok(response.map(|()| Body { stream, _incoming: incoming, _answer: answer }))
 }
 
-/// The body of an answer, as it comes: [`Read`] it, or take it by [lines](Body::lines), as one [text](Body::text) or as
-/// [bytes](Body::bytes). Dropping it hangs up.
+/// The body of an answer, as a stream; made by [`send`].
+///
+/// Use [`Read`], [`lines`](Body::lines), [`text`](Body::text) or [`bytes`](Body::bytes). A drop before the end cancels
+/// the rest of the answer.
 #[derive(Debug)]
 pub struct Body {
     // Declared, and so dropped, before what they are children of.
@@ -176,7 +193,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// It broke off, or is larger than the grant allows.
+    /// [`Error::TooLarge`], [`Error::Timeout`], or [`Error::Failed`] if the body ends early.
     pub fn bytes(self) -> Result<Vec<u8>, Error> {
         let mut whole = Vec::new();
         while let Some(piece) = self.piece(READ_AT_ONCE)? {
@@ -185,21 +202,21 @@ impl Body {
         Ok(whole)
     }
 
-    /// Reads the body to its end, as text; what is not UTF-8 is replaced.
+    /// Reads the body to its end as text, with U+FFFD in place of bytes that are not UTF-8.
     ///
     /// # Errors
     ///
-    /// As [`Body::bytes`].
+    /// The errors of [`Body::bytes`].
     pub fn text(self) -> Result<String, Error> {
         Ok(String::from_utf8_lossy(&self.bytes()?).into_owned())
     }
 
-    /// Reads the body line by line as it comes: a log that is followed, or the events of a watch.
+    /// Returns an iterator over the lines, each as soon as it arrives. Use it for a followed log or a raw watch.
     pub fn lines(self) -> io::Lines<BufReader<Self>> {
         BufReader::new(self).lines()
     }
 
-    /// Waits for the next piece; `None` at the end.
+    /// Waits for the next piece; returns `None` at the end.
     fn piece(&self, most: u64) -> Result<Option<Vec<u8>>, Error> {
         match self.stream.blocking_read(most) {
             Ok(piece) => Ok(Some(piece)),

@@ -1,15 +1,15 @@
-//! The SDK for guests of Attaché: what a WebAssembly extension sees of the pod that it runs in, and of the
-//! Kubernetes API.
+//! The SDK for guests of Attaché: access to the pod that a WebAssembly extension runs in, and to the Kubernetes API.
 //!
-//! A guest is an ordinary Rust program, built for `wasm32-wasip2`. Its host holds the credentials and decides, by a
-//! grant, what the guest may see and do; everything here may therefore be refused. [`api`] says so with an error that
-//! names the rule that was missing; in [`pod`], what is not granted is not there.
+//! A guest is an ordinary Rust program, built for `wasm32-wasip2`. The host holds the credentials. A grant decides what
+//! the guest may read and do, so the host can refuse every call. In [`api`], a refusal is an error that names the
+//! missing rule. In [`pod`], a value that the grant does not open is absent.
 //!
-//! - [`pod`]: who the pod is, its labels and annotations (also as they change), its resource bounds.
-//! - [`api`]: discovery, and reading and writing objects of any type.
-//! - [`http`]: raw requests, to the API server and to where else the grant says.
-//! - Files and environment variables of the pod need nothing from here: `std::fs` and `std::env` read those that
-//!   the grant names, at the paths where a container would find them.
+//! - [`pod`]: the pod's identity, its labels and annotations, their changes, and its resource bounds.
+//! - [`api`]: discovery, and reading, writing and watching objects of any type.
+//! - [`http`]: raw requests to the API server and to the destinations in the grant.
+//!
+//! Files and environment variables need no SDK: `std::fs` and `std::env` read those that the grant names, at the paths
+//! of a container.
 //!
 //! ```no_run
 //! use attache_guest::{api::{Collection, ResourceType}, pod};
@@ -25,8 +25,8 @@
 //! }
 //! ```
 //!
-//! The crate type-checks and its pure parts can be tested on any target; a call that needs the host panics
-//! outside WebAssembly.
+//! The crate compiles for every target, so a guest's own logic can be tested anywhere. A call that needs the host
+//! panics outside WebAssembly.
 
 pub mod api;
 mod bindings;
@@ -40,7 +40,7 @@ pub use k8s_openapi;
 pub use kube_core;
 pub use serde_json;
 
-/// The program that the README walks through, compiled by `cargo test`.
+/// The programs of the README, compiled by `cargo test`.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

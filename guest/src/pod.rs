@@ -1,7 +1,7 @@
-//! What the pod knows about itself through the Downward API.
+//! The metadata of the guest's own pod, from the Downward API.
 //!
-//! A value is `None` when the pod does not project it or when the grant does not name it; a guest cannot tell the
-//! two apart.
+//! A value is `None` when the pod does not project it, or when the grant does not name it. A guest cannot distinguish
+//! the two. The host keeps the values in memory and updates them while the pod lives.
 //!
 //! ```no_run
 //! use attache_guest::pod;
@@ -22,13 +22,26 @@ use crate::bindings::attache::pod::metadata as wit;
 pub use changes::{Changes, follow};
 pub use snapshot::Snapshot;
 
-/// Why a reading of the pod's metadata failed.
+/// The reason why a read of the pod's metadata failed.
+///
+/// The error ends when its cause does: the next call after that succeeds.
+///
+/// ```no_run
+/// use attache_guest::pod;
+///
+/// match pod::label("tier") {
+///     Ok(Some(tier)) => println!("tier {tier}"),
+///     Ok(None) => println!("no tier, or not in the grant"),
+///     Err(pod::Error::Malformed(fault) | pod::Error::Unreadable(fault)) => eprintln!("{fault}"),
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The projected file exists, but its content could not be understood.
+    /// A projected file or variable exists, but its content does not have the form that Kubernetes writes. The text
+    /// names the file or variable and the fault.
     #[error("pod metadata could not be understood: {0}")]
     Malformed(String),
-    /// The projected file could not be read.
+    /// A volume of the pod, or a file in it, could not be read.
     #[error("pod metadata could not be read: {0}")]
     Unreadable(String),
 }
@@ -42,7 +55,17 @@ impl From<wit::Error> for Error {
     }
 }
 
-/// Facts that stay as they are while the pod lives.
+/// Properties of the pod that do not change while the pod lives.
+///
+/// ```no_run
+/// # fn main() -> Result<(), attache_guest::pod::Error> {
+/// use attache_guest::pod::{self, Identity};
+///
+/// let Identity { name, namespace, .. } = pod::identity()?;
+/// println!("{}/{}", namespace.as_deref().unwrap_or("?"), name.as_deref().unwrap_or("?"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// `metadata.name`.
@@ -55,9 +78,11 @@ pub struct Identity {
     pub service_account: Option<String>,
     /// `spec.nodeName`.
     pub node_name: Option<String>,
-    /// `status.podIPs`, primary address first; empty when not projected.
+    /// `status.podIPs`, or `status.podIP` if only that is projected. The primary address comes first; the list is empty
+    /// when neither is projected.
     pub pod_ips: Vec<String>,
-    /// `status.hostIPs`, primary address first; empty when not projected.
+    /// `status.hostIPs`, or `status.hostIP` if only that is projected. The primary address comes first; the list is
+    /// empty when neither is projected.
     pub host_ips: Vec<String>,
 }
 
@@ -75,7 +100,7 @@ impl From<wit::Identity> for Identity {
     }
 }
 
-/// A request or limit that the pod projects with `resourceFieldRef`.
+/// A request or limit of a container that the pod projects with `resourceFieldRef`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResourceField {
     /// `requests.cpu`.
@@ -90,9 +115,9 @@ pub enum ResourceField {
     EphemeralStorageRequest,
     /// `limits.ephemeral-storage`.
     EphemeralStorageLimit,
-    /// `requests.hugepages-<size>`; the payload is the size, such as `2Mi`.
+    /// `requests.hugepages-<size>`. The payload is the page size, such as `2Mi`.
     HugepagesRequest(String),
-    /// `limits.hugepages-<size>`; the payload is the size, such as `2Mi`.
+    /// `limits.hugepages-<size>`. The payload is the page size, such as `2Mi`.
     HugepagesLimit(String),
 }
 
@@ -111,31 +136,30 @@ impl From<ResourceField> for wit::ResourceField {
     }
 }
 
-/// One file of the pod's Downward API volume.
+/// A file of a Downward API volume of the pod; made by [`files`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Path below the mount, such as `labels`. Read it with `std::fs`.
+    /// The path below the mount, such as `labels`. Read the file with `std::fs`.
     pub path: String,
-    /// Permission bits as the volume's `mode` or `defaultMode` set them, such as `0o644`: WASI's own file status has
-    /// no place for them.
+    /// The permission bits of the file, such as `0o644`: the `mode` of its item, or else the `defaultMode` of the
+    /// volume. The file status of WASI has no field for them.
     pub mode: u32,
 }
 
-/// Returns who the pod is and where it runs.
+/// Returns the name of the pod, its namespace, node and addresses.
 ///
 /// # Errors
 ///
-/// A projected file that holds one of the facts is unreadable or malformed.
+/// Fails if a file with one of these values is unreadable or malformed, and no variable projects the same value.
 pub fn identity() -> Result<Identity, Error> {
     Ok(wit::get_identity()?.into())
 }
 
-/// Returns the newest labels and annotations. What files project is from one update of the pod; what an environment
-/// variable alone projects is as it was when the container started.
+/// Returns the newest labels and annotations.
 ///
 /// # Errors
 ///
-/// The projected file of labels or annotations is unreadable or malformed.
+/// Fails if a projected file of labels or annotations is unreadable or malformed.
 ///
 /// ```no_run
 /// # use attache_guest::pod;
@@ -151,35 +175,40 @@ pub fn snapshot() -> Result<Snapshot, Error> {
     Ok(wit::get_snapshot()?.into())
 }
 
-/// Returns the newest value of one label; `None` where the pod lacks it or does not project it. A label that is
-/// projected by itself and is empty is `None` as well: Kubernetes projects an empty text for a label that the pod
-/// lacks, too.
+/// Returns the newest value of one label, or `None` if the pod lacks it or does not project it.
 ///
-/// Cheap: the host answers from a copy that it keeps up to date, so there is no need to keep one in the guest.
+/// The result is also `None` for a label that is projected by itself and has an empty value. Kubernetes projects an
+/// empty text for a label that the pod lacks. The host answers from memory, so a guest need not keep a copy.
 ///
 /// # Errors
 ///
-/// The projected file that holds the label is unreadable or malformed.
+/// Fails if a projected file of labels is unreadable or malformed.
 pub fn label(key: &str) -> Result<Option<String>, Error> {
     Ok(wit::get_label(key)?)
 }
 
-/// Returns the newest value of one annotation; as cheap as [`label`].
+/// Returns the newest value of one annotation, or `None` if the pod lacks it or does not project it.
+///
+/// The result is also `None` for an annotation that is projected by itself and has an empty value. The host answers
+/// from memory.
 ///
 /// # Errors
 ///
-/// The projected file that holds the annotation is unreadable or malformed.
+/// Fails if a projected file of annotations is unreadable or malformed.
 pub fn annotation(key: &str) -> Result<Option<String>, Error> {
     Ok(wit::get_annotation(key)?)
 }
 
-/// Returns a bound of the named container: millicores for CPU, bytes for all else.
+/// Returns a request or limit of the named container: millicores for CPU, bytes for every other field.
 ///
-/// Kubernetes rounds up to the divisor in the pod spec, so a coarse divisor gives a coarse bound.
+/// An empty name means the guest's own container. The result is `None` when the pod does not project the field. When
+/// the container has no limit, Kubernetes projects the pod's limit or what the node can allocate. Kubernetes rounds up
+/// to the divisor in the pod spec, so a coarse divisor gives a coarse bound.
 ///
 /// # Errors
 ///
-/// The projected file that holds the bound is unreadable or malformed.
+/// Fails if the file or variable with the bound is unreadable or not a number, or if the bound does not fit into 64
+/// bits.
 ///
 /// ```no_run
 /// # use attache_guest::pod::{self, ResourceField};
@@ -193,11 +222,21 @@ pub fn resource_bound(container: &str, field: ResourceField) -> Result<Option<u6
     Ok(wit::get_resource_bound(container, &field.into())?)
 }
 
-/// Returns the projected files that the grant names, sorted by path.
+/// Returns the Downward API files that the grant opens, of all its mounts, sorted by path.
 ///
 /// # Errors
 ///
-/// The volume could not be read.
+/// Fails if a volume cannot be read.
+///
+/// ```no_run
+/// # use attache_guest::pod;
+/// # fn main() -> Result<(), pod::Error> {
+/// for file in pod::files()? {
+///     println!("{:04o} {}", file.mode, file.path);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn files() -> Result<Vec<File>, Error> {
     let file = |wit::File { path, mode }| File { path, mode };
     Ok(wit::get_files()?.into_iter().map(file).collect())

@@ -1,14 +1,14 @@
-//! The objects of one type.
+//! Collections: the objects of one type.
 
 use serde::de::DeserializeOwned;
 
 use super::{Error, List, ResourceType};
 use crate::bindings::attache::pod::api as wit;
 
-/// The objects of one type, in one namespace or in all.
+/// The objects of one type, in one namespace or in all namespaces.
 ///
-/// Objects are read as whatever deserialises from their JSON: [`serde_json::Value`], the types of `k8s-openapi`, or a
-/// struct of one's own with the few fields that matter.
+/// Each call chooses the Rust type of the objects: every type that deserialises from their JSON. Examples are
+/// [`serde_json::Value`], the types of `k8s-openapi`, and a struct with only the fields that the guest needs.
 ///
 /// ```no_run
 /// use attache_guest::api::{Collection, Error, ResourceType};
@@ -42,18 +42,18 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`] when the grant opens no verb at all on them, [`Error::Invalid`] for namespaces themselves.
+    /// [`Error::Denied`] if the grant opens no verb on the collection; [`Error::Invalid`] if `of` is `namespaces`,
+    /// which is cluster-scoped, or if a name is not valid.
     pub fn namespaced(of: &ResourceType, namespace: &str) -> Result<Self, Error> {
         let handle = wit::open(&of.into(), Some(namespace))?;
         Ok(Self::of(handle))
     }
 
-    /// Opens the objects of one type in all namespaces, or of a type that lives in none, as the namespaces themselves
-    /// do.
+    /// Opens the objects of one type in all namespaces, or the objects of a cluster-scoped type such as `namespaces`.
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`] when the grant opens no verb at all on them.
+    /// [`Error::Denied`] if the grant opens no verb on the collection; [`Error::Invalid`] if a name is not valid.
     pub fn all(of: &ResourceType) -> Result<Self, Error> {
         let handle = wit::open(&of.into(), None)?;
         Ok(Self::of(handle))
@@ -63,14 +63,16 @@ impl Collection {
         Self { handle, options: wit::WriteOptions::empty() }
     }
 
-    /// Narrows to a subresource such as `status`, `scale` or `eviction`: [`get`](Self::get), [`create`](Self::create)
-    /// and the like then act on that of the named object.
+    /// Returns the collection of one subresource, such as `status`, `scale` or `eviction`.
     ///
-    /// There is nothing to list in it, and streams such as `log` are not objects.
+    /// In the returned collection, [`get`](Self::get), [`create`](Self::create), [`replace`](Self::replace),
+    /// [`patch`](Self::patch) and [`delete`](Self::delete) act on that subresource of the named object. A list, a watch
+    /// and [`delete_all`](Self::delete_all) are [`Error::Invalid`]. A stream such as `log` is not an object: read it
+    /// through the module `http`.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when it cannot be one. Whether the grant opens it shows with the first call.
+    /// [`Error::Invalid`] if the name is not valid. The host checks the grant at the first call on the subresource.
     ///
     /// ```no_run
     /// use attache_guest::api::{Collection, Error, ResourceType};
@@ -87,25 +89,26 @@ impl Collection {
         Ok(Self { handle, options: self.options })
     }
 
-    /// Reads one object.
+    /// Returns one object.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::is_not_found`] when there is no such object.
+    /// Every case of [`Error`]; [`Error::NotFound`] if there is no such object.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         Ok(serde_json::from_slice(&self.get_json(name)?)?)
     }
 
-    /// Reads one object and leaves it as the JSON text that the API server sent, for a reader of one's own.
+    /// Returns one object as the JSON that the API server sent, for the guest's own parser.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`] but [`Error::Decode`].
+    /// Every case of [`Error`] except [`Error::Decode`].
     pub fn get_json(&self, name: &str) -> Result<Vec<u8>, Error> {
         Ok(self.handle.get(name)?)
     }
 
-    /// Begins a list of the objects: select, then iterate. Nothing is asked before the first item is.
+    /// Returns a list of the objects, to be narrowed by selectors and then iterated. The first item causes the first
+    /// request.
     ///
     /// ```no_run
     /// use attache_guest::api::{Collection, Error, ResourceType};

@@ -1,12 +1,13 @@
-//! Why a call of the API failed.
+//! The errors of the API.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::bindings::attache::pod::api as wit;
 
-/// Why a call failed.
+/// The reason why a call failed.
 ///
 /// ```no_run
 /// use attache_guest::api::{Collection, Error, ResourceType};
@@ -26,61 +27,66 @@ use crate::bindings::attache::pod::api as wit;
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The grant does not allow it; the API server was not asked. The text says which rule would, or that as many
-    /// watches are open as may be.
+    /// The grant does not allow the call, and nothing was sent. The text names the rule that would allow it. The case
+    /// also means that the guest has as many watches open as the grant allows; the text then says so.
     #[error("denied by the grant: {0}")]
     Denied(String),
-    /// The grant's rate is spent.
+    /// The call exceeds the rate of the grant or of the whole host, or the number of requests that the grant allows at
+    /// one time. Nothing was sent.
     #[error("throttled: try again in {retry_after:?}")]
     Throttled {
-        /// When a call will be let through again.
+        /// The time after which to retry.
         retry_after: Duration,
     },
-    /// The answer, or an object of a watch, is larger than the grant allows; or all that the host watches, for
-    /// whomever, is more than it keeps, and this watch was the largest part of it.
+    /// The answer, or an object of a watch, exceeds the grant's `responseBytes`. For a watch, the case also means that
+    /// all objects that the host watches for all guests exceed the host's own limit, and this watch had the largest
+    /// share.
     #[error("more than {limit} bytes: what the grant allows of an answer, or the host keeps of all that it watches")]
     TooLarge {
-        /// The grant's limit or the host's, in bytes.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// A name, selector or body is not valid; the API server was not asked.
+    /// A name, selector, verb or body is not valid, or the request exceeds the grant's `requestBytes` or `targetBytes`.
+    /// Nothing was sent.
     #[error("invalid request: {0}")]
     Invalid(String),
-    /// The API server knows no such object, or no such type (404).
+    /// The API server has no such object or no such type (404).
     #[error("refused by the API server: {0}")]
     NotFound(Status),
-    /// The API server has an object of this name (409 `AlreadyExists`).
+    /// The API server already has an object of this name (409 `AlreadyExists`).
     #[error("refused by the API server: {0}")]
     AlreadyExists(Status),
-    /// The object was changed since it was read, or a field of it belongs to another manager (409).
+    /// The object has changed since it was read, or another field manager owns a field (409).
     #[error("refused by the API server: {0}")]
     Conflict(Status),
-    /// The service account may not, by the API server's own rules (403).
+    /// The API server's RBAC does not allow the request to the service account (403).
     #[error("refused by the API server: {0}")]
     Forbidden(Status),
-    /// The API server refused for another reason.
+    /// The API server refused the request for another reason.
     #[error("refused by the API server: {0}")]
     Refused(Status),
-    /// The API server could not be reached, or broke off.
+    /// The API server, or the API group of the type, did not answer, or did not answer completely. Other causes are an
+    /// answer that cannot be parsed, a host without an API server, and a watch that the host cannot keep. A write may
+    /// have been stored all the same.
     #[error("API server unavailable: {0}")]
     Unavailable(String),
-    /// The object came, but is not of the type that was asked for.
+    /// The object does not deserialise to the Rust type of the call. After a write, the change is stored.
     #[error("the object is of another shape than was asked for")]
     Decode(#[from] serde_json::Error),
 }
 
 impl Error {
-    /// Whether the API server says that there is no such object.
+    /// Returns true for [`Error::NotFound`].
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound(_))
     }
 
-    /// Whether the object was changed since it was read, or belongs to another manager.
+    /// Returns true for [`Error::Conflict`].
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict(_))
     }
 
-    /// What the API server said, if it was the one to refuse.
+    /// Returns the API server's answer if the API server refused the request.
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::NotFound(status)
@@ -106,24 +112,44 @@ impl From<wit::Error> for Error {
     }
 }
 
-/// What the API server said when it refused a request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// The API server's answer to a request that it refused; made by [`Error::status`].
+///
+/// ```no_run
+/// use attache_guest::api::{Error, Status};
+///
+/// fn fields(error: &Error) -> Vec<String> {
+///     let body = error.status().and_then(Status::body).unwrap_or_default();
+///     let causes = body["details"]["causes"].as_array().cloned().unwrap_or_default();
+///     causes.iter().map(|cause| cause["field"].to_string()).collect()
+/// }
+/// ```
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code} {reason}: {message}")]
 pub struct Status {
-    /// HTTP status code.
+    /// The HTTP status code.
     pub code: u16,
-    /// Machine-readable cause, such as `NotFound` or `Conflict`.
+    /// The machine-readable reason, such as `NotFound` or `Conflict`.
     pub reason: String,
-    /// For people; its wording may change.
+    /// The description for people. Its wording may change between releases.
     pub message: String,
-    /// The whole `Status` object as JSON, when the server sent one.
+    /// The whole `Status` object as JSON, if the API server sent one.
     body: Option<Vec<u8>>,
 }
 
 impl Status {
-    /// The whole `Status` object, when the server sent one: its `details` say which object and which fields.
+    /// Returns the whole `Status` object if the API server sent one. Its `details` name the object and the fields.
     pub fn body(&self) -> Option<Value> {
         serde_json::from_slice(self.body.as_deref()?).ok()
+    }
+}
+
+impl fmt::Debug for Status {
+    /// Writes the body as text: `main` prints an error that it returns in this form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, reason, message, body } = self;
+        let body = body.as_deref().map(String::from_utf8_lossy);
+        let mut status = f.debug_struct("Status");
+        status.field("code", code).field("reason", reason).field("message", message).field("body", &body).finish()
     }
 }
 
@@ -185,6 +211,12 @@ mod tests {
         assert_eq!(body(Some(r#"{"details":{"name":"x"}}"#)).map(|b| b["details"]["name"] == "x"), Some(true));
         assert_eq!(body(Some("no json")), None);
         assert_eq!(body(None), None);
+    }
+
+    #[test]
+    fn an_error_that_main_returns_shows_the_body_as_text() {
+        let shown = format!("{:?}", refusal(409, "Conflict", Some(r#"{"kind":"Status"}"#)));
+        assert!(shown.contains(r#"{\"kind\":\"Status\"}"#), "{shown}");
     }
 
     #[test]

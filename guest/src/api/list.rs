@@ -8,11 +8,21 @@ use serde::de::DeserializeOwned;
 use super::Error;
 use crate::bindings::attache::pod::api as wit;
 
-/// Objects in a page unless [`List::page_size`] says otherwise: as many as `kubectl` asks for, which keeps both the
-/// number of requests and the memory for one page small.
+/// The default of [`List::page_size`]: as many as `kubectl` requests, which keeps both the number of requests and the
+/// memory for one page small.
 const DEFAULT_PAGE_SIZE: u32 = 500;
 
-/// A list that is about to be read; made by [`Collection::list`](super::Collection::list).
+/// A list of objects before its first request; made by [`Collection::list`](super::Collection::list).
+///
+/// ```no_run
+/// use attache_guest::api::{Collection, Error, ResourceType};
+/// use serde_json::Value;
+///
+/// fn failed(namespace: &str) -> Result<Vec<Value>, Error> {
+///     let pods = Collection::namespaced(&ResourceType::core("v1", "pods"), namespace)?;
+///     pods.list().labels("app in (web, api)").fields("status.phase=Failed").items().collect()
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a list asks for nothing before `items` or `pages` is iterated"]
 pub struct List<'a> {
@@ -27,34 +37,35 @@ impl<'a> List<'a> {
         Self { from, selector, page_size: DEFAULT_PAGE_SIZE }
     }
 
-    /// Selects by labels, in the syntax of `kubectl --selector`, such as `app=web,tier in (a, b)`.
+    /// Sets the label selector, in the syntax of `kubectl --selector`, such as `app=web,tier in (a, b)`.
     pub fn labels(mut self, selector: impl Into<String>) -> Self {
         self.selector.labels = selector.into();
         self
     }
 
-    /// Selects by fields, in the syntax of `kubectl --field-selector`, such as `status.phase=Running`.
+    /// Sets the field selector, in the syntax of `kubectl --field-selector`, such as `status.phase=Running`.
     pub fn fields(mut self, selector: impl Into<String>) -> Self {
         self.selector.fields = selector.into();
         self
     }
 
-    /// Sets how many objects are asked for at a time: 500 by default. The host may send fewer.
+    /// Sets the number of objects in each page: 500 by default, which is also the maximum. A page may contain fewer.
     pub fn page_size(mut self, objects: u32) -> Self {
         self.page_size = objects;
         self
     }
 
-    /// Reads the list one object after the other, a page being held at a time.
+    /// Returns an iterator over the objects, which holds one page in memory at a time.
     ///
-    /// An object that cannot be read as a `T` is an error in its place, and the next ones still come; when a page
-    /// cannot be had, that error is the last item.
+    /// An object that does not deserialise to `T` is an error in its place, and the iterator continues. If a request
+    /// fails, the error is the last item.
     pub fn items<T: DeserializeOwned>(self) -> Items<'a, T> {
         let source = Source::Start(self);
         Items { source, page: Vec::new().into_iter(), of: PhantomData }
     }
 
-    /// Reads the list page by page. When a page cannot be had or read as `T`s, that error is the last item.
+    /// Returns an iterator over the pages. If a request fails, or a page does not deserialise, the error is the last
+    /// item.
     ///
     /// ```no_run
     /// # use attache_guest::api::{Collection, Error, ResourceType};
@@ -77,7 +88,7 @@ impl<'a> List<'a> {
     }
 }
 
-/// Where the reading of a list stands.
+/// The position in a list.
 #[derive(Debug)]
 enum Source<'a> {
     Start(List<'a>),
@@ -86,7 +97,7 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// Reads the next page; after an error there is none.
+    /// Requests the next page; after an error there is none.
     fn next(&mut self) -> Option<Result<wit::Page, Error>> {
         let (list, cursor) = match std::mem::replace(self, Self::End) {
             Self::Start(list) => (list, None),
@@ -104,14 +115,14 @@ impl Source<'_> {
     }
 }
 
-/// One page of a list.
+/// One page of a list; made by [`List::pages`] and [`Watch::list`](super::Watch::list).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// The objects.
+    /// The objects of the page.
     pub items: Vec<T>,
-    /// How many more there are, where the server says so.
+    /// The number of objects after this page, if the API server reports it.
     pub remaining: Option<u64>,
-    /// The version of the whole list.
+    /// The `resourceVersion` of the list.
     pub resource_version: String,
 }
 
@@ -128,7 +139,7 @@ impl<T: DeserializeOwned> TryFrom<wit::Page> for Page<T> {
     }
 }
 
-/// Iterator over the pages of a list; see [`List::pages`].
+/// An iterator over the pages of a list; made by [`List::pages`].
 #[derive(Debug)]
 pub struct Pages<'a, T> {
     source: Source<'a>,
@@ -147,7 +158,7 @@ impl<T: DeserializeOwned> Iterator for Pages<'_, T> {
     }
 }
 
-/// Iterator over the objects of a list; see [`List::items`].
+/// An iterator over the objects of a list; made by [`List::items`].
 #[derive(Debug)]
 pub struct Items<'a, T> {
     source: Source<'a>,

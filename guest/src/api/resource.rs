@@ -1,13 +1,13 @@
-//! Types of object: how they are named, and what discovery says of them.
+//! Types of object, and their properties from discovery.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::bindings::attache::pod::api as wit;
 
-/// A type of object, named as the API server's paths name it.
+/// A type of object, named as in the paths of the API server.
 ///
-/// It is written `group/version/plural`, without the group for the core group:
+/// Its text is `group/version/plural`, or `version/plural` for the core group:
 ///
 /// ```
 /// use attache_guest::api::ResourceType;
@@ -19,21 +19,21 @@ use crate::bindings::attache::pod::api as wit;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceType {
-    /// Empty for the core group.
+    /// The API group, such as `apps`; empty for the core group.
     pub group: String,
-    /// Such as `v1` or `v1beta1`.
+    /// The API version, such as `v1` or `v1beta1`.
     pub version: String,
-    /// Lower-case plural, such as `configmaps`.
+    /// The plural in lower case, such as `configmaps`.
     pub plural: String,
 }
 
 impl ResourceType {
-    /// Names a type of any group.
+    /// Returns a type of any group.
     pub fn new(group: impl Into<String>, version: impl Into<String>, plural: impl Into<String>) -> Self {
         Self { group: group.into(), version: version.into(), plural: plural.into() }
     }
 
-    /// Names a type of the core group: pods, config maps, namespaces and the like.
+    /// Returns a type of the core group, such as `pods`, `configmaps` or `namespaces`.
     pub fn core(version: impl Into<String>, plural: impl Into<String>) -> Self {
         Self::new("", version, plural)
     }
@@ -48,7 +48,7 @@ impl fmt::Display for ResourceType {
     }
 }
 
-/// A text that does not name a type as `group/version/plural` or `version/plural`.
+/// A text that is not a type in the form `group/version/plural` or `version/plural`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not `version/plural` or `group/version/plural`")]
 pub struct InvalidResourceType(String);
@@ -73,26 +73,36 @@ impl From<&ResourceType> for wit::ResourceType {
     }
 }
 
-/// What discovery says of a type of object.
+/// A type of object with the properties that the API server's discovery reports.
+///
+/// ```no_run
+/// # fn main() -> Result<(), attache_guest::api::Error> {
+/// use attache_guest::api;
+///
+/// let info = api::resolve("cronjobs")?;
+/// println!("{}: {}, {}", info.kind, info.of, if info.namespaced { "namespaced" } else { "cluster-scoped" });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceInfo {
-    /// The type itself: what a [`Collection`](super::Collection) is opened with.
+    /// The type itself, which opens a [`Collection`](super::Collection).
     pub of: ResourceType,
-    /// Such as `ConfigMap`.
+    /// The kind, such as `ConfigMap`.
     pub kind: String,
-    /// Such as `configmap`.
+    /// The singular, such as `configmap`.
     pub singular: String,
-    /// Such as `cm`.
+    /// The short names, such as `cm`.
     pub short_names: Vec<String>,
-    /// Such as `all`.
+    /// The categories, such as `all`.
     pub categories: Vec<String>,
-    /// Whether its objects live in namespaces.
+    /// True if objects of the type are in namespaces; false for a cluster-scoped type.
     pub namespaced: bool,
-    /// Such as `get`, `list`, `watch`: what the server can do, not what this guest may.
+    /// The verbs that the API server supports, such as `get`, `list` and `watch`. The grant may open fewer.
     pub verbs: Vec<String>,
-    /// Such as `status`, `scale`, `log`.
+    /// The subresources, such as `status`, `scale` and `log`.
     pub subresources: Vec<String>,
-    /// Whether this is the version that the server prefers for the group.
+    /// True if the API server prefers this version for the group.
     pub preferred: bool,
 }
 

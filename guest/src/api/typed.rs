@@ -1,4 +1,4 @@
-//! Objects of a type that the program knows: those of `k8s-openapi`, one's own, or whatever discovery says.
+//! Collections of one Rust type: a type of `k8s-openapi`, a guest's own, or a dynamic one.
 
 use std::marker::PhantomData;
 
@@ -14,14 +14,14 @@ use super::{
     Selector, Watch,
 };
 
-/// How often [`Api::modify`] begins anew. Each time somebody else has changed the object in between; whoever meets that
-/// more often is in a fight that retrying does not end.
+/// The number of attempts of [`Api::modify`]. Each failed attempt means that another client changed the object in
+/// between; two clients that fight over a field do not stop by retries.
 const MODIFY_TRIES: u32 = 10;
 
-/// The objects of type `K`, in one namespace or in all.
+/// The objects of type `K`, in one namespace or in all namespaces.
 ///
-/// `K` is a type of [`k8s_openapi`], one's own that implements [`kube_core::Resource`], or
-/// [`DynamicObject`](kube_core::DynamicObject) for a type that is known only when the program runs.
+/// `K` is a type of [`k8s_openapi`], a guest's own type that implements [`kube_core::Resource`], or
+/// [`DynamicObject`](kube_core::DynamicObject) for a type that is known only at run time.
 ///
 /// ```no_run
 /// use attache_guest::api::{Api, Error};
@@ -52,18 +52,27 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`] when the grant opens no verb at all on them.
+    /// [`Error::Denied`] if the grant opens no verb on the collection; [`Error::Invalid`] if a name is not valid.
     pub fn namespaced(namespace: &str) -> Result<Self, Error> {
         Self::namespaced_with(&K::DynamicType::default(), namespace)
     }
 }
 
 impl<K: Resource> Api<K> {
-    /// Opens the objects in all namespaces, or of a type that lives in none.
+    /// Opens the objects in all namespaces, or the objects of a cluster-scoped type.
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`] when the grant opens no verb at all on them.
+    /// [`Error::Denied`] if the grant opens no verb on the collection.
+    ///
+    /// ```no_run
+    /// use attache_guest::api::{Api, Error};
+    /// use attache_guest::k8s_openapi::api::core::v1::Node;
+    ///
+    /// fn nodes() -> Result<usize, Error> {
+    ///     Api::<Node>::all()?.list().into_iter().try_fold(0, |count, node| node.map(|_| count + 1))
+    /// }
+    /// ```
     pub fn all() -> Result<Self, Error>
     where
         K::DynamicType: Default,
@@ -71,7 +80,7 @@ impl<K: Resource> Api<K> {
         Self::all_with(&K::DynamicType::default())
     }
 
-    /// Opens the objects of a type that is known only now, in one namespace.
+    /// Opens the objects of a dynamic type in one namespace.
     ///
     /// ```no_run
     /// use attache_guest::api::{self, Api, Error};
@@ -85,46 +94,47 @@ impl<K: Resource> Api<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`] when the grant opens no verb at all on them.
+    /// [`Error::Denied`] if the grant opens no verb on the collection; [`Error::Invalid`] if a name is not valid.
     pub fn namespaced_with(of: &K::DynamicType, namespace: &str) -> Result<Self, Error> {
         Ok(Collection::namespaced(&type_of::<K>(of), namespace)?.into())
     }
 
-    /// As [`Api::namespaced_with`], in all namespaces, or for a type that lives in none.
+    /// Opens the objects of a dynamic type in all namespaces, or the objects of a cluster-scoped dynamic type.
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`] when the grant opens no verb at all on them.
+    /// [`Error::Denied`] if the grant opens no verb on the collection; [`Error::Invalid`] if a name is not valid.
     pub fn all_with(of: &K::DynamicType) -> Result<Self, Error> {
         Ok(Collection::all(&type_of::<K>(of))?.into())
     }
 }
 
 impl<K> From<Collection> for Api<K> {
-    /// Takes what is in a collection for objects of type `K`.
+    /// Converts a collection, whose objects must deserialise to `K`.
     fn from(objects: Collection) -> Self {
         Self { objects, of: PhantomData }
     }
 }
 
 impl<K> Api<K> {
-    /// The objects as a collection of anything.
+    /// Returns the collection, whose methods take any Rust type.
     pub fn objects(&self) -> &Collection {
         &self.objects
     }
 
-    /// Lets everything that is written from here on be checked, admitted and answered, but not stored.
+    /// Makes every later write a dry run: the API server validates and admits the change, but stores nothing.
     #[must_use]
     pub fn dry_run(self) -> Self {
         self.objects.dry_run().into()
     }
 
-    /// Begins a list of the objects: select, then iterate. Nothing is asked before the first item is.
+    /// Returns a list of the objects, to be narrowed by selectors and then iterated. The first item causes the first
+    /// request.
     pub fn list(&self) -> Objects<'_, K> {
         Objects { list: self.objects.list(), of: PhantomData }
     }
 
-    /// Follows the selected objects, beginning with a full replay; see [`Collection::watch`].
+    /// Starts to watch the selected objects, beginning with a full replay; see [`Collection::watch`].
     ///
     /// ```no_run
     /// use attache_guest::api::{Api, Error, Event, Selector};
@@ -142,48 +152,51 @@ impl<K> Api<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`], [`Error::Invalid`].
+    /// The errors of [`Collection::watch`].
     pub fn watch(&self, select: &Selector) -> Result<Watch<K>, Error> {
         self.objects.watch(select)
     }
 
-    /// Deletes an object, as the type's own default has it. One with finalizers or a grace period is gone later.
+    /// Deletes one object with the default options of its type.
+    ///
+    /// An object with finalizers or a grace period still exists for some time after the call.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::NotFound`] when there is none.
+    /// Every case of [`Error`] except [`Error::Decode`]; [`Error::NotFound`] if there is no such object.
     pub fn delete(&self, name: &str) -> Result<(), Error> {
         self.objects.delete(name)
     }
 
-    /// Deletes an object and says how: a [`Deletion`], or only what becomes of the objects that it owns.
+    /// Deletes one object with the given options: a [`Deletion`], or only a [`Propagation`].
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::NotFound`] when there is none, [`Error::Conflict`] when it is another than was meant.
+    /// Every case of [`Error`] except [`Error::Decode`]; [`Error::NotFound`] if there is no such object,
+    /// [`Error::Conflict`] if a precondition of the [`Deletion`] does not hold.
     pub fn delete_with(&self, name: &str, how: impl Into<Deletion>) -> Result<(), Error> {
         self.objects.delete_with(name, how)
     }
 
-    /// Deletes all the selected objects. The verb that the grant needs for it is `deletecollection`.
+    /// Deletes all selected objects. The grant must open the verb `deletecollection`.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]. That there are none is no error.
+    /// Every case of [`Error`] except [`Error::Decode`]. An empty selection is not an error.
     pub fn delete_collection(&self, select: &Selector) -> Result<(), Error> {
         self.objects.delete_all(select, Propagation::ServerDefault)
     }
 
-    /// The `status` of the objects: what is written there changes nothing else of them.
+    /// Returns the `status` subresource, where a write changes only the status of an object.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`]. Whether the grant opens it shows with the first call.
+    /// The errors of [`Collection::subresource`].
     pub fn status(&self) -> Result<Self, Error> {
         self.subresource("status")
     }
 
-    /// The `scale` of the objects: how many replicas each has and wants.
+    /// Returns the `scale` subresource, with the current and the desired number of replicas.
     ///
     /// ```no_run
     /// use attache_guest::api::{Api, Error, Patch};
@@ -199,36 +212,36 @@ impl<K> Api<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`]. Whether the grant opens it shows with the first call.
+    /// The errors of [`Collection::subresource`].
     pub fn scale(&self) -> Result<Api<Scale>, Error> {
         self.subresource("scale")
     }
 
-    /// Another subresource, whose objects are of type `S`.
+    /// Returns any other subresource, whose objects are of type `S`.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`]. Whether the grant opens it shows with the first call.
+    /// The errors of [`Collection::subresource`].
     pub fn subresource<S>(&self, name: &str) -> Result<Api<S>, Error> {
         Ok(self.objects.subresource(name)?.into())
     }
 }
 
 impl<K: DeserializeOwned> Api<K> {
-    /// Reads one object.
+    /// Returns one object.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::NotFound`] when there is none.
+    /// Every case of [`Error`]; [`Error::NotFound`] if there is no such object.
     pub fn get(&self, name: &str) -> Result<K, Error> {
         self.objects.get(name)
     }
 
-    /// Reads one object, which may not be there.
+    /// Returns one object, or `None` if there is no such object.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`] but [`Error::NotFound`].
+    /// Every case of [`Error`] except [`Error::NotFound`].
     pub fn get_opt(&self, name: &str) -> Result<Option<K>, Error> {
         match self.get(name) {
             Err(Error::NotFound(_)) => Ok(None),
@@ -236,11 +249,11 @@ impl<K: DeserializeOwned> Api<K> {
         }
     }
 
-    /// Changes part of an object.
+    /// Changes part of an object and returns the object as stored.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`].
+    /// Every case of [`Error`].
     pub fn patch(&self, name: &str, patch: &Patch<impl Serialize>) -> Result<K, Error> {
         self.objects.patch(name, patch)
     }
@@ -251,32 +264,37 @@ impl<K: Resource + Serialize + DeserializeOwned> Api<K> {
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::AlreadyExists`] when there is an object of this name.
+    /// Every case of [`Error`]; [`Error::AlreadyExists`] if there is an object of this name.
     pub fn create(&self, object: &K) -> Result<K, Error> {
         self.objects.create(object)
     }
 
     /// Replaces the object of the same name and returns it as stored.
     ///
+    /// For some types, the grant must open both `create` and `update`; see [`Collection::replace`].
+    ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::Conflict`] when `object` carries a `resourceVersion` that is no longer current, as
-    /// one that was read does.
+    /// Every case of [`Error`]; [`Error::Conflict`] if `object` has a `resourceVersion` that is no longer current. An
+    /// object that was read has one. [`Error::Invalid`] also if `object` has no `metadata.name`.
     pub fn replace(&self, object: &K) -> Result<K, Error> {
         self.objects.replace(name_of(object)?, object)
     }
 
-    /// Applies the fields that a manager wants the object of this name to have, creates it if there is none, and
-    /// returns it as stored. The grant needs both verbs, `create` and `patch`.
+    /// Applies the fields of `object` by server-side apply, and returns the object as stored.
+    ///
+    /// The API server creates the object if there is none, so the grant must open both `create` and `patch`.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::Conflict`] when another manager owns one of the fields.
+    /// Every case of [`Error`]; [`Error::Conflict`] if another field manager owns one of the fields. [`Error::Invalid`]
+    /// also if `object` has no `metadata.name`.
     pub fn apply(&self, object: &K, manager: &FieldManager) -> Result<K, Error> {
         self.objects.apply(name_of(object)?, object, manager)
     }
 
-    /// Reads an object, changes it, replaces it, and begins anew when somebody else has changed it meanwhile.
+    /// Reads an object, changes it and replaces it. Starts again, up to ten times in all, if another client changed the
+    /// object in between.
     ///
     /// ```no_run
     /// use attache_guest::api::{Api, Error};
@@ -292,7 +310,7 @@ impl<K: Resource + Serialize + DeserializeOwned> Api<K> {
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::Conflict`] when it was changed each of ten times.
+    /// Every case of [`Error`]; [`Error::Conflict`] if another client changed the object in each of the ten attempts.
     pub fn modify(&self, name: &str, mut change: impl FnMut(&mut K)) -> Result<K, Error> {
         let mut tries = 0;
         loop {
@@ -308,18 +326,27 @@ impl<K: Resource + Serialize + DeserializeOwned> Api<K> {
 }
 
 impl Api<Pod> {
-    /// Deletes a pod unless a disruption budget forbids it.
+    /// Evicts a pod: deletes the pod unless a disruption budget forbids it.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; a budget that forbids it is an [`Error::Refused`] with code 429.
+    /// Every case of [`Error`]; [`Error::Refused`] with code 429 if a disruption budget forbids the eviction.
     pub fn evict(&self, name: &str) -> Result<(), Error> {
         let eviction = json!({ "metadata": { "name": name } });
         self.objects.subresource("eviction")?.create::<Value>(&eviction).map(drop)
     }
 }
 
-/// A list of objects that is about to be read; made by [`Api::list`].
+/// A list of typed objects before its first request; made by [`Api::list`].
+///
+/// ```no_run
+/// use attache_guest::api::{Api, Error};
+/// use attache_guest::k8s_openapi::api::core::v1::Pod;
+///
+/// fn pods_on(node: &str) -> Result<Vec<Pod>, Error> {
+///     Api::<Pod>::all()?.list().fields(format!("spec.nodeName={node}")).page_size(100).into_iter().collect()
+/// }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a list asks for nothing before it is iterated"]
 pub struct Objects<'a, K> {
@@ -328,22 +355,23 @@ pub struct Objects<'a, K> {
 }
 
 impl<'a, K> Objects<'a, K> {
-    /// Selects by labels, in the syntax of `kubectl --selector`, such as `app=web,tier in (a, b)`.
+    /// Sets the label selector, in the syntax of `kubectl --selector`, such as `app=web,tier in (a, b)`.
     pub fn labels(self, selector: impl Into<String>) -> Self {
         Self { list: self.list.labels(selector), ..self }
     }
 
-    /// Selects by fields, in the syntax of `kubectl --field-selector`, such as `status.phase=Running`.
+    /// Sets the field selector, in the syntax of `kubectl --field-selector`, such as `status.phase=Running`.
     pub fn fields(self, selector: impl Into<String>) -> Self {
         Self { list: self.list.fields(selector), ..self }
     }
 
-    /// Sets how many objects are asked for at a time: 500 by default. The host may send fewer.
+    /// Sets the number of objects in each page: 500 by default, which is also the maximum. A page may contain fewer.
     pub fn page_size(self, objects: u32) -> Self {
         Self { list: self.list.page_size(objects), ..self }
     }
 
-    /// Reads the list page by page. When a page cannot be had or read, that error is the last item.
+    /// Returns an iterator over the pages. If a request fails, or a page does not deserialise, the error is the last
+    /// item.
     pub fn pages(self) -> Pages<'a, K>
     where
         K: DeserializeOwned,
@@ -356,8 +384,10 @@ impl<'a, K: DeserializeOwned> IntoIterator for Objects<'a, K> {
     type Item = Result<K, Error>;
     type IntoIter = Items<'a, K>;
 
-    /// Reads the list one object after the other, a page being held at a time. An object that cannot be read as a `K`
-    /// is an error in its place; when a page cannot be had, that error is the last item.
+    /// Returns an iterator over the objects, which holds one page in memory at a time.
+    ///
+    /// An object that does not deserialise to `K` is an error in its place, and the iterator continues. If a request
+    /// fails, the error is the last item.
     fn into_iter(self) -> Items<'a, K> {
         self.list.items()
     }

@@ -1,4 +1,4 @@
-//! Following a collection.
+//! Watches of a collection.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -11,36 +11,56 @@ use crate::bindings::attache::pod::api as wit;
 use crate::bindings::wasi::clocks::monotonic_clock;
 use crate::bindings::wasi::io::poll::{self, Pollable};
 
-/// Events that are taken from the host at a time.
+/// The number of events in one read from the host: one call for a burst, and a small buffer in the guest.
 const BATCH: u32 = 256;
 
-/// A change in a watched collection.
+/// A change in a watched collection; made by [`Watch`].
 ///
-/// A caller with a copy of the collection clears it at [`Event::Resync`], takes in and throws out what follows, and
-/// trusts it from [`Event::Synced`] on.
+/// A guest with its own copy of the collection clears the copy at [`Event::Resync`] and then applies each event. The
+/// copy is complete from [`Event::Synced`] on.
+///
+/// ```no_run
+/// use std::collections::BTreeMap;
+/// use attache_guest::api::Event;
+/// use serde_json::Value;
+///
+/// fn apply(copy: &mut BTreeMap<String, Value>, event: Event<Value>) {
+///     match event {
+///         Event::Resync => copy.clear(),
+///         Event::Applied(object) => drop(copy.insert(object["metadata"]["name"].to_string(), object)),
+///         Event::Deleted(object) => drop(copy.remove(&object["metadata"]["name"].to_string())),
+///         Event::Synced => println!("{} objects", copy.len()),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<T> {
-    /// A full replay begins: at the start, and when events were missed. Objects that are not replayed are gone.
+    /// A full replay begins, at the start or after missed events. Objects that the replay does not contain before
+    /// [`Event::Synced`] no longer exist.
     Resync,
     /// The replay is complete.
     Synced,
-    /// The object is new, has changed, or is part of the replay.
+    /// The object was added or changed, or is part of the replay. The payload is its new state.
     Applied(T),
-    /// The object was deleted, or is no longer selected; this is its last state.
+    /// The object was deleted, or no longer matches the selector. The payload is its last state.
     Deleted(T),
 }
 
 impl Collection {
-    /// Follows the selected objects, beginning with a full replay. The host reconnects by itself; a slow reader is told
-    /// to start over.
+    /// Starts to watch the selected objects, beginning with a full replay.
     ///
-    /// The grant has to open both `list` and `watch`. Where it opens them for some names only, select one of these with
-    /// `Selector::all().fields("metadata.name=…")`.
+    /// The host reconnects by itself. A guest that reads too slowly receives [`Event::Resync`] and a new replay.
+    ///
+    /// The grant must open both `list` and `watch`. If the grant opens them for certain names only, select one of these
+    /// names with `Selector::all().fields("metadata.name=…")`.
     ///
     /// # Errors
     ///
-    /// [`Error::Denied`], also where as many watches are open as the grant allows; [`Error::Invalid`] for a selector
-    /// that is none.
+    /// - [`Error::Denied`] if the grant does not allow the watch, or if the guest has as many watches open as the grant
+    ///   allows.
+    /// - [`Error::Throttled`] if the grant's rate is exceeded.
+    /// - [`Error::Invalid`] if the selector is not valid.
+    /// - [`Error::Unavailable`] if the host has no API server or cannot keep another watch.
     ///
     /// ```no_run
     /// use attache_guest::api::{Collection, Error, Event, ResourceType, Selector};
@@ -65,10 +85,11 @@ impl Collection {
     }
 }
 
-/// Changes in a collection, in order, and the host's copy of it; made by [`Collection::watch`].
+/// The changes of a collection, in order, and the host's copy of the collection; made by [`Collection::watch`].
 ///
-/// As an iterator it has no end of its own: `next` blocks in the host, at no cost, until something happens. An object
-/// that cannot be read as a `T` is an error in its place; any other error is the last item.
+/// The iterator ends only after an error: `next` blocks in the host, without using CPU, until there is an event. An
+/// object that does not deserialise to `T` is an error in its place, and the iterator continues. Every other error is
+/// the last item.
 #[derive(Debug)]
 pub struct Watch<T> {
     // Declared, and so dropped, before the resource that it is a child of: the host traps on the other order.
@@ -80,11 +101,11 @@ pub struct Watch<T> {
 }
 
 impl<T: DeserializeOwned> Watch<T> {
-    /// Returns the next event if one waits; never blocks.
+    /// Returns the next event if one waits, or else `None`. Never blocks.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]. All but [`Error::Decode`] end the watch.
+    /// Every case of [`Error`]. Every case except [`Error::Decode`] ends the watch.
     pub fn waiting(&mut self) -> Result<Option<Event<T>>, Error> {
         if self.waiting.as_slice().is_empty() && !self.over {
             let read = self.handle.read(BATCH);
@@ -94,11 +115,12 @@ impl<T: DeserializeOwned> Watch<T> {
         self.waiting.next().map(Event::try_from).transpose()
     }
 
-    /// Waits for the next event, for `patience` at most; `None` when there was none.
+    /// Waits for the next event, for at most `patience`. Returns `None` if there was none in that time, or if the watch
+    /// has ended.
     ///
     /// # Errors
     ///
-    /// As [`waiting`](Self::waiting).
+    /// The errors of [`waiting`](Self::waiting).
     pub fn next_within(&mut self, patience: Duration) -> Result<Option<Event<T>>, Error> {
         let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let deadline = monotonic_clock::subscribe_duration(nanoseconds);
@@ -113,14 +135,15 @@ impl<T: DeserializeOwned> Watch<T> {
         }
     }
 
-    /// Reads one object from the host's copy: without asking the API server, and without spending the grant's rate.
+    /// Returns one object of the host's copy. The host sends no request, and the call does not count against the
+    /// grant's rate.
     ///
-    /// The copy is as new as the host's watch, as a rule some milliseconds behind the API server. The first call waits
-    /// until it is whole.
+    /// The copy is as new as the host's watch: usually some milliseconds behind the API server. While the API server is
+    /// away, the copy stays as it was. The first call waits until the copy is complete.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::NotFound`] when the copy has no such object.
+    /// Every case of [`Error`]; [`Error::NotFound`] if the copy does not contain the object.
     ///
     /// ```no_run
     /// use attache_guest::api::{Collection, Error, ResourceType, Selector};
@@ -136,21 +159,41 @@ impl<T: DeserializeOwned> Watch<T> {
         Ok(serde_json::from_slice(&self.handle.get(None, name)?)?)
     }
 
-    /// As [`get`](Self::get), for a watch of all namespaces.
+    /// Returns one object of the host's copy, for a watch of all namespaces.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// The errors of [`get`](Self::get).
     pub fn get_in(&self, namespace: &str, name: &str) -> Result<T, Error> {
         Ok(serde_json::from_slice(&self.handle.get(Some(namespace), name)?)?)
     }
 
-    /// Reads a page of at most `limit` objects (500 at most, as which 0 counts) from the host's copy, ordered by
-    /// namespace and name, after the `cursor` of the page before; returns the page and the cursor of the next.
+    /// Returns one page of the host's copy, sorted by namespace and name, and the cursor of the next page.
+    ///
+    /// A page has at most `limit` objects; 0 means 500, which is also the maximum. `cursor` is the cursor of the
+    /// previous call, or `None` for the first page. The returned cursor is `None` after the last page. The pages are
+    /// not from one moment: an object that is created between two calls may be missing.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`].
+    /// Every case of [`Error`].
+    ///
+    /// ```no_run
+    /// use attache_guest::api::{Error, Watch};
+    /// use serde_json::Value;
+    ///
+    /// fn count(watch: &Watch<Value>) -> Result<usize, Error> {
+    ///     let (mut count, mut cursor) = (0, None);
+    ///     loop {
+    ///         let (page, next) = watch.list(0, cursor.as_deref())?;
+    ///         count += page.items.len();
+    ///         match next {
+    ///             Some(next) => cursor = Some(next),
+    ///             None => return Ok(count),
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn list(&self, limit: u32, cursor: Option<&str>) -> Result<(Page<T>, Option<String>), Error> {
         let mut page = self.handle.list(limit, cursor)?;
         let next = page.cursor.take();
@@ -159,11 +202,11 @@ impl<T: DeserializeOwned> Watch<T> {
 }
 
 impl<T> Watch<T> {
-    /// As [`get`](Self::get), and leaves the object as JSON.
+    /// Returns one object of the host's copy as JSON.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// The errors of [`get`](Self::get), except [`Error::Decode`].
     pub fn get_json(&self, name: &str) -> Result<Vec<u8>, Error> {
         Ok(self.handle.get(None, name)?)
     }

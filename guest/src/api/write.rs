@@ -1,4 +1,4 @@
-//! Writing: what there is besides the object itself.
+//! Writes: patches, field managers, deletions and selectors.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::{Collection, Error};
 use crate::bindings::attache::pod::api as wit;
 
-/// A change of part of an object.
+/// A change of part of an object, in one of the formats of Kubernetes.
 ///
 /// ```no_run
 /// use attache_guest::api::{Collection, Error, Patch, ResourceType};
@@ -19,11 +19,12 @@ use crate::bindings::attache::pod::api as wit;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Patch<T> {
-    /// A list of operations (RFC 6902): `[{"op": "add", "path": "/data/a", "value": "b"}]`.
+    /// A JSON patch (RFC 6902), a list of operations: `[{"op": "add", "path": "/data/a", "value": "b"}]`.
     Json(T),
-    /// An object merged into the other, where `null` deletes and a list replaces a list (RFC 7396).
+    /// A JSON merge patch (RFC 7396), where `null` deletes a field and a list replaces a list.
     Merge(T),
-    /// As a merge, but Kubernetes' own lists are merged by the keys of their items. Built-in types only.
+    /// A strategic merge patch, where Kubernetes merges its own lists by the keys of their items. Only built-in types
+    /// support it.
     Strategic(T),
 }
 
@@ -37,7 +38,7 @@ impl<T: Serialize> Patch<T> {
     }
 }
 
-/// Who owns the fields of a server-side apply.
+/// The field manager of a server-side apply, which owns the applied fields.
 ///
 /// ```no_run
 /// use attache_guest::api::{Collection, Error, FieldManager, ResourceType};
@@ -62,29 +63,32 @@ pub struct FieldManager {
 }
 
 impl FieldManager {
-    /// A manager that leaves other managers' fields alone: an apply that would change one is an [`Error::Conflict`].
+    /// Returns a field manager that never takes fields of other managers. An apply that would change one of these
+    /// fields fails with [`Error::Conflict`].
+    ///
+    /// A name has 1 to 128 bytes and only printable characters. Any other name makes the apply [`Error::Invalid`].
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), force: false }
     }
 
-    /// The same, taking over what another manager owns.
+    /// Makes the field manager take ownership of fields that another manager owns.
     #[must_use]
     pub fn forced(self) -> Self {
         Self { force: true, ..self }
     }
 }
 
-/// What becomes of the objects that a deleted object owns.
+/// The treatment of the objects that a deleted object owns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Propagation {
-    /// The type's own default.
+    /// The default of the type.
     #[default]
     ServerDefault,
-    /// They are kept, without an owner.
+    /// The owned objects are kept, without their owner.
     Orphan,
-    /// They are deleted after it.
+    /// The owned objects are deleted after their owner.
     Background,
-    /// They are deleted before it.
+    /// The owned objects are deleted before their owner.
     Foreground,
 }
 
@@ -99,21 +103,21 @@ impl From<Propagation> for wit::Propagation {
     }
 }
 
-/// How an object is deleted: as its type's own default has it, and with whatever is said besides.
+/// The options of a deletion. An option that is not set has the default of the object's type.
 ///
 /// ```no_run
 /// use attache_guest::api::{Api, Deletion, Error, Propagation};
 /// use attache_guest::k8s_openapi::api::core::v1::Pod;
 ///
-/// /// Ends a pod that hangs at once, unless there is another of its name by now.
+/// /// Deletes a pod without a grace period, but not a newer pod of the same name.
 /// fn kill(pods: &Api<Pod>, name: &str, uid: &str) -> Result<(), Error> {
 ///     pods.delete_with(name, Deletion::new().grace_seconds(0).only_uid(uid))?;
-///     // Who wants to say one thing only need not make one.
+///     // A propagation alone needs no `Deletion`.
 ///     pods.delete_with("job-runner", Propagation::Foreground)
 /// }
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[must_use = "it deletes nothing by itself"]
+#[must_use = "the options delete nothing by themselves"]
 pub struct Deletion {
     propagation: Propagation,
     grace_seconds: Option<u32>,
@@ -122,29 +126,30 @@ pub struct Deletion {
 }
 
 impl Deletion {
-    /// As the type's own default has it.
+    /// Returns the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says what becomes of the objects that it owns.
+    /// Sets the treatment of the objects that the deleted object owns.
     pub fn propagation(self, propagation: Propagation) -> Self {
         Self { propagation, ..self }
     }
 
-    /// Gives it so many seconds to stop, in place of its own time. For a pod, 0 does not wait for its containers at
-    /// all.
+    /// Sets the time in seconds that the object has to stop, in place of its own grace period. For a pod, 0 deletes the
+    /// object without waiting for its containers.
     pub fn grace_seconds(self, seconds: u32) -> Self {
         Self { grace_seconds: Some(seconds), ..self }
     }
 
-    /// Only the object with this `metadata.uid`, and none that was made under its name since: that is an
-    /// [`Error::Conflict`].
+    /// Sets the `metadata.uid` that the object must have. An object with another UID, such as one created since under
+    /// the same name, is [`Error::Conflict`].
     pub fn only_uid(self, uid: impl Into<String>) -> Self {
         Self { uid: Some(uid.into()), ..self }
     }
 
-    /// Only as it was read, at this `metadata.resourceVersion`: a later one is an [`Error::Conflict`].
+    /// Sets the `metadata.resourceVersion` that the object must have. An object that has changed since is
+    /// [`Error::Conflict`].
     pub fn only_version(self, version: impl Into<String>) -> Self {
         Self { version: Some(version.into()), ..self }
     }
@@ -164,7 +169,16 @@ impl From<Deletion> for wit::DeleteOptions {
     }
 }
 
-/// Which objects of a collection are meant.
+/// A selection of objects in a collection.
+///
+/// ```no_run
+/// use attache_guest::api::{Collection, Error, Propagation, ResourceType, Selector};
+///
+/// fn clean(namespace: &str) -> Result<(), Error> {
+///     let pods = Collection::namespaced(&ResourceType::core("v1", "pods"), namespace)?;
+///     pods.delete_all(&Selector::labels("app=batch").fields("status.phase=Failed"), Propagation::ServerDefault)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
     labels: String,
@@ -172,17 +186,17 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// All of them.
+    /// Returns a selector of all objects.
     pub fn all() -> Self {
         Self { labels: String::new(), fields: String::new() }
     }
 
-    /// Those with these labels, in the syntax of `kubectl --selector`, such as `app=web,tier in (a, b)`.
+    /// Returns a selector by labels, in the syntax of `kubectl --selector`, such as `app=web,tier in (a, b)`.
     pub fn labels(selector: impl Into<String>) -> Self {
         Self { labels: selector.into(), ..Self::all() }
     }
 
-    /// Of those the ones with these fields, in the syntax of `kubectl --field-selector`, such as `status.phase=Failed`.
+    /// Adds a field selector, in the syntax of `kubectl --field-selector`, such as `status.phase=Failed`.
     #[must_use]
     pub fn fields(self, selector: impl Into<String>) -> Self {
         Self { fields: selector.into(), ..self }
@@ -195,21 +209,31 @@ impl From<&Selector> for wit::Selector {
     }
 }
 
-/// Writing. What a call returns is what the API server answered: the object as it is stored, in most cases.
+/// Writes. Each call returns the API server's answer, which is usually the object as stored. When the answer exceeds
+/// the grant's `responseBytes`, the call fails with [`Error::TooLarge`] although the change is stored.
 impl Collection {
-    /// Lets everything that is written from here on be checked, admitted and answered, but not stored.
+    /// Makes every later write a dry run: the API server validates and admits the change, but stores nothing.
+    ///
+    /// ```no_run
+    /// # use attache_guest::api::{Collection, Error, ResourceType};
+    /// # use serde_json::{Value, json};
+    /// fn is_valid(namespace: &str, map: &Value) -> Result<bool, Error> {
+    ///     let maps = Collection::namespaced(&ResourceType::core("v1", "configmaps"), namespace)?.dry_run();
+    ///     Ok(maps.create::<Value>(map).is_ok())
+    /// }
+    /// ```
     #[must_use]
     pub fn dry_run(self) -> Self {
         Self { options: self.options | wit::WriteOptions::DRY_RUN, ..self }
     }
 
-    /// Creates an object. `apiVersion` and `kind` may be left out.
+    /// Creates an object. The host adds `apiVersion` and `kind` if the object lacks them.
     ///
-    /// In a subresource such as `eviction`, `metadata.name` says of which object.
+    /// In a subresource such as `eviction`, `metadata.name` is required and names the object.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::AlreadyExists`] when there is an object of this name.
+    /// Every case of [`Error`]; [`Error::AlreadyExists`] if there is an object of this name.
     ///
     /// ```no_run
     /// # use attache_guest::api::{Collection, Error, ResourceType};
@@ -223,13 +247,14 @@ impl Collection {
         read(&self.handle.create(&json(object)?, self.options)?)
     }
 
-    /// Replaces an object. `apiVersion`, `kind` and `metadata.name` may be left out. The API server creates some types
-    /// by this (services, leases, roles and the like, perhaps all that are not built in): then the grant has to open
-    /// `create` too.
+    /// Replaces an object. The host adds `apiVersion`, `kind` and `metadata.name` if the object lacks them.
+    ///
+    /// The API server creates an object of some types by a replacement: services, leases, roles and others, and
+    /// possibly every type that is not built in. On such an object, the grant must open both `create` and `update`.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::Conflict`] when the object carries a `resourceVersion` that is no longer current.
+    /// Every case of [`Error`]; [`Error::Conflict`] if the object has a `resourceVersion` that is no longer current.
     pub fn replace<R: DeserializeOwned>(&self, name: &str, object: &impl Serialize) -> Result<R, Error> {
         read(&self.handle.replace(name, &json(object)?, self.options)?)
     }
@@ -238,18 +263,19 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// Any of [`Error`].
+    /// Every case of [`Error`].
     pub fn patch<R: DeserializeOwned>(&self, name: &str, patch: &Patch<impl Serialize>) -> Result<R, Error> {
         read(&self.handle.patch(name, &patch.encoded()?, self.options)?)
     }
 
-    /// Applies the fields that a manager wants an object to have, and creates the object if there is none.
+    /// Applies the fields of `object` by server-side apply.
     ///
-    /// `apiVersion`, `kind` and `metadata.name` may be left out. The grant needs both verbs, `create` and `patch`.
+    /// The host adds `apiVersion`, `kind` and `metadata.name` if the object lacks them. The API server creates the
+    /// object if there is none, so the grant must open both `create` and `patch`.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::Conflict`] when another manager owns one of the fields.
+    /// Every case of [`Error`]; [`Error::Conflict`] if another field manager owns one of the fields.
     pub fn apply<R: DeserializeOwned>(
         &self,
         name: &str,
@@ -261,30 +287,32 @@ impl Collection {
         read(&self.handle.patch(name, &patch, self.options)?)
     }
 
-    /// Deletes an object, as the type's own default has it. One with finalizers or a grace period is gone some time
-    /// later.
+    /// Deletes one object with the default options of its type.
+    ///
+    /// An object with finalizers or a grace period still exists for some time after the call.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::NotFound`] when there is none.
+    /// Every case of [`Error`] except [`Error::Decode`]; [`Error::NotFound`] if there is no such object.
     pub fn delete(&self, name: &str) -> Result<(), Error> {
         self.delete_with(name, Deletion::new())
     }
 
-    /// Deletes an object and says how: a [`Deletion`], or only what becomes of the objects that it owns.
+    /// Deletes one object with the given options: a [`Deletion`], or only a [`Propagation`].
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]; [`Error::NotFound`] when there is none, [`Error::Conflict`] when it is another than was meant.
+    /// Every case of [`Error`] except [`Error::Decode`]; [`Error::NotFound`] if there is no such object,
+    /// [`Error::Conflict`] if a precondition of the [`Deletion`] does not hold.
     pub fn delete_with(&self, name: &str, how: impl Into<Deletion>) -> Result<(), Error> {
         Ok(self.handle.delete(name, &how.into().into(), self.options)?)
     }
 
-    /// Deletes all the selected objects. The verb that the grant needs for it is `deletecollection`.
+    /// Deletes all selected objects. The grant must open the verb `deletecollection`.
     ///
     /// # Errors
     ///
-    /// Any of [`Error`]. That there are none is no error.
+    /// Every case of [`Error`] except [`Error::Decode`]. An empty selection is not an error.
     pub fn delete_all(&self, select: &Selector, propagation: Propagation) -> Result<(), Error> {
         Ok(self.handle.delete_all(&select.into(), propagation.into(), self.options)?)
     }

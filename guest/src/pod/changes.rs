@@ -1,4 +1,4 @@
-//! Following the pod's labels and annotations.
+//! Followers of the pod's labels and annotations.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::bindings::wasi::io::poll::{self, Pollable};
 
 /// Starts to follow the pod's labels and annotations.
 ///
-/// The first snapshot is the current one, so nothing is lost between a [`snapshot`](super::snapshot) and this call.
+/// The first snapshot is the current one, so no change is lost between a [`snapshot`](super::snapshot) and this call.
 ///
 /// ```no_run
 /// use attache_guest::pod;
@@ -28,10 +28,11 @@ pub fn follow() -> Changes {
     Changes { ready, changes }
 }
 
-/// Changes of labels and annotations, newest only: a slow reader misses snapshots in between, never the last one.
+/// A follower of the pod's labels and annotations, which returns only the newest snapshot; made by [`follow`].
 ///
-/// As an iterator it has no end: `next` blocks in the host, at no cost, until there is a new snapshot. An error is
-/// handed over once for each failed reading; going on afterwards is allowed.
+/// A slow reader misses intermediate snapshots, and never the last one. The iterator never ends: `next` blocks in the
+/// host, without using CPU, until there is a new snapshot. Each failed update is returned once as an error. After an
+/// error, the follower can be used as before.
 #[derive(Debug)]
 pub struct Changes {
     // Declared, and so dropped, before the resource that it is a child of: the host traps on the other order.
@@ -40,20 +41,20 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Returns the newest snapshot that was not seen here yet, or `None`; never blocks.
+    /// Returns the newest snapshot if this follower has not returned it yet, or else `None`. Never blocks.
     ///
     /// # Errors
     ///
-    /// The newest reading of the projected files failed.
+    /// Fails if the newest update of the projected files could not be read.
     pub fn newest(&self) -> Result<Option<Snapshot>, Error> {
         Ok(self.changes.next()?.map(Snapshot::from))
     }
 
-    /// Waits for a snapshot that was not seen here yet, for `patience` at most; `None` when there was none.
+    /// Waits for a new snapshot, for at most `patience`. Returns `None` if there was none in that time.
     ///
     /// # Errors
     ///
-    /// A reading of the projected files failed.
+    /// Fails if an update of the projected files could not be read.
     ///
     /// ```no_run
     /// use std::time::Duration;

@@ -1,26 +1,39 @@
-//! Labels and annotations as they stood at one moment.
+//! The labels and annotations of the pod at one moment.
 
 use crate::bindings::attache::pod::metadata as wit;
 
-/// Labels and annotations as they stood at one moment: what files project comes from one update of the volume, so it
-/// never mixes two versions of the pod.
+/// The labels and annotations of the pod at one moment.
+///
+/// All values from files of one volume come from one update of that volume: a snapshot never mixes two versions of the
+/// pod. A value that only an environment variable projects stays as it was when the container started.
+///
+/// ```
+/// use attache_guest::pod::Snapshot;
+///
+/// let snapshot = Snapshot { labels: vec![("app".into(), "web".into())], ..Snapshot::default() };
+/// assert_eq!(snapshot.label("app"), Some("web"));
+/// assert_eq!(snapshot.annotation("app"), None);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Grows by one with every change of what is shown here.
+    /// The number of the snapshot, which starts at 1. It grows by one with every change of the labels and annotations
+    /// that the grant opens.
     pub revision: u64,
-    /// Keys and values, sorted by key.
+    /// The labels as pairs of key and value, sorted by key. A label that is projected by itself is listed only while
+    /// its value is not empty.
     pub labels: Vec<(String, String)>,
-    /// Keys and values, sorted by key.
+    /// The annotations as pairs of key and value, sorted by key. An annotation that is projected by itself is listed
+    /// only while its value is not empty.
     pub annotations: Vec<(String, String)>,
 }
 
 impl Snapshot {
-    /// Returns the value of one label.
+    /// Returns the value of one label of this snapshot.
     pub fn label(&self, key: &str) -> Option<&str> {
         value(&self.labels, key)
     }
 
-    /// Returns the value of one annotation.
+    /// Returns the value of one annotation of this snapshot.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         value(&self.annotations, key)
     }
