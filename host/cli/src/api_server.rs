@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::options;
 use crate::settings::{OUTSIDE, POD_NAMESPACE, Variables};
 
-/// How long who serves for long waits for the API server's first answer before it serves all the same.
+/// The wait for the API server's first answer after which its silence is logged, and a proxy serves all the same.
 const WAITED_FOR: Duration = Duration::from_secs(5);
 
 /// The pause after the first time that a server was away, and the longest one: a connection that is refused costs
@@ -129,7 +129,7 @@ pub(crate) async fn reach(settings: ClusterSettings, wait: Duration) -> anyhow::
     let mut pause = PAUSE;
     loop {
         let left = wait.saturating_sub(began.elapsed());
-        let error = match ask_within(&cluster, left, wait).await {
+        let error = match aloud(&cluster, ask_within(&cluster, left, wait)).await {
             Ok(()) => return Ok(cluster),
             Err(error) => error,
         };
@@ -143,6 +143,16 @@ pub(crate) async fn reach(settings: ClusterSettings, wait: Duration) -> anyhow::
         sleep(pause.min(wait.saturating_sub(began.elapsed()))).await;
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
+}
+
+/// Waits for an answer, and says so where it is long in coming: a person is not left before a silent terminal.
+async fn aloud<T>(cluster: &Cluster, answer: impl Future<Output = T>) -> T {
+    let mut answer = std::pin::pin!(answer);
+    if let Ok(answer) = timeout(WAITED_FOR, answer.as_mut()).await {
+        return answer;
+    }
+    tracing::warn!("the API server at {} is silent so far", cluster.endpoint());
+    answer.await
 }
 
 /// The time that the last try has, at the end of a wait.

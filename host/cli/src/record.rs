@@ -1,6 +1,6 @@
 //! `--record FILE`: the grant that a run needed.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -17,8 +17,11 @@ const POD_NAME: &str = "POD_NAME";
 /// A recording and the file that its draft goes to.
 pub(crate) struct Record {
     path: PathBuf,
-    /// Opened at the start: a wrong path is told before the run and not after it.
+    /// Opened at the start: a wrong path is told before the run and not after it. What an earlier run wrote there stays
+    /// until this one has a draft of its own.
     file: File,
+    /// Set where no file of this name was there, so that a run that never begins leaves none behind.
+    made: bool,
     recording: OnceLock<Arc<Recording>>,
     run: OnceLock<Run>,
 }
@@ -33,8 +36,10 @@ impl Record {
     /// Opens the file, if one is asked for.
     pub(crate) fn begin(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let Some(path) = path else { return Ok(None) };
-        let file = File::create(path).with_context(|| format!("cannot write the record {}", path.display()))?;
-        Ok(Some(Self { path: path.to_owned(), file, recording: OnceLock::new(), run: OnceLock::new() }))
+        let made = !path.exists();
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.with_context(|| format!("cannot write the record {}", path.display()))?;
+        Ok(Some(Self { path: path.to_owned(), file, made, recording: OnceLock::new(), run: OnceLock::new() }))
     }
 
     /// Records what `audit` is told.
@@ -45,19 +50,38 @@ impl Record {
         }
     }
 
-    /// Notes the grant of the run, the pod's namespace and its variables.
-    pub(crate) fn under(&self, grant: &Grant, namespace: Option<&str>, variables: &Variables) {
+    /// Notes that the run begins: its grant, the pod's namespace and its variables.
+    pub(crate) fn begins(&self, grant: &Grant, namespace: Option<&str>, variables: &Variables) {
         let namespace = namespace.map(|namespace| (POD_NAMESPACE, namespace.to_owned()));
         let name = variables.get(POD_NAME).map(|name| (POD_NAME, name.clone()));
         let _ = self.run.set(Run { given: grant.clone(), variables: namespace.into_iter().chain(name).collect() });
     }
 
-    /// Writes the draft. Of a run that never began there is none.
+    /// Writes the draft in place of what the file held. Of a run that never began there is none.
     pub(crate) fn end(mut self) -> anyhow::Result<()> {
-        let recording = self.recording.into_inner().unwrap_or_else(|| Arc::new(Recording::new(Arc::new(NoAudit))));
-        let Some(Run { given, variables }) = self.run.into_inner() else { return Ok(()) };
+        let recording = self.recording.take().unwrap_or_else(|| Arc::new(Recording::new(Arc::new(NoAudit))));
+        let Some(Run { given, variables }) = self.run.get() else { return Ok(()) };
         let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let written = self.file.write_all(recording.draft(&given, &variables).to_string().as_bytes());
+        let draft = recording.draft(given, &variables).to_string();
+        let written = self.replace(draft.as_bytes());
         written.with_context(|| format!("cannot write the record {}", self.path.display()))
+    }
+
+    /// A pipe or a terminal, as with `/dev/stdout`, has nothing to replace.
+    fn replace(&self, draft: &[u8]) -> std::io::Result<()> {
+        let mut file = &self.file;
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
+        file.write_all(draft)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.made && self.run.get().is_none() {
+            // An empty file that stays harms nobody.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }

@@ -19,10 +19,7 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
     let mut scraped = Scraped::listen(arguments.audit.metrics.as_ref()).await?;
     let audit = scraped.over(Record::over(record.as_ref(), settings::audit(&arguments.audit.place)?));
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone()).variables(variables.clone());
-    if let Some(record) = &record {
-        let namespace = Asker::of(&arguments.pod.server, &variables)?.namespace(&variables);
-        record.under(&grant, namespace.as_deref(), &variables);
-    }
+    let given = grant.clone();
     let starting = async {
         let (runtime, grant) =
             settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit, &mut scraped).await?;
@@ -32,11 +29,12 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
     // The API server may be away, and compiling takes its time.
     let extension = tokio::select! {
         started = starting => started?,
-        exit = signals.arrive() => {
-            record.map_or(Ok(()), Record::end)?;
-            return Ok(exit);
-        }
+        exit = signals.arrive() => return Ok(exit),
     };
+    if let Some(record) = &record {
+        let namespace = Asker::of(&arguments.pod.server, &variables)?.namespace(&variables);
+        record.begins(&given, namespace.as_deref(), &variables);
+    }
     let call = Invocation::new().args(arguments.arguments).inherit_stdout();
     let (mut call, passing) = guest_stderr::give(call, arguments.audit.place == settings::ON_STDERR);
     if arguments.stdin {

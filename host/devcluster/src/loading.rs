@@ -54,6 +54,9 @@ impl RefusedDocument {
             validation::Refused::Undecodable { place, error } => {
                 Self::new(document, 400, "BadRequest", vec![(place, error.to_string())])
             }
+            validation::Refused::Misread { place, field, message } => {
+                Self::new(document, 400, "BadRequest", vec![(place, format!("{field}: {message}"))])
+            }
             validation::Refused::Invalid(causes) => {
                 let told = causes.into_iter().map(|(place, cause)| (place, cause.to_string()));
                 Self::new(document, 422, "Invalid", told.collect())
@@ -73,7 +76,11 @@ impl RefusedDocument {
             .map(|(field, message)| (document.place(&field), format!("{field}: {message}")))
             .collect();
         if faults.is_empty() {
-            faults.push((document.place(error.field.as_deref().unwrap_or_default()), error.message.clone()));
+            let message = error.message.clone();
+            faults.push(match error.field.as_deref() {
+                Some(field) => (document.place(field), format!("{field}: {message}")),
+                None => (document.place(""), message),
+            });
         }
         Self::new(document, error.code, error.reason, faults)
     }
@@ -112,11 +119,18 @@ impl DevCluster {
         &self,
         documents: impl IntoIterator<Item = &'d Document>,
     ) -> Result<(), Box<RefusedDocument>> {
-        documents.into_iter().try_for_each(|document| {
-            validation::document(document).map_err(|refused| Box::new(RefusedDocument::judged(document, refused)))?;
-            let loaded = self.load_value(document.object().clone());
-            loaded.map_err(|Refusal { error, .. }| Box::new(RefusedDocument::told(document, &error)))
-        })
+        documents.into_iter().try_for_each(|document| self.load_document(document).map(drop))
+    }
+
+    /// Loads one document as [`load_documents`](Self::load_documents) does, and returns the object as it is stored.
+    ///
+    /// # Errors
+    /// [`RefusedDocument`] when the server refuses it.
+    pub fn load_document(&self, document: &Document) -> Result<Value, Box<RefusedDocument>> {
+        validation::document(document).map_err(|refused| Box::new(RefusedDocument::judged(document, refused)))?;
+        let loaded = self.load_object(document.object().clone());
+        let stored = loaded.map_err(|Refusal { error, .. }| Box::new(RefusedDocument::told(document, &error)))?;
+        Ok(stored.value())
     }
 
     fn load_value(&self, value: Value) -> Result<(), Refusal> {

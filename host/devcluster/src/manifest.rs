@@ -226,6 +226,8 @@ fn syntax_error(error: &serde_saphyr::Error, file: Arc<str>) -> ManifestError {
     let message = error.without_snippet().to_string();
     let said = format!(" at line {line}, column {column}");
     let message = message.strip_suffix(&said).unwrap_or(&message);
+    // Words for those who write manifests, and not for those who call the reader.
+    let message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
     // The words that kubectl's users know for the same fault.
     let message = message.replace("simple key expected ':'", "could not find expected ':'");
     ManifestError::Syntax { place: Place { file, line, column }, message }

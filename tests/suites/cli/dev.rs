@@ -66,6 +66,53 @@ fn manifests_that_a_server_refuses_are_refused_with_its_reason_and_the_place() {
     }
 }
 
+const BEFORE: &str = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: fine}\n---\n";
+
+#[test]
+fn what_is_refused_in_a_file_of_many_objects_has_its_own_line_and_column() {
+    let folder = folder();
+    let file = folder.path().join("many.yaml");
+    for (document, words) in [
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  a: 7\n",
+            &["many.yaml:9:6: data.a: ", "number"][..],
+        ),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: BAD}\n", &["many.yaml:7:18: metadata.name: "]),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndta: {}\n", &["many.yaml:8:6: dta: ", "unknown field"]),
+        ("apiVersion: none.io/v1\nkind: Thing\nmetadata: {name: c}\n", &["many.yaml:5:1: ", "no matches for kind"]),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, name: b}\n",
+            &["many.yaml:7:21: ", "duplicate mapping key: name"],
+        ),
+    ] {
+        std::fs::write(&file, format!("{BEFORE}{document}")).unwrap();
+        let ended = end(command(["dev", "--manifests"]).arg(&file));
+        ended.refused(words);
+        assert!(!ended.err.contains(":1:1") && !ended.err.contains("Options"), "{}", ended.err);
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_sort_is_told_with_the_path_of_its_field() {
+    let folder = folder();
+    let file = folder.path().join("pod.yaml");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {NAME}\nspec:\n  containers:\n  - name: main\n    image: none\n    env:\n    - \
+               name: A\n      valueFrom: {configMapKeyRef: {name: 7, key: k}}\n";
+    for (name, called) in [("name: p", "Pod \"p\""), ("generateName: p-", "Pod with the generateName \"p-\"")] {
+        std::fs::write(&file, format!("{BEFORE}{}", pod.replace("NAME", name))).unwrap();
+        let ended = end(&mut dev(&file));
+        ended.refused(&[
+            called,
+            "pod.yaml:14:43: spec.containers[0].env[0].valueFrom.configMapKeyRef.name: ",
+            "cannot unmarshal number into Go struct field",
+        ]);
+        assert!(!ended.err.contains("Pod \"\""), "{}", ended.err);
+    }
+    std::fs::write(&file, pod.replace("NAME", "name: p").replace("image", "imag").replace("name: 7", "name: c"))
+        .unwrap();
+    end(&mut dev(&file)).refused(&["pod.yaml:7:11: spec.containers[0].imag: ", "unknown field"]);
+}
+
 #[test]
 fn the_refused_manifests_are_accepted_once_mended() {
     let folder = folder();

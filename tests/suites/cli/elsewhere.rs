@@ -151,3 +151,35 @@ fn what_is_not_done_in_a_cluster_of_others_is_refused() {
     end(&mut world.dev(&bound, "cat-labels")).refused(&["names a node", "leave `spec.nodeName` out"]);
     assert!(world.there().is_none());
 }
+
+#[test]
+fn what_makes_pods_is_no_pod_and_the_reason_is_given() {
+    let world = World::new();
+    let file = world.folder.path().join("deployment.yaml");
+    let template = "template: {metadata: {labels: {a: b}}, spec: {containers: [{name: main, image: none}]}}";
+    let deployment =
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {selector: {matchLabels: {a: b}}, ";
+    fs::write(&file, format!("{deployment}{template}}}\n")).unwrap();
+    let place = format!("{}:2:7: ", file.display());
+    end(&mut world.dev(&file, "cat-labels")).refused(&[
+        &place,
+        "only a Pod is played",
+        "a Deployment",
+        "nodes would run",
+    ]);
+}
+
+#[test]
+fn a_cluster_that_goes_away_is_told() {
+    let world = World::new();
+    let mut dev = command(["dev", "--kubeconfig"]);
+    dev.arg(world.kubeconfig()).arg("--pod").arg(seed());
+    let dev = Going::start_quiet(&mut dev);
+    dev.line(|line| line.contains("until Ctrl-C"));
+    let World { server, folder: _folder, runtime: _runtime } = world;
+    std::thread::spawn(move || server.shutdown()).join().unwrap();
+    let line = dev.line(|line| line.contains("cannot be followed"));
+    assert!(line.contains("refused") && line.contains("until the API server answers"), "{line}");
+    dev.signal("INT");
+    assert_eq!(dev.code(), Some(130));
+}

@@ -59,6 +59,31 @@ fn a_recorded_run_gives_the_rules_that_it_used_and_those_that_it_was_denied() {
 }
 
 #[test]
+fn a_run_that_never_begins_leaves_an_earlier_record_as_it_was() {
+    let folder = folder();
+    let (record, fresh) = (folder.path().join("needed.yaml"), folder.path().join("fresh.yaml"));
+    std::fs::write(&record, "of an earlier run").unwrap();
+    let open = "{api: [{apiGroups: [''], resources: [pods], verbs: [list], namespaces: [default]}]}";
+    let run = |spec: &str, into: &std::path::Path| {
+        let mut run = command([OsStr::new("run"), guest("pod-card").as_os_str()]);
+        run.args(["--service-account", "/nowhere", "--api-server", "https://127.0.0.1:1", "--record"]).arg(into);
+        end(run.arg("--grant").arg(grant(&folder, spec)))
+    };
+    // A grant that is not valid, a mount and a server that are not there, an import that is not granted.
+    for spec in ["{limits: {memory: 64Mo}}", "{podinfo: {mountPath: /etc/no-such-volume}}", open, "{env: [A]}"] {
+        for into in [&record, &fresh] {
+            assert_eq!(run(spec, into).code, Some(125), "{spec}");
+        }
+        assert_eq!(std::fs::read_to_string(&record).unwrap(), "of an earlier run", "{spec}");
+        assert!(!fresh.exists(), "{spec}");
+    }
+    let mut dev = command(["dev", "--pod"]);
+    dev.arg(manifest("demo/pod.yaml")).arg("--record").arg(&record).arg(guest("pod-card"));
+    assert_eq!(end(&mut dev).code, Some(125), "its service account is in another file");
+    assert_eq!(std::fs::read_to_string(&record).unwrap(), "of an earlier run");
+}
+
+#[test]
 fn without_a_grant_there_is_nothing_to_record() {
     let mut run = command([OsStr::new("run"), guest("empty").as_os_str()]);
     let ended = end(run.args(["--record", "/dev/null"]));

@@ -44,10 +44,10 @@ impl Manifests {
     /// Loads them as an administrator does with `kubectl create`, and makes the pod to play as its controllers would.
     pub(super) fn load(&self, cluster: &DevCluster) -> anyhow::Result<Option<PodName>> {
         for document in &self.documents {
-            load(cluster, document)?;
+            cluster.load_document(document)?;
         }
         let Some(document) = &self.played else { return Ok(None) };
-        let mut played = load(cluster, document)?;
+        let mut played = cluster.load_document(document)?;
         while let Some(child) = controllers::first_child(&played, NODE_NAME, Timestamp::now()) {
             let kind = child["kind"].as_str().unwrap_or_default().to_owned();
             let made = cluster.load_one(child);
@@ -59,18 +59,25 @@ impl Manifests {
 
 /// The only object of a file, which is a Pod: what goes to a cluster of somebody's is made and deleted with the run.
 pub(super) fn alone(file: &Path) -> anyhow::Result<Value> {
-    match read(file)?.as_slice() {
-        [pod] if is_pod(pod) => Ok(pod.object().clone()),
-        _ => bail!(
-            "{} is to hold one Pod and nothing else, for a cluster that is there: apply the others with kubectl",
-            file.display()
-        ),
+    let documents = read(file)?;
+    if let [pod] = documents.as_slice()
+        && is_pod(pod)
+    {
+        return Ok(pod.object().clone());
     }
-}
-
-fn load(cluster: &DevCluster, document: &Document) -> anyhow::Result<Value> {
-    let loaded = cluster.load_one(document.object().clone());
-    loaded.with_context(|| format!("{} is refused", document.place("")))
+    if let Some(maker) = documents.iter().find(|document| makes_pods(document)) {
+        bail!(
+            "{}: in a cluster that is there only a Pod is played, and this is a {kind}: the cluster's own controllers would make \
+             the pods of a {kind}, and nodes would run them. Give the manifest of a Pod; one that is there already is \
+             played as it is stored",
+            maker.place("kind"),
+            kind = maker.kind(),
+        )
+    }
+    bail!(
+        "{} is to hold one Pod and nothing else, for a cluster that is there: apply the others with kubectl",
+        file.display()
+    )
 }
 
 /// The place of the document to play: a Pod if there is one, else what makes pods.
@@ -112,12 +119,22 @@ fn makes_pods(document: &Document) -> bool {
     controllers::makes_pods(document.api_version(), document.kind())
 }
 
+/// A document in words, by its name or by what its name is generated from.
+fn called(document: &Document) -> String {
+    let kind = document.kind();
+    let generated = document.object().pointer("/metadata/generateName").and_then(Value::as_str).unwrap_or_default();
+    match (document.name(), generated) {
+        ("", "") => format!("a {kind} without a name"),
+        ("", generated) => format!("{kind} with the generateName {generated:?}"),
+        (name, _) => format!("{kind} {name:?}"),
+    }
+}
+
 /// Reads a file and judges what is in it as the API server will, since only here is it known where each field stands.
 fn read(file: &Path) -> anyhow::Result<Vec<Document>> {
     let documents = manifest::load([file])?;
     for document in &documents {
-        validation::document(document)
-            .with_context(|| format!("{} {:?} is refused", document.kind(), document.name()))?;
+        validation::document(document).with_context(|| format!("{} is refused", called(document)))?;
     }
     Ok(documents)
 }

@@ -130,13 +130,14 @@ async fn run(
         Some(grant) => grant,
         None => grant::development(component, &name.namespace, container)?,
     };
-    if let Some(record) = record {
-        record.under(&grant, Some(&name.namespace), &container.env);
-    }
+    let given = grant.clone();
     let audit = Record::over(record, settings::audit(&arguments.audit)?);
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
     let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, *elsewhere, &audit).await?;
     let extension = runtime.build()?.load_file(component, grant).await?;
+    if let Some(record) = record {
+        record.begins(&given, Some(&name.namespace), &container.env);
+    }
     let call = Invocation::new().args(&arguments.arguments).inherit_stdout();
     let (call, passing) = guest_stderr::give(call, arguments.audit == settings::ON_STDERR);
     let called = extension.run(call).await;

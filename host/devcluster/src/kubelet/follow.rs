@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::chain;
 use super::client::{Client, ClientError, MAX_ANSWER};
 
 /// How long the server is asked to keep a watch open, in seconds; client-go asks for 5 to 10 minutes.
@@ -35,6 +36,7 @@ pub(super) async fn follow(client: Client, paths: Paths, latest: watch::Sender<O
     let mut pause = FIRST_PAUSE;
     // After a failure of any kind the pod is read once: the server may be another one, with another history.
     let mut anew = false;
+    let mut away = false;
     while !latest.is_closed() {
         let round =
             if anew { refresh(&client, &paths, &latest).await } else { watch_once(&client, &paths, &latest).await };
@@ -44,12 +46,20 @@ pub(super) async fn follow(client: Client, paths: Paths, latest: watch::Sender<O
                 return;
             }
             Ok(end) => {
+                if std::mem::take(&mut away) {
+                    tracing::warn!("the API server answers again, and the pod is followed");
+                }
                 anew = matches!(end, End::Expired);
                 pause = FIRST_PAUSE;
             }
             Err(error) => {
+                // A watch may break off at any time. That the pod cannot be read after it is worth a line.
+                if anew && !std::mem::replace(&mut away, true) {
+                    let error = chain(&error);
+                    tracing::warn!(%error, "the pod cannot be followed: its files stay as they are until the API server answers");
+                }
+                tracing::debug!(error = %chain(&error), "the watch of the pod ended");
                 anew = true;
-                tracing::debug!(%error, "the watch of the pod ended");
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }

@@ -33,14 +33,50 @@ pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -
             }
         }
     }
-    let told: Vec<String> = walk.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    let told = unknown(&walk.unknown);
     match validation {
         FieldValidation::Strict if !told.is_empty() => {
-            Err(refused(&format!("strict decoding error: {}", told.join(", ")), walk.unknown.into_iter().next()))
+            Err(refused(&strictly(&walk.unknown), walk.unknown.into_iter().next()))
         }
         FieldValidation::Ignore => Ok(Vec::new()),
         _ => Ok(told),
     }
+}
+
+/// Unknown fields in a real server's words, as warnings have them.
+fn unknown(paths: &[String]) -> Vec<String> {
+    paths.iter().map(|path| format!("unknown field {path:?}")).collect()
+}
+
+/// The same as the error of a client that wants none.
+fn strictly(paths: &[String]) -> String {
+    format!("strict decoding error: {}", unknown(paths).join(", "))
+}
+
+/// A value of an object of a built-in type that no server can read, or a field that the type does not have.
+pub(crate) struct Misread {
+    /// The path of the value, such as `spec.containers[0].env[0].valueFrom.configMapKeyRef.name`.
+    pub(crate) field: String,
+    /// The server's 400.
+    pub(crate) message: String,
+}
+
+/// Returns the first value of the wrong sort, else the first unknown field; nothing of an object whose type is not built
+/// in.
+pub(crate) fn misread(object: &Value) -> Option<Misread> {
+    let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (kind, version) = (text("kind"), text("apiVersion").rsplit('/').next().unwrap_or_default());
+    let (_, shape) = types::of_kind(text("apiVersion"), kind)?;
+    let mut walk = Walk { kind, unknown: Vec::new(), fault: None };
+    let (field, why) = match walk.whole(shape, &mut object.clone()) {
+        Err(why) => (walk.fault.unwrap_or_default(), why),
+        Ok(()) => {
+            let told = strictly(&walk.unknown);
+            (walk.unknown.into_iter().next()?, told)
+        }
+    };
+    let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
+    Some(Misread { field, message })
 }
 
 struct Walk<'a> {

@@ -18,6 +18,7 @@ pub use self::cause::{Cause, Reason};
 use self::cause::{Causes, Field};
 pub use self::quantities::{Undecodable, decodable};
 use crate::manifest::{Document, Place};
+use crate::rules::schema;
 
 pub(crate) use self::downward::subscript;
 /// The Downward API fields that an env variable may take, and a file.
@@ -66,6 +67,16 @@ pub enum Refused {
         /// The server's message.
         error: Undecodable,
     },
+    /// A value is of another sort than its field, such as a number for a name: a 400 from the server.
+    #[error("{place}: {field}: {message}")]
+    Misread {
+        /// Where the value is.
+        place: Place,
+        /// The path of the field.
+        field: String,
+        /// The server's message.
+        message: String,
+    },
     /// The object breaks rules: a 422 from the server.
     #[error("{}", lines(.0))]
     Invalid(Vec<(Place, Cause)>),
@@ -76,12 +87,15 @@ fn lines(causes: &[(Place, Cause)]) -> String {
     lines.join("\n")
 }
 
-/// Judges a document that holds a pod's spec; any other passes.
+/// Judges a document: each value of a built-in type has to be of its field's sort, and a pod's spec to keep the rules.
 ///
 /// # Errors
 /// [`Refused`], with file, line and column for each cause.
 pub fn document(document: &Document) -> Result<(), Refused> {
     decodable(document.object()).map_err(|error| Refused::Undecodable { place: document.place(&error.at), error })?;
+    if let Some(schema::Misread { field, message }) = schema::misread(document.object()) {
+        return Err(Refused::Misread { place: document.place(&field), field, message });
+    }
     let Some(path) = pod_spec_path(document.kind()) else { return Ok(()) };
     let pointer = format!("/{}", path.replace('.', "/"));
     let spec = document.object().pointer(&pointer).unwrap_or(&Value::Null);
