@@ -23,10 +23,14 @@ pub(crate) async fn compile(arguments: args::Compile) -> anyhow::Result<Exit> {
     if arguments.artefacts.no_cache {
         bail!("nothing would be kept: say -o FILE, or --cache DIR");
     }
-    let runtime = settings::runtime(&arguments.artefacts)?.build()?;
+    let folder = settings::artefacts_to_fill(&arguments.artefacts)?;
+    let runtime = settings::runtime_that_keeps_nothing(&arguments.artefacts)?.artefacts(folder).build()?;
     let found = runtime.inspect_file(&arguments.component, &Grant::nothing("any")).await?;
     if let Some(compilation) = &found.compilation {
         say!("{} is {}", arguments.component.display(), took(compilation));
+    }
+    if !runtime.has_kept(&found)? {
+        bail!("{} is compiled, and could not be kept: say --cache DIR, or -o FILE", arguments.component.display());
     }
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
-use attache::engine::{ArtefactError, Artefacts, CompilerProcess, DEFAULT_CAPACITY, Engine, EngineSettings};
+use attache::engine::{Artefacts, CompilerProcess, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Runtime, RuntimeBuilder};
 use attache::podinfo::{Item, PodInfo, PodVolume};
 use attache::policy::{CredentialsMode, Grant, Limits, MountPath};
@@ -84,11 +84,27 @@ pub(crate) fn runtime(arguments: &options::Artefacts) -> anyhow::Result<RuntimeB
     if arguments.no_cache {
         return Ok(runtime);
     }
-    let from_variable = || std::env::var_os(CACHE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    match arguments.cache.clone().or_else(from_variable) {
+    Ok(match arguments.cache.clone().or_else(folder_of_variable) {
         Some(folder) => in_folder(runtime, &folder),
-        None => Ok(in_user_cache(runtime)),
+        None => in_user_cache(runtime),
+    })
+}
+
+/// The folder that compiled components go to, for who wants nothing but that they are kept.
+pub(crate) fn artefacts_to_fill(arguments: &options::Artefacts) -> anyhow::Result<Artefacts> {
+    let folder = arguments.cache.clone().or_else(folder_of_variable).or_else(user_cache);
+    let folder = folder.context("neither HOME nor XDG_CACHE_HOME is set: say --cache DIR, or -o FILE")?;
+    let artefacts = Artefacts::open_own(&folder, DEFAULT_CAPACITY).context("nothing can be kept")?;
+    tell_own(&artefacts, &folder);
+    if artefacts.is_read_only() {
+        bail!("nothing can be kept in {}, which is another user's: say --cache DIR, or -o FILE", folder.display());
     }
+    Ok(artefacts)
+}
+
+/// The folder that [`CACHE`] names.
+fn folder_of_variable() -> Option<PathBuf> {
+    std::env::var_os(CACHE).filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 /// Begins a runtime: the engine and its compiler.
@@ -107,22 +123,28 @@ pub(crate) fn runtime_that_keeps_nothing(arguments: &options::Artefacts) -> anyh
 const SAY_WHERE: &str = "compiled components are not kept, so each start compiles anew: say --cache DIR, a volume that can be \
                          written to and is not mounted noexec, or --no-cache";
 
-/// The folder that was asked for, or one of this user's own below it.
-fn in_folder(runtime: RuntimeBuilder, folder: &Path) -> anyhow::Result<RuntimeBuilder> {
+/// The folder that was asked for, or one of this user's own below it. One that cannot be used keeps nobody from running:
+/// a volume may be mounted in any way.
+fn in_folder(runtime: RuntimeBuilder, folder: &Path) -> RuntimeBuilder {
     let artefacts = match Artefacts::open_own(folder, DEFAULT_CAPACITY) {
-        Err(error @ ArtefactError::NoExec { .. }) => {
-            tracing::warn!("{error}: {SAY_WHERE}");
-            return Ok(runtime);
+        Ok(artefacts) => artefacts,
+        Err(error) => {
+            tracing::warn!("{}: {SAY_WHERE}", attache::telemetry::chain(&error));
+            return runtime;
         }
-        opened => opened?,
     };
+    tell_own(&artefacts, folder);
+    runtime.artefacts(artefacts)
+}
+
+/// Says which folder is used in place of one that others may write to.
+fn tell_own(artefacts: &Artefacts, folder: &Path) {
     if artefacts.path() != folder {
         let (own, folder) = (artefacts.path().display(), folder.display());
         tracing::warn!(
             "others may write to {folder}: compiled components are kept in {own}, which is this user's alone"
         );
     }
-    Ok(runtime.artefacts(artefacts))
 }
 
 /// Nobody has asked for a folder, so that there is none is no failure: a sidecar's file system is often read-only.

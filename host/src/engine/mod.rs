@@ -278,7 +278,7 @@ impl std::fmt::Display for CompilerOutOfMemory {
         }
         write!(
             f,
-            ". Give it more; or build the component with smaller functions (in Rust: lto = \"thin\", codegen-units = 16); or \
+            ". Give it more (`--compiler-memory`, up to what the container has left); or build the component with smaller functions (in Rust: lto = \"thin\", codegen-units = 16); or \
              compile it elsewhere, with `attache compile`, and pin the artefact in the grant"
         )?;
         if self.words.is_empty() { Ok(()) } else { write!(f, ": {}", self.words) }

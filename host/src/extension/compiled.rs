@@ -11,8 +11,9 @@ use super::load::{LoadError, blocking};
 use super::needs;
 use super::runtime::Runtime;
 use super::source::{Kind, Source};
-use crate::engine::{Allocator, Artefact, Artefacts, Compilation, EngineError, Needs, NewArtefact};
+use crate::engine::{Allocator, Artefact, ArtefactError, Artefacts, Compilation, EngineError, Needs, NewArtefact};
 use crate::policy::Grant;
+use crate::telemetry::chain;
 
 /// A component that was compiled ahead of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,25 @@ impl Runtime {
     async fn compile(&self, source: Arc<Source>, most: Needs) -> Result<(NewArtefact, Compilation), EngineError> {
         let inner = Arc::clone(&self.inner);
         let draft = blocking(move || draft(inner.artefacts.as_ref())).await.map_err(EngineError::Write)?;
+        let in_folder = matches!(draft, NewArtefact::Named(_));
+        match self.compile_to(draft, Arc::clone(&source), most).await {
+            // The folder's volume may be full.
+            Err(EngineError::Write(why)) if in_folder => {
+                let error = chain(&why);
+                tracing::warn!(%error, "the compiled component is not kept, so each start compiles anew");
+                let nameless = NewArtefact::nameless().map_err(EngineError::Write)?;
+                self.compile_to(nameless, source, most).await
+            }
+            compiled => compiled,
+        }
+    }
+
+    async fn compile_to(
+        &self,
+        draft: NewArtefact,
+        source: Arc<Source>,
+        most: Needs,
+    ) -> Result<(NewArtefact, Compilation), EngineError> {
         let inner = Arc::clone(&self.inner);
         if let Some(process) = &self.inner.compiler {
             let compilation = process.compile(&inner.engine, source.input(), &most, draft.file()).await?;
@@ -99,7 +119,15 @@ impl Runtime {
 
     fn kept(&self, sha256: &[u8; 32]) -> Result<Option<(Component, Compilation)>, LoadError> {
         let Some(artefacts) = &self.inner.artefacts else { return Ok(None) };
-        let Some(artefact) = artefacts.find(&self.inner.engine, sha256)? else { return Ok(None) };
+        let found = match artefacts.find(&self.inner.engine, sha256) {
+            // Of another mode than its folder: it is as good as none.
+            Err(error @ ArtefactError::Open { .. }) => {
+                tracing::warn!(error = %chain(&error), "a kept artefact cannot be read: the component is compiled again");
+                return Ok(None);
+            }
+            found => found?,
+        };
+        let Some(artefact) = found else { return Ok(None) };
         let Some(compilation) = artefact.compilation().copied() else { return Ok(None) };
         match self.map(&artefact) {
             Ok(component) => Ok(Some((component, compilation))),
@@ -114,10 +142,13 @@ impl Runtime {
     fn keep(&self, sha256: &[u8; 32], draft: NewArtefact, compilation: &Compilation) -> Result<Component, LoadError> {
         let draft = match (draft, &self.inner.artefacts) {
             (NewArtefact::Named(file), Some(artefacts)) => {
+                let held = file.as_file().try_clone().map_err(EngineError::Write)?;
                 match artefacts.keep(&self.inner.engine, sha256, file, compilation) {
                     Ok(artefact) => return self.map(&artefact).map_err(LoadError::Load),
-                    Err(error) => return Err(error.into()),
+                    // The volume may be full. What is compiled is whole, and runs.
+                    Err(error) => tell_unkept(&error),
                 }
+                return self.map(&Artefact::unkept(held)).map_err(LoadError::Load);
             }
             (draft, _) => draft,
         };
@@ -146,10 +177,20 @@ impl Runtime {
 fn draft(artefacts: Option<&Artefacts>) -> io::Result<NewArtefact> {
     match artefacts.map(Artefacts::draft) {
         Some(Ok(Some(draft))) => return Ok(draft),
-        Some(Err(error)) => {
-            tracing::warn!(error = %crate::telemetry::chain(&error), "the compiled component will not be kept");
+        Some(Err(error)) => tell_unkept(&error),
+        Some(Ok(None)) => {
+            let folder = artefacts.map(|artefacts| artefacts.path().display().to_string()).unwrap_or_default();
+            tracing::warn!(
+                %folder,
+                "the folder of compiled components is another user's and has nothing of this component for this version and \
+                 processor, so each start compiles anew"
+            );
         }
-        Some(Ok(None)) | None => {}
+        None => {}
     }
     NewArtefact::nameless()
+}
+
+fn tell_unkept(error: &ArtefactError) {
+    tracing::warn!(error = %chain(error), "the compiled component is not kept, so each start compiles anew");
 }

@@ -46,6 +46,17 @@ impl Export {
 }
 
 impl Runtime {
+    /// Returns whether the folder of artefacts holds what was compiled from an inspected component.
+    ///
+    /// # Errors
+    /// Fails when its artefact is not to be trusted, or cannot be opened.
+    pub fn has_kept(&self, component: &Inspection) -> Result<bool, LoadError> {
+        let mut sha256 = [0; 32];
+        let Ok(()) = hex::decode_to_slice(&component.sha256, &mut sha256) else { return Ok(false) };
+        let Some(artefacts) = &self.inner.artefacts else { return Ok(false) };
+        Ok(artefacts.find(&self.inner.engine, &sha256)?.is_some())
+    }
+
     /// Reads the component in a file and holds it against `grant`, without running anything of it.
     ///
     /// # Errors

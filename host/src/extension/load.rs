@@ -43,7 +43,7 @@ pub enum LoadError {
     )]
     CoreModule,
     /// The bytes are not WebAssembly.
-    #[error("this is not a WebAssembly component: its first bytes are {found:02x?}, not {COMPONENT:02x?}")]
+    #[error("this is not a WebAssembly component: {}", first_bytes(.found))]
     NotWasm {
         /// At most eight bytes.
         found: Vec<u8>,
@@ -74,18 +74,29 @@ pub enum LoadError {
         /// What the file has, in hex.
         found: String,
     },
+    /// The file is the beginning of an artefact.
+    #[error(
+        "the artefact is cut off: its file has {size} bytes, and its sections go further. Copy it anew, or make it anew"
+    )]
+    ArtefactCut {
+        /// The file's size.
+        size: u64,
+    },
     /// The grant pins another artefact.
-    #[error("the grant pins component.artefactSha256 {pinned}, but this artefact's is {found}")]
+    #[error(
+        "the grant pins component.artefactSha256 {pinned}, but this artefact's is {found}: it is another one, or was damaged \
+         on its way"
+    )]
     ArtefactPinned {
         /// What the grant says, in hex.
         pinned: String,
         /// What the file has, in hex.
         found: String,
     },
-    /// The artefact does not fit the engine.
+    /// The artefact does not fit the engine, or is damaged.
     #[error(
-        "the artefact was made for another engine: make it anew, with `attache compile` of this version, on a processor of \
-         this kind"
+        "the artefact was made for another engine, or was damaged before it was pinned: make it anew, with `attache compile` \
+         of this version, on a processor of this kind"
     )]
     OtherEngine(#[source] wasmtime::Error),
     /// The component wants more than its grant opens; one line for each import, with no line break in it.
@@ -137,6 +148,14 @@ pub enum LoadError {
     /// A mount that the grant names cannot be had.
     #[error(transparent)]
     Mount(#[from] MountError),
+}
+
+/// Says what a file begins with that is no component.
+fn first_bytes(found: &[u8]) -> String {
+    match found {
+        [] => "the file is empty".to_owned(),
+        found => format!("its first bytes are {found:02x?}, not {COMPONENT:02x?}"),
+    }
 }
 
 /// A component and the grant that it runs under, ready to be called. Cheap to clone.

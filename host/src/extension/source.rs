@@ -23,6 +23,9 @@ pub(super) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 const ARTEFACT: &[u8] = b"\x7fELF";
 
+/// The size of the header of a 64-bit ELF file, in bytes.
+const ELF_HEADER: usize = 64;
+
 /// How much of a file is read at a time, in bytes.
 const CHUNK: usize = 64 << 10;
 
@@ -32,6 +35,8 @@ pub(super) struct Source {
     pub(super) size: u64,
     pub(super) sha256: [u8; 32],
     pub(super) kind: Kind,
+    /// Set where it is only the beginning of an artefact.
+    cut: bool,
 }
 
 enum Bytes {
@@ -55,7 +60,8 @@ impl Source {
             return Err(LoadError::TooLarge { most: most(kind) });
         }
         let sha256 = Sha256::digest(&content).into();
-        Ok(Self { content: Bytes::Memory(content), size, sha256, kind })
+        let cut = kind == Kind::Artefact && is_cut(&content, size);
+        Ok(Self { content: Bytes::Memory(content), size, sha256, kind, cut })
     }
 
     /// Opens a file, and computes its digest. Its bytes stay where they are, unless `whole` is set for a component, or
@@ -64,8 +70,8 @@ impl Source {
         let failed = |source| LoadError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
-        let mut head = Vec::with_capacity(COMPONENT.len());
-        (&mut file).take(COMPONENT.len() as u64).read_to_end(&mut head).map_err(failed)?;
+        let mut head = Vec::with_capacity(ELF_HEADER);
+        (&mut file).take(ELF_HEADER as u64).read_to_end(&mut head).map_err(failed)?;
         let kind = kind(&head)?;
         let most = most(kind);
         if found.is_file() && found.len() > most {
@@ -85,7 +91,8 @@ impl Source {
             return Err(LoadError::TooLarge { most });
         }
         let content = if stays { Bytes::File(file) } else { Bytes::Memory(content) };
-        Ok(Self { content, size, sha256, kind })
+        let cut = kind == Kind::Artefact && is_cut(&head, size);
+        Ok(Self { content, size, sha256, kind, cut })
     }
 
     /// Says whether it is the one that the grant pins. An artefact is loaded only if it is pinned.
@@ -101,6 +108,7 @@ impl Source {
                 None if pin.is_some() => Err(LoadError::ComponentUnpinned { found: found() }),
                 _ => Ok(()),
             },
+            Kind::Artefact if self.cut => Err(LoadError::ArtefactCut { size: self.size }),
             Kind::Artefact => match pin.and_then(|pin| pin.artefact_sha256()) {
                 Some(pinned) if *pinned == self.sha256 => Ok(()),
                 Some(pinned) => Err(LoadError::ArtefactPinned { pinned: hex::encode(pinned), found: found() }),
@@ -157,6 +165,18 @@ fn kind(head: &[u8]) -> Result<Kind, LoadError> {
         return Err(LoadError::CoreModule);
     }
     Err(LoadError::NotWasm { found: head.get(..COMPONENT.len()).unwrap_or(head).to_vec() })
+}
+
+/// Returns whether an artefact of this size ends before its table of sections does, which is the last thing in it. Says
+/// nothing of whether it is sound: only a digest could.
+fn is_cut(head: &[u8], size: u64) -> bool {
+    // elf(5): class and byte order, which are judged for 64 bits and little-endian, then `e_shoff`, `e_shentsize` and
+    // `e_shnum`. What is another is not made for a processor that this host runs on.
+    let Some(head) = head.first_chunk::<ELF_HEADER>() else { return true };
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    let [_, _, _, _, class, order, ..] = head;
+    let end = number(&head[0x28..0x30]).saturating_add(number(&head[0x3a..0x3c]) * number(&head[0x3c..0x3e]));
+    (*class, *order) == (2, 1) && end > size
 }
 
 /// Reads to the end, or to one byte more than `most`. Returns the size and the digest.

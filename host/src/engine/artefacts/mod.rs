@@ -223,6 +223,11 @@ impl Artefacts {
         }
     }
 
+    /// Returns whether the folder is another user's, root's, in which nothing is kept.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

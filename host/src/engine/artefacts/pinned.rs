@@ -38,6 +38,11 @@ impl Artefact {
         }
     }
 
+    /// Takes what a draft with a name held that could not be kept: nobody else finds the file by then.
+    pub(crate) fn unkept(file: File) -> Self {
+        Self { file, path: PathBuf::new(), compilation: None }
+    }
+
     fn sealed(file: File) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {

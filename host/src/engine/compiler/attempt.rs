@@ -103,6 +103,7 @@ impl Attempt<'_> {
             (Some(code), Some(said)) if code == i32::from(REFUSED) => match said {
                 Said::Needs(needs) => Err(EngineError::Needs { needs }),
                 Said::Changed => Err(EngineError::Changed),
+                Said::Unwritten(words) => Err(EngineError::Write(std::io::Error::other(words))),
                 Said::Refused(words) if short(&words) => out(bounded_by, &words),
                 Said::Refused(words) => Err(EngineError::Compile(wasmtime::Error::msg(words))),
                 other => Err(self.died(status, memory, &format!("{other:?}"))),

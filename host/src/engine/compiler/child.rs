@@ -76,7 +76,7 @@ fn compile_once() -> Result<Said, Said> {
     }
     room_for(&task, size)?;
     let mut out = io::stdout().lock();
-    out.write_all(&artefact).and_then(|()| out.flush()).map_err(failed("write the compiled component"))?;
+    out.write_all(&artefact).and_then(|()| out.flush()).map_err(|error| Said::Unwritten(error.to_string()))?;
     let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Said::Done(Done { needs, took, peak: status("VmHWM:"), size }))
 }

@@ -40,8 +40,10 @@ pub enum Allocator {
 }
 
 /// What a compiler's process says.
+///
+/// The content has a member of its own: a text cannot stand beside the tag.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "said")]
+#[serde(rename_all = "camelCase", tag = "said", content = "of")]
 pub(super) enum Said {
     /// It begins.
     #[serde(rename_all = "camelCase")]
@@ -63,6 +65,8 @@ pub(super) enum Said {
     Needs(Needs),
     /// The component is not the one that the host has judged.
     Changed,
+    /// The artefact could not be written, and this is why.
+    Unwritten(String),
     /// There is no artefact, and this is why.
     Refused(String),
 }
