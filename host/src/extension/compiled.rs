@@ -85,8 +85,7 @@ impl Runtime {
         match self.compile_to(draft, Arc::clone(&source), most).await {
             // The folder's volume may be full.
             Err(EngineError::Write(why)) if in_folder => {
-                let error = chain(&why);
-                tracing::warn!(%error, "the compiled component is not kept, so each start compiles anew");
+                tell_unkept(&why);
                 let nameless = NewArtefact::nameless().map_err(EngineError::Write)?;
                 self.compile_to(nameless, source, most).await
             }
@@ -191,6 +190,6 @@ fn draft(artefacts: Option<&Artefacts>) -> io::Result<NewArtefact> {
     NewArtefact::nameless()
 }
 
-fn tell_unkept(error: &ArtefactError) {
+fn tell_unkept(error: &(dyn std::error::Error + 'static)) {
     tracing::warn!(error = %chain(error), "the compiled component is not kept, so each start compiles anew");
 }

@@ -94,6 +94,43 @@ fn what_is_no_component_is_told_apart() {
 }
 
 #[test]
+fn a_component_that_is_cut_off_or_empty_is_told_by_what_is_wrong_with_it() {
+    let folder = folder();
+    let (file, whole) = (folder.path().join("cut.wasm"), std::fs::read(guest("empty")).unwrap());
+    for (length, words) in [(0, "the file is empty"), (300, "unexpected end-of-file"), (5000, "out of bounds")] {
+        std::fs::write(&file, &whole[..length]).unwrap();
+        end(&mut command([OsStr::new("run"), file.as_os_str()])).refused(&[words]);
+    }
+}
+
+#[test]
+fn an_artefact_that_is_cut_off_or_damaged_is_told_apart_from_one_that_is_not_pinned() {
+    let folder = folder();
+    let artefact = folder.path().join("empty.cwasm");
+    let made = end(command([OsStr::new("compile"), guest("empty").as_os_str()]).arg("-o").arg(&artefact));
+    let pinned = grant(&folder, &format!("{{{}}}", made.printed().trim()));
+    let whole = std::fs::read(&artefact).unwrap();
+    let run = |bytes: &[u8]| {
+        std::fs::write(&artefact, bytes).unwrap();
+        end(command([OsStr::new("run"), artefact.as_os_str()]).arg("--grant").arg(&pinned))
+    };
+    for length in [6, 63, 64, 20_000, whole.len() - 1] {
+        run(&whole[..length]).refused(&["the artefact is cut off", &format!("has {length} bytes")]);
+        end(&mut command([OsStr::new("run"), artefact.as_os_str()])).refused(&["the artefact is cut off"]);
+    }
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    run(&damaged).refused(&["the grant pins component.artefactSha256", "was damaged on its way"]);
+    run(&whole).printed();
+}
+
+#[test]
+fn a_compiler_without_memory_names_the_option_that_gives_it_more() {
+    let mut run = command([OsStr::new("run"), guest("pod-card").as_os_str()]);
+    end(run.args(["--no-cache", "--compiler-memory", "1Mi"])).refused(&["--compiler-memory", "smaller functions"]);
+}
+
+#[test]
 fn an_import_that_is_not_granted_is_named_with_what_would_grant_it() {
     let ended = end(&mut command([OsStr::new("run"), guest("pod-card").as_os_str()]));
     ended.refused(&["attache:pod/api", "attache:pod/metadata", "add a rule under `api:`"]);
