@@ -37,6 +37,7 @@ spec: {containers: [{name: main, image: "registry.invalid/talker:1"}]}
 "#;
 
 struct Kubectl {
+    program: PathBuf,
     /// Dropped last, after the commands are done.
     _cluster: DevCluster,
     home: TempDir,
@@ -46,21 +47,18 @@ struct Kubectl {
 impl Kubectl {
     /// A cluster and a `kubectl` for it; `None`, with a line that says so, where none is installed.
     fn new() -> Result<Option<Self>> {
-        if Command::new("kubectl").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            println!("skipped: kubectl is not installed");
-            return Ok(None);
-        }
+        let Some(program) = attache_built::kubectl::program()? else { return Ok(None) };
         let mut settings = DevClusterSettings::default();
         settings.pod_stop = Duration::ZERO;
         let cluster = DevCluster::start(settings)?;
         let home = tempfile::tempdir()?;
         let config = home.path().join("config");
         std::fs::write(&config, cluster.kubeconfig())?;
-        Ok(Some(Self { _cluster: cluster, home, config }))
+        Ok(Some(Self { program, _cluster: cluster, home, config }))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = Command::new(&self.program);
         command.args(arguments).env("KUBECONFIG", &self.config).env("HOME", self.home.path());
         command
     }

@@ -49,7 +49,7 @@ pub fn python() -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     workspace().join(chosen.unwrap_or_else(|| "target".into())).join("clients")
 }

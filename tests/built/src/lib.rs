@@ -5,5 +5,6 @@
 
 pub mod clients;
 pub mod guests;
+pub mod kubectl;
 pub mod languages;
 pub mod programs;

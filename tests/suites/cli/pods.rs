@@ -367,10 +367,7 @@ stringData: {password: open-sesame}
 
 #[test]
 fn kubectl_sees_the_deletion_of_the_pod_that_is_played() {
-    if Command::new("kubectl").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        println!("skipped: kubectl is not installed");
-        return;
-    }
+    let Some(program) = attache_built::kubectl::program().unwrap() else { return };
     let name = "kubernetes-downwardapi-volume-example";
     for how in [&["--grace-period=30"][..], &["--now"], &["--grace-period=0", "--force"]] {
         let folder = folder();
@@ -378,7 +375,7 @@ fn kubectl_sees_the_deletion_of_the_pod_that_is_played() {
         let mut dev = dev(&manifest("seed/dapi-volume.yaml"));
         let dev = Going::start(dev.arg("--write-kubeconfig").arg(&kubeconfig).arg(guest("follow-labels")));
         dev.line(|line| line.contains("rack=rack-22"));
-        let mut kubectl = Command::new("kubectl");
+        let mut kubectl = Command::new(&program);
         kubectl.arg("--kubeconfig").arg(&kubeconfig).args(["delete", "pod", name, "--timeout=60s"]).args(how);
         kubectl.env("HOME", folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = std::time::Instant::now();

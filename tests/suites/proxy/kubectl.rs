@@ -17,15 +17,15 @@ spec: {containers: [{name: main, image: "registry.invalid/talker:1"}]}
 "#;
 
 pub(crate) fn installed() -> bool {
-    let found = Command::new("kubectl").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        println!("skipped: kubectl is not installed");
-    }
-    found
+    attache_built::kubectl::program().unwrap().is_some()
+}
+
+pub(crate) fn kubectl() -> Command {
+    Command::new(attache_built::kubectl::program().unwrap().unwrap())
 }
 
 fn command(world: &World, server: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("kubectl");
+    let mut command = kubectl();
     command.arg(format!("--server={server}")).args(arguments);
     command.env("HOME", world.folder.path()).env("KUBECONFIG", world.path("no-such-config"));
     command

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio_rustls::TlsConnector;
 
 use crate::behind::{Server, Stream, header, send, session};
-use crate::kubectl::installed;
+use crate::kubectl::{installed, kubectl};
 use crate::world::{Place, Proxy, World, within};
 
 /// What lets a person into the pods of the namespace `default`.
@@ -55,7 +55,7 @@ impl Stage {
     }
 
     fn command(&self, by_websocket: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = kubectl();
         command.arg(format!("--server={}", self.proxy.url())).args(arguments);
         command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", by_websocket);
         command.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", by_websocket);

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use attache_built::clients;
 use attache_built::guests::{self, Guests};
+use attache_built::kubectl;
 use attache_built::languages::{Example, Language};
 use attache_built::programs::{self, Programs};
 use clap::{Parser, Subcommand};
@@ -35,6 +36,8 @@ enum Task {
     Languages,
     /// Fetches the clients in Python that take steps against the devcluster into `target`.
     Clients,
+    /// Fetches kubectl from Debian's package into `target`, unless one is installed.
+    Kubectl,
     /// Runs an extension in a pod of a devcluster and changes the pod under it.
     Demo,
     /// Builds the guests, then runs the benches of the host.
@@ -59,6 +62,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Languages => return languages(),
         Task::Clients => return progress::during("fetching the clients in Python", |line| clients::fetch(line)),
+        Task::Kubectl => return progress::during("looking for kubectl", |line| kubectl::fetch(line)),
         _ => {}
     }
     let guests = built_guests()?;
@@ -68,7 +72,7 @@ fn run(task: Task) -> Result<()> {
             run_to_end(test.env(programs::PREBUILT, built_programs()?.folder()))
         }
         Task::Guests => list(&guests),
-        Task::Languages | Task::Clients => Ok(()),
+        Task::Languages | Task::Clients | Task::Kubectl => Ok(()),
         Task::Demo => demo::run(&guests, &built_programs()?),
         Task::Bench { arguments } => {
             run_to_end(&mut cargo_with(&guests, &["bench", "--package", "attache"], &arguments))
