@@ -66,7 +66,7 @@ impl Bench {
         let runtime = runtime
             .pod_info(PodInfo::builder().volume(tree.podinfo(&[("labels", "")]).unwrap().path()).build().unwrap());
         let grant = Grant::parse(GRANT).unwrap();
-        let extension = runtime.build().unwrap().load_file(&guest("bench-calls"), grant).await.unwrap();
+        let extension = runtime.build().unwrap().load_command_file(&guest("bench-calls"), grant).await.unwrap();
         let mut kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig()).unwrap();
         // The same account for both: the server's work is then the same.
         for user in &mut kubeconfig.auth_infos {

@@ -72,7 +72,7 @@ impl Bench {
             .pod_info(PodInfo::builder().volume(tree.podinfo(&[("labels", "")]).unwrap().path()).build().unwrap())
             .build()
             .unwrap();
-        let load = async |name| runtime.load_file(&guest(name), Grant::parse(GRANT).unwrap()).await.unwrap();
+        let load = async |name| runtime.load_command_file(&guest(name), Grant::parse(GRANT).unwrap()).await.unwrap();
         let (plain, typed) = (load("bench-http").await, load("bench-calls").await);
         Self { native: native(&cluster, &token).await, _cluster: cluster, _tree: tree, plain, typed }
     }

@@ -84,7 +84,7 @@ async fn main() {
     let artefacts = Artefacts::open(compiled.as_ref(), DEFAULT_CAPACITY).unwrap();
     let runtime = Runtime::builder().artefacts(artefacts).audit(Arc::new(NoAudit)).build().unwrap();
     // One of each first, so that what is shared is not counted.
-    let first = runtime.load(component.clone(), Grant::nothing("first")).await.unwrap();
+    let first = runtime.load_command(component.clone(), Grant::nothing("first")).await.unwrap();
     let before = Resident::now();
     let loaded = load_many(&runtime, &component).await;
     before.tell_growth("100 distinct loaded extensions");

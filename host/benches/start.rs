@@ -74,7 +74,7 @@ fn instantiate(c: &mut Criterion) {
     let engine = Engine::new(&EngineSettings::default()).unwrap();
     let pre = raw(&engine);
     let (runtime, _volume) = runtime(engine);
-    let empty = tokio.block_on(runtime.load_file(&guest("empty"), Grant::nothing("empty"))).unwrap();
+    let empty = tokio.block_on(runtime.load_command_file(&guest("empty"), Grant::nothing("empty"))).unwrap();
     let mut group = c.benchmark_group("an empty command");
     group.bench_function("raw wasmtime", |b| b.to_async(&tokio).iter(|| run_raw(&pre)));
     group.bench_function("extension", |b| {
@@ -99,7 +99,7 @@ fn host_calls(c: &mut Criterion) {
     let tokio = tokio::runtime::Runtime::new().unwrap();
     let (runtime, _volume) = runtime(Engine::new(&EngineSettings::default()).unwrap());
     let grant = Grant::parse(GRANT).unwrap();
-    let extension = tokio.block_on(runtime.load_file(&guest("bench-calls"), grant)).unwrap();
+    let extension = tokio.block_on(runtime.load_command_file(&guest("bench-calls"), grant)).unwrap();
     let mut group = c.benchmark_group("a host call from a guest");
     for (name, call) in [("empty", &["nothing"][..]), ("get-label", &["label", "app"])] {
         group.bench_function(name, |b| {

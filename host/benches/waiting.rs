@@ -66,7 +66,7 @@ async fn main() {
     let mut grant = Grant::nothing("waiting");
     grant.limits.instances = MANY;
     grant.limits.deadline = Duration::from_secs(3600);
-    let extension = runtime.load_file(&guest("sleep-long"), grant).await.unwrap();
+    let extension = runtime.load_command_file(&guest("sleep-long"), grant).await.unwrap();
     let before = Counted::now(&engine);
     tokio::time::sleep(LOOKED_AT).await;
     Counted::now(&engine).tell(&before, "no guest");

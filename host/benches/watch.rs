@@ -100,7 +100,7 @@ impl Bench {
     }
 
     async fn load(&self, name: &str) -> Extension {
-        self.runtime.load_file(&guest(name), Grant::parse(GRANT).unwrap()).await.unwrap()
+        self.runtime.load_command_file(&guest(name), Grant::parse(GRANT).unwrap()).await.unwrap()
     }
 
     fn follow(&self, gate: &Gate) -> Follower {

@@ -18,7 +18,7 @@
 //! let pod = PodInfo::builder().volume("/etc/podinfo").variables(std::env::vars()).build()?;
 //! let runtime = Runtime::builder().pod_info(pod).build()?;
 //! let grant = Grant::parse(&std::fs::read_to_string("grant.yaml")?)?;
-//! let extension = runtime.load_file("extension.wasm".as_ref(), grant).await?;
+//! let extension = runtime.load_command_file("extension.wasm".as_ref(), grant).await?;
 //! let outcome = extension.run(Invocation::new().args(["--once"]).inherit_output()).await?;
 //! println!("exit code {}, {:?} of CPU time", outcome.code, outcome.cpu);
 //! # Ok(())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
-use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
+use attache::extension::{CallError, Extension, Invocation, LoadError, Outcome, Runtime, RuntimeBuilder};
 use attache::podinfo::PodInfo;
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
@@ -28,10 +28,10 @@ fn host() -> RuntimeBuilder {
 }
 
 async fn load(host: RuntimeBuilder, name: &str, grant: Grant) -> Result<Extension, LoadError> {
-    host.build().unwrap().load_file(&guest(name), grant).await
+    host.build().unwrap().load_command_file(&guest(name), grant).await
 }
 
-async fn run(extension: &Extension, arguments: &[&str]) -> (Result<Outcome, RunError>, String) {
+async fn run(extension: &Extension, arguments: &[&str]) -> (Result<Outcome, CallError>, String) {
     let out = MemoryOutputPipe::new(OUTPUT);
     let call = Invocation::new().args(arguments.iter().copied()).stdout(out.clone());
     let outcome = extension.run(call).await;
@@ -130,9 +130,9 @@ async fn an_import_that_the_grant_does_not_open_is_refused_before_the_guest_runs
 async fn what_is_no_component_is_told_apart() {
     let runtime = host().build().unwrap();
     let module = b"\0asm\x01\0\0\0".to_vec();
-    assert!(matches!(runtime.load(module, Grant::nothing("x")).await, Err(LoadError::CoreModule)));
+    assert!(matches!(runtime.load_command(module, Grant::nothing("x")).await, Err(LoadError::CoreModule)));
     let text = b"#!/bin/sh".to_vec();
-    assert!(matches!(runtime.load(text, Grant::nothing("x")).await, Err(LoadError::NotWasm { .. })));
+    assert!(matches!(runtime.load_command(text, Grant::nothing("x")).await, Err(LoadError::NotWasm { .. })));
 }
 
 #[tokio::test]
@@ -146,14 +146,14 @@ async fn another_file_than_the_pinned_one_is_refused() {
 async fn a_guest_that_spins_is_stopped_when_its_cpu_time_is_spent() {
     let extension = load(host(), "spin", grant("{limits: {cpu: 50ms, deadline: 1m}}")).await.unwrap();
     let (outcome, _) = run(&extension, &[]).await;
-    assert!(matches!(outcome, Err(RunError::Cpu { budget }) if budget == Duration::from_millis(50)), "{outcome:?}");
+    assert!(matches!(outcome, Err(CallError::Cpu { budget }) if budget == Duration::from_millis(50)), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn a_guest_that_waits_in_a_host_call_is_stopped_at_its_deadline() {
     let extension = load(host(), "sleep-long", grant("{limits: {deadline: 50ms}}")).await.unwrap();
     let (outcome, out) = run(&extension, &[]).await;
-    assert!(matches!(outcome, Err(RunError::Deadline { .. })), "{outcome:?}");
+    assert!(matches!(outcome, Err(CallError::Deadline { .. })), "{outcome:?}");
     assert!(out.contains("sleeping") && !out.contains("slept"), "{out}");
 }
 
@@ -162,7 +162,7 @@ async fn a_guest_that_traps_leaves_the_next_call_alone() {
     let extension = load(host(), "trap", Grant::nothing("trap")).await.unwrap();
     for _ in 0..2 {
         let (outcome, _) = run(&extension, &[]).await;
-        assert!(matches!(outcome, Err(RunError::Trap(_))), "{outcome:?}");
+        assert!(matches!(outcome, Err(CallError::Trap(_))), "{outcome:?}");
     }
 }
 

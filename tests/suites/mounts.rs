@@ -25,7 +25,7 @@ fn grant(spec: &str) -> Grant {
 }
 
 async fn load(pod: PodInfo, spec: &str) -> Result<Extension, LoadError> {
-    Runtime::builder().pod_info(pod).build().unwrap().load_file(&guest("files"), grant(spec)).await
+    Runtime::builder().pod_info(pod).build().unwrap().load_command_file(&guest("files"), grant(spec)).await
 }
 
 async fn run(extension: &Extension, commands: &str) -> Vec<String> {
@@ -264,7 +264,7 @@ async fn scoped_credentials_pass_on_certificates_and_nothing_else_of_the_ca_file
     let tree = PodTree::new().unwrap();
     let account = tree.service_account(TOKEN, &format!("{ca}{key}"), "team-a").unwrap();
     let runtime = Runtime::builder().service_account(account.path()).build().unwrap();
-    let extension = runtime.load_file(&guest("files"), grant("{credentials: scoped}")).await.unwrap();
+    let extension = runtime.load_command_file(&guest("files"), grant("{credentials: scoped}")).await.unwrap();
     let path = "/run/secrets/kubernetes.io/serviceaccount";
     let lines = run(&extension, &format!("read {path}/ca.crt -- read {path}/token")).await.join("\n");
     assert!(lines.contains("END CERTIFICATE") && !lines.contains("PRIVATE KEY") && !lines.contains(TOKEN), "{lines}");
@@ -401,7 +401,7 @@ impl StdoutStream for Failing {
 #[tokio::test]
 async fn a_guest_gets_the_words_of_an_error_and_no_backtrace() {
     let runtime = Runtime::builder().build().unwrap();
-    let extension = runtime.load_file(&guest("files"), grant("{}")).await.unwrap();
+    let extension = runtime.load_command_file(&guest("files"), grant("{}")).await.unwrap();
     let err = MemoryOutputPipe::new(1 << 20);
     let call = Invocation::new().args(["error"]).stdout(Failing).stderr(err.clone());
     extension.run(call).await.unwrap();

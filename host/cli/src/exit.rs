@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use attache::cluster::ClusterError;
-use attache::extension::{Outcome, RunError};
+use attache::extension::{CallError, Outcome};
 use attache::telemetry::legible;
 
 use crate::api_server::may_pass;
@@ -59,15 +59,15 @@ impl Exit {
     }
 
     /// Tells how a call ended where the guest has not said it itself, and gives the exit code.
-    pub(crate) fn of(called: Result<Outcome, RunError>) -> Self {
+    pub(crate) fn of(called: Result<Outcome, CallError>) -> Self {
         let error = match called {
             Ok(outcome) => return Self::Guest(outcome.code),
             Err(error) => error,
         };
         let exit = match &error {
-            RunError::Deadline { .. } | RunError::Cpu { .. } => Self::Deadline,
-            RunError::Limit { .. } | RunError::Trap(_) => Self::Trapped,
-            RunError::Busy { .. } | RunError::Instantiate(_) => Self::Refused,
+            CallError::Deadline { .. } | CallError::Cpu { .. } => Self::Deadline,
+            CallError::Limit { .. } | CallError::Trap(_) => Self::Trapped,
+            _ => Self::Refused,
         };
         report(&error.into());
         exit

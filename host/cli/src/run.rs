@@ -24,7 +24,7 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
         let (runtime, grant) =
             settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit, &mut scraped).await?;
         scraped.serve()?;
-        anyhow::Ok(runtime.build()?.load_file(&arguments.component, grant).await?)
+        anyhow::Ok(runtime.build()?.load_command_file(&arguments.component, grant).await?)
     };
     // The API server may be away, and compiling takes its time.
     let extension = tokio::select! {

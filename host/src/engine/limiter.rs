@@ -58,6 +58,11 @@ impl Limiter {
         Self { memories: count, ..self }
     }
 
+    /// Forgets that a growth was refused: a new call of the same instance begins.
+    pub fn forget_hit(&mut self) {
+        self.hit = None;
+    }
+
     /// Returns the first ceiling that a growth was refused for.
     pub fn hit(&self) -> Option<Ceiling> {
         self.hit

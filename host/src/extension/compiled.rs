@@ -9,7 +9,7 @@ use wasmtime::component::Component;
 
 use super::load::{LoadError, blocking};
 use super::needs;
-use super::runtime::Runtime;
+use super::runtime::{Runtime, Shared};
 use super::source::{Kind, Source};
 use crate::engine::{Allocator, Artefact, ArtefactError, Artefacts, Compilation, EngineError, Needs, NewArtefact};
 use crate::policy::Grant;
@@ -27,86 +27,93 @@ pub struct Precompiled {
     pub compilation: Compilation,
 }
 
-impl Runtime {
-    /// Maps the component's artefact, or compiles it and keeps one. Says what compiling took, now or when the artefact
-    /// was made; that is unknown of one that was made elsewhere.
-    pub(super) async fn component(
-        &self,
-        source: Source,
-        grant: &Grant,
-    ) -> Result<(Component, Option<Compilation>), LoadError> {
-        let (runtime, source) = (self.clone(), Arc::new(source));
-        if source.kind == Kind::Artefact {
-            let component = blocking(move || runtime.pinned(&source)).await?;
-            needs::check_artefact(&component, grant, &self.inner)?;
-            return Ok((component, None));
-        }
-        let sha256 = source.sha256;
-        if let Some((component, compilation)) = blocking(move || runtime.kept(&sha256)).await? {
-            needs::check(&compilation.needs, grant, &self.inner)?;
-            return Ok((component, Some(compilation)));
-        }
-        let most = needs::most(grant, &self.inner);
-        let compiled = self.compile(Arc::clone(&source), most).await;
-        let (draft, compilation) = compiled.map_err(|error| needs::explained(error, grant, &self.inner))?;
-        let runtime = self.clone();
-        let component = blocking(move || runtime.keep(&sha256, draft, &compilation)).await?;
-        Ok((component, Some(compilation)))
-    }
-
+impl<D> Runtime<D> {
     /// Compiles a component and writes the artefact, for machines that load it under a grant that pins it. Returns the
     /// digests and what compiling took.
     ///
     /// # Errors
     /// Fails when it is no component that can be compiled, or the file cannot be written.
     pub async fn compile_file(&self, path: &Path, artefact: &Path) -> Result<Precompiled, LoadError> {
-        let source = self.open(path).await?;
+        let shared = &self.shared;
+        let source = shared.open(path).await?;
         let component_sha256 = source.sha256;
         if source.kind == Kind::Artefact {
             return Err(LoadError::Compiled);
         }
         let grant = Grant::nothing("any");
-        let most = self.inner.engine.room();
-        let compiled = self.compile(Arc::new(source), most).await;
-        let (draft, compilation) = compiled.map_err(|error| needs::explained(error, &grant, &self.inner))?;
+        let most = shared.engine.room();
+        let (draft, compilation) = shared.compile(Arc::new(source), most, &grant).await?;
         let target = artefact.to_owned();
         let written = move || {
             let failed = |source| LoadError::Write { path: target.clone(), source };
             draft.copy_to(&target).map_err(failed)
         };
-        let artefact_sha256 = blocking(written).await?;
+        let artefact_sha256 = blocking(written).await??;
         Ok(Precompiled { component_sha256, artefact_sha256, compilation })
     }
+}
 
-    async fn compile(&self, source: Arc<Source>, most: Needs) -> Result<(NewArtefact, Compilation), EngineError> {
-        let inner = Arc::clone(&self.inner);
-        let draft = blocking(move || draft(inner.artefacts.as_ref())).await.map_err(EngineError::Write)?;
+impl Shared {
+    /// Maps the component's artefact, or compiles it and keeps one. Says what compiling took, now or when the artefact
+    /// was made; that is unknown of one that was made elsewhere.
+    pub(super) async fn component(
+        self: &Arc<Self>,
+        source: Source,
+        grant: &Grant,
+    ) -> Result<(Component, Option<Compilation>), LoadError> {
+        let (runtime, source) = (Arc::clone(self), Arc::new(source));
+        if source.kind == Kind::Artefact {
+            let component = blocking(move || runtime.pinned(&source)).await??;
+            needs::check_artefact(&component, grant, self)?;
+            return Ok((component, None));
+        }
+        let sha256 = source.sha256;
+        if let Some((component, compilation)) = blocking(move || runtime.kept(&sha256)).await?? {
+            needs::check(&compilation.needs, grant, self)?;
+            return Ok((component, Some(compilation)));
+        }
+        let most = needs::most(grant, self);
+        let (draft, compilation) = self.compile(Arc::clone(&source), most, grant).await?;
+        let runtime = Arc::clone(self);
+        let component = blocking(move || runtime.keep(&sha256, draft, &compilation)).await??;
+        Ok((component, Some(compilation)))
+    }
+
+    async fn compile(
+        self: &Arc<Self>,
+        source: Arc<Source>,
+        most: Needs,
+        grant: &Grant,
+    ) -> Result<(NewArtefact, Compilation), LoadError> {
+        let shared = Arc::clone(self);
+        let draft = blocking(move || draft(shared.artefacts.as_ref())).await?.map_err(EngineError::Write)?;
         let in_folder = matches!(draft, NewArtefact::Named(_));
-        match self.compile_to(draft, Arc::clone(&source), most).await {
+        let compiled = match self.compile_to(draft, Arc::clone(&source), most).await? {
             // The folder's volume may be full.
             Err(EngineError::Write(why)) if in_folder => {
                 tell_unkept(&why);
                 let nameless = NewArtefact::nameless().map_err(EngineError::Write)?;
-                self.compile_to(nameless, source, most).await
+                self.compile_to(nameless, source, most).await?
             }
             compiled => compiled,
-        }
+        };
+        compiled.map_err(|error| needs::explained(error, grant, self))
     }
 
     async fn compile_to(
-        &self,
+        self: &Arc<Self>,
         draft: NewArtefact,
         source: Arc<Source>,
         most: Needs,
-    ) -> Result<(NewArtefact, Compilation), EngineError> {
-        let inner = Arc::clone(&self.inner);
-        if let Some(process) = &self.inner.compiler {
-            let compilation = process.compile(&inner.engine, source.input(), &most, draft.file()).await?;
-            return Ok((draft, compilation));
+    ) -> Result<Result<(NewArtefact, Compilation), EngineError>, LoadError> {
+        if let Some(process) = &self.compiler {
+            let compiled = process.compile(&self.engine, source.input(), &most, draft.file()).await;
+            return Ok(compiled.map(|compilation| (draft, compilation)));
         }
+        let shared = Arc::clone(self);
         let compiling = move || {
             let begun = Instant::now();
-            let (compiled, needs) = inner.engine.compile(source.bytes().unwrap_or_default(), &most)?;
+            let (compiled, needs) = shared.engine.compile(source.bytes().unwrap_or_default(), &most)?;
             draft.file().write_all(&compiled).map_err(EngineError::Write)?;
             let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             let compilation =
@@ -117,8 +124,8 @@ impl Runtime {
     }
 
     fn kept(&self, sha256: &[u8; 32]) -> Result<Option<(Component, Compilation)>, LoadError> {
-        let Some(artefacts) = &self.inner.artefacts else { return Ok(None) };
-        let found = match artefacts.find(&self.inner.engine, sha256) {
+        let Some(artefacts) = &self.artefacts else { return Ok(None) };
+        let found = match artefacts.find(&self.engine, sha256) {
             // Of another mode than its folder: it is as good as none.
             Err(error @ ArtefactError::Open { .. }) => {
                 tracing::warn!(error = %chain(&error), "a kept artefact cannot be read: the component is compiled again");
@@ -139,10 +146,10 @@ impl Runtime {
     }
 
     fn keep(&self, sha256: &[u8; 32], draft: NewArtefact, compilation: &Compilation) -> Result<Component, LoadError> {
-        let draft = match (draft, &self.inner.artefacts) {
+        let draft = match (draft, &self.artefacts) {
             (NewArtefact::Named(file), Some(artefacts)) => {
                 let held = file.as_file().try_clone().map_err(EngineError::Write)?;
-                match artefacts.keep(&self.inner.engine, sha256, file, compilation) {
+                match artefacts.keep(&self.engine, sha256, file, compilation) {
                     Ok(artefact) => return self.map(&artefact).map_err(LoadError::Load),
                     // The volume may be full. What is compiled is whole, and runs.
                     Err(error) => tell_unkept(&error),
@@ -168,7 +175,7 @@ impl Runtime {
         // again: a newer one takes its name by a rename. Or what they have just written to a file without a name. Or a
         // sealed copy of what has the digest that this host's operator has pinned: who pins it vouches for it, as for
         // the host's program.
-        unsafe { Component::deserialize_file(self.inner.engine.wasmtime(), artefact.path()) }
+        unsafe { Component::deserialize_file(self.engine.wasmtime(), artefact.path()) }
     }
 }
 

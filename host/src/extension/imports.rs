@@ -3,6 +3,8 @@
 //! Question: may this component be linked at all? A component that imports what its grant does not open is refused
 //! before it runs, so that its operator hears of it then and not at the first call.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::policy::Grant;
@@ -42,8 +44,10 @@ pub struct Import {
 
 impl Import {
     /// Judges the import called `name`.
-    pub fn judge(name: &str, grant: &Grant) -> Self {
-        Self { name: name.to_owned(), standing: standing(name, grant) }
+    ///
+    /// `offered` are the embedder's own interfaces, each with its version or without.
+    pub fn judge(name: &str, grant: &Grant, offered: &BTreeSet<String>) -> Self {
+        Self { name: name.to_owned(), standing: standing(name, grant, offered) }
     }
 
     /// Its name without the version.
@@ -63,7 +67,7 @@ impl Import {
     }
 }
 
-fn standing(name: &str, grant: &Grant) -> Standing {
+fn standing(name: &str, grant: &Grant, offered: &BTreeSet<String>) -> Standing {
     let interface = name.split_once('@').map_or(name, |(interface, _version)| interface);
     match interface {
         METADATA if !grant.podinfo.is_empty() || !grant.env.is_empty() => Standing::Granted,
@@ -75,6 +79,7 @@ fn standing(name: &str, grant: &Grant) -> Standing {
             Standing::Lacks("add a rule under `api:`, or a destination under `egress:`, to its spec".to_owned())
         }
         HTTP_TYPES => Standing::Granted,
+        _ if offered.contains(interface) || offered.contains(name) => Standing::Granted,
         _ if WASI.iter().any(|package| name.starts_with(package)) => Standing::Granted,
         _ => Standing::Unknown,
     }

@@ -45,7 +45,7 @@ impl Export {
     }
 }
 
-impl Runtime {
+impl<D> Runtime<D> {
     /// Returns whether the folder of artefacts holds what was compiled from an inspected component.
     ///
     /// # Errors
@@ -53,8 +53,8 @@ impl Runtime {
     pub fn has_kept(&self, component: &Inspection) -> Result<bool, LoadError> {
         let mut sha256 = [0; 32];
         let Ok(()) = hex::decode_to_slice(&component.sha256, &mut sha256) else { return Ok(false) };
-        let Some(artefacts) = &self.inner.artefacts else { return Ok(false) };
-        Ok(artefacts.find(&self.inner.engine, &sha256)?.is_some())
+        let Some(artefacts) = &self.shared.artefacts else { return Ok(false) };
+        Ok(artefacts.find(&self.shared.engine, &sha256)?.is_some())
     }
 
     /// Reads the component in a file and holds it against `grant`, without running anything of it.
@@ -62,14 +62,14 @@ impl Runtime {
     /// # Errors
     /// Fails when it is no component that can be compiled. That the grant does not fit is no error here.
     pub async fn inspect_file(&self, path: &Path, grant: &Grant) -> Result<Inspection, LoadError> {
-        let source = self.open(path).await?;
+        let source = self.shared.open(path).await?;
         let pinned = match source.check(grant) {
             Err(pinned @ LoadError::Pinned { .. }) => Some(pinned.to_string()),
             other => other.map(|()| None)?,
         };
         let (sha256, size) = (hex::encode(source.sha256), source.size);
-        let (component, compilation) = self.component(source, grant).await?;
-        let imports = self.imports(&component, grant);
+        let (component, compilation) = self.shared.component(source, grant).await?;
+        let imports = self.shared.imports(&component, grant);
         let lacks = pinned.into_iter().chain(imports.iter().filter_map(Import::lack)).collect();
         let ty = component.component_type();
         Ok(Inspection {

@@ -1,25 +1,26 @@
 //! From a file to an extension: pin, count, compile or map, judge, link.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
 use wasmtime::component::Component;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
+use super::bounds::Bounds;
 use super::imports::Import;
-use super::mounts::{MountError, Mounts};
-use super::output::Meter;
-use super::runtime::{Inner, Runtime};
+use super::mounts::MountError;
+use super::runtime::{Runtime, Shared};
 use super::source::{COMPONENT, Source};
 use super::state::State;
-use crate::capability::PodCtx;
+use super::world::World;
 use crate::engine::{ArtefactError, EngineError};
-use crate::gate::Gate;
-use crate::policy::{Grant, Limits, Reached};
+use crate::policy::{Grant, Reached};
 
 /// Why a component was not loaded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoadError {
     /// The file could not be read.
     #[error("cannot read the component {}", path.display())]
@@ -102,9 +103,9 @@ pub enum LoadError {
     /// The component wants more than its grant opens; one line for each import, with no line break in it.
     #[error("{}", .0.join("\n"))]
     Lacks(Vec<String>),
-    /// The component does not export what `run` calls.
-    #[error("the component cannot be run as a command: it does not export wasi:cli/run ({source:#})")]
-    NoCommand {
+    /// The component does not export what its world calls.
+    #[error("{source:#}")]
+    OtherWorld {
         /// What wasmtime missed.
         #[source]
         source: wasmtime::Error,
@@ -148,6 +149,9 @@ pub enum LoadError {
     /// A mount that the grant names cannot be had.
     #[error(transparent)]
     Mount(#[from] MountError),
+    /// The caller is on no Tokio runtime, or on one that shuts down.
+    #[error("components are loaded on a Tokio runtime: build one with `enable_all`, and load from within it")]
+    NoRuntime,
 }
 
 /// Says what a file begins with that is no component.
@@ -159,39 +163,40 @@ fn first_bytes(found: &[u8]) -> String {
 }
 
 /// A component and the grant that it runs under, ready to be called. Cheap to clone.
-#[derive(Clone)]
-pub struct Extension {
-    pub(super) runtime: Arc<Inner>,
-    pub(super) command: CommandPre<State>,
-    pub(super) grant: Arc<Grant>,
-    pub(super) limits: Limits,
-    pub(super) mounts: Arc<Mounts>,
-    pub(super) pod: PodCtx,
-    /// One for each call that may be under way.
-    pub(super) places: Arc<Semaphore>,
-    pub(super) meter: Arc<Meter>,
+///
+/// `W` is the WIT world that it is called by, as its bindings ([`World`]); a command's if nothing else is said.
+pub struct Extension<W = CommandPre<State>, D: 'static = ()> {
+    pub(super) world: W,
+    pub(super) bounds: Arc<Bounds>,
+    data: PhantomData<fn(D)>,
 }
 
-impl std::fmt::Debug for Extension {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Extension").field("name", &&self.grant.name).finish_non_exhaustive()
+impl<W: Clone, D> Clone for Extension<W, D> {
+    fn clone(&self) -> Self {
+        Self { world: self.world.clone(), bounds: Arc::clone(&self.bounds), data: PhantomData }
     }
 }
 
-impl Extension {
+impl<W, D> std::fmt::Debug for Extension<W, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Extension").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl<W, D> Extension<W, D> {
     /// Returns its name: the grant's.
     pub fn name(&self) -> &str {
-        &self.grant.name
+        &self.bounds.grant.name
     }
 
     /// Returns the grant that it runs under, its limits within the host's ceiling.
     pub fn grant(&self) -> &Grant {
-        &self.grant
+        &self.bounds.grant
     }
 }
 
-impl Runtime {
-    /// Loads the component in a file, to run under `grant`. The grant's `$(…)` must be resolved.
+impl<D: Send + 'static> Runtime<D> {
+    /// Loads the component in a file, to be called by the world `W` under `grant`. The grant's `$(…)` must be resolved.
     ///
     /// Compiling takes seconds for a large component; it happens in the runtime's
     /// [`CompilerProcess`](crate::engine::CompilerProcess) or on a thread for blocking work, and only if no artefact of
@@ -200,70 +205,83 @@ impl Runtime {
     ///
     /// # Errors
     /// Says what of the file, the component or the grant does not fit; nothing of the component has run then.
-    pub async fn load_file(&self, path: &Path, grant: Grant) -> Result<Extension, LoadError> {
-        self.load_source(self.open(path).await?, grant).await
+    pub async fn load_file<W: World<D>>(&self, path: &Path, grant: Grant) -> Result<Extension<W, D>, LoadError> {
+        let source = Shared::open(&self.shared, path).await?;
+        self.load_source(source, grant).await
     }
 
     /// Loads a component from memory, as [`Runtime::load_file`] does from a file.
     ///
     /// # Errors
     /// As [`Runtime::load_file`].
-    pub async fn load(&self, component: Vec<u8>, grant: Grant) -> Result<Extension, LoadError> {
-        self.load_source(blocking(move || Source::of(component)).await?, grant).await
+    pub async fn load<W: World<D>>(&self, component: Vec<u8>, grant: Grant) -> Result<Extension<W, D>, LoadError> {
+        let source = blocking(move || Source::of(component)).await??;
+        self.load_source(source, grant).await
     }
 
-    /// Opens a component's file. Its bytes are held only where this process itself compiles.
-    pub(super) async fn open(&self, path: &Path) -> Result<Source, LoadError> {
-        let (path, whole) = (path.to_owned(), self.inner.compiler.is_none());
-        blocking(move || Source::open(&path, whole)).await
-    }
-
-    async fn load_source(&self, source: Source, grant: Grant) -> Result<Extension, LoadError> {
+    async fn load_source<W: World<D>>(&self, source: Source, grant: Grant) -> Result<Extension<W, D>, LoadError> {
         source.check(&grant)?;
-        let (component, _) = self.component(source, &grant).await?;
+        let (component, _) = Shared::component(&self.shared, source, &grant).await?;
         let runtime = self.clone();
-        blocking(move || runtime.link(&component, grant)).await
+        blocking(move || runtime.link(&component, grant)).await?
     }
 
-    fn link(&self, component: &Component, mut grant: Grant) -> Result<Extension, LoadError> {
-        let lacks: Vec<_> = self.imports(component, &grant).iter().filter_map(Import::lack).collect();
+    fn link<W: World<D>>(&self, component: &Component, grant: Grant) -> Result<Extension<W, D>, LoadError> {
+        let lacks: Vec<_> = self.shared.imports(component, &grant).iter().filter_map(Import::lack).collect();
         if !lacks.is_empty() {
             return Err(LoadError::Lacks(lacks));
         }
-        let inner = &self.inner;
-        let pre = inner.linker.instantiate_pre(component).map_err(LoadError::Link)?;
-        let command = CommandPre::new(pre).map_err(|source| LoadError::NoCommand { source })?;
-        let limits = inner.capped(&grant);
-        // The gate meters by the grant: what it judges by must be within the ceiling as well.
-        grant.limits.clone_from(&limits);
-        let grant = Arc::new(grant);
-        let gate = Gate::within(inner.rate.clone(), grant.name.as_str(), Arc::clone(&grant), Arc::clone(&inner.audit));
-        let mut pod = PodCtx::new(&inner.pod, gate)
-            .with_egress(inner.egress.clone())
-            .with_server_variables(|name| inner.variables.get(name).cloned());
-        if let Some(cluster) = &inner.cluster {
-            pod = pod.with_cluster(cluster.clone());
-        }
-        let mounts = Arc::new(Mounts::of(inner, &grant)?);
-        if let Some(tokens) = mounts.tokens() {
-            pod = pod.with_tokens(tokens.clone());
-        }
-        // As many as there are instances in the engine, which the ceiling takes into account.
-        let places = Arc::new(Semaphore::new(usize::try_from(limits.instances).unwrap_or(Semaphore::MAX_PERMITS)));
-        let meter = Arc::new(Meter::new(limits.log_bytes_per_second));
-        Ok(Extension { runtime: Arc::clone(inner), command, grant, limits, mounts, pod, places, meter })
+        let pre = self.linker.instantiate_pre(component).map_err(LoadError::Link)?;
+        let world = W::new(pre).map_err(|source| LoadError::OtherWorld { source })?;
+        let bounds = Arc::new(Bounds::new(&self.shared, grant)?);
+        Ok(Extension { world, bounds, data: PhantomData })
+    }
+}
+
+impl Runtime {
+    /// Loads the command in a file, as [`Runtime::load_file`] does.
+    ///
+    /// # Errors
+    /// As [`Runtime::load_file`].
+    pub async fn load_command_file(&self, path: &Path, grant: Grant) -> Result<Extension, LoadError> {
+        self.load_file(path, grant).await
+    }
+
+    /// Loads a command from memory, as [`Runtime::load_file`] does from a file.
+    ///
+    /// # Errors
+    /// As [`Runtime::load_file`].
+    pub async fn load_command(&self, component: Vec<u8>, grant: Grant) -> Result<Extension, LoadError> {
+        self.load(component, grant).await
+    }
+}
+
+impl Shared {
+    /// Opens a component's file. Its bytes are held only where this process itself compiles.
+    pub(super) async fn open(self: &Arc<Self>, path: &Path) -> Result<Source, LoadError> {
+        let (path, whole) = (path.to_owned(), self.compiler.is_none());
+        blocking(move || Source::open(&path, whole)).await?
     }
 
     pub(super) fn imports(&self, component: &Component, grant: &Grant) -> Vec<Import> {
         let names = component.component_type();
-        names.imports(self.inner.engine.wasmtime()).map(|(name, _)| Import::judge(name, grant)).collect()
+        let judged = names.imports(self.engine.wasmtime());
+        judged.map(|(name, _)| Import::judge(name, grant, &self.offered)).collect()
     }
 }
 
 /// Runs `work` where blocking is allowed. A panic in it is this host's bug and goes on as one.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+///
+/// # Errors
+/// Fails on no Tokio runtime.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
+    let runtime = Handle::try_current().map_err(|_| LoadError::NoRuntime)?;
+    match runtime.spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_cancelled) => Err(LoadError::NoRuntime),
+        },
     }
 }

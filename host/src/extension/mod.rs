@@ -4,31 +4,43 @@
 //! the API server. [`Runtime::load`] judges a component against its grant before anything of it runs, and compiles it
 //! once. An [`Extension`] is then called as often as wanted, each call in an instance of its own that nothing outlives.
 
+mod bounds;
 mod buffered;
+mod call;
+mod call_error;
 mod compiled;
 mod draft;
 mod imports;
 mod inspect;
+mod invocation;
 mod lines;
 mod load;
 mod mounts;
 mod needs;
 mod output;
 mod run;
-mod run_error;
 mod runtime;
 mod scoped;
+mod session;
 mod source;
 mod state;
+mod timers;
+mod world;
 
+pub use bounds::Usage;
 pub use buffered::BufferedOutput;
+pub use call::Completed;
+pub use call_error::CallError;
 pub use compiled::Precompiled;
 pub use imports::{Import, Standing};
 pub use inspect::{Export, Inspection};
+pub use invocation::Invocation;
 pub use load::{Extension, LoadError};
 pub use mounts::MountError;
-pub use run::{Invocation, Outcome};
-pub use run_error::RunError;
+pub use run::Outcome;
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeError};
 pub use scoped::TokenRotation;
+pub use session::{Session, SessionEnd, SessionSettings};
 pub use source::MAX_COMPONENT;
+pub use state::State;
+pub use world::World;

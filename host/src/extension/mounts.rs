@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::runtime::Inner;
+use super::runtime::Shared;
 use super::scoped::ScopedVolume;
 use crate::ambassador::ScopedTokens;
 use crate::capability::filesystem::{Directory, FilesystemCtx, Mount, Root};
@@ -57,7 +57,7 @@ pub(super) struct Mounts {
 
 impl Mounts {
     /// Prepares the grant's mounts.
-    pub(super) fn of(host: &Inner, grant: &Grant) -> Result<Self, MountError> {
+    pub(super) fn of(host: &Shared, grant: &Grant) -> Result<Self, MountError> {
         let mut root = Root::new();
         for mount in &grant.podinfo {
             root = podinfo(host, &grant.name, mount, root)?;
@@ -100,7 +100,7 @@ fn absent(what: &'static str, guest_path: &str) -> MountError {
 }
 
 /// Adds one Downward API volume, or one file of it, to the root.
-fn podinfo(host: &Inner, extension: &str, mount: &PodInfoMount, root: Root) -> Result<Root, MountError> {
+fn podinfo(host: &Shared, extension: &str, mount: &PodInfoMount, root: Root) -> Result<Root, MountError> {
     let guest_path = mount.mount_path.as_str();
     let mounted = host.pod.mounted(mount).ok_or_else(|| absent("a Downward API volume", guest_path))?;
     let Some(path) = mounted.sub_path().cloned() else {

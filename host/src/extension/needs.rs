@@ -3,13 +3,13 @@
 use wasmtime::component::Component;
 
 use super::load::LoadError;
-use super::runtime::Inner;
+use super::runtime::Shared;
 use crate::engine::{EngineError, Need, Needs};
 use crate::policy::{Allowed, Grant, Limit, Limits, Reached};
 
 /// The most that a component may need under `grant`. Its memory and its tables grow within the grant's limits while it
 /// runs, and end it there; what counts here is whether an instance can be made at all.
-pub(super) fn most(grant: &Grant, inner: &Inner) -> Needs {
+pub(super) fn most(grant: &Grant, inner: &Shared) -> Needs {
     let limits = allowed(grant, inner);
     let room = inner.engine.room();
     Needs {
@@ -20,12 +20,12 @@ pub(super) fn most(grant: &Grant, inner: &Inner) -> Needs {
 }
 
 /// What the host allows of the grant's limits.
-fn allowed(grant: &Grant, inner: &Inner) -> Limits {
+fn allowed(grant: &Grant, inner: &Shared) -> Limits {
     grant.limits.capped_by(&inner.ceiling)
 }
 
 /// Says what of a component's needs exceeds what it may have.
-pub(super) fn check(needs: &Needs, grant: &Grant, inner: &Inner) -> Result<(), LoadError> {
+pub(super) fn check(needs: &Needs, grant: &Grant, inner: &Shared) -> Result<(), LoadError> {
     match needs.beyond(&most(grant, inner)) {
         Some(need) => Err(beyond(needs, need, grant, inner)),
         None => Ok(()),
@@ -33,7 +33,7 @@ pub(super) fn check(needs: &Needs, grant: &Grant, inner: &Inner) -> Result<(), L
 }
 
 /// As [`check`], of machine code that was compiled elsewhere, which tells less.
-pub(super) fn check_artefact(component: &Component, grant: &Grant, inner: &Inner) -> Result<(), LoadError> {
+pub(super) fn check_artefact(component: &Component, grant: &Grant, inner: &Shared) -> Result<(), LoadError> {
     let Some(found) = component.resources_required() else { return Ok(()) };
     let needs = Needs {
         memories: found.num_memories.into(),
@@ -46,7 +46,7 @@ pub(super) fn check_artefact(component: &Component, grant: &Grant, inner: &Inner
 }
 
 /// Names the limit where a compiler has refused to begin.
-pub(super) fn explained(error: EngineError, grant: &Grant, inner: &Inner) -> LoadError {
+pub(super) fn explained(error: EngineError, grant: &Grant, inner: &Shared) -> LoadError {
     match error {
         EngineError::Needs { needs } => match check(&needs, grant, inner) {
             Err(beyond) => beyond,
@@ -56,7 +56,7 @@ pub(super) fn explained(error: EngineError, grant: &Grant, inner: &Inner) -> Loa
     }
 }
 
-fn beyond(needs: &Needs, need: Need, grant: &Grant, inner: &Inner) -> LoadError {
+fn beyond(needs: &Needs, need: Need, grant: &Grant, inner: &Shared) -> LoadError {
     let (limit, of) = match need {
         Need::CoreInstances => (Limit::CoreInstances, "core instances"),
         Need::Memories => (Limit::Memories, "memories"),

@@ -191,6 +191,12 @@ impl Outputs {
         }
     }
 
+    /// Notes that a call begins: what an earlier one of the same instance ran into is not its own.
+    pub(super) fn begin(&mut self) {
+        self.slowed.store(false, Ordering::Relaxed);
+        self.late = false;
+    }
+
     /// Returns whether the guest had to wait for the rate.
     pub(super) fn slowed(&self) -> bool {
         self.slowed.load(Ordering::Relaxed)

@@ -1,6 +1,6 @@
 //! What all extensions of a process share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::telemetry::{Audit, ToTracing};
 
 /// Why a runtime could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RuntimeError {
     /// The engine did not start.
     #[error(transparent)]
@@ -29,17 +30,45 @@ pub enum RuntimeError {
     /// The host's own interfaces could not be put together.
     #[error("cannot link the host's interfaces")]
     Link(#[source] wasmtime::Error),
+    /// An interface was offered that is this host's own to offer.
+    #[error("cannot offer {name}: interfaces of {own} are the host's own, and grants open them")]
+    Offered {
+        /// The interface.
+        name: String,
+        /// The package or namespace that it is in.
+        own: &'static str,
+    },
 }
 
 /// Runs extensions in one pod. Cheap to clone.
-#[derive(Clone)]
-pub struct Runtime {
-    pub(super) inner: Arc<Inner>,
+///
+/// `D` is what the embedder keeps for each instance; interfaces of the embedder's own work on it.
+///
+/// ```
+/// use attache::extension::{Runtime, RuntimeBuilder};
+///
+/// # fn main() -> Result<(), attache::extension::RuntimeError> {
+/// let for_commands: Runtime = Runtime::builder().build()?;
+///
+/// struct Visits(u32);
+/// let for_an_own_world: Runtime<Visits> = RuntimeBuilder::new().engine(for_commands.engine().clone()).build()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Runtime<D: 'static = ()> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) linker: Arc<Linker<State<D>>>,
 }
 
-pub(super) struct Inner {
+impl<D> Clone for Runtime<D> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), linker: Arc::clone(&self.linker) }
+    }
+}
+
+/// What all extensions share, whatever their worlds.
+pub(super) struct Shared {
     pub(super) engine: Engine,
-    pub(super) linker: Linker<State>,
     pub(super) artefacts: Option<Artefacts>,
     pub(super) compiler: Option<CompilerProcess>,
     pub(super) pod: PodInfo,
@@ -51,9 +80,11 @@ pub(super) struct Inner {
     pub(super) audit: Arc<dyn Audit>,
     pub(super) rate: Option<HostRate>,
     pub(super) ceiling: Limits,
+    /// The names of the embedder's own interfaces, each without its version or with it.
+    pub(super) offered: BTreeSet<String>,
 }
 
-impl Inner {
+impl Shared {
     /// What this host allows of a grant's limits; what it lowers is told in the log.
     pub(super) fn capped(&self, grant: &Grant) -> Limits {
         let (room, count) = (self.engine.room(), |count: u64| u32::try_from(count).unwrap_or(u32::MAX));
@@ -84,27 +115,45 @@ impl Inner {
     }
 }
 
-impl std::fmt::Debug for Runtime {
+impl<D> std::fmt::Debug for Runtime<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("engine", &self.inner.engine).finish_non_exhaustive()
+        f.debug_struct("Runtime").field("engine", &self.shared.engine).finish_non_exhaustive()
     }
 }
 
 impl Runtime {
-    /// Starts to make a runtime. Without more it has no pod, no API server and no artefacts on disk.
+    /// Starts to make a runtime for commands. Without more it has no pod, no API server and no artefacts on disk.
+    ///
+    /// A runtime with data of the embedder's own begins with [`RuntimeBuilder::new`].
     pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder::default()
-    }
-
-    /// Returns the engine.
-    pub fn engine(&self) -> &Engine {
-        &self.inner.engine
+        RuntimeBuilder::new()
     }
 }
 
+impl<D> Runtime<D> {
+    /// Returns the engine.
+    pub fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+}
+
+/// Adds an embedder's interface to the linker.
+type Offer<D> = Box<dyn FnOnce(&mut Linker<State<D>>) -> wasmtime::Result<()> + Send>;
+
 /// Makes a [`Runtime`].
-#[derive(Default)]
-pub struct RuntimeBuilder {
+///
+/// ```
+/// use attache::extension::Runtime;
+/// use attache::podinfo::PodInfo;
+/// use attache::policy::Limits;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pod = PodInfo::builder().variables([("POD_NAME".to_owned(), "web-0".to_owned())]).build()?;
+/// let runtime = Runtime::builder().pod_info(pod).ceiling(Limits::ceiling()).build()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct RuntimeBuilder<D: 'static = ()> {
     engine: Option<Engine>,
     artefacts: Option<Artefacts>,
     compiler: Option<CompilerProcess>,
@@ -117,9 +166,83 @@ pub struct RuntimeBuilder {
     audit: Option<Arc<dyn Audit>>,
     rate: Option<HostRate>,
     ceiling: Option<Limits>,
+    offers: Vec<(String, Offer<D>)>,
 }
 
-impl RuntimeBuilder {
+impl<D: Send> Default for RuntimeBuilder<D> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D: Send> RuntimeBuilder<D> {
+    /// Starts to make a runtime.
+    pub fn new() -> Self {
+        Self {
+            engine: None,
+            artefacts: None,
+            compiler: None,
+            pod: None,
+            service_account: None,
+            rotation: TokenRotation::default(),
+            variables: BTreeMap::new(),
+            cluster: None,
+            egress: EgressClient::default(),
+            audit: None,
+            rate: None,
+            ceiling: None,
+            offers: Vec::new(),
+        }
+    }
+
+    /// Offers guests an interface of the embedder's own: `name` as a component imports it, such as
+    /// `example:greeter/guests`, with its version or for every version. `add` adds it to the linker.
+    ///
+    /// A component may import what is offered, whatever its grant says: the embedder judges what a guest asks of it.
+    ///
+    /// ```
+    /// mod bindings {
+    ///     attache::wasmtime::component::bindgen!({
+    ///         inline: "
+    ///             package example:greeter;
+    ///             interface guests { visits: func(who: string) -> u32; }
+    ///             world extension { import guests; }
+    ///         ",
+    ///         require_store_data_send: true,
+    ///         wasmtime_crate: attache::wasmtime,
+    ///     });
+    /// }
+    /// use attache::extension::{Runtime, RuntimeBuilder, RuntimeError, State};
+    /// use attache::wasmtime::component::HasSelf;
+    /// use bindings::example::greeter::guests;
+    ///
+    /// struct Visits(u32);
+    ///
+    /// impl guests::Host for Visits {
+    ///     fn visits(&mut self, _who: String) -> u32 {
+    ///         self.0
+    ///     }
+    /// }
+    ///
+    /// fn runtime() -> Result<Runtime<Visits>, RuntimeError> {
+    ///     RuntimeBuilder::<Visits>::new()
+    ///         .offer("example:greeter/guests", |linker| {
+    ///             guests::add_to_linker::<_, HasSelf<Visits>>(linker, State::data_mut)
+    ///         })
+    ///         .build()
+    /// }
+    /// # runtime().unwrap();
+    /// ```
+    #[must_use]
+    pub fn offer(
+        mut self,
+        name: impl Into<String>,
+        add: impl FnOnce(&mut Linker<State<D>>) -> wasmtime::Result<()> + Send + 'static,
+    ) -> Self {
+        self.offers.push((name.into(), Box::new(add)));
+        self
+    }
+
     /// Uses this engine; the default is one of its own with [`EngineSettings::default`].
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
@@ -211,22 +334,31 @@ impl RuntimeBuilder {
     /// Makes the runtime.
     ///
     /// # Errors
-    /// Fails when an engine has to be started and cannot be.
-    pub fn build(self) -> Result<Runtime, RuntimeError> {
+    /// Fails if an engine has to be started and cannot be, or if an interface is offered that is the host's own.
+    pub fn build(self) -> Result<Runtime<D>, RuntimeError> {
         let engine = match self.engine {
             Some(engine) => engine,
             None => Engine::new(&EngineSettings::default())?,
         };
-        let linker = linker(&engine).map_err(RuntimeError::Link)?;
+        let mut linker = linker(&engine).map_err(RuntimeError::Link)?;
+        let mut offered = BTreeSet::new();
+        for (name, add) in self.offers {
+            if let Some(own) = OWN.iter().find(|own| name.starts_with(*own)) {
+                return Err(RuntimeError::Offered { name, own });
+            }
+            add(&mut linker).map_err(RuntimeError::Link)?;
+            offered.insert(name);
+        }
         let pod = match self.pod {
             Some(pod) => pod,
             None => PodInfo::builder().variables(self.variables.clone()).build()?,
         };
         Ok(Runtime {
-            inner: Arc::new(Inner {
+            linker: Arc::new(linker),
+            shared: Arc::new(Shared {
                 engine,
-                linker,
                 pod,
+                offered,
                 artefacts: self.artefacts,
                 compiler: self.compiler,
                 service_account: self.service_account,
@@ -242,7 +374,10 @@ impl RuntimeBuilder {
     }
 }
 
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+/// The packages that are this host's to offer.
+const OWN: [&str; 2] = ["attache:", "wasi:"];
+
+fn linker<D: Send>(engine: &Engine) -> wasmtime::Result<Linker<State<D>>> {
     let mut linker = Linker::new(engine.wasmtime());
     capability::wasi::add_to_linker(&mut linker)?;
     capability::filesystem::add_to_linker(&mut linker)?;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use attache::engine::{Artefacts, DEFAULT_CAPACITY, Engine, EngineSettings};
-use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
+use attache::extension::{CallError, Extension, Invocation, LoadError, Outcome, Runtime, RuntimeBuilder};
 use attache_built::languages::{self, Example};
 use attache_tests::guest;
 use serde_json::{Value, json};
@@ -50,10 +50,10 @@ pub(crate) fn alone(world: &World) -> RuntimeBuilder {
 /// A guest under a grant called `ext` with this spec, whose limits are wide.
 pub(crate) async fn load(host: RuntimeBuilder, name: &str, spec: &str) -> Result<Extension, LoadError> {
     let spec = format!("{{{spec}, limits: {{deadline: 30s, cpu: 20s, requestsPerSecond: 1000, burst: 1000}}}}");
-    host.build().unwrap().load_file(&guest(name), grant("ext", &spec)).await
+    host.build().unwrap().load_command_file(&guest(name), grant("ext", &spec)).await
 }
 
-pub(crate) async fn run(extension: &Extension, arguments: &[&str]) -> (Result<Outcome, RunError>, String) {
+pub(crate) async fn run(extension: &Extension, arguments: &[&str]) -> (Result<Outcome, CallError>, String) {
     let out = MemoryOutputPipe::new(OUTPUT);
     let call =
         Invocation::new().args(arguments.iter().copied()).stdout(out.clone()).stderr(wasmtime_wasi::cli::stderr());
@@ -97,7 +97,7 @@ async fn so_does_code_in_python() {
     let kept = Artefacts::open(&languages::folder().join("artefacts"), DEFAULT_CAPACITY).unwrap();
     let spec = format!("{{credentials: scoped, {API}, limits: {{memory: 128Mi, deadline: 1m, cpu: 30s}}}}");
     let runtime = host(&world).artefacts(kept).build().unwrap();
-    let extension = runtime.load_file(&guest, grant("ext", &spec)).await.unwrap();
+    let extension = runtime.load_command_file(&guest, grant("ext", &spec)).await.unwrap();
     let (outcome, out) = run(&extension, &[]).await;
     assert_eq!(outcome.unwrap().code, 0, "{out}");
     assert_eq!(out, "the CA begins with -----BEGIN CERTIFICATE-----\nstatus 200\npod web\n");
@@ -248,10 +248,11 @@ async fn a_log_is_followed() {
 async fn a_watch_ends_with_the_run() {
     let world = World::new();
     let spec = format!("{{{API}, limits: {{deadline: 500ms}}}}");
-    let extension = host(&world).build().unwrap().load_file(&guest("http-calls"), grant("ext", &spec)).await.unwrap();
+    let extension =
+        host(&world).build().unwrap().load_command_file(&guest("http-calls"), grant("ext", &spec)).await.unwrap();
     let path = format!("{MAPS}?watch=1");
     let (outcome, _) = run(&extension, &["GET", "https", "kubernetes", &path, "--lines", "1000"]).await;
-    assert!(matches!(outcome, Err(RunError::Deadline { .. })), "{outcome:?}");
+    assert!(matches!(outcome, Err(CallError::Deadline { .. })), "{outcome:?}");
     let record = world.records.last();
     assert_eq!((&record["verb"], &record["status"]), (&json!("watch"), &json!(200)));
 }
@@ -284,7 +285,8 @@ async fn a_body_without_an_end_is_cut_and_told() {
 async fn an_answer_beyond_the_limit_is_not_handed_on() {
     let world = World::new();
     let spec = format!("{{{API}, limits: {{responseBytes: 100}}}}");
-    let extension = host(&world).build().unwrap().load_file(&guest("http-calls"), grant("ext", &spec)).await.unwrap();
+    let extension =
+        host(&world).build().unwrap().load_command_file(&guest("http-calls"), grant("ext", &spec)).await.unwrap();
     let answer = called(&extension, &["GET", "https", "kubernetes", MAPS]).await;
     assert_eq!((&answer["status"], &object(&answer)["reason"]), (&json!(502), &json!("BadGateway")));
 }

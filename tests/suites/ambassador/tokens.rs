@@ -79,7 +79,7 @@ async fn an_old_token_is_not_taken_from_anybody() {
     let builder = host(&world).token_rotation(rotation);
     let runtime = builder.build().unwrap();
     let spec = crate::world::grant("ext", &format!("{{{}, limits: {{burst: 1000}}}}", scoped()));
-    let reader = runtime.load_file(&attache_tests::guest("cat-labels"), spec.clone()).await.unwrap();
+    let reader = runtime.load_command_file(&attache_tests::guest("cat-labels"), spec.clone()).await.unwrap();
     // A reader that comes while the files change may find none, as in any pod, and reads again.
     let seen = async || {
         for _ in 0..100 {
@@ -97,7 +97,7 @@ async fn an_old_token_is_not_taken_from_anybody() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // The reader's own later tokens are others' to a second extension, and so is its first.
-    let caller = runtime.load_file(&attache_tests::guest("http-calls"), spec).await.unwrap();
+    let caller = runtime.load_command_file(&attache_tests::guest("http-calls"), spec).await.unwrap();
     let header = format!("Bearer {first}");
     let call = ["GET", "https", "kubernetes", COLOURS, "--header", "authorization", &header];
     assert_eq!(called(&caller, &call).await["status"], 401);

@@ -28,24 +28,24 @@ async fn an_artefact_runs_only_under_a_grant_that_pins_it() {
     let file = folder.path().join("empty.cwasm");
     let made = compiled("empty", &file).await;
     let runtime = host().build().unwrap();
-    let extension = runtime.load_file(&file, pinning(&made)).await.unwrap();
+    let extension = runtime.load_command_file(&file, pinning(&made)).await.unwrap();
     assert_eq!(run(&extension).await.unwrap().code, 0);
     // From memory as well.
-    let extension = runtime.load(std::fs::read(&file).unwrap(), pinning(&made)).await.unwrap();
+    let extension = runtime.load_command(std::fs::read(&file).unwrap(), pinning(&made)).await.unwrap();
     assert_eq!(run(&extension).await.unwrap().code, 0);
 
-    let unpinned = runtime.load_file(&file, Grant::nothing("any")).await.unwrap_err();
+    let unpinned = runtime.load_command_file(&file, Grant::nothing("any")).await.unwrap_err();
     assert!(unpinned.to_string().contains("artefactSha256"), "{unpinned}");
     // The component's digest vouches for no machine code, nor does the artefact's for a component.
     let hex: String = made.artefact_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let other = grant(&format!("{{component: {{sha256: '{hex}'}}}}"));
-    assert!(matches!(runtime.load_file(&file, other).await, Err(LoadError::ArtefactUnpinned { .. })));
+    assert!(matches!(runtime.load_command_file(&file, other).await, Err(LoadError::ArtefactUnpinned { .. })));
     let other = grant(&format!("{{component: {{artefactSha256: '{}'}}}}", "0".repeat(64)));
-    assert!(matches!(runtime.load_file(&file, other).await, Err(LoadError::ArtefactPinned { .. })));
+    assert!(matches!(runtime.load_command_file(&file, other).await, Err(LoadError::ArtefactPinned { .. })));
     let mut bytes = std::fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&file, bytes).unwrap();
-    assert!(matches!(runtime.load_file(&file, pinning(&made)).await, Err(LoadError::ArtefactPinned { .. })));
+    assert!(matches!(runtime.load_command_file(&file, pinning(&made)).await, Err(LoadError::ArtefactPinned { .. })));
 }
 
 #[tokio::test]
@@ -55,10 +55,10 @@ async fn an_artefact_for_another_engine_is_told() {
     // What is no artefact at all, but pinned.
     std::fs::write(&file, b"\x7fELF of something else").unwrap();
     let runtime = host().build().unwrap();
-    let unpinned = runtime.load_file(&file, Grant::nothing("any")).await.unwrap_err();
+    let unpinned = runtime.load_command_file(&file, Grant::nothing("any")).await.unwrap_err();
     let LoadError::ArtefactUnpinned { found } = unpinned else { panic!("{unpinned:?}") };
     let pinned = grant(&format!("{{component: {{artefactSha256: '{found}'}}}}"));
-    let refused = runtime.load_file(&file, pinned).await.unwrap_err();
+    let refused = runtime.load_command_file(&file, pinned).await.unwrap_err();
     assert!(matches!(refused, LoadError::OtherEngine(_)), "{refused:?}");
     assert!(refused.to_string().contains("attache compile"), "{refused}");
 }
@@ -73,10 +73,10 @@ async fn an_artefact_has_the_limits_of_its_grant_like_any_component() {
     let made = host().build().unwrap().compile_file(&component, &file).await.unwrap();
     let mut narrow = pinning(&made);
     narrow.limits.memories = 4;
-    let refused = host().build().unwrap().load_file(&file, narrow).await.unwrap_err();
+    let refused = host().build().unwrap().load_command_file(&file, narrow).await.unwrap_err();
     assert!(refused.to_string().contains("8 memories, beyond its grant's limit of memories: 4"), "{refused}");
     let small = Engine::new(&EngineSettings::default().instances(2).memories(2)).unwrap();
-    let refused = host().engine(small).build().unwrap().load_file(&file, pinning(&made)).await;
+    let refused = host().engine(small).build().unwrap().load_command_file(&file, pinning(&made)).await;
     assert!(matches!(refused, Err(LoadError::Beyond { .. } | LoadError::OtherEngine(_))), "{refused:?}");
 }
 
@@ -136,6 +136,6 @@ async fn a_folder_of_root_serves_other_users_and_is_not_written_to() {
 #[tokio::test]
 async fn a_grant_that_pins_an_artefact_alone_lets_no_component_run() {
     let pinned = grant(&format!("{{component: {{artefactSha256: {}}}}}", "0".repeat(64)));
-    let error = host().build().unwrap().load_file(&guest("exit-code"), pinned).await.map(drop).unwrap_err();
+    let error = host().build().unwrap().load_command_file(&guest("exit-code"), pinned).await.map(drop).unwrap_err();
     assert!(matches!(error, LoadError::ComponentUnpinned { .. }), "{error:?}");
 }

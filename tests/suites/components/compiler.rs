@@ -102,7 +102,7 @@ async fn what_does_not_fit_is_compiled_in_the_way_that_does() {
     // It runs as it would otherwise.
     let tight = machine(2, 512 * MIB, 476 * MIB);
     let runtime = within(process().limits_below(tight.path()));
-    let extension = runtime.load(component.clone(), grant("{}")).await.unwrap();
+    let extension = runtime.load_command(component.clone(), grant("{}")).await.unwrap();
     assert_eq!(run(&extension).await.unwrap().code, 0);
     // With as much as it likes it is compiled well.
     let ample = machine(2, 4096 * MIB, 0);
@@ -190,7 +190,7 @@ async fn a_component_beyond_the_largest_is_refused_before_it_is_read() {
     file.write_all(b"\0asm\x0d\0\x01\0").unwrap();
     file.set_len(1 << 40).unwrap();
     for runtime in [host().build().unwrap(), within(process())] {
-        let refused = runtime.load_file(&path, Grant::nothing("huge")).await.unwrap_err();
+        let refused = runtime.load_command_file(&path, Grant::nothing("huge")).await.unwrap_err();
         assert!(matches!(refused, LoadError::TooLarge { .. }), "{refused:?}");
     }
 }

@@ -9,7 +9,7 @@ mod waiting;
 
 use std::sync::Arc;
 
-use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
+use attache::extension::{CallError, Extension, Invocation, LoadError, Outcome, Runtime, RuntimeBuilder};
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
 
@@ -27,10 +27,10 @@ fn binary(text: &str) -> Vec<u8> {
 }
 
 async fn load(text: &str, spec: &str) -> Result<Extension, LoadError> {
-    host().build().unwrap().load(binary(text), grant(spec)).await
+    host().build().unwrap().load_command(binary(text), grant(spec)).await
 }
 
-async fn run(extension: &Extension) -> Result<Outcome, RunError> {
+async fn run(extension: &Extension) -> Result<Outcome, CallError> {
     extension.run(Invocation::new()).await
 }
 

@@ -158,7 +158,7 @@ async fn a_host_that_gives_more_runs_more() {
     let runtime = host().engine(Engine::new(&settings).unwrap()).build().unwrap();
     let limits = "{limits: {memories: 12, coreInstances: 300, tableElements: 250000}}";
     for text in [libraries(300), composed(12), command("(table 250000 funcref)")] {
-        let extension = runtime.load(binary(&text), grant(limits)).await.unwrap();
+        let extension = runtime.load_command(binary(&text), grant(limits)).await.unwrap();
         assert_eq!(run(&extension).await.unwrap().code, 0);
     }
 }
@@ -189,7 +189,7 @@ fn what_an_instance_needs_is_counted_as_often_as_it_is_made() {
 
 /// What a component is refused for, before it is compiled.
 async fn excess(component: Vec<u8>) -> Excess {
-    let refused = host().build().unwrap().load(component, grant("{}")).await.unwrap_err();
+    let refused = host().build().unwrap().load_command(component, grant("{}")).await.unwrap_err();
     let LoadError::Engine(EngineError::Excess(excess)) = refused else { panic!("{refused:?}") };
     excess
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use attache::engine::{Engine, EngineSettings};
-use attache::extension::{Invocation, RunError};
+use attache::extension::{CallError, Invocation};
 use attache_tests::guest;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
@@ -18,7 +18,7 @@ async fn no_epoch_passes_while_all_guests_wait() {
     let engine = Engine::new(&EngineSettings::default().instances(u32::try_from(MANY).unwrap())).unwrap();
     let runtime = host().engine(engine.clone()).build().unwrap();
     let limits = format!("{{limits: {{instances: {MANY}, deadline: 10s}}}}");
-    let extension = runtime.load_file(&guest("sleep-long"), grant(&limits)).await.unwrap();
+    let extension = runtime.load_command_file(&guest("sleep-long"), grant(&limits)).await.unwrap();
     let mut outputs = Vec::new();
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..MANY {
@@ -33,7 +33,7 @@ async fn no_epoch_passes_while_all_guests_wait() {
     }
     let (before, begun) = (engine.epochs(), Instant::now());
     while let Some(ended) = calls.join_next().await {
-        assert!(matches!(ended.unwrap(), Err(RunError::Deadline { .. })));
+        assert!(matches!(ended.unwrap(), Err(CallError::Deadline { .. })));
     }
     // Each guest is polled once more at its deadline, and one may still have been on its way into its sleep.
     let (passed, waited) = (engine.epochs() - before, begun.elapsed());
@@ -41,7 +41,7 @@ async fn no_epoch_passes_while_all_guests_wait() {
     assert!(passed <= most, "{passed} epochs in the {waited:?} in which all waited");
     assert!(waited.as_millis() > 10 * u128::from(most), "they waited for {waited:?} only: nothing is shown");
     // A guest that computes makes epochs pass, on the same engine: the count above could have been another one.
-    let spinning = runtime.load_file(&guest("spin"), grant("{limits: {deadline: 1s}}")).await.unwrap();
+    let spinning = runtime.load_command_file(&guest("spin"), grant("{limits: {deadline: 1s}}")).await.unwrap();
     let before = engine.epochs();
     assert!(spinning.run(Invocation::new()).await.is_err(), "a guest that spins has been ended");
     assert!(engine.epochs() > before, "no epoch passed while a guest computed");

@@ -18,7 +18,7 @@ use std::time::Duration;
 use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
-use attache::extension::{Invocation, Outcome, RunError, Runtime};
+use attache::extension::{CallError, Invocation, Outcome, Runtime};
 use attache::policy::Grant;
 use attache::telemetry::{Audit, AuditRecord};
 use attache_devcluster::{DevCluster, DevClusterSettings};
@@ -108,13 +108,13 @@ impl Stage {
     }
 
     /// Runs a guest under a grant of this `spec`; how it ended and what it printed.
-    async fn run(&self, name: &str, spec: &str, arguments: &[&str]) -> (Result<Outcome, RunError>, String) {
+    async fn run(&self, name: &str, spec: &str, arguments: &[&str]) -> (Result<Outcome, CallError>, String) {
         self.run_file(&guest(name), spec, arguments).await
     }
 
-    async fn run_file(&self, file: &Path, spec: &str, arguments: &[&str]) -> (Result<Outcome, RunError>, String) {
+    async fn run_file(&self, file: &Path, spec: &str, arguments: &[&str]) -> (Result<Outcome, CallError>, String) {
         let text = format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: tried}}\nspec: {spec}\n");
-        let extension = self.runtime.load_file(file, Grant::parse(&text).unwrap()).await.unwrap();
+        let extension = self.runtime.load_command_file(file, Grant::parse(&text).unwrap()).await.unwrap();
         let out = MemoryOutputPipe::new(OUTPUT);
         let call = Invocation::new().args(arguments.iter().copied()).stdout(out.clone()).stderr(out.clone());
         let outcome = extension.run(call).await;

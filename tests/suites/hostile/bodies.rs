@@ -69,7 +69,7 @@ const SPEC: &str = "{api: [{apiGroups: [''], resources: [pods], verbs: [get], na
 /// Asks a server for a pod.
 async fn ask(stage: &Stage, server: &Server, guest_name: &str, arguments: &[&str]) -> Ran {
     let runtime = stage.asking(&server.url);
-    let extension = runtime.load_file(&guest(guest_name), grant("attacker", SPEC)).await.unwrap();
+    let extension = runtime.load_command_file(&guest(guest_name), grant("attacker", SPEC)).await.unwrap();
     run(&extension, arguments).await
 }
 

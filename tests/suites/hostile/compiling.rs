@@ -253,7 +253,7 @@ async fn changing(stage: Arc<Stage>) -> String {
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let process = CompilerProcess::new("/bin/sh", [script.as_os_str()]);
     let runtime = Runtime::builder().engine(stage.engine.clone()).compiler(process).build().unwrap();
-    let error = runtime.load_file(&path, Grant::nothing("attacker")).await.unwrap_err();
+    let error = runtime.load_command_file(&path, Grant::nothing("attacker")).await.unwrap_err();
     assert!(matches!(error, LoadError::Engine(EngineError::Changed)), "{error:?}");
     "not compiled: it has changed".to_owned()
 }
@@ -261,7 +261,7 @@ async fn changing(stage: Arc<Stage>) -> String {
 /// Compiles in a process of its own, which ends it there.
 async fn in_process(stage: &Stage, process: CompilerProcess, component: Vec<u8>) -> Result<(), EngineError> {
     let runtime = Runtime::builder().engine(stage.engine.clone()).compiler(process).build().unwrap();
-    match runtime.load(component, Grant::nothing("attacker")).await {
+    match runtime.load_command(component, Grant::nothing("attacker")).await {
         Ok(extension) => {
             run(&extension, &[]).await.ended.unwrap();
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use attache::extension::RunError;
+use attache::extension::CallError;
 use attache::policy::Limit;
 
 use super::stage::{Stage, opening, run};
@@ -70,7 +70,7 @@ async fn own(stage: Arc<Stage>) -> String {
 async fn trapped(stage: &Stage, order: &str) {
     let extension = stage.guest("wrong-order", &opening(LIMITS)).await;
     let ran = run(&extension, &[order]).await;
-    assert!(matches!(ran.ended, Err(RunError::Trap(_))), "{order}: {:?} {}", ran.ended, ran.out);
+    assert!(matches!(ran.ended, Err(CallError::Trap(_))), "{order}: {:?} {}", ran.ended, ran.out);
 }
 
 async fn parent_first(stage: Arc<Stage>) -> String {
@@ -95,7 +95,7 @@ async fn watch(stage: Arc<Stage>) -> String {
     unharmed(&stage, "collection").await;
     let extension = stage.guest("wrong-order", &opening(LIMITS).replace("list]", "list, watch]")).await;
     let ran = run(&extension, &["watch"]).await;
-    assert!(matches!(ran.ended, Err(RunError::Trap(_))), "{:?} {}", ran.ended, ran.out);
+    assert!(matches!(ran.ended, Err(CallError::Trap(_))), "{:?} {}", ran.ended, ran.out);
     assert_eq!(stage.cluster.watch_figures().followers, 0, "nobody follows any more");
     "trap; a collection may go first".to_owned()
 }
@@ -142,7 +142,7 @@ async fn forged(stage: Arc<Stage>) -> String {
         );
         let extension = stage.component(&text, &opening(LIMITS)).await.unwrap();
         let ran = run(&extension, &[]).await;
-        assert!(matches!(ran.ended, Err(RunError::Trap(_))), "{trick}: {:?}", ran.ended);
+        assert!(matches!(ran.ended, Err(CallError::Trap(_))), "{trick}: {:?}", ran.ended);
     }
     format!("trap, {} times", tricks.len())
 }

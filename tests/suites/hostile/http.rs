@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use attache::ambassador::egress::{EgressClient, EgressSettings, Resolve};
-use attache::extension::RunError;
+use attache::extension::CallError;
 use attache::policy::Limit;
 use attache_tests::guest;
 use serde_json::Value;
@@ -145,7 +145,7 @@ async fn tokens(stage: Arc<Stage>) -> String {
 async fn others_token(stage: Arc<Stage>) -> String {
     let runtime = stage.with_account();
     let spec = opening("{deadline: 20s, cpu: 10s}").replacen('{', "{credentials: scoped, ", 1);
-    let load = async |name: &str, of: &str| runtime.load_file(&guest(name), grant(of, &spec)).await.unwrap();
+    let load = async |name: &str, of: &str| runtime.load_command_file(&guest(name), grant(of, &spec)).await.unwrap();
     let (attacker, victim) = (load("http-calls", "attacker").await, load("cat-labels", "victim").await);
     let printed = run(&victim, &["/var/run/secrets/kubernetes.io/serviceaccount"]).await.out;
     let token: String =
@@ -208,7 +208,7 @@ async fn unsent(stage: Arc<Stage>) -> String {
         let ran = run(&extension, &[what, bytes]).await;
         let stopped = stage.limited(&ran, Limit::HttpResources);
         assert_eq!(stopped, "stopped at httpResources: 128", "{what}");
-        let Err(RunError::Limit { trap, .. }) = &ran.ended else { panic!("{what}: {:?}", ran.ended) };
+        let Err(CallError::Limit { trap, .. }) = &ran.ended else { panic!("{what}: {:?}", ran.ended) };
         assert!(trap.root_cause().to_string().contains("holds 128 requests"), "{what}: {trap:?}");
     }
     "stopped at httpResources: 128".to_owned()
@@ -277,7 +277,8 @@ async fn home(stage: Arc<Stage>) -> String {
     let granted: Vec<_> = names.iter().map(|name| format!("'http://{name}'")).collect();
     let spec = opening(LIMITS).replacen('{', &format!("{{egress: [{}], ", granted.join(", ")), 1);
     let client = EgressClient::new(EgressSettings { resolver: Arc::new(Home), extra_roots: Vec::new() });
-    let extension = stage.with_egress(client).load_file(&guest("http-calls"), grant("attacker", &spec)).await.unwrap();
+    let extension =
+        stage.with_egress(client).load_command_file(&guest("http-calls"), grant("attacker", &spec)).await.unwrap();
     for (name, address) in names.iter().zip(HOME) {
         let answer = line(&run(&extension, &["GET", "http", name, "/"]).await);
         assert_eq!(answer["error"], "ErrorCode::DestinationIpProhibited", "{address}: {answer}");

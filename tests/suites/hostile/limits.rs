@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use attache::extension::{LoadError, RunError};
+use attache::extension::{CallError, LoadError};
 use attache::policy::Limit;
 
 use super::stage::{Stage, opening, run};
@@ -114,7 +114,7 @@ async fn stack(stage: Arc<Stage>) -> String {
     // A program's own stack lies in its memory, and most often ends first.
     let extension = stage.guest("trap", "{}").await;
     let ran = run(&extension, &["stack"]).await;
-    assert!(matches!(ran.ended, Err(RunError::Trap(_))), "{:?}", ran.ended);
+    assert!(matches!(ran.ended, Err(CallError::Trap(_))), "{:?}", ran.ended);
     answered
 }
 
@@ -126,7 +126,7 @@ async fn instances(stage: Arc<Stage>) -> String {
     });
     let mut refused = 0;
     for call in calls.collect::<Vec<_>>() {
-        refused += u32::from(matches!(call.await.unwrap(), Err(RunError::Busy { instances: 4 })));
+        refused += u32::from(matches!(call.await.unwrap(), Err(CallError::Busy { instances: 4 })));
     }
     assert!(refused >= 30, "{refused}");
     stage.told(Limit::Instances, true);
@@ -144,7 +144,7 @@ async fn random(stage: Arc<Stage>) -> String {
     let extension = stage.guest("enormous", &opening(WIDE)).await;
     let ran = run(&extension, &["random", "1073741824"]).await;
     let error = ran.ended.expect_err("more than the host makes at once");
-    assert!(matches!(error, RunError::Trap(_)), "{error:?}");
+    assert!(matches!(error, CallError::Trap(_)), "{error:?}");
     "trap: 256 KiB at a time".to_owned()
 }
 
@@ -156,7 +156,7 @@ async fn handles(stage: Arc<Stage>) -> String {
 async fn output(stage: Arc<Stage>) -> String {
     let extension = stage.guest("enormous", &opening(&WIDE.replace("1Mi", "64Mi"))).await;
     let ran = run(&extension, &["write", "33554432"]).await;
-    assert!(matches!(ran.ended, Err(RunError::Trap(_))), "{:?}", ran.ended);
+    assert!(matches!(ran.ended, Err(CallError::Trap(_))), "{:?}", ran.ended);
     assert!(ran.out.is_empty());
     "trap: more than check-write allowed".to_owned()
 }

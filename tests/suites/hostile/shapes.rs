@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use attache::extension::{LoadError, RunError};
+use attache::extension::{CallError, LoadError};
 use attache::policy::Limit;
 use attache::telemetry::{chain, legible};
 
@@ -31,7 +31,7 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "bytes that are no component" => garbage,
 };
 
-async fn ended(stage: &Stage, text: &str, spec: &str) -> RunError {
+async fn ended(stage: &Stage, text: &str, spec: &str) -> CallError {
     let extension = stage.component(text, spec).await.unwrap();
     run(&extension, &[]).await.ended.expect_err("the call is ended")
 }
@@ -41,7 +41,7 @@ async fn export(stage: Arc<Stage>) -> String {
     {
         let module = format!(r#"(memory 1) (func (export "run") (result i32) {body})"#);
         let error = ended(&stage, &command(&module), "{}").await;
-        assert!(matches!(error, RunError::Trap(_)), "{body}: {error:?}");
+        assert!(matches!(error, CallError::Trap(_)), "{body}: {error:?}");
     }
     "trap; the next call is a fresh instance".to_owned()
 }
@@ -50,7 +50,7 @@ const RETURNS: &str = r#"(func (export "run") (result i32) i32.const 0)"#;
 
 async fn start(stage: Arc<Stage>) -> String {
     let error = ended(&stage, &command(&format!("(func $s unreachable) (start $s) {RETURNS}")), "{}").await;
-    assert!(matches!(error, RunError::Instantiate(_)), "{error:?}");
+    assert!(matches!(error, CallError::Instantiate(_)), "{error:?}");
     "not instantiated".to_owned()
 }
 
@@ -89,7 +89,7 @@ fn asking(realloc: &str) -> String {
 
 async fn realloc(stage: Arc<Stage>) -> String {
     let error = ended(&stage, &asking("unreachable"), "{}").await;
-    assert!(matches!(error, RunError::Trap(_)), "{error:?}");
+    assert!(matches!(error, CallError::Trap(_)), "{error:?}");
     "trap".to_owned()
 }
 
@@ -102,7 +102,7 @@ async fn endless_realloc(stage: Arc<Stage>) -> String {
 async fn reentrant(stage: Arc<Stage>) -> String {
     let text = asking("(call_indirect (type $ask) (i32.const 8) (i32.const 0)) i32.const 64");
     let error = ended(&stage, &text, "{}").await;
-    let RunError::Trap(trap) = &error else { panic!("{error:?}") };
+    let CallError::Trap(trap) = &error else { panic!("{error:?}") };
     assert!(trap.root_cause().to_string().contains("cannot leave component instance"), "{trap:?}");
     "trap: cannot leave component instance".to_owned()
 }
@@ -155,7 +155,7 @@ async fn api_realloc(stage: Arc<Stage>) -> String {
     let spec = opening("{cpu: 300ms}");
     for body in ["unreachable", "i32.const -8", "i32.const 65535"] {
         let error = ended(&stage, &resolving(body), &spec).await;
-        assert!(matches!(error, RunError::Trap(_)), "{body}: {error:?}");
+        assert!(matches!(error, CallError::Trap(_)), "{body}: {error:?}");
     }
     let extension = stage.component(&resolving("(loop $l (br $l)) unreachable"), &spec).await.unwrap();
     let stopped = stage.limited(&run(&extension, &[]).await, Limit::Cpu);
@@ -166,7 +166,7 @@ async fn api_realloc(stage: Arc<Stage>) -> String {
 async fn api_reentrant(stage: Arc<Stage>) -> String {
     let again = "(call_indirect (type $ask) (i32.const 0) (i32.const 4) (i32.const 256) (i32.const 0)) i32.const 512";
     let error = ended(&stage, &resolving(again), &opening("{}")).await;
-    let RunError::Trap(trap) = &error else { panic!("{error:?}") };
+    let CallError::Trap(trap) = &error else { panic!("{error:?}") };
     assert!(trap.root_cause().to_string().contains("cannot leave component instance"), "{trap:?}");
     "trap: cannot leave component instance".to_owned()
 }
@@ -187,7 +187,7 @@ fn returning(after: &str) -> String {
 
 async fn post_return(stage: Arc<Stage>) -> String {
     let error = ended(&stage, &returning("unreachable"), "{}").await;
-    assert!(matches!(error, RunError::Trap(_)), "{error:?}");
+    assert!(matches!(error, CallError::Trap(_)), "{error:?}");
     let extension = stage.component(&returning("(loop $l (br $l))"), "{limits: {cpu: 300ms}}").await.unwrap();
     let stopped = stage.limited(&run(&extension, &[]).await, Limit::Cpu);
     format!("trap; a loop there is {stopped}")
@@ -216,7 +216,7 @@ fn destroying(destructor: &str) -> String {
 
 async fn destructor(stage: Arc<Stage>) -> String {
     let error = ended(&stage, &destroying("unreachable"), "{}").await;
-    assert!(matches!(error, RunError::Trap(_)), "{error:?}");
+    assert!(matches!(error, CallError::Trap(_)), "{error:?}");
     let extension = stage.component(&destroying("(loop $l (br $l))"), "{limits: {cpu: 300ms}}").await.unwrap();
     let stopped = stage.limited(&run(&extension, &[]).await, Limit::Cpu);
     format!("trap; a loop there is {stopped}")
@@ -225,7 +225,7 @@ async fn destructor(stage: Arc<Stage>) -> String {
 async fn out_of_bounds(stage: Arc<Stage>) -> String {
     for place in ["i32.const -8", "i32.const 65532", "i32.const 3"] {
         let error = ended(&stage, &asking(place), "{}").await;
-        assert!(matches!(error, RunError::Trap(_)), "{place}: {error:?}");
+        assert!(matches!(error, CallError::Trap(_)), "{place}: {error:?}");
     }
     "trap".to_owned()
 }
@@ -237,7 +237,7 @@ async fn many_parts(stage: Arc<Stage>) -> String {
         Err(error) => chain(&error).to_string(),
         Ok(extension) => {
             let error = run(&extension, &[]).await.ended.expect_err("too many instances");
-            assert!(matches!(error, RunError::Instantiate(_)), "{error:?}");
+            assert!(matches!(error, CallError::Instantiate(_)), "{error:?}");
             chain(&error).to_string()
         }
     };
@@ -249,7 +249,7 @@ async fn names(stage: Arc<Stage>) -> String {
     let name = r"\1b]0;owned\07\1b[31m\0d\0aerror: your token is expired\e2\80\ae";
     let module = format!(r#"(func $run (@name "{name}") (export "run") (result i32) unreachable)"#);
     let error = ended(&stage, &command(&module), "{}").await;
-    let RunError::Trap(trap) = &error else { panic!("{error:?}") };
+    let CallError::Trap(trap) = &error else { panic!("{error:?}") };
     let said: Vec<String> = trap.chain().map(ToString::to_string).collect();
     assert!(said.iter().any(|text| text.contains("owned")), "the backtrace has the name: {said:?}");
     let line = chain(&error).to_string();
@@ -272,7 +272,7 @@ async fn long_name(stage: Arc<Stage>) -> String {
     let symbol = doubling_symbol(34);
     let module = format!(r#"(func $run (@name "{symbol}") (export "run") (result i32) unreachable)"#);
     let error = ended(&stage, &command(&module), "{}").await;
-    let RunError::Trap(trap) = &error else { panic!("{error:?}") };
+    let CallError::Trap(trap) = &error else { panic!("{error:?}") };
     let begun = Instant::now();
     assert!(chain(&error).to_string().contains(&symbol[..20]));
     for cause in trap.chain() {
@@ -290,9 +290,9 @@ async fn wrong_type(stage: Arc<Stage>) -> String {
         (instance $cli (export "run" (func $run)))
         (export "wasi:cli/run@0.2.12" (instance $cli)))"#;
     let error = ended(&stage, text, "{}").await;
-    assert!(matches!(error, RunError::Instantiate(_)), "{error:?}");
+    assert!(matches!(error, CallError::Instantiate(_)), "{error:?}");
     let error = stage.component("(component)", "{}").await.unwrap_err();
-    assert!(matches!(error, LoadError::NoCommand { .. }), "{error:?}");
+    assert!(matches!(error, LoadError::OtherWorld { .. }), "{error:?}");
     "not instantiated".to_owned()
 }
 

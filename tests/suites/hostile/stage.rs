@@ -8,7 +8,7 @@ use attache::ambassador::egress::EgressClient;
 use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Engine, EngineSettings};
-use attache::extension::{Extension, Invocation, LoadError, Outcome, RunError, Runtime, RuntimeBuilder};
+use attache::extension::{CallError, Extension, Invocation, LoadError, Outcome, Runtime, RuntimeBuilder};
 use attache::podinfo::PodInfo;
 use attache::policy::{Grant, Limit};
 use attache::telemetry::{Audit, AuditRecord, LimitRecord, Metrics};
@@ -57,7 +57,7 @@ impl Kept {
 
 /// What came of a call.
 pub(crate) struct Ran {
-    pub(crate) ended: Result<Outcome, RunError>,
+    pub(crate) ended: Result<Outcome, CallError>,
     pub(crate) out: String,
     pub(crate) elapsed: Duration,
 }
@@ -99,7 +99,7 @@ impl Stage {
         };
         let cluster = Cluster::connect(settings).unwrap();
         let runtime = builder.cluster(cluster.clone()).build().unwrap();
-        let neighbour = runtime.load_file(&guest("neighbour"), grant("neighbour", NEIGHBOUR)).await.unwrap();
+        let neighbour = runtime.load_command_file(&guest("neighbour"), grant("neighbour", NEIGHBOUR)).await.unwrap();
         Self {
             server,
             audit,
@@ -117,7 +117,7 @@ impl Stage {
 
     /// Loads a guest by its name, under a grant with this `spec`.
     pub(crate) async fn guest(&self, name: &str, spec: &str) -> Extension {
-        self.runtime.load_file(&guest(name), grant("attacker", spec)).await.unwrap()
+        self.runtime.load_command_file(&guest(name), grant("attacker", spec)).await.unwrap()
     }
 
     /// Loads a component from its text.
@@ -127,7 +127,7 @@ impl Stage {
 
     /// Loads what may be a component.
     pub(crate) async fn load(&self, bytes: Vec<u8>, spec: &str) -> Result<Extension, LoadError> {
-        self.runtime.load(bytes, grant("attacker", spec)).await
+        self.runtime.load_command(bytes, grant("attacker", spec)).await
     }
 
     /// Another runtime in the same host, that asks the server at this address without TLS.

@@ -82,7 +82,7 @@ async fn load(name: &str, memory: u64, cluster: Option<Cluster>) -> Extension {
     let engine = Engine::new(&EngineSettings::default().instances(4)).unwrap();
     let builder = Runtime::builder().engine(engine).audit(Arc::new(NoAudit));
     let builder = cluster.into_iter().fold(builder, attache::extension::RuntimeBuilder::cluster);
-    builder.build().unwrap().load_file(&guest(name), grant).await.unwrap()
+    builder.build().unwrap().load_command_file(&guest(name), grant).await.unwrap()
 }
 
 /// Calls the guest twice, the first time with what does no harm, and returns what the second call took beside the

@@ -20,7 +20,7 @@ use attache::cluster::watch::{Followed, Follower, Scope, WatchError, WatchSettin
 use attache::cluster::{Cluster, ClusterSettings, Endpoint, Payload};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
-use attache::extension::{Extension, Invocation, Outcome, RunError, Runtime};
+use attache::extension::{CallError, Extension, Invocation, Outcome, Runtime};
 use attache::gate::{Gate, Refusal, Way};
 use attache::policy::{ApiRequest, Grant};
 use attache::telemetry::{Audit, AuditRecord};
@@ -197,12 +197,12 @@ impl World {
 }
 
 /// Runs `watch-calls`; how it ended and what it printed.
-async fn run(runtime: &Runtime, spec: &str, words: &[&str]) -> (Result<Outcome, RunError>, Vec<Value>) {
-    call(&runtime.load_file(&guest("watch-calls"), grant(spec)).await.unwrap(), words).await
+async fn run(runtime: &Runtime, spec: &str, words: &[&str]) -> (Result<Outcome, CallError>, Vec<Value>) {
+    call(&runtime.load_command_file(&guest("watch-calls"), grant(spec)).await.unwrap(), words).await
 }
 
 /// Calls `watch-calls` once it is loaded.
-async fn call(extension: &Extension, words: &[&str]) -> (Result<Outcome, RunError>, Vec<Value>) {
+async fn call(extension: &Extension, words: &[&str]) -> (Result<Outcome, CallError>, Vec<Value>) {
     let out = MemoryOutputPipe::new(OUTPUT);
     let call = Invocation::new().args(words.iter().copied()).stdout(out.clone()).stderr(out.clone());
     let outcome = extension.run(call).await;

@@ -134,7 +134,7 @@ async fn two_hundred_guests_miss_nothing_while_everything_rotates_restarts_and_e
     let world = Arc::new(World::new());
     world.server.load((0..OBJECTS).map(|number| super::map(&format!("m{number}"), "0"))).unwrap();
     let spec = all_maps().replace("limits: {", "limits: {instances: 300, logBytesPerSecond: 16Mi, ");
-    let extension = world.runtime().load_file(&guest("watch-calls"), grant(&spec)).await.unwrap();
+    let extension = world.runtime().load_command_file(&guest("watch-calls"), grant(&spec)).await.unwrap();
     let mut guests = JoinSet::new();
     for _ in 0..GUESTS {
         let extension = extension.clone();

@@ -134,7 +134,7 @@ async fn run(
     let audit = Record::over(record, settings::audit(&arguments.audit)?);
     let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
     let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, *elsewhere, &audit).await?;
-    let extension = runtime.build()?.load_file(component, grant).await?;
+    let extension = runtime.build()?.load_command_file(component, grant).await?;
     if let Some(record) = record {
         record.begins(&given, Some(&name.namespace), &container.env);
     }

@@ -1,17 +1,21 @@
-//! How a call ended that its guest did not end, and which limit was the cause.
+//! How a call failed, and which limit was the cause.
 
 use std::time::Duration;
 
 use wasmtime::Trap;
 use wasmtime::component::ResourceTableError;
+use wasmtime_wasi::I32Exit;
 
+use super::bounds::Failure;
+use super::session::SessionEnd;
 use crate::capability::http::held;
 use crate::engine::{Ceiling, GUEST_STACK, Limiter};
 use crate::policy::{Allowed, Limit, Limits, Reached};
 
-/// How a call ended that the guest did not end itself.
+/// How a call failed.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+#[non_exhaustive]
+pub enum CallError {
     /// It ran past the grant's `deadline`, in its own code or in a host call.
     #[error("the guest was stopped at its deadline of {deadline:?}: raise limits.deadline in its grant to allow more")]
     Deadline {
@@ -33,9 +37,15 @@ pub enum RunError {
         #[source]
         trap: wasmtime::Error,
     },
-    /// It trapped.
+    /// The guest trapped, or the closure of the call returned this error.
     #[error("the guest trapped")]
     Trap(#[source] wasmtime::Error),
+    /// The guest exited, in a world that is not a command's.
+    #[error("the guest exited with code {code}")]
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
     /// As many calls of the extension as its grant allows are under way.
     #[error("{instances} calls are under way: raise limits.instances in the grant to allow more")]
     Busy {
@@ -45,9 +55,15 @@ pub enum RunError {
     /// No instance could be made: its memory is larger than its limit, or the host runs as many as it can.
     #[error("the guest could not be instantiated")]
     Instantiate(#[source] wasmtime::Error),
+    /// The session serves no further call.
+    #[error("the session is over: {0}")]
+    SessionOver(SessionEnd),
+    /// The caller is on no Tokio runtime that has timers, without which no deadline would hold.
+    #[error("calls need a Tokio runtime with timers: build it with `enable_all`, and call from within it")]
+    NoTimers,
 }
 
-impl RunError {
+impl CallError {
     /// The limit that ended the call, if one did.
     pub fn reached(&self) -> Option<Reached> {
         let reached = |limit, allowed| Some(Reached { limit, allowed });
@@ -56,20 +72,20 @@ impl RunError {
             Self::Cpu { budget } => reached(Limit::Cpu, Allowed::Time(*budget)),
             Self::Limit { reached, .. } => Some(*reached),
             Self::Busy { instances } => reached(Limit::Instances, Allowed::Count((*instances).into())),
-            Self::Trap(_) | Self::Instantiate(_) => None,
+            Self::Trap(_) | Self::Exited { .. } | Self::Instantiate(_) | Self::SessionOver(_) | Self::NoTimers => None,
         }
     }
 
-    /// Tells a trap at a limit from any other; `otherwise` makes the error of those.
-    pub(super) fn of_trap(
-        trap: wasmtime::Error,
-        limiter: &Limiter,
-        limits: &Limits,
-        otherwise: impl FnOnce(wasmtime::Error) -> Self,
-    ) -> Self {
-        match limit_of(&trap, limits).or_else(|| limiter.hit().map(reached_by_growth)) {
-            Some(reached) => Self::Limit { reached, trap },
-            None => otherwise(trap),
+    /// Finds the limit behind a failure, if there is one.
+    pub(super) fn of_failure(failure: Failure, limiter: &Limiter, limits: &Limits) -> Self {
+        let (Failure::Instantiate(trap) | Failure::Work(trap)) = &failure;
+        if let Some(exit) = trap.downcast_ref::<I32Exit>() {
+            return Self::Exited { code: exit.0 };
+        }
+        match (limit_of(trap, limits).or_else(|| limiter.hit().map(reached_by_growth)), failure) {
+            (Some(reached), Failure::Instantiate(trap) | Failure::Work(trap)) => Self::Limit { reached, trap },
+            (None, Failure::Instantiate(error)) => Self::Instantiate(error),
+            (None, Failure::Work(trap)) => Self::Trap(trap),
         }
     }
 }

@@ -1,0 +1,204 @@
+//! The one place where everything that bounds a guest is put together.
+//!
+//! Threat: a way to run a guest that forgets one of its limits. Every instance, of a command, of an embedder's world or
+//! of a session, gets its store here, and every step of it is driven here.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::WasiCtx;
+
+use super::call_error::{CallError, reached_by_growth};
+use super::invocation::Invocation;
+use super::mounts::{MountError, Mounts};
+use super::output::{Meter, Outputs};
+use super::runtime::Shared;
+use super::state::State;
+use super::timers;
+use crate::capability::PodCtx;
+use crate::engine::{CpuMeter, Limiter, OutOfCpu, Turn};
+use crate::gate::Gate;
+use crate::policy::{Grant, Limit, Limits, Reached};
+
+/// The most random bytes that one host call gives, about a millisecond's work. wasmtime-wasi would make 64 MiB at once,
+/// and hold a thread that other guests need for as long.
+const RANDOM: u64 = 256 << 10;
+
+/// What all calls of one extension share: its grant, and what bounds them.
+pub(super) struct Bounds {
+    pub(super) shared: Arc<Shared>,
+    pub(super) grant: Arc<Grant>,
+    pub(super) limits: Limits,
+    pub(super) mounts: Mounts,
+    pub(super) pod: PodCtx,
+    /// One permit for each instance that may live at once.
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) meter: Arc<Meter>,
+}
+
+/// What one call cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// CPU time of guest code and of the host calls on its thread.
+    pub cpu: Duration,
+    /// Time from the call to its end.
+    pub elapsed: Duration,
+    /// Linear memory that the instance held at the end, in bytes.
+    pub memory: usize,
+    /// A limit that the guest ran into and lived with: a growth that was refused, output that had to wait.
+    pub reached: Option<Reached>,
+}
+
+/// How a step of a guest failed, before its cause is known.
+pub(super) enum Failure {
+    /// No instance could be made.
+    Instantiate(wasmtime::Error),
+    /// The guest trapped, or the embedder's closure failed.
+    Work(wasmtime::Error),
+}
+
+/// One instance, its store within all limits of the grant.
+pub(super) struct Instance<D: 'static> {
+    pub(super) store: Store<State<D>>,
+    turn: Turn,
+    outputs: Outputs,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Bounds {
+    /// Puts together what the grant opens and bounds, within what this host allows.
+    pub(super) fn new(shared: &Arc<Shared>, mut grant: Grant) -> Result<Self, MountError> {
+        let limits = shared.capped(&grant);
+        // The gate meters by the grant: what it judges by must be within the ceiling as well.
+        grant.limits.clone_from(&limits);
+        let grant = Arc::new(grant);
+        let gate =
+            Gate::within(shared.rate.clone(), grant.name.as_str(), Arc::clone(&grant), Arc::clone(&shared.audit));
+        let mut pod = PodCtx::new(&shared.pod, gate)
+            .with_egress(shared.egress.clone())
+            .with_server_variables(|name| shared.variables.get(name).cloned());
+        if let Some(cluster) = &shared.cluster {
+            pod = pod.with_cluster(cluster.clone());
+        }
+        let mounts = Mounts::of(shared, &grant)?;
+        if let Some(tokens) = mounts.tokens() {
+            pod = pod.with_tokens(tokens.clone());
+        }
+        // As many as there are instances in the engine, which the ceiling takes into account.
+        let slots = Arc::new(Semaphore::new(usize::try_from(limits.instances).unwrap_or(Semaphore::MAX_PERMITS)));
+        let meter = Arc::new(Meter::new(limits.log_bytes_per_second));
+        Ok(Self { shared: Arc::clone(shared), grant, limits, mounts, pod, slots, meter })
+    }
+
+    /// Makes the store of a new instance.
+    pub(super) fn instance<D: Send>(&self, invocation: Invocation, data: D) -> Result<Instance<D>, CallError> {
+        timers::check()?;
+        let instances = self.limits.instances;
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| CallError::Busy { instances })?;
+        let limits = &self.limits;
+        let handles = size(limits.handles.into());
+        let mut outputs = Outputs::of(&self.grant.name);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(handles);
+        let memory = size(limits.memory).min(self.shared.engine.memory_ceiling());
+        let limiter = Limiter::new(memory, size(limits.table_elements.into())).memories(size(limits.memories.into()));
+        let wasi = self.wasi(invocation, &mut outputs);
+        let state = State { table, wasi, files: self.mounts.open(), pod: self.pod.clone(), limiter, data };
+        let mut store = Store::new(self.shared.engine.wasmtime(), state);
+        store.limiter(|state| &mut state.limiter);
+        // The table above counts what the host holds for the guest, this what the guest holds of its own resources.
+        store.set_max_component_handles(handles);
+        store.set_hostcall_fuel(size(limits.hostcall_bytes));
+        let turn = self.shared.engine.take_turns(&mut store, &self.grant.name);
+        Ok(Instance { store, turn, outputs, _slot: slot })
+    }
+
+    /// Runs one call in an instance, until it ends or its deadline or its CPU time does.
+    ///
+    /// A call that fails takes its instance with it, so the instance is returned only with a result.
+    pub(super) async fn drive<D: Send, R>(
+        &self,
+        mut instance: Instance<D>,
+        begun: Instant,
+        work: impl AsyncFnOnce(&mut Store<State<D>>) -> Result<R, Failure>,
+    ) -> Result<(R, Usage, Instance<D>), CallError> {
+        let ended = self.metered(&mut instance, begun, work).await;
+        instance.outputs.drain().await;
+        let ended = ended.map(|(result, cpu)| {
+            let reached = self.lived_with(&instance);
+            let memory = instance.store.data().limiter.held();
+            (result, Usage { cpu, elapsed: begun.elapsed(), memory, reached })
+        });
+        let reached = match &ended {
+            Ok((_, usage)) => usage.reached,
+            Err(error) => error.reached(),
+        };
+        if let Some(reached) = reached {
+            self.pod.gate().tell_limit(reached, ended.is_err());
+        }
+        ended.map(|(result, usage)| (result, usage, instance))
+    }
+
+    async fn metered<D: Send, R>(
+        &self,
+        instance: &mut Instance<D>,
+        begun: Instant,
+        work: impl AsyncFnOnce(&mut Store<State<D>>) -> Result<R, Failure>,
+    ) -> Result<(R, Duration), CallError> {
+        let (store, deadline) = (&mut instance.store, self.limits.deadline);
+        store.data_mut().limiter.forget_hit();
+        instance.outputs.begin();
+        if let Some(ends) = begun.checked_add(deadline) {
+            store.data_mut().pod = self.pod.clone().until(ends.into_std());
+        }
+        let (ended, cpu) = {
+            let work = pin!(work(&mut *store));
+            let mut guest = CpuMeter::new(work, self.limits.cpu, instance.turn.clone());
+            let left = deadline.saturating_sub(begun.elapsed());
+            match tokio::time::timeout(left, &mut guest).await {
+                Ok(Ok(ended)) => (ended, guest.spent()),
+                Ok(Err(OutOfCpu { budget })) => return Err(CallError::Cpu { budget }),
+                Err(_elapsed) => return Err(CallError::Deadline { deadline }),
+            }
+        };
+        match ended {
+            Ok(result) => Ok((result, cpu)),
+            Err(failure) => Err(CallError::of_failure(failure, &store.data().limiter, &self.limits)),
+        }
+    }
+
+    fn lived_with<D>(&self, instance: &Instance<D>) -> Option<Reached> {
+        let slowed = || instance.outputs.slowed().then(|| self.limits.reached(Limit::LogBytesPerSecond)).flatten();
+        instance.store.data().limiter.hit().map(reached_by_growth).or_else(slowed)
+    }
+
+    fn wasi(&self, invocation: Invocation, outputs: &mut Outputs) -> WasiCtx {
+        let Invocation { arguments, mut wasi, stdout, stderr } = invocation;
+        wasi.arg(&self.grant.name).args(&arguments).max_random_size(RANDOM);
+        // Nor would any address be let through: but a socket that leads nowhere is a file of the host's all the same.
+        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        if let Some(stream) = stdout {
+            wasi.stdout(outputs.metered(stream, &self.meter));
+        }
+        if let Some(stream) = stderr {
+            wasi.stderr(outputs.metered(stream, &self.meter));
+        }
+        for name in &self.grant.env {
+            if let Some(value) = self.shared.variables.get(name) {
+                wasi.env(name, value);
+            }
+        }
+        wasi.build()
+    }
+}
+
+/// A limit as a size of this machine.
+fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,75 @@
+//! What a call gives its guest beside the grant: arguments and streams.
+
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::cli::{StdinStream, StdoutStream};
+
+use super::output::{Sink, inherited_stderr, inherited_stdout};
+
+/// What one call is given.
+#[derive(Default)]
+pub struct Invocation {
+    pub(super) arguments: Vec<String>,
+    pub(super) wasi: WasiCtxBuilder,
+    pub(super) stdout: Option<Sink>,
+    pub(super) stderr: Option<Sink>,
+}
+
+impl Invocation {
+    /// A call without arguments, whose output goes nowhere.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds arguments; the first that the guest sees is always its extension's name.
+    #[must_use]
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Gives the guest something to read; without it stdin is at its end.
+    #[must_use]
+    pub fn stdin(mut self, stream: impl StdinStream + 'static) -> Self {
+        self.wasi.stdin(stream);
+        self
+    }
+
+    /// Takes what the guest writes to stdout, at the rate of its grant. The stream must not block where it is called,
+    /// and must bound what it keeps, in however small pieces that comes: [`BufferedOutput`](super::BufferedOutput) does
+    /// both.
+    #[must_use]
+    pub fn stdout(mut self, stream: impl StdoutStream + 'static) -> Self {
+        self.stdout = Some(Sink::new(stream, false));
+        self
+    }
+
+    /// Takes what the guest writes to stderr, as [`Invocation::stdout`] does.
+    #[must_use]
+    pub fn stderr(mut self, stream: impl StdoutStream + 'static) -> Self {
+        self.stderr = Some(Sink::new(stream, false));
+        self
+    }
+
+    /// Takes what the guest writes to stderr, as [`Invocation::stderr`] does, in whole lines. Each begins with the
+    /// extension's name, and its control characters are escaped, so that it cannot be taken for a line of the host's.
+    /// The rate of the grant counts the lines as they are passed on.
+    #[must_use]
+    pub fn named_stderr(mut self, stream: impl StdoutStream + 'static) -> Self {
+        self.stderr = Some(Sink::new(stream, true));
+        self
+    }
+
+    /// Passes the guest's stdout on to this process's.
+    #[must_use]
+    pub fn inherit_stdout(self) -> Self {
+        self.stdout(inherited_stdout())
+    }
+
+    /// Passes the guest's stdout and stderr on to this process's, as they are. A host whose log or audit goes to one of
+    /// the two gives the guest another stream, or [`Invocation::named_stderr`]: a guest can print what looks like a
+    /// line of the host's.
+    #[must_use]
+    pub fn inherit_output(self) -> Self {
+        self.inherit_stdout().stderr(inherited_stderr())
+    }
+}

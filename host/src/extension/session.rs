@@ -1,0 +1,186 @@
+//! Sessions: one instance of an extension that serves several calls, one after another.
+//!
+//! Threat: state that crosses calls. What one call leaves in the guest, the next one finds: a session is for calls that
+//! may know of each other, and nothing has one unless its embedder asks for it. Memory and handles are bounded for the
+//! instance, deadline and CPU time for each call.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wasmtime::Store;
+
+use super::bounds::{Failure, Instance};
+use super::call::Completed;
+use super::call_error::CallError;
+use super::invocation::Invocation;
+use super::load::Extension;
+use super::state::State;
+use super::world::World;
+
+/// How long an instance is used for further calls.
+///
+/// ```
+/// use attache::extension::SessionSettings;
+/// use std::time::Duration;
+///
+/// let settings = SessionSettings::new().calls(1000).idle(Duration::from_mins(5));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionSettings {
+    calls: u64,
+    idle: Duration,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { calls: 128, idle: Duration::from_secs(30) }
+    }
+}
+
+impl SessionSettings {
+    /// Makes settings for 128 calls, with pauses of at most 30 seconds.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of calls after which the session is over.
+    #[must_use]
+    pub fn calls(mut self, calls: u64) -> Self {
+        self.calls = calls;
+        self
+    }
+
+    /// Sets the pause after which no further call is served.
+    #[must_use]
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// An earlier call failed: by a trap, at a limit, or because its future was dropped.
+    Failed,
+    /// It has served as many calls as its settings say.
+    Calls,
+    /// It was idle for longer than its settings say.
+    Idle,
+}
+
+impl std::fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Failed => "an earlier call of it failed",
+            Self::Calls => "it has served all its calls",
+            Self::Idle => "it was idle for too long",
+        })
+    }
+}
+
+/// One instance of an extension that serves several calls, one after another.
+///
+/// It occupies one of the grant's `instances` until it is dropped. Between calls no code of the guest runs, so a timer,
+/// a watch or a stream that the guest keeps costs nothing but the memory that it holds.
+pub struct Session<W: World<D>, D: Send + 'static> {
+    extension: Extension<W, D>,
+    live: Result<(Instance<D>, W::Guest), SessionEnd>,
+    settings: SessionSettings,
+    calls: u64,
+    since: Instant,
+}
+
+impl<W: World<D>, D: Send + 'static> std::fmt::Debug for Session<W, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let extension = self.extension.name();
+        f.debug_struct("Session").field("extension", &extension).field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+impl<W: World<D>, D: Send + 'static> Extension<W, D> {
+    /// Begins a session with the default settings. Its instance is made now, within the limits of a call.
+    ///
+    /// # Errors
+    /// As [`Extension::call`].
+    pub async fn session(&self, data: D) -> Result<Session<W, D>, CallError> {
+        self.session_with(SessionSettings::new(), Invocation::new(), data).await
+    }
+
+    /// Begins a session with settings, arguments and streams.
+    ///
+    /// # Errors
+    /// As [`Extension::call`].
+    pub async fn session_with(
+        &self,
+        settings: SessionSettings,
+        invocation: Invocation,
+        data: D,
+    ) -> Result<Session<W, D>, CallError> {
+        let begun = Instant::now();
+        let instance = self.bounds.instance(invocation, data)?;
+        let step = async |store: &mut Store<State<D>>| {
+            let guest = self.world.instantiate(wasmtime::AsContextMut::as_context_mut(store)).await;
+            guest.map_err(Failure::Instantiate)
+        };
+        let (guest, _usage, instance) = self.bounds.drive(instance, begun, step).await?;
+        let extension = self.clone();
+        Ok(Session { extension, live: Ok((instance, guest)), settings, calls: 0, since: Instant::now() })
+    }
+}
+
+impl<W: World<D>, D: Send + 'static> Session<W, D> {
+    /// Calls the session's instance: `work` is given the guest's exports and its store.
+    ///
+    /// The deadline and the CPU time of the grant apply to this call alone. A call that fails, or whose future is
+    /// dropped, ends the session.
+    ///
+    /// # Errors
+    /// As [`Extension::call`], and [`CallError::SessionOver`] if the session serves no further call.
+    pub async fn call<R, F>(&mut self, work: F) -> Result<Completed<R>, CallError>
+    where
+        F: AsyncFnOnce(&W::Guest, &mut Store<State<D>>) -> wasmtime::Result<R>,
+    {
+        let begun = Instant::now();
+        super::timers::check()?;
+        if let Some(end) = self.end() {
+            self.live = Err(end);
+        }
+        // Only a call that succeeds puts the instance back.
+        let (instance, guest) = match std::mem::replace(&mut self.live, Err(SessionEnd::Failed)) {
+            Ok(live) => live,
+            Err(end) => {
+                self.live = Err(end);
+                return Err(CallError::SessionOver(end));
+            }
+        };
+        let step = async |store: &mut Store<State<D>>| work(&guest, store).await.map_err(Failure::Work);
+        let (value, usage, instance) = self.extension.bounds.drive(instance, begun, step).await?;
+        self.calls += 1;
+        self.since = Instant::now();
+        self.live = Ok((instance, guest));
+        Ok(Completed { value, usage })
+    }
+
+    /// Returns why no further call will be served, if none will.
+    pub fn end(&self) -> Option<SessionEnd> {
+        match &self.live {
+            Err(end) => Some(*end),
+            Ok(_) if self.calls >= self.settings.calls => Some(SessionEnd::Calls),
+            Ok(_) if self.since.elapsed() > self.settings.idle => Some(SessionEnd::Idle),
+            Ok(_) => None,
+        }
+    }
+
+    /// Returns the number of calls that have been served.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Returns the embedder's data, unless the session is over.
+    pub fn data_mut(&mut self) -> Option<&mut D> {
+        self.live.as_mut().ok().map(|(instance, _)| instance.store.data_mut().data_mut())
+    }
+}
