@@ -1,12 +1,12 @@
-//! Prints the files of the Downward API volume, with nothing but `std`: a program that was written for a container.
+//! Prints the files of the Downward API volume with `std` alone: a program written for a container.
 //!
 //! ```text
 //! cat-labels [--env] [--follow [--interval SECONDS]] [DIRECTORY…]     default: /etc/podinfo
 //! ```
 //!
-//! It does what the shell loop of Kubernetes' own example pod does: a blank line and the file, for `labels`,
-//! `annotations`, the resource fields, and then whatever else there is; nothing for what is not there. `--env` adds the
-//! environment. `--follow` reads again every 5 seconds and prints when something changed.
+//! The output is that of the shell loop in Kubernetes' own example pod: a blank line and the content of each file. The
+//! order is `labels`, `annotations`, the resource fields, and then every other file. A missing file prints nothing.
+//! `--env` adds the environment. `--follow` reads the files again every 5 seconds and prints them after a change.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, fs, thread};
 
-/// What the example pod prints, in its order; all other files follow by name.
+/// The files of the example pod, in its order; all other files follow by name.
 const FIRST: [&str; 6] = ["labels", "annotations", "cpu_limit", "cpu_request", "mem_limit", "mem_request"];
 
-/// How deep a projected path may be nested; a link that leads back up ends here.
+/// The maximum depth of a projected path. It also ends a loop of links.
 const DEEPEST: usize = 8;
 
 const USAGE: &str = "usage: cat-labels [--env] [--follow [--interval SECONDS]] [DIRECTORY…]";
@@ -75,7 +75,7 @@ impl Options {
         }
     }
 
-    /// All that is to be printed, as it stands now.
+    /// Returns the current text of the files and the environment.
     fn text(&self) -> Result<Vec<u8>, String> {
         let mut text = Vec::new();
         for directory in &self.directories {
@@ -101,7 +101,7 @@ fn print(text: &[u8]) -> io::Result<()> {
 }
 
 fn append_directory(directory: &Path, text: &mut Vec<u8>) -> io::Result<()> {
-    // As the loop does with a file that is not there: a pod need not project anything.
+    // A pod need not project anything, and the shell loop ignores a missing file too.
     if fs::metadata(directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Ok(());
     }
@@ -113,12 +113,12 @@ fn append_directory(directory: &Path, text: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the file holds many lines, which the example pod sets off by two line ends rather than one.
+/// Returns true for a file with many lines, before which the example pod prints two line ends rather than one.
 fn is_map(path: &Path) -> bool {
     path == Path::new("labels") || path == Path::new("annotations")
 }
 
-/// The projected files below a directory: those of `FIRST` first, the rest by name.
+/// Returns the projected files below a directory: those of `FIRST` first, the others by name.
 fn projected(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     collect(directory, Path::new(""), DEEPEST, &mut found)?;
@@ -134,7 +134,7 @@ fn rank(path: &Path) -> usize {
 fn collect(root: &Path, below: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(root.join(below))? {
         let name = entry?.file_name();
-        // `..data` and the dated directory behind it: the volume's own, reached through the links beside them.
+        // `..data` and its dated directory are internal to the volume; the links beside them lead into it.
         if name.to_string_lossy().starts_with("..") {
             continue;
         }

@@ -1,14 +1,13 @@
-//! Gathers the config maps that a selector names into one, by server-side apply, and again whenever one of them
-//! changes.
+//! Gathers the selected config maps into one config map by server-side apply, again after each change.
 //!
 //! ```text
 //! config-sync --labels SELECTOR --into NAME [--namespace N] [--count N]
 //! ```
 //!
-//! The key `colour` of the config map `paint` becomes `paint.colour`. What somebody else has written over that is taken
-//! back, and said; keys that are not gathered are left alone. A write that the API server cannot make now, or refuses
-//! to whom it does not know or let do it (401, 403), is made later. With `--count` it ends after so many writes;
-//! without, it runs until it is stopped.
+//! The key `colour` of the config map `paint` becomes `paint.colour`. If another field manager has taken a gathered
+//! key, the example takes the key back and prints a message. Other keys stay as they are. A write is retried while the
+//! API server is unavailable or busy, and after a 401 or 403. With `--count`, the example exits after that number of
+//! writes; without it, the example runs until it is stopped.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,10 +19,10 @@ use attache_guest::k8s_openapi::api::core::v1::ConfigMap;
 use attache_guest::kube_core::ObjectMeta;
 use attache_guest::pod;
 
-/// Who owns the gathered keys.
+/// The field manager that owns the gathered keys.
 const MANAGER: &str = "config-sync";
 
-/// How long to wait before a write is tried again: so long first, doubled each time up to the longest.
+/// The backoff of a write: this wait first, then doubled after each attempt up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -86,7 +85,7 @@ fn sync(options: &Options) -> Result<(), Error> {
     while count < options.count {
         let Some(event) = watch.next() else { break };
         gathered.take(event?);
-        // Whatever else has happened meanwhile goes into the same write.
+        // All waiting events go into the same write.
         while let Some(event) = watch.waiting()? {
             gathered.take(event);
         }
@@ -100,7 +99,7 @@ fn sync(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// Applies what is wanted. Where somebody else has taken one of our keys, it is ours again: the source is the truth.
+/// Applies the gathered keys, and takes back those that another manager owns: the sources are the truth.
 fn apply(maps: &Api<ConfigMap>, wanted: &ConfigMap) -> Result<(), Error> {
     let ours = FieldManager::new(MANAGER);
     let applied = match patiently(|| maps.apply(wanted, &ours)) {
@@ -117,7 +116,7 @@ fn apply(maps: &Api<ConfigMap>, wanted: &ConfigMap) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes as soon as that can be done.
+/// Calls `write` until it succeeds or fails for good.
 fn patiently<T>(write: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let mut next = FIRST_WAIT;
     loop {
@@ -135,8 +134,9 @@ fn patiently<T>(write: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     }
 }
 
-/// Returns whether the same write may go well later: the API server is away or busy, it does not know the account (401)
-/// or its rights (403) yet, or no longer until somebody mends that.
+/// Returns true if the same write may succeed later.
+///
+/// The API server may be unavailable or busy. A 401 or 403 ends when the account or its rights are known, or mended.
 fn is_passing(error: &Error) -> bool {
     let passes = |code: u16| matches!(code, 401 | 403 | 429 | 500..);
     matches!(error, Error::Unavailable(_)) || error.status().is_some_and(|status| passes(status.code))
@@ -146,7 +146,7 @@ fn is_passing(error: &Error) -> bool {
 #[derive(Default)]
 struct Gathered {
     sources: BTreeMap<String, BTreeMap<String, String>>,
-    /// Whether these are all of them: during a replay, some are missing.
+    /// False during a replay, while some sources are missing.
     whole: bool,
 }
 
@@ -165,7 +165,7 @@ impl Gathered {
         }
     }
 
-    /// The config map that has all of it. The gathered one itself is no source, should the selector name it too.
+    /// Returns the gathered config map. It is never its own source, even if the selector matches it.
     fn wanted(&self, name: &str) -> ConfigMap {
         let sources = self.sources.iter().filter(|(source, _)| *source != name);
         let keys = sources

@@ -1,10 +1,10 @@
-//! Prints the pod's labels and annotations, and again whenever they change; a blank line ends each snapshot.
+//! Prints the pod's labels and annotations, again after each change. A blank line ends each snapshot.
 //!
 //! ```text
-//! follow-labels [--count N]     ends after N snapshots; without it, runs until it is stopped
+//! follow-labels [--count N]     exits after N snapshots; without it, runs until it is stopped
 //! ```
 //!
-//! It waits on the host's pollable, so it costs nothing between two changes.
+//! The example waits on the host's pollable, so it uses no CPU between two changes.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the arguments: how many snapshots to print.
+/// Returns the number of snapshots to print, from the arguments.
 fn count(mut arguments: impl Iterator<Item = String>) -> Result<usize, String> {
     let Some(flag) = arguments.next() else {
         return Ok(usize::MAX);
@@ -56,6 +56,6 @@ fn print(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  annotation {key}={}", value.escape_debug())?;
     }
     writeln!(out)?;
-    // A reader at the other end of a pipe is to see each snapshot as it comes.
+    // The reader of a pipe then sees each snapshot at once.
     out.flush()
 }

@@ -1,10 +1,12 @@
-//! An extension of somebody's own service: it exports what that service calls, imports what it offers, and knows its
-//! pod through the SDK. The service is `host/examples/embed.rs`.
+//! An extension of an embedder's own service. The service is `host/examples/embed.rs`.
+//!
+//! The extension exports the function that the service calls, imports the interface that the service offers, and reads
+//! its pod's metadata through the SDK.
 
 #![allow(unsafe_code, reason = "the export macro, expanded below, hands functions to the component model")]
 
 mod bindings {
-    //! The service's world. What is Attaché's comes from the SDK.
+    //! The world of the service. The interfaces of Attaché come from the SDK.
     #![allow(
         unsafe_code,
         missing_docs,

@@ -1,10 +1,10 @@
-//! Sums up the jobs of a namespace, however many there are: it reads page by page and keeps only what it counts.
+//! Counts the jobs of a namespace by state. The example reads page by page and keeps only the counts and a few names.
 //!
 //! ```text
 //! job-report [--namespace N] [--labels SELECTOR] [--page-size N]
 //! ```
 //!
-//! The namespace is the pod's own unless one is named.
+//! The default namespace is the pod's own.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use attache_guest::api::{Api, Error};
 use attache_guest::k8s_openapi::api::batch::v1::Job;
 use attache_guest::pod;
 
-/// How many jobs of a state are named: a report is read by a person.
+/// The maximum number of names for each state, so that a person can read the report.
 const MOST_NAMES: usize = 5;
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ impl Options {
     }
 }
 
-/// What a job is up to.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     Succeeded,
@@ -92,7 +92,7 @@ impl State {
     }
 }
 
-/// The jobs of one state.
+/// The number of jobs in one state, and the first names.
 #[derive(Default)]
 struct Jobs {
     count: usize,

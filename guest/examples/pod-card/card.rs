@@ -3,20 +3,20 @@
 use std::fmt::{self, Display};
 use std::iter;
 
-/// Sections, one after the other.
+/// A list of sections.
 #[derive(Default)]
 pub(crate) struct Card {
     sections: Vec<Section>,
 }
 
-/// One heading and the rows under it.
+/// A heading with rows.
 pub(crate) struct Section {
     heading: String,
     rows: Vec<Vec<String>>,
 }
 
 impl Card {
-    /// Adds a section and hands it out to be filled.
+    /// Adds a section and returns it.
     pub(crate) fn section(&mut self, heading: impl Into<String>) -> &mut Section {
         let section = Section { heading: heading.into(), rows: Vec::new() };
         let at = self.sections.len();
@@ -32,13 +32,13 @@ impl Section {
         self.rows.push(cells);
     }
 
-    /// Says in its place why something is not on the card.
+    /// Adds a row with the reason why something is not on the card.
     pub(crate) fn note(&mut self, reason: impl Display) {
         self.row([&format!("({reason})")]);
     }
 
-    /// How wide each column is. The last cell of a row needs no padding, so it widens nothing: a long value in a
-    /// narrow table leaves the others aligned.
+    /// Returns the width of each column. The last cell of a row needs no padding and does not count, so a long value
+    /// in a narrow table leaves the other rows aligned.
     fn widths(&self) -> Vec<usize> {
         let mut widths = Vec::new();
         for row in &self.rows {
@@ -75,7 +75,7 @@ impl Display for Section {
     }
 }
 
-/// Writes one row. Further lines of a last cell are set under its first.
+/// Writes one row. The further lines of the last cell are aligned under its first line.
 fn write_row(f: &mut fmt::Formatter<'_>, row: &[String], widths: &[usize]) -> fmt::Result {
     let Some((last, padded)) = row.split_last() else {
         return Ok(());
@@ -93,7 +93,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &[String], widths: &[usize]) -> fm
     parts.try_for_each(|part| writeln!(f, "{:indent$}{part}", ""))
 }
 
-/// Makes a value safe for a terminal: annotations may hold escape sequences. Line ends and tabs stay.
+/// Makes a value safe for a terminal, since an annotation may contain escape sequences. Line ends and tabs stay.
 fn printable(value: &str) -> String {
     let is_shown = |c: &char| matches!(c, '\n' | '\t') || !c.is_control();
     value.chars().map(|c| if is_shown(&c) { c } else { '\u{fffd}' }).collect()

@@ -1,13 +1,12 @@
-//! Prints all that it is allowed to know about its pod, as a card.
+//! Prints everything that the grant opens about the pod, as a card.
 //!
 //! ```text
 //! pod-card [--podinfo DIR] [--container NAME…]
 //! ```
 //!
-//! Metadata comes through the host's interface, files and environment through plain `std`, and the jobs, deployments
-//! and pods of its namespace through the Kubernetes API. What is refused is said in its place, and the rest is
-//! printed all the same. Containers whose bounds are to be shown are taken from the pod's own object when it may be
-//! read; `--container` names them otherwise.
+//! The metadata comes from the host's interface, files and environment from `std`. The jobs, deployments and pods of
+//! the namespace come from the Kubernetes API. A refusal is printed in place of its section, and the other sections
+//! follow. `--container` names the containers; without it, the names come from the pod's own object.
 
 use std::process::ExitCode;
 
@@ -18,7 +17,7 @@ mod sections;
 
 use card::Card;
 
-/// Where a pod's Downward API volume is by custom.
+/// The usual mount path of a Downward API volume.
 const PODINFO: &str = "/etc/podinfo";
 
 fn main() -> ExitCode {
@@ -69,7 +68,7 @@ fn card(options: &Options) -> Card {
     card
 }
 
-/// The pod's namespace; a pod that does not project it is asked about as `kubectl` would be.
+/// Returns the pod's namespace, or `default`, as `kubectl` does, if the pod does not project it.
 fn namespace(identity: Option<&pod::Identity>) -> String {
     let projected = identity.and_then(|identity| identity.namespace.clone());
     projected.unwrap_or_else(|| "default".into())

@@ -1,4 +1,4 @@
-//! What is on the card, section by section.
+//! The sections of the card.
 
 use std::{env, fs};
 
@@ -8,10 +8,10 @@ use attache_guest::serde_json::Value;
 
 use crate::card::{Card, Section};
 
-/// How many rows of a kind are shown: a card is read by a person.
+/// The maximum number of rows in a table, so that a person can read the card.
 const MOST_ROWS: usize = 20;
 
-/// Who the pod is and where it runs.
+/// Adds the pod's name, namespace, node and addresses.
 pub(crate) fn identity(card: &mut Card, identity: &Result<Identity, pod::Error>) {
     let section = card.section("POD");
     let identity = match identity {
@@ -39,7 +39,7 @@ fn joined(addresses: &[String]) -> String {
     }
 }
 
-/// The newest labels and annotations, from one snapshot.
+/// Adds the newest labels and annotations, from one snapshot.
 pub(crate) fn labels_and_annotations(card: &mut Card) {
     match pod::snapshot() {
         Ok(snapshot) => {
@@ -60,7 +60,7 @@ fn pairs(section: &mut Section, pairs: &[(String, String)]) {
     }
 }
 
-/// The requests and limits of each container.
+/// Adds the requests and limits of each container.
 pub(crate) fn bounds(card: &mut Card, identity: Option<Identity>, named: &[String]) {
     let containers = match named {
         [] => containers(identity),
@@ -72,7 +72,7 @@ pub(crate) fn bounds(card: &mut Card, identity: Option<Identity>, named: &[Strin
     }
 }
 
-/// The names of the pod's containers, from its own object.
+/// Returns the names of the pod's containers, from its own object.
 fn containers(identity: Option<Identity>) -> Result<Vec<String>, String> {
     let unknown = "name and namespace are not projected: try --container NAME";
     let own = identity.and_then(|identity| identity.name.zip(identity.namespace));
@@ -105,7 +105,7 @@ fn bounds_of(card: &mut Card, container: &str) {
     }
 }
 
-/// The projected files: modes from the host, content from `std::fs`.
+/// Adds the projected files, with modes from the host and content from `std::fs`.
 pub(crate) fn files(card: &mut Card, directory: &str) {
     let section = card.section(format!("FILES in {directory}"));
     let files = match pod::files() {
@@ -124,14 +124,14 @@ pub(crate) fn files(card: &mut Card, directory: &str) {
     }
 }
 
-/// The environment variables that the grant names.
+/// Adds the environment variables that the grant names.
 pub(crate) fn environment(card: &mut Card) {
     let mut variables: Vec<_> = env::vars().collect();
     variables.sort();
     pairs(card.section("ENVIRONMENT"), &variables);
 }
 
-/// The jobs of the namespace.
+/// Adds the jobs of the namespace.
 pub(crate) fn jobs(card: &mut Card, namespace: &str) {
     let of = ResourceType::new("batch", "v1", "jobs");
     let columns = ["NAME", "SUCCEEDED", "ACTIVE", "FAILED"];
@@ -146,7 +146,7 @@ pub(crate) fn jobs(card: &mut Card, namespace: &str) {
     });
 }
 
-/// The deployments of the namespace.
+/// Adds the deployments of the namespace.
 pub(crate) fn deployments(card: &mut Card, namespace: &str) {
     let of = ResourceType::new("apps", "v1", "deployments");
     let columns = ["NAME", "READY", "UPDATED", "AVAILABLE"];
@@ -161,7 +161,7 @@ pub(crate) fn deployments(card: &mut Card, namespace: &str) {
     });
 }
 
-/// The pods of the namespace.
+/// Adds the pods of the namespace.
 pub(crate) fn pods(card: &mut Card, namespace: &str) {
     let of = ResourceType::core("v1", "pods");
     let columns = ["NAME", "PHASE", "NODE", "IP"];
@@ -175,7 +175,7 @@ pub(crate) fn pods(card: &mut Card, namespace: &str) {
     });
 }
 
-/// Adds a table of the objects of one type, or why there is none.
+/// Adds a table of the objects of one type, or the reason why there is none.
 fn table(
     card: &mut Card,
     title: &str,
@@ -200,7 +200,7 @@ fn table(
     }
 }
 
-/// Reads one row more than is shown, to know whether there are more.
+/// Returns the rows of a table, and one more row if the table is longer.
 fn rows(
     of: &ResourceType,
     namespace: &str,
@@ -211,12 +211,12 @@ fn rows(
     objects.map(|object| Ok(row(&object?))).collect()
 }
 
-/// A text of an object; `-` where there is none.
+/// Returns a text of an object, or `-` if there is none.
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or("-").to_owned()
 }
 
-/// A number of an object, which Kubernetes leaves out when it is the default.
+/// Returns a number of an object. Kubernetes omits a number that has the default.
 fn count(value: &Value, default: u64) -> String {
     value.as_u64().unwrap_or(default).to_string()
 }

@@ -1,10 +1,11 @@
-"""Says which pod it runs in, names the pods beside it, and leaves a greeting in a config map.
+"""Prints its pod, the pod's labels and the pods of the namespace, and writes a greeting to a config map.
 
     componentize-py --wit-path ../../../wit --world attache:pod/command componentize hello_pod -o hello-pod.wasm
 """
 
 import json
 import sys
+from pathlib import Path
 
 from componentize_py_types import Err
 from wit_world import exports
@@ -12,13 +13,13 @@ from wit_world.imports import api, metadata
 
 
 class Run(exports.Run):
-    """`wasi:cli/run`: what `attache run` calls."""
+    """The export `wasi:cli/run`, which `attache run` calls."""
 
     def run(self) -> None:
         try:
             hello()
         except Err as failed:
-            # A denial says which rule the grant lacks; a refusal, what the API server said.
+            # A denial names the missing rule of the grant; a refusal has the API server's answer.
             print(f"hello_pod: {failed.value}", file=sys.stderr)
             raise Err(None)
 
@@ -27,6 +28,7 @@ def hello() -> None:
     identity = metadata.get_identity()
     namespace = identity.namespace or "default"
     print(f"I am {identity.name or 'nobody'} in {namespace}")
+    print("labels:", labels())
 
     pods = api.open(api.ResourceType("", "v1", "pods"), namespace)
     print("pods:", ", ".join(names(pods)))
@@ -39,8 +41,16 @@ def hello() -> None:
     print("stored:", stored["metadata"]["name"], stored["data"]["greeting"])
 
 
+def labels() -> str:
+    """Returns the file of labels, at the path of a container."""
+    try:
+        return Path("/etc/podinfo/labels").read_text().strip()
+    except OSError as failed:
+        return f"none ({failed.strerror})"
+
+
 def names(objects: api.Collection) -> list[str]:
-    """The names of all objects, read page by page."""
+    """Returns the names of all objects, page by page."""
     everything = api.Selector(labels="", fields="")
     found: list[str] = []
     cursor = None

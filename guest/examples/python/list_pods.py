@@ -1,7 +1,8 @@
-"""Code as it is written for a container, with no word of Attaché: lists the pods of its namespace.
+"""Lists the pods of its namespace: code for a container, without the interfaces of Attaché.
 
-It reads the CA, the token and the namespace where every pod has them, and asks the API server by its usual name, through the
-`wasi:http` that componentize-py brings an event loop for. Needs `credentials: scoped`.
+The example reads the CA, the token and the namespace from the service account's files, and sends a request to the API
+server's usual name through `wasi:http`. componentize-py has an event loop for `wasi:http`. The grant needs
+`credentials: scoped`.
 
     componentize-py --wit-path ../../../wit --wit-path wit --world attache:example/container \\
         componentize list_pods -o list-pods.wasm
@@ -19,7 +20,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class Run(exports.Run):
-    """`wasi:cli/run`: what `attache run` calls."""
+    """The export `wasi:cli/run`, which `attache run` calls."""
 
     def run(self) -> None:
         loop = poll_loop.PollLoop()
@@ -38,7 +39,7 @@ async def list_pods() -> None:
 
 
 async def get(authority: str, path: str, token: str) -> tuple[int, bytes]:
-    """Status and body of what is there."""
+    """Returns the status and the body of the answer."""
     headers = [("Accept", b"application/json"), ("Authorization", f"Bearer {token}".encode())]
     request = OutgoingRequest(Fields.from_list(headers))
     request.set_scheme(Scheme_Https())

@@ -67,7 +67,7 @@ pub enum Error {
     Refused(Status),
     /// The API server, or the API group of the type, did not answer, or did not answer completely. Other causes are an
     /// answer that cannot be parsed, a host without an API server, and a watch that the host cannot keep. A write may
-    /// have been stored all the same.
+    /// have been stored despite this error.
     #[error("API server unavailable: {0}")]
     Unavailable(String),
     /// The object does not deserialise to the Rust type of the call. After a write, the change is stored.

@@ -137,6 +137,8 @@ impl Example {
         if modified(&out) > newest(&language.source()).max(newest(&wit)) {
             return Ok(out);
         }
+        // It is not there yet where the tool is the machine's own.
+        fs::create_dir_all(language.folder())?;
         // Built beside it and renamed: another process may be reading it.
         let fresh = language.folder().join(format!("{name}.{}.wasm", std::process::id()));
         watch(&mut self.command(&tool, &wit, &fresh), |_| ())?;

@@ -1,4 +1,4 @@
-//! The same three calls (who am I, which pods are there, one apply) from guests in other languages.
+//! A file of the pod and three calls (identity, list, apply) from guests in other languages.
 
 use attache_built::languages::{self, Example};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Stage;
 
 /// An interpreter comes with each: it is larger and slower to begin than a guest in Rust.
-const SPEC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [
+const SPEC: &str = r#"{podinfo: {mountPath: /etc/podinfo}, env: [POD_NAME, POD_NAMESPACE], api: [
     {apiGroups: [""], resources: [pods], verbs: [list], namespaces: [demo]},
     {apiGroups: [""], resources: [configmaps], verbs: [create, patch], namespaces: [demo]}],
     limits: {memory: 256Mi, deadline: 1m, cpu: 30s}}"#;
@@ -27,12 +27,19 @@ async fn greets(example: Example, greeting: &str) {
     let stored = stage.done(&["get", "v1/configmaps", "demo", &name]).await;
     assert_eq!(stored["data"]["greeting"], greeting);
     assert_eq!(stored["metadata"]["managedFields"][0]["manager"], "hello-pod");
+    assert!(out.contains("labels: tier=\"web\""), "{out}");
 
     // Without the last rule, the guest is told what it lacks, and says so.
     let less = SPEC.replace("verbs: [create, patch]", "verbs: [get]");
     let (outcome, out) = stage.run_file(&guest, &less, &[]).await;
     assert_eq!(outcome.unwrap().code, 1, "{out}");
     assert!(out.contains("verbs: [create, patch]"), "{out}");
+
+    // Without the mount, there is no such file.
+    let less = SPEC.replace("podinfo: {mountPath: /etc/podinfo}, ", "");
+    let (outcome, out) = stage.run_file(&guest, &less, &[]).await;
+    assert_eq!(outcome.unwrap().code, 0, "{out}");
+    assert!(out.contains("labels: none ("), "{out}");
 }
 
 #[tokio::test]

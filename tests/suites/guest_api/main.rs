@@ -19,10 +19,12 @@ use attache::cluster::{Cluster, ClusterSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
 use attache::extension::{CallError, Invocation, Outcome, Runtime};
+use attache::podinfo::PodInfo;
 use attache::policy::Grant;
 use attache::telemetry::{Audit, AuditRecord};
 use attache_devcluster::{DevCluster, DevClusterSettings};
 use attache_tests::guest;
+use attache_tests::pod::PodTree;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
@@ -71,6 +73,7 @@ struct Stage {
     runtime: Runtime,
     records: Arc<Records>,
     _account: TempDir,
+    _pod: PodTree,
 }
 
 impl Stage {
@@ -91,14 +94,17 @@ impl Stage {
             ..ClusterSettings::new(endpoint, records.clone())
         };
         let variables = [("POD_NAME", "web-0"), ("POD_NAMESPACE", "demo")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let pod = PodTree::new().unwrap();
+        let volume = pod.podinfo(&[("labels", "tier=\"web\"\n")]).unwrap();
         let runtime = Runtime::builder()
+            .pod_info(PodInfo::builder().volume(volume.path()).variables(variables.clone()).build().unwrap())
             .artefacts(Artefacts::open(artefacts, DEFAULT_CAPACITY).unwrap())
             .cluster(Cluster::connect(settings).unwrap())
             .variables(variables)
             .audit(records.clone())
             .build()
             .unwrap();
-        Self { server, runtime, records, _account: account }
+        Self { server, runtime, records, _account: account, _pod: pod }
     }
 
     /// Loads objects as the cluster's admin.
