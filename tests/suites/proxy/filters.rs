@@ -303,7 +303,7 @@ fn a_host_that_is_no_host_and_port_is_not_accepted() {
 fn nothing_that_a_backend_may_read_as_a_dot_segment_goes_behind_proxy() {
     let server = Server::start(|head: String, stream| async move {
         let line = head.lines().next().unwrap_or_default().to_owned();
-        answer(stream, "200 OK", "", &line).await
+        answer(stream, "200 OK", "", &line).await;
     });
     let place = server.place();
     let spec = "{api: [{apiGroups: [''], resources: [services/proxy, pods/proxy], verbs: [get], \
