@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use attache::cluster::{Cluster, ClusterSettings, Endpoint};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::extension::{Extension, Invocation, Runtime};
 use attache::podinfo::PodInfo;
@@ -59,8 +59,9 @@ impl Bench {
         let volume = tree.service_account(&token, &cluster.ca_pem(), "default").unwrap();
         let server = Endpoint::given(&cluster.url()).unwrap();
         let account = Some(ServiceAccount::at(volume.path()));
-        let settings = ClusterSettings { service_account: account, ..ClusterSettings::new(server, Arc::new(NoAudit)) };
-        let runtime = Runtime::builder().audit(Arc::new(NoAudit)).cluster(Cluster::connect(settings).unwrap());
+        let settings =
+            ApiClientSettings { service_account: account, ..ApiClientSettings::new(server, Arc::new(NoAudit)) };
+        let runtime = Runtime::builder().audit(Arc::new(NoAudit)).cluster(ApiClient::connect(settings).unwrap());
         // Rates that no ordinary host allows.
         let runtime = runtime.ceiling(Grant::parse(GRANT).unwrap().limits);
         let runtime = runtime

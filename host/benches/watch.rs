@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use attache::cluster::watch::{Follower, Scope, WatchSettings};
-use attache::cluster::{Cluster, ClusterSettings, Endpoint};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::extension::{Extension, Invocation, Outcome, Runtime};
-use attache::gate::{Gate, Way};
+use attache::gate::{Channel, Gate};
 use attache::podinfo::PodInfo;
 use attache::policy::{ApiRequest, Grant};
 use attache::telemetry::{Audit, AuditRecord, NoAudit};
@@ -56,7 +56,7 @@ struct Begun {
 impl Audit for Begun {
     fn record(&self, line: &AuditRecord<'_>) {
         if line.verdict.as_str() == "begun" {
-            let of = if line.way == Way::Host { &self.upstreams } else { &self.followers };
+            let of = if line.way == Channel::Host { &self.upstreams } else { &self.followers };
             of.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -66,7 +66,7 @@ struct Bench {
     server: DevCluster,
     _tree: PodTree,
     token: String,
-    cluster: Cluster,
+    cluster: ApiClient,
     runtime: Runtime,
     begun: Arc<Begun>,
 }
@@ -83,12 +83,12 @@ impl Bench {
         let tree = PodTree::new().unwrap();
         let volume = tree.service_account(&token, &server.ca_pem(), "default").unwrap();
         let begun = Arc::new(Begun::default());
-        let settings = ClusterSettings {
+        let settings = ApiClientSettings {
             service_account: Some(ServiceAccount::at(volume.path())),
             watches: WatchSettings { linger: Duration::ZERO, ..WatchSettings::default() },
-            ..ClusterSettings::new(Endpoint::given(&server.url()).unwrap(), begun.clone())
+            ..ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), begun.clone())
         };
-        let cluster = Cluster::connect(settings).unwrap();
+        let cluster = ApiClient::connect(settings).unwrap();
         let podinfo = tree.podinfo(&[("labels", "")]).unwrap();
         let runtime = Runtime::builder()
             .audit(begun.clone())
@@ -106,7 +106,7 @@ impl Bench {
     fn follow(&self, gate: &Gate) -> Follower {
         let path = ApiRequest::builder().resource("", "v1", "configmaps").namespace(Some("default"));
         let scope = Scope::of(path).unwrap();
-        let permit = gate.admit_follower(Way::Api, scope.list(), scope.watch().clone()).unwrap();
+        let permit = gate.admit_follower(Channel::Api, scope.list(), scope.watch().clone()).unwrap();
         self.cluster.follow(&scope, permit).unwrap()
     }
 

@@ -21,11 +21,11 @@
 
 mod egress;
 mod follower;
+mod operator_log;
 mod permit;
 mod place;
 mod rate;
 mod refusals;
-mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,13 +39,13 @@ use thiserror::Error;
 use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Rule, Verdict};
 use crate::telemetry::{Audit, AuditRecord, Decision, Sampled};
 
-pub use crate::telemetry::Way;
+pub use crate::telemetry::Channel;
 pub use egress::EgressPermit;
 pub use follower::FollowerPermit;
+use operator_log::Reported;
 pub use permit::Permit;
-use place::{Place, Places};
+use place::{Slot, Slots};
 pub use rate::HostRate;
-use told::Told;
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
@@ -67,7 +67,7 @@ const REVIEW_RATE: (u32, u32) = (200, 400);
 
 /// Why a request was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum GateError {
     /// The grant does not allow it; the payload says what was asked and which rule would allow it.
     #[error("{0}")]
     Denied(String),
@@ -99,7 +99,7 @@ pub enum Refusal {
     HostThrottled(Duration),
 }
 
-impl Refusal {
+impl GateError {
     fn decision(&self) -> Decision {
         match self {
             Self::Denied(_) => Decision::Denied,
@@ -123,9 +123,9 @@ struct Inner {
     audit: Arc<dyn Audit>,
     rate: DefaultDirectRateLimiter,
     host_rate: Option<HostRate>,
-    places: Places,
+    places: Slots,
     refusals: Sampled,
-    told: Told,
+    told: Reported,
 }
 
 impl Drop for Inner {
@@ -151,8 +151,8 @@ impl Gate {
         grant: Arc<Grant>,
         audit: Arc<dyn Audit>,
     ) -> Self {
-        let (rate, places, refusals) = (rate::of(&grant.limits), Places::default(), refusals::sampled());
-        let (extension, told) = (extension.into(), Told::default());
+        let (rate, places, refusals) = (rate::of(&grant.limits), Slots::default(), refusals::sampled());
+        let (extension, told) = (extension.into(), Reported::default());
         let inner = Inner { extension, grant, audit, rate, host_rate, places, refusals, told };
         Self { inner: Arc::new(inner), ends: None }
     }
@@ -197,8 +197,8 @@ impl Gate {
     /// Takes one request's worth of the rate, for what the host asks in a guest's stead.
     ///
     /// # Errors
-    /// [`Refusal::Throttled`]. It is not recorded: there is no request.
-    pub fn spend(&self) -> Result<(), Refusal> {
+    /// [`GateError::Throttled`]. It is not recorded: there is no request.
+    pub fn spend(&self) -> Result<(), GateError> {
         self.meter()
     }
 
@@ -214,7 +214,7 @@ impl Gate {
 
     /// How many requests are under way.
     pub fn in_flight(&self) -> u32 {
-        self.inner.places.number(Place::InFlight)
+        self.inner.places.number(Slot::InFlight)
     }
 
     /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is
@@ -225,9 +225,9 @@ impl Gate {
     /// An answer without an end, such as a watch, and a request for an upgrade are recorded when they begin, too.
     ///
     /// # Errors
-    /// [`Refusal`], which is the guest's to mend or to wait for.
-    pub fn admit(&self, way: Way, request: ApiRequest) -> Result<Permit, Refusal> {
-        let place = Place::of(&request);
+    /// [`GateError`], which is the guest's to mend or to wait for.
+    pub fn admit(&self, way: Channel, request: ApiRequest) -> Result<Permit, GateError> {
+        let place = Slot::of(&request);
         let decided = self.decide(&[&request], place);
         self.permit(way, request, place, decided)
     }
@@ -237,11 +237,11 @@ impl Gate {
     /// sent for it. A refusal spends the rate and is recorded as that of a request for the whole collection is.
     ///
     /// # Errors
-    /// [`Refusal`], as [`Gate::admit`].
-    pub fn admit_opening(&self, way: Way, collection: &ApiRequest) -> Result<(), Refusal> {
+    /// [`GateError`], as [`Gate::admit`].
+    pub fn admit_opening(&self, way: Channel, collection: &ApiRequest) -> Result<(), GateError> {
         let judged = collection.resource().map(|path| self.grant().judge_opening(path));
         let Some(Verdict::Denied { reason, .. }) = judged else { return Ok(()) };
-        let refusal = self.meter().err().unwrap_or(Refusal::Denied(reason));
+        let refusal = self.meter().err().unwrap_or(GateError::Denied(reason));
         self.record_refusal(
             &refusal,
             AuditRecord::of_request(Timestamp::now(), &self.inner.extension, way, collection),
@@ -252,11 +252,11 @@ impl Gate {
     /// Makes the permit that was decided on, or records the refusal.
     fn permit(
         &self,
-        way: Way,
+        way: Channel,
         request: ApiRequest,
-        place: Place,
-        decided: Result<usize, Refusal>,
-    ) -> Result<Permit, Refusal> {
+        place: Slot,
+        decided: Result<usize, GateError>,
+    ) -> Result<Permit, GateError> {
         let (time, since) = (Timestamp::now(), Instant::now());
         let record = || AuditRecord::of_request(time, &self.inner.extension, way, &request);
         let rule = match decided {
@@ -266,7 +266,7 @@ impl Gate {
                 return Err(refusal);
             }
         };
-        if request.is_endless() || request.upgrades() {
+        if request.is_stream() || request.upgrades() {
             self.inner.audit.record(&AuditRecord { verdict: Decision::Begun, rule: Some(rule), ..record() });
         }
         let gate = self.clone();
@@ -287,7 +287,7 @@ impl Gate {
     }
 
     /// A throttled request has cost its sender nothing; any other refusal has, and is always recorded.
-    fn record_refusal(&self, refusal: &Refusal, request: AuditRecord<'_>) {
+    fn record_refusal(&self, refusal: &GateError, request: AuditRecord<'_>) {
         let (verdict, reason) = (refusal.decision(), self.reason(refusal));
         let Some(unrecorded) = self.records(verdict) else { return };
         self.inner.audit.record(&AuditRecord { verdict, unrecorded, ..request }.because(reason));
@@ -299,22 +299,22 @@ impl Gate {
     }
 
     /// The refusal, and which limit it is, for the operator.
-    fn reason(&self, refusal: &Refusal) -> String {
+    fn reason(&self, refusal: &GateError) -> String {
         let limits = &self.inner.grant.limits;
         let reached = |limit| limits.reached(limit).map(|reached| reached.to_string()).unwrap_or_default();
         match refusal {
-            Refusal::Denied(reason) => reason.clone(),
-            Refusal::Throttled(_) => format!("{}, {}", reached(Limit::RequestsPerSecond), reached(Limit::Burst)),
-            Refusal::HostThrottled(_) => "the rate of the whole host".to_owned(),
-            Refusal::TooMany { .. } => reached(Limit::InFlight),
-            Refusal::TooManyWatches { .. } => reached(Limit::Watches),
-            Refusal::TargetTooLong { .. } => reached(Limit::TargetBytes),
+            GateError::Denied(reason) => reason.clone(),
+            GateError::Throttled(_) => format!("{}, {}", reached(Limit::RequestsPerSecond), reached(Limit::Burst)),
+            GateError::HostThrottled(_) => "the rate of the whole host".to_owned(),
+            GateError::TooMany { .. } => reached(Limit::InFlight),
+            GateError::TooManyWatches { .. } => reached(Limit::Watches),
+            GateError::TargetTooLong { .. } => reached(Limit::TargetBytes),
         }
     }
 
     /// Records a request that could not be understood, and so never comes to be judged. Of many at once only some are
     /// recorded, with the number of the others.
-    pub fn refuse_invalid(&self, way: Way, method: &Method, target: &str, why: &InvalidRequest) {
+    pub fn refuse_invalid(&self, way: Channel, method: &Method, target: &str, why: &InvalidRequest) {
         let Some(unrecorded) = self.inner.refusals.note() else { return };
         let record = AuditRecord::of_invalid(Timestamp::now(), &self.inner.extension, way, method, target);
         self.inner.audit.record(&AuditRecord { unrecorded, ..record }.because(why.to_string()));
@@ -324,10 +324,17 @@ impl Gate {
     /// asker's, a header that says who asks. It spends the rate like any other.
     ///
     /// # Errors
-    /// [`Refusal::Throttled`] when the rate is spent, so that guessing is no quicker than asking.
-    pub fn refuse(&self, way: Way, method: &Method, target: &str, verdict: Decision, why: &str) -> Result<(), Refusal> {
+    /// [`GateError::Throttled`] when the rate is spent, so that guessing is no quicker than asking.
+    pub fn refuse(
+        &self,
+        way: Channel,
+        method: &Method,
+        target: &str,
+        verdict: Decision,
+        why: &str,
+    ) -> Result<(), GateError> {
         let metered = self.meter();
-        let verdict = metered.as_ref().map_or_else(Refusal::decision, |()| verdict);
+        let verdict = metered.as_ref().map_or_else(GateError::decision, |()| verdict);
         if let Some(unrecorded) = self.records(verdict) {
             let record = AuditRecord::of_invalid(Timestamp::now(), &self.inner.extension, way, method, target);
             self.inner.audit.record(&AuditRecord { verdict, unrecorded, ..record }.because(why));
@@ -337,7 +344,7 @@ impl Gate {
 
     /// Returns whether the rate, the rules and the requests under way let all of these through, and by which rule the
     /// last.
-    fn decide(&self, requests: &[&ApiRequest], place: Place) -> Result<usize, Refusal> {
+    fn decide(&self, requests: &[&ApiRequest], place: Slot) -> Result<usize, GateError> {
         self.meter()?;
         requests.iter().try_for_each(|request| self.measure(request.target()))?;
         let rule = self.judge(requests)?;
@@ -346,29 +353,31 @@ impl Gate {
     }
 
     /// Refuses a target that is longer than the grant allows.
-    fn measure(&self, target: &str) -> Result<(), Refusal> {
+    fn measure(&self, target: &str) -> Result<(), GateError> {
         let limit = self.inner.grant.limits.target_bytes;
         if target.len() as u64 <= limit {
             return Ok(());
         }
-        Err(Refusal::TargetTooLong { limit }).inspect_err(|refusal| self.tell_refusal(refusal))
+        Err(GateError::TargetTooLong { limit }).inspect_err(|refusal| self.tell_refusal(refusal))
     }
 
     /// The extension's own rate comes first: what that one refuses costs its neighbours nothing.
-    fn meter(&self) -> Result<(), Refusal> {
-        rate::spend(&self.inner.rate).map_err(Refusal::Throttled).inspect_err(|refusal| self.tell_refusal(refusal))?;
-        self.inner.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(Refusal::HostThrottled)
+    fn meter(&self) -> Result<(), GateError> {
+        rate::spend(&self.inner.rate)
+            .map_err(GateError::Throttled)
+            .inspect_err(|refusal| self.tell_refusal(refusal))?;
+        self.inner.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(GateError::HostThrottled)
     }
 
     /// Counts one more request under way. The permit's drop counts it out.
-    fn enter(&self, place: Place) -> Result<(), Refusal> {
+    fn enter(&self, place: Slot) -> Result<(), GateError> {
         let entered = self.inner.places.enter(place, &self.inner.grant.limits);
         entered.inspect_err(|refusal| self.tell_refusal(refusal))
     }
 
     /// Counts one request less under way.
     fn leave(&self) {
-        self.inner.places.leave(Place::InFlight);
+        self.inner.places.leave(Slot::InFlight);
     }
 }
 

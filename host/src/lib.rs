@@ -88,7 +88,7 @@
 //! store.limiter(|state| &mut state.limiter);
 //! store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes)?);
 //! store.set_max_component_handles(usize::try_from(limits.handles)?);
-//! let turn = engine.take_turns(&mut store, "greeter");
+//! let turn = engine.schedule(&mut store, "greeter");
 //! # Ok(())
 //! # }
 //! ```
@@ -99,7 +99,7 @@
 //! # The way of a request
 //!
 //! A guest's request is parsed once ([`policy::ApiRequest`]), judged, metered and recorded once ([`gate::Gate`]), and
-//! becomes a [`gate::Permit`] that nothing else can make. [`cluster::Cluster`] sends nothing without one. TLS, token
+//! becomes a [`gate::Permit`] that nothing else can make. [`cluster::ApiClient`] sends nothing without one. TLS, token
 //! and certificates ([`credentials`]) stay on this side.
 //!
 //! # The floors

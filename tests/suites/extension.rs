@@ -121,7 +121,7 @@ async fn a_mount_that_is_narrowed_holds_nothing_else() {
 #[tokio::test]
 async fn an_import_that_the_grant_does_not_open_is_refused_before_the_guest_runs() {
     let refused = load(host(), "pod-card", Grant::nothing("bare")).await.unwrap_err();
-    let LoadError::Lacks(lacks) = refused else { panic!("{refused:?}") };
+    let LoadError::MissingGrant(lacks) = refused else { panic!("{refused:?}") };
     assert_eq!(lacks.len(), 2);
     assert!(lacks.iter().any(|lack| lack.contains("attache:pod/api") && lack.contains("under `api:`")), "{lacks:?}");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use attache::gate::{Gate, Permit, Refusal, Way};
+use attache::gate::{Channel, Gate, GateError, Permit};
 use attache::policy::{ApiRequest, Grant, Limit};
 use attache::telemetry::{Audit, AuditRecord, Decision, LimitRecord};
 use http::Method;
@@ -65,7 +65,7 @@ fn without_times(mut record: Value) -> Value {
 #[test]
 fn a_permit_is_recorded_once_when_it_is_dropped() {
     let (gate, kept) = gate("burst: 100");
-    let mut permit = gate.admit(Way::WasiHttp, get("/api/v1/namespaces/demo/pods/a?pretty=true")).unwrap();
+    let mut permit = gate.admit(Channel::WasiHttp, get("/api/v1/namespaces/demo/pods/a?pretty=true")).unwrap();
     assert_eq!(permit.request().target(), "/api/v1/namespaces/demo/pods/a?pretty=true");
     assert_eq!(permit.response_limit(), 8 << 20);
     permit.answered(200);
@@ -87,7 +87,7 @@ fn a_permit_is_recorded_once_when_it_is_dropped() {
 #[test]
 fn a_request_that_got_no_answer_is_recorded_without_a_status() {
     let (gate, kept) = gate("burst: 100");
-    drop(gate.admit(Way::Api, get(POD)).unwrap());
+    drop(gate.admit(Channel::Api, get(POD)).unwrap());
     let record = without_times(kept.take().remove(0));
     assert_eq!((record.get("status"), &record["bytes"]), (None, &json!(0)));
 }
@@ -97,7 +97,7 @@ fn a_permit_is_recorded_and_released_also_when_its_holder_panics() {
     let (gate, kept) = gate("burst: 100");
     let holder = gate.clone();
     let outcome = thread::spawn(move || {
-        let _permit = holder.admit(Way::Api, get(POD)).unwrap();
+        let _permit = holder.admit(Channel::Api, get(POD)).unwrap();
         panic!("on purpose");
     })
     .join();
@@ -108,10 +108,10 @@ fn a_permit_is_recorded_and_released_also_when_its_holder_panics() {
 #[test]
 fn a_denial_is_recorded_at_once_and_names_the_rule_that_is_needed() {
     let (gate, kept) = gate("burst: 100");
-    let refusal = gate.admit(Way::Api, get("/api/v1/namespaces/demo/secrets/s")).unwrap_err();
+    let refusal = gate.admit(Channel::Api, get("/api/v1/namespaces/demo/secrets/s")).unwrap_err();
     let said = "get secrets s in namespace demo is not granted; it needs the rule {apiGroups: [\"\"], resources: [secrets], \
                 verbs: [get], namespaces: [demo], resourceNames: [s]}";
-    assert_eq!(refusal, Refusal::Denied(said.into()));
+    assert_eq!(refusal, GateError::Denied(said.into()));
     let record = without_times(kept.take().remove(0));
     assert_eq!((&record["verdict"], &record["reason"], record.get("rule")), (&json!("denied"), &json!(said), None));
     assert_eq!(gate.in_flight(), 0);
@@ -122,7 +122,7 @@ fn what_cannot_be_understood_is_recorded_without_its_query() {
     let (gate, kept) = gate("burst: 100");
     let target = "/api/v1/namespaces/demo/pods/%2e%2e/secrets\r\n{\"verdict\":\"allowed\"}?token=secret";
     let error = ApiRequest::parse(&Method::GET, target).unwrap_err();
-    gate.refuse_invalid(Way::WasiHttp, &Method::GET, target, &error);
+    gate.refuse_invalid(Channel::WasiHttp, &Method::GET, target, &error);
     let record = without_times(kept.take().remove(0));
     assert_eq!((&record["verdict"], &record["verb"]), (&json!("invalid"), &json!("GET")));
     assert_eq!(
@@ -134,13 +134,13 @@ fn what_cannot_be_understood_is_recorded_without_its_query() {
 #[test]
 fn no_more_requests_are_under_way_than_the_limit() {
     let (gate, kept) = gate("burst: 100, inFlight: 2");
-    let first = gate.admit(Way::Api, get(POD)).unwrap();
-    let _second = gate.clone().admit(Way::Proxy, get(POD)).unwrap();
-    assert_eq!(gate.admit(Way::Api, get(POD)).unwrap_err(), Refusal::TooMany { limit: 2 });
+    let first = gate.admit(Channel::Api, get(POD)).unwrap();
+    let _second = gate.clone().admit(Channel::Proxy, get(POD)).unwrap();
+    assert_eq!(gate.admit(Channel::Api, get(POD)).unwrap_err(), GateError::TooMany { limit: 2 });
     assert_eq!(kept.take()[0]["verdict"], json!("too-many"));
     drop(first);
     assert_eq!(gate.in_flight(), 1);
-    drop(gate.admit(Way::Api, get(POD)).unwrap());
+    drop(gate.admit(Channel::Api, get(POD)).unwrap());
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn the_limit_holds_when_many_threads_ask_at_once() {
     let worker = |gate: Gate| {
         move || {
             for _ in 0..500 {
-                if let Ok(permit) = gate.admit(Way::Api, get(POD)) {
+                if let Ok(permit) = gate.admit(Channel::Api, get(POD)) {
                     assert!(gate.in_flight() <= 3);
                     drop(permit);
                 }
@@ -167,9 +167,9 @@ fn the_limit_holds_when_many_threads_ask_at_once() {
 fn beyond_the_burst_a_request_is_told_how_long_to_wait() {
     let (gate, kept) = gate("requestsPerSecond: 1, burst: 3");
     for _ in 0..3 {
-        drop(gate.admit(Way::Api, get(POD)).unwrap());
+        drop(gate.admit(Channel::Api, get(POD)).unwrap());
     }
-    let Err(Refusal::Throttled(wait)) = gate.admit(Way::Api, get(POD)) else { panic!("not throttled") };
+    let Err(GateError::Throttled(wait)) = gate.admit(Channel::Api, get(POD)) else { panic!("not throttled") };
     assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
     assert_eq!(kept.take()[3]["verdict"], json!("throttled"));
 }
@@ -177,13 +177,13 @@ fn beyond_the_burst_a_request_is_told_how_long_to_wait() {
 #[test]
 fn limits_are_told_at_once_and_then_by_their_number() {
     let (gate, kept) = gate("requestsPerSecond: 1, burst: 3, inFlight: 1, watches: 0");
-    let mut first = gate.admit(Way::Api, get(POD)).unwrap();
+    let mut first = gate.admit(Channel::Api, get(POD)).unwrap();
     first.reached(Limit::ResponseBytes);
-    assert!(matches!(gate.admit(Way::Api, get(POD)), Err(Refusal::TooMany { limit: 1 })));
-    assert!(gate.admit(Way::Api, get("/api/v1/namespaces/demo/pods?watch=1")).is_err());
+    assert!(matches!(gate.admit(Channel::Api, get(POD)), Err(GateError::TooMany { limit: 1 })));
+    assert!(gate.admit(Channel::Api, get("/api/v1/namespaces/demo/pods?watch=1")).is_err());
     drop(first);
     for _ in 0..500 {
-        assert!(matches!(gate.admit(Way::Api, get(POD)), Err(Refusal::Throttled(_))));
+        assert!(matches!(gate.admit(Channel::Api, get(POD)), Err(GateError::Throttled(_))));
     }
     let of = |name: &str, times: u64| (name.to_owned(), times);
     let told = [of("responseBytes", 1), of("inFlight", 1), of("requestsPerSecond", 1)];
@@ -195,12 +195,12 @@ fn limits_are_told_at_once_and_then_by_their_number() {
 #[test]
 fn the_rate_comes_back() {
     let (gate, _) = gate("requestsPerSecond: 100, burst: 1");
-    drop(gate.admit(Way::Api, get(POD)).unwrap());
+    drop(gate.admit(Channel::Api, get(POD)).unwrap());
     let end = Instant::now() + Duration::from_secs(10);
-    let mut admitted = gate.admit(Way::Api, get(POD)).is_ok();
+    let mut admitted = gate.admit(Channel::Api, get(POD)).is_ok();
     while !admitted && Instant::now() < end {
         thread::yield_now();
-        admitted = gate.admit(Way::Api, get(POD)).is_ok();
+        admitted = gate.admit(Channel::Api, get(POD)).is_ok();
     }
     assert!(admitted);
 }
@@ -209,15 +209,15 @@ fn the_rate_comes_back() {
 fn denied_requests_spend_the_rate_too() {
     let (gate, _) = gate("requestsPerSecond: 1, burst: 2");
     for _ in 0..2 {
-        assert!(matches!(gate.admit(Way::Api, get("/api/v1/secrets")), Err(Refusal::Denied(_))));
+        assert!(matches!(gate.admit(Channel::Api, get("/api/v1/secrets")), Err(GateError::Denied(_))));
     }
-    assert!(matches!(gate.admit(Way::Api, get(POD)), Err(Refusal::Throttled(_))));
+    assert!(matches!(gate.admit(Channel::Api, get(POD)), Err(GateError::Throttled(_))));
 }
 
 #[test]
 fn the_hosts_gate_opens_discovery_and_nothing_else() {
     let gate = Gate::for_host(None, Arc::new(Kept::default()));
-    let admitted = |request: ApiRequest| gate.admit(Way::Host, request).is_ok();
+    let admitted = |request: ApiRequest| gate.admit(Channel::Host, request).is_ok();
     for target in ["/version", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"] {
         assert!(admitted(get(target)), "{target}");
     }
@@ -232,25 +232,25 @@ fn the_gate_of_reviews_opens_questions_about_oneself_and_nothing_else() {
     let kept = Arc::new(Kept::default());
     let gate = Gate::for_reviews(None, kept.clone());
     let post = |path: &str| ApiRequest::parse(&Method::POST, path).unwrap();
-    drop(gate.admit(Way::Host, post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")).unwrap());
+    drop(gate.admit(Channel::Host, post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")).unwrap());
     assert_eq!((&kept.take()[0]["extension"], gate.in_flight()), (&json!("attache"), 0));
     for path in [
         "/apis/authorization.k8s.io/v1/subjectaccessreviews",
         "/apis/authentication.k8s.io/v1/tokenreviews",
         "/api/v1/namespaces/demo/pods",
     ] {
-        assert!(matches!(gate.admit(Way::Host, post(path)), Err(Refusal::Denied(_))), "{path}");
+        assert!(matches!(gate.admit(Channel::Host, post(path)), Err(GateError::Denied(_))), "{path}");
     }
-    assert!(matches!(gate.admit(Way::Host, get("/version")), Err(Refusal::Denied(_))));
+    assert!(matches!(gate.admit(Channel::Host, get("/version")), Err(GateError::Denied(_))));
 }
 
 #[test]
 fn what_is_spent_without_a_request_counts_and_is_not_recorded() {
     let (gate, kept) = gate("requestsPerSecond: 1, burst: 2");
     gate.spend().unwrap();
-    drop(gate.admit(Way::Api, get("/api/v1/namespaces/demo/pods")).unwrap());
+    drop(gate.admit(Channel::Api, get("/api/v1/namespaces/demo/pods")).unwrap());
     assert_eq!(kept.take().len(), 1);
-    assert!(matches!(gate.spend(), Err(Refusal::Throttled(_))));
+    assert!(matches!(gate.spend(), Err(GateError::Throttled(_))));
     assert!(kept.take().is_empty());
 }
 
@@ -266,7 +266,7 @@ fn a_reason_is_recorded_as_far_as_a_line_has_room_for_it() {
     let (gate, kept) = gate("burst: 100");
     // One byte before the cut, so that it falls within a character of two.
     let long = format!("x{}", "\u{e9}".repeat(5_000));
-    gate.refuse(Way::Proxy, &Method::GET, POD, Decision::Invalid, &long).unwrap();
+    gate.refuse(Channel::Proxy, &Method::GET, POD, Decision::Invalid, &long).unwrap();
     let record = kept.take().remove(0);
     let reason = record["reason"].as_str().unwrap();
     assert!(long.starts_with(reason) && (1_000..=1_024).contains(&reason.len()), "{}", reason.len());
@@ -276,11 +276,11 @@ fn a_reason_is_recorded_as_far_as_a_line_has_room_for_it() {
 fn a_target_beyond_the_grants_limit_is_refused_with_its_name() {
     let (gate, kept) = gate("targetBytes: 1Ki");
     let long = format!("/api/v1/namespaces/demo/pods?labelSelector={}", "a".repeat(1024));
-    let refusal = gate.admit(Way::Api, get(&long)).unwrap_err();
-    assert_eq!(refusal, Refusal::TargetTooLong { limit: 1024 });
+    let refusal = gate.admit(Channel::Api, get(&long)).unwrap_err();
+    assert_eq!(refusal, GateError::TargetTooLong { limit: 1024 });
     assert!(refusal.to_string().contains("limits.targetBytes"), "{refusal}");
     let record = kept.take().remove(0);
     assert_eq!((&record["verdict"], &record["reason"]), (&json!("invalid"), &json!("targetBytes: 1Ki")));
     assert_eq!(kept.limits(), [("targetBytes".to_owned(), 1)]);
-    drop(gate.admit(Way::Api, get(POD)).unwrap());
+    drop(gate.admit(Channel::Api, get(POD)).unwrap());
 }

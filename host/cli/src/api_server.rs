@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use attache::cluster::{
-    Cluster, ClusterError, ClusterSettings, Endpoint, KUBECONFIG_VARIABLE, Kubeconfig, KubeconfigChoice,
+    ApiClient, ApiClientSettings, ClusterError, Endpoint, KUBECONFIG_VARIABLE, Kubeconfig, KubeconfigChoice,
     KubeconfigContext, Unavailable,
 };
 use attache::credentials::ServiceAccount;
@@ -89,29 +89,29 @@ impl Asker {
         variables: &Variables,
         audit: &Arc<dyn Audit>,
         rate: Option<HostRate>,
-    ) -> anyhow::Result<ClusterSettings> {
+    ) -> anyhow::Result<ApiClientSettings> {
         let settings = match (self, &server.url) {
             (Self::Kubeconfig(context), _) => context.settings(Arc::clone(audit)),
-            (Self::Account(account), Some(url)) => ClusterSettings {
+            (Self::Account(account), Some(url)) => ApiClientSettings {
                 service_account: Some(account.clone()),
-                ..ClusterSettings::new(Endpoint::given(url)?, Arc::clone(audit))
+                ..ApiClientSettings::new(Endpoint::given(url)?, Arc::clone(audit))
             },
             (Self::Account(account), None) => {
                 let variable = |name: &str| variables.get(name).cloned();
-                let found = ClusterSettings::in_cluster(variable, account.clone(), Arc::clone(audit));
+                let found = ApiClientSettings::in_cluster(variable, account.clone(), Arc::clone(audit));
                 found.map_err(|error| {
                     anyhow!("{error} (--api-server URL, --service-account DIR, or --kubeconfig FILE). {OUTSIDE}")
                 })?
             }
         };
-        Ok(ClusterSettings { rate, ..settings })
+        Ok(ApiClientSettings { rate, ..settings })
     }
 }
 
 /// As [`reach`], for whoever serves for as long as the pod lives: a server that is away just now may come back, and is
 /// only told of.
-pub(crate) async fn reach_in_time(settings: ClusterSettings) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::connect(settings)?;
+pub(crate) async fn reach_in_time(settings: ApiClientSettings) -> anyhow::Result<ApiClient> {
+    let cluster = ApiClient::connect(settings)?;
     match timeout(WAITED_FOR, ask(&cluster)).await {
         Ok(Err(error)) if !may_pass(&error) => return Err(unusable(&cluster, error)),
         Ok(Err(error)) => tracing::warn!("{:#}; it is asked again with the first request", unusable(&cluster, error)),
@@ -123,8 +123,8 @@ pub(crate) async fn reach_in_time(settings: ClusterSettings) -> anyhow::Result<C
 
 /// Connects, and asks the API server for what every client asks first: a wrong address, CA or token shows here, and not
 /// at the guest's first call. A server that is away is asked again for as long as `wait` says.
-pub(crate) async fn reach(settings: ClusterSettings, wait: Duration) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::connect(settings)?;
+pub(crate) async fn reach(settings: ApiClientSettings, wait: Duration) -> anyhow::Result<ApiClient> {
+    let cluster = ApiClient::connect(settings)?;
     let began = Instant::now();
     let mut pause = PAUSE;
     loop {
@@ -146,7 +146,7 @@ pub(crate) async fn reach(settings: ClusterSettings, wait: Duration) -> anyhow::
 }
 
 /// Waits for an answer, and says so where it is long in coming: a person is not left before a silent terminal.
-async fn aloud<T>(cluster: &Cluster, answer: impl Future<Output = T>) -> T {
+async fn aloud<T>(cluster: &ApiClient, answer: impl Future<Output = T>) -> T {
     let mut answer = std::pin::pin!(answer);
     if let Ok(answer) = timeout(WAITED_FOR, answer.as_mut()).await {
         return answer;
@@ -159,7 +159,7 @@ async fn aloud<T>(cluster: &Cluster, answer: impl Future<Output = T>) -> T {
 const LAST_TRY: Duration = Duration::from_millis(500);
 
 /// Asks once; for no longer than what is `left` of a wait, if there is one.
-async fn ask_within(cluster: &Cluster, left: Duration, wait: Duration) -> Result<(), ClusterError> {
+async fn ask_within(cluster: &ApiClient, left: Duration, wait: Duration) -> Result<(), ClusterError> {
     if wait.is_zero() {
         return ask(cluster).await;
     }
@@ -168,14 +168,14 @@ async fn ask_within(cluster: &Cluster, left: Duration, wait: Duration) -> Result
 }
 
 /// Asks for discovery. An account without the right to ask for it may have others.
-async fn ask(cluster: &Cluster) -> Result<(), ClusterError> {
+async fn ask(cluster: &ApiClient) -> Result<(), ClusterError> {
     match cluster.discovery().await {
         Err(ClusterError::Refused(status)) if status.code != 401 => Ok(()),
         asked => asked.map(drop),
     }
 }
 
-fn unusable(cluster: &Cluster, error: ClusterError) -> anyhow::Error {
+fn unusable(cluster: &ApiClient, error: ClusterError) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("cannot use the API server at {}", cluster.endpoint()))
 }
 

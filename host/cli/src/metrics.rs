@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use attache::ambassador::local::{Listener, LocalServer, Site};
-use attache::cluster::Cluster;
+use attache::cluster::ApiClient;
 use attache::telemetry::{Audit, Metrics};
 use http::HeaderValue;
 use prometheus_client::encoding::text::encode;
@@ -60,7 +60,7 @@ impl Scraped {
     }
 
     /// Shows how much this client watches.
-    pub(crate) fn watches(&mut self, cluster: &Cluster) {
+    pub(crate) fn watches(&mut self, cluster: &ApiClient) {
         if let Some((_, registry)) = &mut self.0 {
             cluster.register_metrics(registry);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::cluster::{DevCluster, DevClusterError, refused};
-use crate::manifest::{Document, Place};
+use crate::manifest::{Document, Location};
 use crate::model::object::{self, Object};
 use crate::model::status::ApiError;
 use crate::rules::validation;
@@ -33,16 +33,16 @@ pub struct RefusedDocument {
     /// The machine-readable reason, such as `Invalid`.
     pub reason: String,
     /// What is wrong, and where: at least one.
-    pub faults: Vec<(Place, String)>,
+    pub faults: Vec<(Location, String)>,
 }
 
-fn lines(faults: &[(Place, String)]) -> String {
+fn lines(faults: &[(Location, String)]) -> String {
     let lines: Vec<String> = faults.iter().map(|(place, what)| format!("{place}: {what}")).collect();
     lines.join("\n")
 }
 
 impl RefusedDocument {
-    fn new(document: &Document, code: u16, reason: &str, faults: Vec<(Place, String)>) -> Self {
+    fn new(document: &Document, code: u16, reason: &str, faults: Vec<(Location, String)>) -> Self {
         let (kind, name) = (document.kind().to_owned(), document.name().to_owned());
         Self { kind, name, code, reason: reason.to_owned(), faults }
     }
@@ -68,7 +68,7 @@ impl RefusedDocument {
     fn told(document: &Document, error: &ApiError) -> Self {
         let causes = error.details.as_ref().and_then(|details| details["causes"].as_array());
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        let mut faults: Vec<(Place, String)> = causes
+        let mut faults: Vec<(Location, String)> = causes
             .into_iter()
             .flatten()
             .map(|cause| (text(cause, "field"), text(cause, "message")))

@@ -36,7 +36,7 @@ const STACK: usize = 16 << 20;
 
 /// A place in a file, counted from 1. Printed as `file:line:column`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The file, as it was named.
     pub file: Arc<str>,
     /// The line.
@@ -45,7 +45,7 @@ pub struct Place {
     pub column: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}:{}", self.file, self.line, self.column)
     }
@@ -73,7 +73,7 @@ pub enum ManifestError {
     #[error("{place}: not YAML: {message}")]
     Syntax {
         /// Where the reader gave up.
-        place: Place,
+        place: Location,
         /// What it says.
         message: String,
     },
@@ -81,13 +81,13 @@ pub enum ManifestError {
     #[error("{place}: a document must be an object with apiVersion and kind")]
     NotAnObject {
         /// Where the document starts.
-        place: Place,
+        place: Location,
     },
     /// A document does not say what it is.
     #[error("{place}: {}", missing.join(", "))]
     Untyped {
         /// Where the document starts.
-        place: Place,
+        place: Location,
         /// Which fields lack, in kubectl's words: `apiVersion not set`, `kind not set`.
         missing: Vec<&'static str>,
     },
@@ -139,9 +139,9 @@ impl Document {
 
     /// Where a field was written, by a path such as `spec.volumes[0].name` or `metadata.labels[app.example.com/x]`.
     /// A field that is not there is given the place of the innermost one around it that is.
-    pub fn place(&self, field: &str) -> Place {
+    pub fn place(&self, field: &str) -> Location {
         let node = self.root.innermost(field);
-        Place { file: Arc::clone(&self.file), line: node.line, column: node.column }
+        Location { file: Arc::clone(&self.file), line: node.line, column: node.column }
     }
 }
 
@@ -230,7 +230,7 @@ fn syntax_error(error: &serde_saphyr::Error, file: Arc<str>) -> ManifestError {
     let message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
     // The words that kubectl's users know for the same fault.
     let message = message.replace("simple key expected ':'", "could not find expected ':'");
-    ManifestError::Syntax { place: Place { file, line, column }, message }
+    ManifestError::Syntax { place: Location { file, line, column }, message }
 }
 
 /// Takes a document as it is, or the items of a list: a `List`, or one of a type such as a `PodList`, whose items
@@ -246,7 +246,7 @@ fn flatten(
         fields.entry("apiVersion").or_insert_with(|| version.into());
         fields.entry("kind").or_insert_with(|| kind.into());
     }
-    let place = Place { file: Arc::clone(file), line: root.line, column: root.column };
+    let place = Location { file: Arc::clone(file), line: root.line, column: root.column };
     check(&object, place)?;
     let (version, kind) = (text(&object, "/apiVersion"), text(&object, "/kind"));
     let of_items = kind.strip_suffix("List").filter(|_| object.get("items").is_some_and(Value::is_array));
@@ -262,7 +262,7 @@ fn flatten(
     root.into_items().into_iter().try_for_each(|item| flatten(item, file, of, documents))
 }
 
-fn check(object: &Value, place: Place) -> Result<(), ManifestError> {
+fn check(object: &Value, place: Location) -> Result<(), ManifestError> {
     if !object.is_object() {
         return Err(ManifestError::NotAnObject { place });
     }

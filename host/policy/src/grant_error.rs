@@ -4,24 +4,24 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::Place;
+use super::Location;
 
 /// Why a grant is not valid. It prints as `7:5: spec.api[0].verb: unknown field, …`; put the file's name and a colon
 /// before it and an editor can jump there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantError {
-    place: Place,
+    place: Location,
     field: String,
     problem: Problem,
 }
 
 impl GrantError {
-    pub(super) fn new(place: Place, field: &str, problem: Problem) -> Self {
+    pub(super) fn new(place: Location, field: &str, problem: Problem) -> Self {
         Self { place, field: field.to_owned(), problem }
     }
 
     /// Where in the file.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> Location {
         self.place
     }
 

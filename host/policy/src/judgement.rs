@@ -38,7 +38,7 @@ impl Grant {
     }
 
     /// Judges requests that go together, such as the list and the watch of one collection: all of them must be allowed,
-    /// and the rule that is needed has the verbs of those that are not. `Allowed` names the rule of the last.
+    /// and the rule that is needed has the verbs of those that are not. `LimitValue` names the rule of the last.
     pub fn judge_all(&self, requests: &[&ApiRequest]) -> Verdict {
         let asked = requests.iter().flat_map(|request| request.verbs().map(move |verb| (*request, verb)));
         let missing: Vec<_> = asked.filter(|(request, verb)| self.rule_for(request, verb).is_none()).collect();

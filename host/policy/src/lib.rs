@@ -7,7 +7,6 @@ mod account;
 mod build;
 mod creation;
 mod cursor;
-mod draft;
 mod duration;
 mod egress;
 mod field_selector;
@@ -30,19 +29,19 @@ mod request_tests;
 mod rule_text;
 mod rules;
 mod segments;
+mod suggested_grant;
 mod tree;
 mod variables;
 
 pub use account::AccountRules;
 pub use build::{MAX_NAME, PathBuilder};
-pub use draft::Draft;
 pub use duration::{DurationError, GoDuration};
 pub use egress::{Destination, DestinationError, Egress};
 pub use grant::{API_VERSION, ComponentPin, Grant, KIND};
 pub use grant_error::{GrantError, Problem};
 pub use invalid::InvalidRequest;
 pub use judgement::Verdict;
-pub use limit::{Allowed, Limit, Reached};
+pub use limit::{Limit, LimitHit, LimitValue};
 pub use limits::Limits;
 pub use mounts::{
     CredentialsMode, CredentialsMount, MAX_PODINFO_MOUNTS, MountPath, MountPathError, PODINFO_PATH, PodInfoMount,
@@ -53,7 +52,8 @@ pub use query::MAX_PARAMETERS;
 pub use rbac::{Account, AccountError, Rbac};
 pub use request::{ApiRequest, MAX_TARGET, ResourcePath};
 pub use rules::Rule;
-pub use tree::Place;
+pub use suggested_grant::SuggestedGrant;
+pub use tree::Location;
 pub use variables::ResolveError;
 
 /// A guest's text as it may stand in a message: cut, and without control characters.

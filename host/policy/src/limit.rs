@@ -117,7 +117,7 @@ impl fmt::Display for Limit {
 
 /// How much a limit allows. It prints as a grant writes it: `64Mi`, `1m30s`, `8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Allowed {
+pub enum LimitValue {
     /// Bytes.
     Bytes(u64),
     /// A time.
@@ -126,7 +126,7 @@ pub enum Allowed {
     Count(u64),
 }
 
-impl fmt::Display for Allowed {
+impl fmt::Display for LimitValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => f.write_str(&binary(*bytes)),
@@ -136,7 +136,7 @@ impl fmt::Display for Allowed {
     }
 }
 
-impl Serialize for Allowed {
+impl Serialize for LimitValue {
     /// A plain number where no suffix is needed, so that YAML needs no quotes.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -149,14 +149,14 @@ impl Serialize for Allowed {
 
 /// A limit that an extension ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Reached {
+pub struct LimitHit {
     /// Which one.
     pub limit: Limit,
     /// How much it allows.
-    pub allowed: Allowed,
+    pub allowed: LimitValue,
 }
 
-impl Reached {
+impl LimitHit {
     /// Who can raise it, as an end of a sentence for an operator.
     pub fn remedy(&self) -> String {
         match self.limit {
@@ -168,7 +168,7 @@ impl Reached {
     }
 }
 
-impl fmt::Display for Reached {
+impl fmt::Display for LimitHit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.limit, self.allowed)
     }
@@ -199,9 +199,9 @@ mod tests {
 
     #[test]
     fn a_limit_that_was_reached_is_told_by_name_and_number() {
-        let told = |limit, allowed| Reached { limit, allowed }.to_string();
-        assert_eq!(told(Limit::Memory, Allowed::Bytes(64 << 20)), "memory: 64Mi");
-        assert_eq!(told(Limit::Deadline, Allowed::Time(Duration::from_secs(90))), "deadline: 1m30s");
-        assert_eq!(told(Limit::Handles, Allowed::Count(1024)), "handles: 1024");
+        let told = |limit, allowed| LimitHit { limit, allowed }.to_string();
+        assert_eq!(told(Limit::Memory, LimitValue::Bytes(64 << 20)), "memory: 64Mi");
+        assert_eq!(told(Limit::Deadline, LimitValue::Time(Duration::from_secs(90))), "deadline: 1m30s");
+        assert_eq!(told(Limit::Handles, LimitValue::Count(1024)), "handles: 1024");
     }
 }

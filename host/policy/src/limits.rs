@@ -2,7 +2,7 @@
 //!
 //! Threat: an extension that takes what its neighbours or its host need. Each bound stands in the grant, has a default
 //! that suits an extension that reads a few objects and answers, and is capped by a ceiling that the host sets
-//! ([`Limits::ceiling`]). Where a limit is reached, the operator is told its name and its number ([`Reached`]): in the
+//! ([`Limits::ceiling`]). Where a limit is reached, the operator is told its name and its number ([`LimitHit`]): in the
 //! error that ends the call, in a log line of the target `attache::limits`, and in the audit log.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use attache_base::quantity::Quantity;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::limit::{Allowed, Limit, Reached, binary};
+use super::limit::{Limit, LimitHit, LimitValue, binary};
 use super::{GrantError, MAX_TARGET, cursor::Cursor, duration::GoDuration};
 
 /// The fields of `spec.limits`.
@@ -203,38 +203,38 @@ impl Limits {
     }
 
     /// How much a limit allows; `None` for those that are the host's own, such as the stack.
-    pub fn allowed(&self, limit: Limit) -> Option<Allowed> {
-        let count = |number: u32| Allowed::Count(number.into());
+    pub fn allowed(&self, limit: Limit) -> Option<LimitValue> {
+        let count = |number: u32| LimitValue::Count(number.into());
         Some(match limit {
-            Limit::Memory => Allowed::Bytes(self.memory),
-            Limit::Deadline => Allowed::Time(self.deadline),
-            Limit::Cpu => Allowed::Time(self.cpu),
+            Limit::Memory => LimitValue::Bytes(self.memory),
+            Limit::Deadline => LimitValue::Time(self.deadline),
+            Limit::Cpu => LimitValue::Time(self.cpu),
             Limit::RequestsPerSecond => count(self.requests_per_second),
             Limit::Burst => count(self.burst),
             Limit::InFlight => count(self.in_flight),
-            Limit::ResponseBytes => Allowed::Bytes(self.response_bytes),
+            Limit::ResponseBytes => LimitValue::Bytes(self.response_bytes),
             Limit::Watches => count(self.watches),
             Limit::Handles => count(self.handles),
-            Limit::LogBytesPerSecond => Allowed::Bytes(self.log_bytes_per_second),
+            Limit::LogBytesPerSecond => LimitValue::Bytes(self.log_bytes_per_second),
             Limit::TableElements => count(self.table_elements),
             Limit::Memories => count(self.memories),
             Limit::CoreInstances => count(self.core_instances),
             Limit::Instances => count(self.instances),
-            Limit::HostcallBytes => Allowed::Bytes(self.hostcall_bytes),
-            Limit::RequestBytes => Allowed::Bytes(self.request_bytes),
-            Limit::HeaderBytes => Allowed::Bytes(self.header_bytes),
-            Limit::TargetBytes => Allowed::Bytes(self.target_bytes),
+            Limit::HostcallBytes => LimitValue::Bytes(self.hostcall_bytes),
+            Limit::RequestBytes => LimitValue::Bytes(self.request_bytes),
+            Limit::HeaderBytes => LimitValue::Bytes(self.header_bytes),
+            Limit::TargetBytes => LimitValue::Bytes(self.target_bytes),
             Limit::Stack | Limit::HttpResources | Limit::Tables | Limit::Metadata => return None,
         })
     }
 
     /// A limit of these that was reached; `None` for those that are the host's own.
-    pub fn reached(&self, limit: Limit) -> Option<Reached> {
-        self.allowed(limit).map(|allowed| Reached { limit, allowed })
+    pub fn reached(&self, limit: Limit) -> Option<LimitHit> {
+        self.allowed(limit).map(|allowed| LimitHit { limit, allowed })
     }
 
     /// Those of these bounds that are lower than `asked` has them, for the operator to be told.
-    pub fn lower_than<'a>(&'a self, asked: &'a Self) -> impl Iterator<Item = Reached> + 'a {
+    pub fn lower_than<'a>(&'a self, asked: &'a Self) -> impl Iterator<Item = LimitHit> + 'a {
         let lowered = |limit: &Limit| self.allowed(*limit) != asked.allowed(*limit);
         Limit::ALL.into_iter().filter(lowered).filter_map(|limit| self.reached(limit))
     }

@@ -101,7 +101,7 @@ impl ApiRequest {
         let method_verb = MethodVerb::of(method)?;
         let shape = Shape::of(&segments.list)?;
         let verb = shape.verb(method, method_verb, query)?;
-        let (foreign, endless) = (shape.is_foreign(), shape.is_endless(verb, query));
+        let (foreign, endless) = (shape.is_foreign(), shape.is_stream(verb, query));
         if !foreign {
             query.refuse_doubled(&LIST_PARAMETERS)?;
         }
@@ -256,7 +256,7 @@ impl ApiRequest {
 
     /// Returns whether the answer is a stream that goes on for as long as something happens: a watch, or a log that is
     /// followed.
-    pub fn is_endless(&self) -> bool {
+    pub fn is_stream(&self) -> bool {
         self.endless
     }
 
@@ -359,7 +359,7 @@ impl<'a> Shape<'a> {
 
     /// Returns whether the answer has no end of its own. Of `follow` only `0` and `false` are false to the server, as
     /// of `watch`.
-    fn is_endless(&self, verb: &str, query: &Query) -> bool {
+    fn is_stream(&self, verb: &str, query: &Query) -> bool {
         let Self::Resource(at) = self else { return false };
         let follows = |value: &str| value != "0" && !value.eq_ignore_ascii_case("false");
         verb == "watch" || (at.subresource() == Some("log") && query.first("follow").is_some_and(follows))

@@ -23,20 +23,20 @@ const MAX_REPLAYED: usize = 10_000;
 
 /// Where in the file something stands. Lines and columns count from 1; 0 where the place is not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// Line, from 1.
     pub line: u64,
     /// Column in characters, from 1.
     pub column: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
 }
 
-impl From<serde_saphyr::Location> for Place {
+impl From<serde_saphyr::Location> for Location {
     fn from(location: serde_saphyr::Location) -> Self {
         Self { line: location.line(), column: location.column() }
     }
@@ -45,7 +45,7 @@ impl From<serde_saphyr::Location> for Place {
 /// One node of the document.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) place: Location,
     pub(super) value: Value,
 }
 
@@ -62,7 +62,7 @@ pub(super) enum Value {
 /// A field's name and where it stands.
 #[derive(Debug)]
 pub(super) struct Key {
-    pub(super) place: Place,
+    pub(super) place: Location,
     pub(super) name: String,
 }
 
@@ -70,10 +70,14 @@ impl Node {
     /// Parses the one document of a text.
     pub(super) fn parse(text: &str) -> Result<Self, GrantError> {
         if text.len() > MAX_DOCUMENT {
-            return Err(GrantError::new(Place { line: 1, column: 1 }, "", Problem::TooLarge { limit: MAX_DOCUMENT }));
+            return Err(GrantError::new(
+                Location { line: 1, column: 1 },
+                "",
+                Problem::TooLarge { limit: MAX_DOCUMENT },
+            ));
         }
         let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
-            let place = error.location().map(Place::from).unwrap_or_default();
+            let place = error.location().map(Location::from).unwrap_or_default();
             GrantError::new(place, "", reason(&error))
         })?;
         Ok(Self::from_raw(raw, text))

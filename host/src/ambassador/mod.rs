@@ -9,7 +9,7 @@
 //!
 //! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written
 //! anew from what was judged, the guest's bytes are never sent; what its content type makes of a patch is judged too);
-//! headers that change who asks (refused, see [`headers`]; of all others only a few are passed on, see [`PassedOn`]); a
+//! headers that change who asks (refused, see [`headers`]; of all others only a few are passed on, see [`ForwardedHeaders`]); a
 //! token that is not the asker's (401, and recorded); bodies without an end (cut at the permit's limits, never kept
 //! whole); a redirect that carries a token away (handed to the asker as it is, never followed).
 //!
@@ -30,7 +30,7 @@
 //! | 501 | `NotImplemented` | it asks for an upgrade that is not passed on |
 //! | 502 | `BadGateway` | the server's answer is larger than the grant allows, or makes no sense |
 //! | 503 | `ServiceUnavailable` | the server cannot be reached, or there is none |
-//! | 504 | `Timeout` | the server did not answer in time (a minute; [`Way::Proxy`] waits as long as its client) |
+//! | 504 | `Timeout` | the server did not answer in time (a minute; [`Channel::Proxy`] waits as long as its client) |
 //!
 //! # Streams
 //! A watch and a log that is followed are passed on piece by piece, and go on until their reader drops the body: no
@@ -40,7 +40,7 @@
 //! it goes on, a watch holds one of the grant's `watches` places, and any other one of its `inFlight` places.
 //!
 //! A request's body of up to 256 KiB is read before anything is sent, so that a server that says 429 is asked again; a
-//! larger one is passed on as it comes. Requests of [`Way::Proxy`] are made once, and their answers handed back as they
+//! larger one is passed on as it comes. Requests of [`Channel::Proxy`] are made once, and their answers handed back as they
 //! come: its clients have rules of their own for what to ask again, and when. Of their bodies 64 KiB are read ahead.
 
 mod body;
@@ -48,14 +48,14 @@ pub mod egress;
 pub mod headers;
 pub mod local;
 mod names;
-mod refused;
+mod request_error;
 mod token;
 mod upgrade;
 mod upload;
 
 pub use body::AnswerBody;
 pub use names::ServerNames;
-pub use refused::Refused;
+pub use request_error::RequestError;
 pub use token::{ScopedTokens, TOKEN_PREFIX};
 pub use upload::MAX_REQUEST_BODY;
 
@@ -67,8 +67,8 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
 
-use crate::cluster::{Cluster, PassedOn, Payload};
-use crate::gate::{Gate, Way};
+use crate::cluster::{ApiClient, ForwardedHeaders, Payload};
+use crate::gate::{Channel, Gate};
 use crate::policy::{ApiRequest, InvalidRequest, Limit};
 use crate::telemetry::Decision;
 use headers::HeaderFault;
@@ -82,9 +82,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// ```no_run
 /// use attache::ambassador::Ambassador;
-/// use attache::gate::Way;
+/// use attache::gate::Channel;
 /// # async fn f(gate: attache::gate::Gate, cluster: attache::cluster::Cluster) {
-/// let ambassador = Ambassador::new(Way::Proxy, gate, Some(cluster));
+/// let ambassador = Ambassador::new(Channel::Proxy, gate, Some(cluster));
 /// let request = http::Request::get("/api/v1/namespaces/demo/pods").body(http_body_util::Empty::<bytes::Bytes>::new());
 /// let answer = ambassador.answer(request.unwrap()).await;
 /// assert_eq!(answer.status(), 200);
@@ -92,21 +92,21 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Ambassador {
-    way: Way,
+    way: Channel,
     gate: Gate,
-    cluster: Option<Cluster>,
+    cluster: Option<ApiClient>,
     tokens: Option<ScopedTokens>,
 }
 
 impl Ambassador {
     /// Answers what `gate` lets through from this API server; without one every request that is let through gets a 503.
-    pub fn new(way: Way, gate: Gate, cluster: Option<Cluster>) -> Self {
+    pub fn new(way: Channel, gate: Gate, cluster: Option<ApiClient>) -> Self {
         Self { way, gate, cluster, tokens: None }
     }
 
     /// Answers from this API server.
     #[must_use]
-    pub fn with_cluster(mut self, cluster: Cluster) -> Self {
+    pub fn with_cluster(mut self, cluster: ApiClient) -> Self {
         self.cluster = Some(cluster);
         self
     }
@@ -173,7 +173,7 @@ impl Ambassador {
         head: &Parts,
         body: B,
         read: Result<ApiRequest, InvalidRequest>,
-    ) -> Result<Response<AnswerBody>, Refused>
+    ) -> Result<Response<AnswerBody>, RequestError>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -184,9 +184,9 @@ impl Ambassador {
         let request = self.understood(head, &target, read)?;
         let content_type = headers::content_type(&head.headers);
         let mut permit = self.gate.admit(self.way, request.with_content_type(content_type.as_ref()))?;
-        let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected).inspect_err(|why| permit.failed(why))?;
+        let cluster = self.cluster.as_ref().ok_or(RequestError::NotConnected).inspect_err(|why| permit.failed(why))?;
         let limit = permit.request_limit();
-        let read_ahead = if self.way == Way::Proxy { PROXY_READ_AHEAD } else { READ_AHEAD };
+        let read_ahead = if self.way == Channel::Proxy { PROXY_READ_AHEAD } else { READ_AHEAD };
         let upload = Upload::of(body, limit, read_ahead, cluster.deadline()).await;
         if let Err(UploadFault::TooLarge(_)) = upload {
             permit.reached(Limit::RequestBytes);
@@ -199,7 +199,7 @@ impl Ambassador {
             // The body that grew too large is why the server's connection was broken off.
             Err(_) if overrun.happened() => {
                 self.gate.reached(Limit::RequestBytes);
-                Err(Refused::BodyTooLarge(limit))
+                Err(RequestError::BodyTooLarge(limit))
             }
             Err(error) => Err(error.into()),
         }
@@ -207,29 +207,29 @@ impl Ambassador {
 
     fn payload(&self, head: &Parts, upload: Upload) -> Payload {
         let passed_on = match self.way {
-            Way::Proxy => PassedOn::of(&head.headers).with_agent(&head.headers),
-            Way::Api | Way::WasiHttp | Way::Host => PassedOn::of(&head.headers),
+            Channel::Proxy => ForwardedHeaders::of(&head.headers).with_agent(&head.headers),
+            Channel::Api | Channel::WasiHttp | Channel::Host => ForwardedHeaders::of(&head.headers),
         };
         let payload = Payload {
             accept: headers::accept(&head.headers),
             content_type: headers::content_type(&head.headers),
             passed_on,
             patient: true,
-            as_it_comes: self.way == Way::Proxy,
+            as_it_comes: self.way == Channel::Proxy,
             ..Payload::none()
         };
         upload.into_payload(payload)
     }
 
     /// Returns whether the request says that somebody else asks.
-    fn authorize(&self, head: &Parts, target: &str) -> Result<(), Refused> {
+    fn authorize(&self, head: &Parts, target: &str) -> Result<(), RequestError> {
         let Some(presented) = headers::bearer(&head.headers).map_err(|fault| self.refuse(head, target, fault))? else {
             return Ok(());
         };
         if self.tokens.as_ref().is_some_and(|tokens| tokens.take(presented)) {
             return Ok(());
         }
-        let refused = Refused::Unauthorized;
+        let refused = RequestError::Unauthorized;
         self.gate.refuse(self.way, &head.method, target, Decision::Unauthorized, &refused.to_string())?;
         Err(refused)
     }
@@ -240,20 +240,20 @@ impl Ambassador {
         head: &Parts,
         target: &str,
         read: Result<ApiRequest, InvalidRequest>,
-    ) -> Result<ApiRequest, Refused> {
+    ) -> Result<ApiRequest, RequestError> {
         read.map_err(|why| {
             self.gate.refuse_invalid(self.way, &head.method, target, &why);
-            Refused::Invalid(why)
+            RequestError::Invalid(why)
         })
     }
 
-    fn refuse(&self, head: &Parts, target: &str, fault: HeaderFault) -> Refused {
+    fn refuse(&self, head: &Parts, target: &str, fault: HeaderFault) -> RequestError {
         let verdict = match fault {
             HeaderFault::BearerProtocol => Decision::Unauthorized,
             _ => Decision::Invalid,
         };
         match self.gate.refuse(self.way, &head.method, target, verdict, &fault.to_string()) {
-            Ok(()) => Refused::Header(fault),
+            Ok(()) => RequestError::Header(fault),
             Err(throttled) => throttled.into(),
         }
     }

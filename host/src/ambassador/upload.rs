@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use thiserror::Error;
 
 use super::BoxError;
-use crate::cluster::{Payload, Streamed};
+use crate::cluster::{Payload, StreamBody};
 
 /// The largest body of a request where the grant does not say, in bytes: what an API server takes
 /// (`MaxRequestBodyBytes` of `apiserver/pkg/server`).
@@ -43,7 +43,7 @@ pub(super) enum UploadFault {
 /// A request's body: read whole, or its beginning and what is still to come.
 pub(super) enum Upload {
     Whole(Bytes),
-    Larger { streamed: Streamed, overrun: Overrun },
+    Larger { streamed: StreamBody, overrun: Overrun },
 }
 
 /// Whether a streamed body has turned out too large. Clones share the answer.
@@ -95,7 +95,7 @@ impl Upload {
         }
         let overrun = Overrun::default();
         let rest = Rest { ahead, body, left: limit, limit, overrun: overrun.clone() };
-        Ok(Self::Larger { streamed: Streamed::new(rest), overrun })
+        Ok(Self::Larger { streamed: StreamBody::new(rest), overrun })
     }
 
     pub(super) fn overrun(&self) -> Overrun {

@@ -10,8 +10,8 @@ use super::bindings::api::{self as wit, Host, HostCollection};
 use super::ctx::{PodCtx, PodCtxView};
 use super::error::ApiError;
 use super::watch::Watch;
-use crate::cluster::{Answer, Cluster, ListPage, Payload, ResourceInfo, list_page};
-use crate::gate::Way;
+use crate::cluster::{Answer, ApiClient, ListPage, Payload, ResourceInfo, list_page};
+use crate::gate::Channel;
 use crate::policy::{ApiRequest, PathBuilder};
 
 /// Objects in a page where the guest asks for none in particular, and at most: what `kubectl` and kube-rs ask for.
@@ -80,7 +80,7 @@ impl Collection {
 }
 
 impl PodCtx {
-    pub(super) fn cluster(&self) -> Result<&Cluster, ApiError> {
+    pub(super) fn cluster(&self) -> Result<&ApiClient, ApiError> {
         self.cluster.as_ref().ok_or_else(|| ApiError::unavailable("this host is not connected to an API server"))
     }
 
@@ -106,7 +106,7 @@ impl PodCtx {
     async fn read(&self, path: PathBuilder) -> Result<Answer, ApiError> {
         let cluster = self.cluster()?;
         let request = path.build(&Method::GET)?;
-        let permit = self.gate.admit(Way::Api, request)?;
+        let permit = self.gate.admit(Channel::Api, request)?;
         Ok(cluster.fetch(permit, Payload::none()).await?)
     }
 
@@ -186,7 +186,7 @@ impl Host for PodCtxView<'_> {
         if collection.is_namespaces() && collection.namespace.is_some() {
             return Err(ApiError::invalid("namespaces live in no namespace: open them without one"));
         }
-        self.ctx.gate.admit_opening(Way::Api, &collection.path().build(&Method::GET)?)?;
+        self.ctx.gate.admit_opening(Channel::Api, &collection.path().build(&Method::GET)?)?;
         Ok(self.table.push(collection)?)
     }
 }

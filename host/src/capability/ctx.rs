@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTable;
 use super::http::HttpCtx;
 use crate::ambassador::ScopedTokens;
 use crate::ambassador::egress::EgressClient;
-use crate::cluster::Cluster;
+use crate::cluster::ApiClient;
 use crate::gate::Gate;
 use crate::podinfo::PodInfo;
 
@@ -17,7 +17,7 @@ use crate::podinfo::PodInfo;
 pub struct PodCtx {
     pub(super) pod: PodInfo,
     pub(super) gate: Gate,
-    pub(super) cluster: Option<Cluster>,
+    pub(super) cluster: Option<ApiClient>,
     pub(super) http: HttpCtx,
 }
 
@@ -36,7 +36,7 @@ impl PodCtx {
     /// Answers calls of `api`, and plain HTTP to the API server's names, from this API server, as far as the gate lets
     /// them pass.
     #[must_use]
-    pub fn with_cluster(mut self, cluster: Cluster) -> Self {
+    pub fn with_cluster(mut self, cluster: ApiClient) -> Self {
         self.http.set_cluster(cluster.clone());
         self.cluster = Some(cluster);
         self
@@ -67,7 +67,7 @@ impl PodCtx {
     }
 
     /// Says when the guest's run will be over: a `Retry-After` beyond that is told the guest at once, not waited for.
-    /// Without this the bound is [`Cluster::deadline`].
+    /// Without this the bound is [`ApiClient::deadline`].
     #[must_use]
     pub fn until(mut self, ends: Instant) -> Self {
         self.gate = self.gate.until(ends);

@@ -8,12 +8,12 @@ use wasmtime::component::ResourceTableError;
 
 use super::bindings::{api, metadata};
 use crate::cluster::{ClusterError, ResolveError, ServerStatus};
-use crate::gate::Refusal;
+use crate::gate::GateError;
 use crate::policy::InvalidRequest;
-use crate::telemetry::{Paced, chain};
+use crate::telemetry::{LogThrottle, chain};
 
 /// What the operator was told of failures, those of all guests together: what they have in common is the server.
-static TOLD: LazyLock<Paced<&'static str>> = LazyLock::new(Paced::default);
+static TOLD: LazyLock<LogThrottle<&'static str>> = LazyLock::new(LogThrottle::default);
 
 /// Why a call of `attache:pod/api` failed.
 #[derive(Debug)]
@@ -63,14 +63,14 @@ impl From<ResourceTableError> for MetadataError {
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
+impl From<GateError> for ApiError {
+    fn from(refusal: GateError) -> Self {
         Self::Typed(match refusal {
-            Refusal::Denied(rule) => api::Error::Denied(rule),
-            Refusal::TooManyWatches { .. } => api::Error::Denied(refusal.to_string()),
-            Refusal::TargetTooLong { .. } => api::Error::Invalid(refusal.to_string()),
-            Refusal::Throttled(wait) | Refusal::HostThrottled(wait) => api::Error::Throttled(nanoseconds(wait)),
-            Refusal::TooMany { .. } => api::Error::Throttled(nanoseconds(IN_FLIGHT_WAIT)),
+            GateError::Denied(rule) => api::Error::Denied(rule),
+            GateError::TooManyWatches { .. } => api::Error::Denied(refusal.to_string()),
+            GateError::TargetTooLong { .. } => api::Error::Invalid(refusal.to_string()),
+            GateError::Throttled(wait) | GateError::HostThrottled(wait) => api::Error::Throttled(nanoseconds(wait)),
+            GateError::TooMany { .. } => api::Error::Throttled(nanoseconds(IN_FLIGHT_WAIT)),
         })
     }
 }

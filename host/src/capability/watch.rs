@@ -15,8 +15,8 @@ use super::bindings::api::{self as wit, HostWatch};
 use super::ctx::{PodCtx, PodCtxView};
 use super::error::ApiError;
 use crate::cluster::Unavailable;
-use crate::cluster::watch::{Copies, Followed, Follower, Scope, WatchError, WatchedObject};
-use crate::gate::Way;
+use crate::cluster::watch::{Follower, Scope, StorePage, WatchError, WatchEvent, WatchedObject};
+use crate::gate::Channel;
 
 /// Events that one call returns at most, however many a guest asks for.
 const MAX_EVENTS: u32 = 1024;
@@ -33,7 +33,7 @@ impl PodCtx {
     pub(super) fn watch(&self, of: &Collection, select: &wit::Selector) -> Result<Watch, ApiError> {
         let cluster = self.cluster()?;
         let scope = Scope::of(of.selected(select)?)?;
-        let permit = self.gate().admit_follower(Way::Api, scope.list(), scope.watch().clone())?;
+        let permit = self.gate().admit_follower(Channel::Api, scope.list(), scope.watch().clone())?;
         let follower = cluster.follow(&scope, permit)?;
         Ok(Watch { follower, namespace: of.namespace().map(str::to_owned) })
     }
@@ -87,20 +87,20 @@ impl Pollable for Watch {
     }
 }
 
-impl From<&Followed> for wit::WatchEvent {
-    fn from(told: &Followed) -> Self {
+impl From<&WatchEvent> for wit::WatchEvent {
+    fn from(told: &WatchEvent) -> Self {
         let json = |object: &Arc<WatchedObject>| object.json().to_vec();
         match told {
-            Followed::Resync => Self::Resync,
-            Followed::Synced => Self::Synced,
-            Followed::Applied(object) => Self::Applied(json(object)),
-            Followed::Deleted(object) => Self::Deleted(json(object)),
+            WatchEvent::Resync => Self::Resync,
+            WatchEvent::Synced => Self::Synced,
+            WatchEvent::Applied(object) => Self::Applied(json(object)),
+            WatchEvent::Deleted(object) => Self::Deleted(json(object)),
         }
     }
 }
 
-impl From<Copies> for wit::Page {
-    fn from(copies: Copies) -> Self {
+impl From<StorePage> for wit::Page {
+    fn from(copies: StorePage) -> Self {
         Self {
             items: copies.objects.iter().map(|object| object.json().to_vec()).collect(),
             cursor: copies.cursor,

@@ -14,7 +14,7 @@ use super::body::{self, BodyError, Place};
 use super::ctx::PodCtx;
 use super::error::ApiError;
 use crate::cluster::{ClusterError, ObjectKind, Payload};
-use crate::gate::{Permit, Way};
+use crate::gate::{Channel, Permit};
 use crate::policy::{ApiRequest, PathBuilder, ResourcePath};
 use crate::telemetry::{Sampled, chain};
 
@@ -143,7 +143,7 @@ impl PodCtx {
 
     fn admitted(&self, method: &Method, path: PathBuilder, payload: &Payload) -> Result<Permit, ApiError> {
         let request = path.build(method)?.with_content_type(payload.content_type.as_ref());
-        Ok(self.gate().admit(Way::Api, request)?)
+        Ok(self.gate().admit(Channel::Api, request)?)
     }
 
     /// The kind of what is stored in a collection, which must be one in which there is something to change. `None` when

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::client::Payload;
-use super::connect::Cluster;
+use super::connect::ApiClient;
 use super::error::ClusterError;
 use crate::policy::{AccountRules, ApiRequest, Rule};
 
@@ -55,7 +55,7 @@ impl From<ReviewedRule> for Rule {
     }
 }
 
-impl Cluster {
+impl ApiClient {
     /// What the service account may do in a namespace; with `None`, in the whole cluster.
     ///
     /// The review knows namespaces only, so for the whole cluster it is asked about one that does not exist: there the

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::client::{AnswerBody, Payload};
-use super::connect::Cluster;
+use super::connect::ApiClient;
 use super::discovery::{Discovery, MissingGroup, ResourceInfo};
 use super::documents::{self, Root};
 use super::error::ClusterError;
@@ -132,7 +132,7 @@ impl Failed {
     }
 }
 
-impl Cluster {
+impl ApiClient {
     /// What types the server serves; at most a minute old.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl Cluster {
     /// once a second, whoever asks), so that the type of a CRD that was made just now is found.
     ///
     /// # Errors
-    /// [`ClusterError::Name`], and as [`Cluster::discovery`].
+    /// [`ClusterError::Name`], and as [`ApiClient::discovery`].
     pub async fn resolve(&self, name: &str) -> Result<ResourceInfo, ClusterError> {
         let began = Instant::now();
         let known = self.discovery().await?;
@@ -177,10 +177,10 @@ impl Cluster {
     }
 
     /// What the server says of the type that paths name so. For an unknown one it is asked once more, as in
-    /// [`Cluster::resolve`].
+    /// [`ApiClient::resolve`].
     ///
     /// # Errors
-    /// As [`Cluster::discovery`].
+    /// As [`ApiClient::discovery`].
     pub async fn find(&self, group: &str, version: &str, plural: &str) -> Result<Option<ResourceInfo>, ClusterError> {
         let began = Instant::now();
         let known = self.discovery().await?;

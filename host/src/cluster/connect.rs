@@ -16,14 +16,14 @@ use super::unavailable::Unavailable;
 use super::watch::{Hub, WatchSettings};
 use crate::credentials::{CaPem, ClientCertificate, Credentials, CredentialsError, ServiceAccount, Token, Watched};
 use crate::gate::{Gate, HostRate};
-use crate::telemetry::{Audit, Paced};
+use crate::telemetry::{Audit, LogThrottle};
 
 /// How long a call may take by default, its answer's body included: as long as an API server takes at most itself
 /// (`--request-timeout`).
 pub const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
 
-/// What a [`Cluster`] is made of.
-pub struct ClusterSettings {
+/// What a [`ApiClient`] is made of.
+pub struct ApiClientSettings {
     /// The API server.
     pub server: Endpoint,
     /// Whose token is sent. Without one, or without TLS, requests carry no credentials.
@@ -44,7 +44,7 @@ pub struct ClusterSettings {
     pub rate: Option<HostRate>,
 }
 
-/// Why there is no [`Cluster`].
+/// Why there is no [`ApiClient`].
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// Nothing of what every pod has is here.
@@ -85,12 +85,12 @@ pub enum ConnectError {
     },
 }
 
-/// A client of the API server. It sends what a gate has let through and nothing else; see [`Cluster::send`].
+/// A client of the API server. It sends what a gate has let through and nothing else; see [`ApiClient::send`].
 ///
 /// Cheap to clone: all clones share connections, token and discovery. It is used in a tokio runtime, and may be made
 /// outside of one.
 #[derive(Clone)]
-pub struct Cluster(Arc<Inner>);
+pub struct ApiClient(Arc<Inner>);
 
 struct Inner {
     endpoint: Endpoint,
@@ -106,10 +106,10 @@ struct Inner {
     catalogue: Catalogue,
     hub: Arc<Hub>,
     rate: Option<HostRate>,
-    refused_tokens: Paced<()>,
+    refused_tokens: LogThrottle<()>,
 }
 
-impl ClusterSettings {
+impl ApiClientSettings {
     /// Settings for `server` with the defaults: no credentials, no CA, [`DEFAULT_DEADLINE`], no rate of the whole host.
     pub fn new(server: Endpoint, audit: Arc<dyn Audit>) -> Self {
         Self {
@@ -144,15 +144,16 @@ impl ClusterSettings {
     }
 }
 
-impl Cluster {
+impl ApiClient {
     /// Makes a client. Token and certificates are read, so that what is missing is told here; the server is first
     /// spoken to by the first request.
     ///
     /// # Errors
     /// When the token or the certificates are missing or of no use.
-    pub fn connect(settings: ClusterSettings) -> Result<Self, ConnectError> {
-        let ClusterSettings { server: endpoint, credentials, ca, server_name, deadline, audit, watches, rate, .. } =
-            settings;
+    pub fn connect(settings: ApiClientSettings) -> Result<Self, ConnectError> {
+        let ApiClientSettings {
+            server: endpoint, credentials, ca, server_name, deadline, audit, watches, rate, ..
+        } = settings;
         let credentials = credentials.or_else(|| settings.service_account.map(Credentials::from)).unwrap_or_default();
         // Plain HTTP is for an ambassador on this machine, which has credentials of its own.
         let credentials = if endpoint.is_encrypted() { credentials } else { Credentials::new() };
@@ -180,7 +181,7 @@ impl Cluster {
             catalogue,
             hub,
             rate,
-            refused_tokens: Paced::default(),
+            refused_tokens: LogThrottle::default(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -280,7 +281,7 @@ impl Cluster {
     }
 }
 
-impl fmt::Debug for Cluster {
+impl fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("endpoint", &self.0.endpoint.to_string()).finish_non_exhaustive()
     }

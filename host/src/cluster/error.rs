@@ -6,7 +6,7 @@ use super::endpoint::EndpointError;
 use super::resolve::ResolveError;
 use super::status::ServerStatus;
 use super::unavailable::Unavailable;
-use crate::gate::Refusal;
+use crate::gate::GateError;
 use crate::policy::InvalidRequest;
 
 /// Why a call to the API server failed.
@@ -44,7 +44,7 @@ pub enum ClusterError {
     Request(#[source] InvalidRequest),
     /// One of the host's own gates refused, and not for a rate that is spent, which is [`Unavailable::Busy`].
     #[error("the host may not ask the API server for this on its own account")]
-    Gate(#[source] Refusal),
+    Gate(#[source] GateError),
     /// The server's answer to the question what this host may do makes no sense.
     #[error("the access review cannot be read")]
     Review(#[source] serde_json::Error),

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::catalogue::{Fetched, granted};
 use super::client::{Payload, retry_after};
-use super::connect::Cluster;
+use super::connect::ApiClient;
 use super::discovery::{Discovery, MAX_TYPES, MissingGroup, ResourceInfo};
 use super::documents::PlainVersion;
 use super::error::ClusterError;
@@ -195,7 +195,7 @@ fn answered_by(versions: usize) -> Instant {
     now.checked_add(VERSION_WITHIN.saturating_mul(rounds)).unwrap_or(now)
 }
 
-impl Cluster {
+impl ApiClient {
     /// Asks for versions and returns what is known of each: the server's answer, or what was known before and is still
     /// asked for. `took` is how long the server took to list them.
     ///

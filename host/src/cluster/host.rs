@@ -6,10 +6,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::client::Payload;
-use super::connect::Cluster;
+use super::connect::ApiClient;
 use super::error::ClusterError;
 use super::unavailable::Unavailable;
-use crate::gate::{Gate, Permit, Refusal, Way};
+use crate::gate::{Channel, Gate, GateError, Permit};
 use crate::policy::{ApiRequest, ResourcePath};
 
 /// What we read of a `SelfSubjectAccessReview`.
@@ -24,7 +24,7 @@ struct ReviewStatus {
     allowed: bool,
 }
 
-impl Cluster {
+impl ApiClient {
     /// Returns whether the API server would let this host do `verb` on a resource; where `what` has no name, on every
     /// object.
     ///
@@ -46,10 +46,10 @@ impl Cluster {
         let give_up = Instant::now().checked_add(self.deadline());
         let in_time = || give_up.is_none_or(|at| Instant::now() < at);
         loop {
-            match gate.admit(Way::Host, request.clone()) {
+            match gate.admit(Channel::Host, request.clone()) {
                 Ok(permit) => return Ok(permit),
-                Err(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) if in_time() => sleep(wait).await,
-                Err(refusal @ (Refusal::Throttled(_) | Refusal::HostThrottled(_))) => {
+                Err(GateError::Throttled(wait) | GateError::HostThrottled(wait)) if in_time() => sleep(wait).await,
+                Err(refusal @ (GateError::Throttled(_) | GateError::HostThrottled(_))) => {
                     return Err(Unavailable::Busy(refusal.to_string()).into());
                 }
                 Err(refusal) => return Err(ClusterError::Gate(refusal)),

@@ -1,8 +1,8 @@
 //! The client of the API server.
 //!
-//! [`Cluster::send`] takes a [`Permit`](crate::gate::Permit) by value, which only the gate makes, so a request that was
-//! never judged does not compile. It streams the answer; [`Cluster::fetch`] reads it whole. [`Cluster::discovery`] and
-//! [`Cluster::resolve`] say what types there are.
+//! [`ApiClient::send`] takes a [`Permit`](crate::gate::Permit) by value, which only the gate makes, so a request that was
+//! never judged does not compile. It streams the answer; [`ApiClient::fetch`] reads it whole. [`ApiClient::discovery`] and
+//! [`ApiClient::resolve`] say what types there are.
 //!
 //! | file | holds |
 //! | --- | --- |
@@ -39,8 +39,8 @@ mod unavailable;
 pub mod watch;
 
 pub(crate) use client::Sent;
-pub use client::{Answer, AnswerBody, PassedOn, Payload, Streamed, Upgrade};
-pub use connect::{Cluster, ClusterSettings, ConnectError, DEFAULT_DEADLINE};
+pub use client::{Answer, AnswerBody, ForwardedHeaders, Payload, StreamBody, Upgrade};
+pub use connect::{ApiClient, ApiClientSettings, ConnectError, DEFAULT_DEADLINE};
 pub use discovery::{Discovery, MissingGroup, ObjectKind, ResourceInfo, Subresource};
 pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, Found, HOST_VARIABLE, PORT_VARIABLE};
 pub use error::ClusterError;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::Turn;
+use super::CpuTurn;
 
 /// The guest used all of its CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,18 +24,18 @@ pub struct OutOfCpu {
 /// Polls a guest's future until it ends or its CPU budget does.
 ///
 /// A guest that spins comes back here at every epoch, because its store yields there; without that the budget would
-/// never be looked at. Epochs pass only while guests run in here: its [`Turn`] sees to both.
+/// never be looked at. Epochs pass only while guests run in here: its [`CpuTurn`] sees to both.
 pub struct CpuMeter<F> {
     guest: F,
     budget: Duration,
     spent: Duration,
-    turn: Turn,
+    turn: CpuTurn,
 }
 
 impl<F: Future + Unpin> CpuMeter<F> {
-    /// Meters `guest`, whose store gave this turn ([`Engine::take_turns`](super::Engine::take_turns)). The turn is
+    /// Meters `guest`, whose store gave this turn ([`Engine::schedule`](super::Engine::schedule)). The turn is
     /// passed on whenever the guest stops running.
-    pub fn new(guest: F, budget: Duration, turn: Turn) -> Self {
+    pub fn new(guest: F, budget: Duration, turn: CpuTurn) -> Self {
         Self { guest, budget, spent: Duration::ZERO, turn }
     }
 

@@ -24,8 +24,8 @@ impl Turns {
     /// It yields as `tokio::task::yield_now` does: behind all tasks that are ready, and behind the driver of timers and
     /// sockets. Were it only put back into the queue, a guest that spins would let the driver come to its turn at every
     /// 61st epoch, and its neighbours' answers would lie there for as long.
-    pub(super) fn take_in<T: 'static>(&self, store: &mut Store<T>, extension: &str, clock: Clock) -> Turn {
-        let (turns, extension, turn) = (self.clone(), Arc::<str>::from(extension), Turn::new(clock));
+    pub(super) fn take_in<T: 'static>(&self, store: &mut Store<T>, extension: &str, clock: Clock) -> CpuTurn {
+        let (turns, extension, turn) = (self.clone(), Arc::<str>::from(extension), CpuTurn::new(clock));
         let next = turn.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
@@ -45,7 +45,7 @@ impl Turns {
 
 /// The turn of one guest: held while it runs, and never while it waits. Epochs pass for it while it runs.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub struct CpuTurn {
     run: Arc<Mutex<Run>>,
     clock: Clock,
 }
@@ -61,7 +61,7 @@ struct Run {
     owed: Duration,
 }
 
-impl Turn {
+impl CpuTurn {
     fn new(clock: Clock) -> Self {
         Self { run: Arc::default(), clock }
     }
@@ -85,14 +85,14 @@ impl Turn {
     }
 
     /// Notes that the guest is let run, until the answer is dropped.
-    pub(super) fn begin(&self) -> Running<'_> {
+    pub(super) fn begin(&self) -> EpochGuard<'_> {
         self.clock.begin();
         let (mut run, now) = (self.run(), Instant::now());
         let waited = run.stopped.map_or(Duration::ZERO, |stopped| now.saturating_duration_since(stopped));
         run.owed = run.owed.saturating_sub(waited / FORGOTTEN);
         run.since = Some(now);
         drop(run);
-        Running(self)
+        EpochGuard(self)
     }
 
     /// Lets the next one go on: the guest has stopped running, for whatever reason.
@@ -108,9 +108,9 @@ impl Turn {
 }
 
 /// A guest that is let run on this thread.
-pub(super) struct Running<'a>(&'a Turn);
+pub(super) struct EpochGuard<'a>(&'a CpuTurn);
 
-impl Drop for Running<'_> {
+impl Drop for EpochGuard<'_> {
     fn drop(&mut self) {
         self.0.pass_on();
     }

@@ -6,11 +6,11 @@
 
 mod artefacts;
 mod compiler;
+mod complexity;
 mod cpu;
 mod interrupt;
 mod limiter;
 mod room;
-mod screening;
 mod ticker;
 mod turns;
 
@@ -18,10 +18,10 @@ pub(crate) use artefacts::NewArtefact;
 pub use artefacts::{Artefact, ArtefactError, Artefacts, DEFAULT_CAPACITY};
 pub use compiler::{Allocator, COMPILER_MEMORY, COMPILER_TIME, Compilation, CompilerProcess, compiler_main};
 pub(crate) use compiler::{Content, Input, MAX_ARTEFACT};
+pub use complexity::{ComponentTooComplex, Need, Needs, check_complexity};
 pub use cpu::{CpuMeter, OutOfCpu};
-pub use interrupt::Turn;
+pub use interrupt::CpuTurn;
 pub use limiter::{Ceiling, Limiter};
-pub use screening::{Excess, Need, Needs, screen};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -212,7 +212,7 @@ pub enum EngineError {
     Compile(#[source] wasmtime::Error),
     /// The component would unfold to more than is taken, or uses what is switched off.
     #[error("cannot compile the component")]
-    Excess(#[from] Excess),
+    ComponentTooComplex(#[from] ComponentTooComplex),
     /// An instance of the component would need more than it may have.
     #[error("an instance of the component needs more than it may have: {needs:?}")]
     Needs {
@@ -330,7 +330,7 @@ impl Engine {
     /// all guests of this engine that have run for an epoch: extensions take turns, and each's calls among themselves.
     /// The answer is for its [`CpuMeter`], in which the guest has to run: epochs pass only while some guest runs in
     /// one.
-    pub fn take_turns<T: 'static>(&self, store: &mut wasmtime::Store<T>, extension: &str) -> Turn {
+    pub fn schedule<T: 'static>(&self, store: &mut wasmtime::Store<T>, extension: &str) -> CpuTurn {
         self.turns.take_in(store, extension, self.ticker.clock())
     }
 
@@ -369,7 +369,7 @@ impl Engine {
 
 /// Compiles on a thread with a stack for what recurses in it. A panic of the compiler is an answer as any other.
 fn precompile(engine: &wasmtime::Engine, component: &[u8], most: &Needs) -> Result<(Vec<u8>, Needs), EngineError> {
-    let needs = screen(component)?;
+    let needs = check_complexity(component)?;
     if needs.beyond(most).is_some() {
         return Err(EngineError::Needs { needs });
     }

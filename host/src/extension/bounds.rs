@@ -21,9 +21,9 @@ use super::runtime::Shared;
 use super::state::State;
 use super::timers;
 use crate::capability::PodCtx;
-use crate::engine::{CpuMeter, Limiter, OutOfCpu, Turn};
+use crate::engine::{CpuMeter, CpuTurn, Limiter, OutOfCpu};
 use crate::gate::Gate;
-use crate::policy::{Grant, Limit, Limits, Reached};
+use crate::policy::{Grant, Limit, LimitHit, Limits};
 
 /// The most random bytes that one host call gives, about a millisecond's work. wasmtime-wasi would make 64 MiB at once,
 /// and hold a thread that other guests need for as long.
@@ -52,7 +52,7 @@ pub struct Usage {
     /// Linear memory that the instance held at the end, in bytes.
     pub memory: usize,
     /// A limit that the guest ran into and lived with: a growth that was refused, output that had to wait.
-    pub reached: Option<Reached>,
+    pub reached: Option<LimitHit>,
 }
 
 /// How a step of a guest failed, before its cause is known.
@@ -66,7 +66,7 @@ pub(super) enum Failure {
 /// One instance, its store within all limits of the grant.
 pub(super) struct Instance<D: 'static> {
     pub(super) store: Store<State<D>>,
-    turn: Turn,
+    turn: CpuTurn,
     outputs: Outputs,
     _slot: OwnedSemaphorePermit,
 }
@@ -115,7 +115,7 @@ impl Bounds {
         // The table above counts what the host holds for the guest, this what the guest holds of its own resources.
         store.set_max_component_handles(handles);
         store.set_hostcall_fuel(size(limits.hostcall_bytes));
-        let turn = self.shared.engine.take_turns(&mut store, &self.grant.name);
+        let turn = self.shared.engine.schedule(&mut store, &self.grant.name);
         Ok(Instance { store, turn, outputs, _slot: slot })
     }
 
@@ -173,7 +173,7 @@ impl Bounds {
         }
     }
 
-    fn lived_with<D>(&self, instance: &Instance<D>) -> Option<Reached> {
+    fn lived_with<D>(&self, instance: &Instance<D>) -> Option<LimitHit> {
         let slowed = || instance.outputs.slowed().then(|| self.limits.reached(Limit::LogBytesPerSecond)).flatten();
         instance.store.data().limiter.hit().map(reached_by_growth).or_else(slowed)
     }

@@ -8,9 +8,9 @@ use wasmtime_wasi::I32Exit;
 
 use super::bounds::Failure;
 use super::session::SessionEnd;
-use crate::capability::http::held;
+use crate::capability::http::resource_limits;
 use crate::engine::{Ceiling, GUEST_STACK, Limiter};
-use crate::policy::{Allowed, Limit, Limits, Reached};
+use crate::policy::{Limit, LimitHit, LimitValue, Limits};
 
 /// How a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum CallError {
     #[error("the guest trapped after it hit its limit of {reached}: {}", reached.remedy())]
     Limit {
         /// What it hit.
-        reached: Reached,
+        reached: LimitHit,
         /// The trap and where in the guest it happened.
         #[source]
         trap: wasmtime::Error,
@@ -65,13 +65,13 @@ pub enum CallError {
 
 impl CallError {
     /// The limit that ended the call, if one did.
-    pub fn reached(&self) -> Option<Reached> {
-        let reached = |limit, allowed| Some(Reached { limit, allowed });
+    pub fn reached(&self) -> Option<LimitHit> {
+        let reached = |limit, allowed| Some(LimitHit { limit, allowed });
         match self {
-            Self::Deadline { deadline } => reached(Limit::Deadline, Allowed::Time(*deadline)),
-            Self::Cpu { budget } => reached(Limit::Cpu, Allowed::Time(*budget)),
+            Self::Deadline { deadline } => reached(Limit::Deadline, LimitValue::Time(*deadline)),
+            Self::Cpu { budget } => reached(Limit::Cpu, LimitValue::Time(*budget)),
             Self::Limit { reached, .. } => Some(*reached),
-            Self::Busy { instances } => reached(Limit::Instances, Allowed::Count((*instances).into())),
+            Self::Busy { instances } => reached(Limit::Instances, LimitValue::Count((*instances).into())),
             Self::Trap(_) | Self::Exited { .. } | Self::Instantiate(_) | Self::SessionOver(_) | Self::NoTimers => None,
         }
     }
@@ -91,10 +91,12 @@ impl CallError {
 }
 
 /// What a refused growth says.
-pub(super) fn reached_by_growth(ceiling: Ceiling) -> Reached {
+pub(super) fn reached_by_growth(ceiling: Ceiling) -> LimitHit {
     match ceiling {
-        Ceiling::Memory(bytes) => Reached { limit: Limit::Memory, allowed: Allowed::Bytes(bytes as u64) },
-        Ceiling::Tables(elements) => Reached { limit: Limit::TableElements, allowed: Allowed::Count(elements as u64) },
+        Ceiling::Memory(bytes) => LimitHit { limit: Limit::Memory, allowed: LimitValue::Bytes(bytes as u64) },
+        Ceiling::Tables(elements) => {
+            LimitHit { limit: Limit::TableElements, allowed: LimitValue::Count(elements as u64) }
+        }
     }
 }
 
@@ -107,12 +109,15 @@ const SENTENCES: [(&str, Limit); 3] = [
 ];
 
 /// The limit that a trap names itself.
-fn limit_of(trap: &wasmtime::Error, limits: &Limits) -> Option<Reached> {
+fn limit_of(trap: &wasmtime::Error, limits: &Limits) -> Option<LimitHit> {
     if let Some(Trap::StackOverflow) = trap.downcast_ref() {
-        return Some(Reached { limit: Limit::Stack, allowed: Allowed::Bytes(GUEST_STACK as u64) });
+        return Some(LimitHit { limit: Limit::Stack, allowed: LimitValue::Bytes(GUEST_STACK as u64) });
     }
-    if trap.is::<held::Full>() {
-        return Some(Reached { limit: Limit::HttpResources, allowed: Allowed::Count(held::MOST as u64) });
+    if trap.is::<resource_limits::Full>() {
+        return Some(LimitHit {
+            limit: Limit::HttpResources,
+            allowed: LimitValue::Count(resource_limits::MOST as u64),
+        });
     }
     if let Some(ResourceTableError::Full) = trap.downcast_ref() {
         return limits.reached(Limit::Handles);

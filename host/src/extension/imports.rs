@@ -23,7 +23,7 @@ const HTTP_TYPES: &str = "wasi:http/types";
 /// How an import stands against the host and the grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "standing", content = "needs")]
-pub enum Standing {
+pub enum ImportStatus {
     /// The host offers it and the grant opens it.
     Granted,
     /// The host offers it, but the grant would need this.
@@ -39,7 +39,7 @@ pub struct Import {
     pub name: String,
     /// Whether it is granted.
     #[serde(flatten)]
-    pub standing: Standing,
+    pub standing: ImportStatus,
 }
 
 impl Import {
@@ -60,27 +60,27 @@ impl Import {
     pub fn lack(&self) -> Option<String> {
         let name = legible_name(&self.name);
         match &self.standing {
-            Standing::Granted => None,
-            Standing::Lacks(needs) => Some(format!("imports {name}, which its grant does not open: {needs}")),
-            Standing::Unknown => Some(format!("imports {name}, which this host does not have")),
+            ImportStatus::Granted => None,
+            ImportStatus::Lacks(needs) => Some(format!("imports {name}, which its grant does not open: {needs}")),
+            ImportStatus::Unknown => Some(format!("imports {name}, which this host does not have")),
         }
     }
 }
 
-fn standing(name: &str, grant: &Grant, offered: &BTreeSet<String>) -> Standing {
+fn standing(name: &str, grant: &Grant, offered: &BTreeSet<String>) -> ImportStatus {
     let interface = name.split_once('@').map_or(name, |(interface, _version)| interface);
     match interface {
-        METADATA if !grant.podinfo.is_empty() || !grant.env.is_empty() => Standing::Granted,
-        METADATA => Standing::Lacks("add `podinfo: {}` or names under `env:` to its spec".to_owned()),
-        API if !grant.api.is_empty() => Standing::Granted,
-        API => Standing::Lacks("add a rule under `api:` to its spec".to_owned()),
-        OUTGOING if !grant.api.is_empty() || !grant.egress.is_empty() => Standing::Granted,
+        METADATA if !grant.podinfo.is_empty() || !grant.env.is_empty() => ImportStatus::Granted,
+        METADATA => ImportStatus::Lacks("add `podinfo: {}` or names under `env:` to its spec".to_owned()),
+        API if !grant.api.is_empty() => ImportStatus::Granted,
+        API => ImportStatus::Lacks("add a rule under `api:` to its spec".to_owned()),
+        OUTGOING if !grant.api.is_empty() || !grant.egress.is_empty() => ImportStatus::Granted,
         OUTGOING => {
-            Standing::Lacks("add a rule under `api:`, or a destination under `egress:`, to its spec".to_owned())
+            ImportStatus::Lacks("add a rule under `api:`, or a destination under `egress:`, to its spec".to_owned())
         }
-        HTTP_TYPES => Standing::Granted,
-        _ if offered.contains(interface) || offered.contains(name) => Standing::Granted,
-        _ if WASI.iter().any(|package| name.starts_with(package)) => Standing::Granted,
-        _ => Standing::Unknown,
+        HTTP_TYPES => ImportStatus::Granted,
+        _ if offered.contains(interface) || offered.contains(name) => ImportStatus::Granted,
+        _ if WASI.iter().any(|package| name.starts_with(package)) => ImportStatus::Granted,
+        _ => ImportStatus::Unknown,
     }
 }

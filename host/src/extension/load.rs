@@ -16,7 +16,7 @@ use super::source::{COMPONENT, Source};
 use super::state::State;
 use super::world::World;
 use crate::engine::{ArtefactError, EngineError};
-use crate::policy::{Grant, Reached};
+use crate::policy::{Grant, LimitHit};
 
 /// Why a component was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ pub enum LoadError {
     OtherEngine(#[source] wasmtime::Error),
     /// The component wants more than its grant opens; one line for each import, with no line break in it.
     #[error("{}", .0.join("\n"))]
-    Lacks(Vec<String>),
+    MissingGrant(Vec<String>),
     /// The component does not export what its world calls.
     #[error("{source:#}")]
     OtherWorld {
@@ -133,13 +133,13 @@ pub enum LoadError {
     Load(#[source] wasmtime::Error),
     /// From the start it needs more than its grant, or any grant of this host, allows.
     #[error("the component begins with {begins}, beyond {whose} limit of {reached}: {remedy}")]
-    Beyond {
+    ExceedsLimit {
         /// What it begins with.
         begins: String,
         /// `its grant's` or `this host's`.
         whose: &'static str,
         /// The limit.
-        reached: Reached,
+        reached: LimitHit,
         /// Who can raise it.
         remedy: String,
     },
@@ -229,7 +229,7 @@ impl<D: Send + 'static> Runtime<D> {
     fn link<W: World<D>>(&self, component: &Component, grant: Grant) -> Result<Extension<W, D>, LoadError> {
         let lacks: Vec<_> = self.shared.imports(component, &grant).iter().filter_map(Import::lack).collect();
         if !lacks.is_empty() {
-            return Err(LoadError::Lacks(lacks));
+            return Err(LoadError::MissingGrant(lacks));
         }
         let pre = self.linker.instantiate_pre(component).map_err(LoadError::Link)?;
         let world = W::new(pre).map_err(|source| LoadError::OtherWorld { source })?;

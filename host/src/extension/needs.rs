@@ -5,7 +5,7 @@ use wasmtime::component::Component;
 use super::load::LoadError;
 use super::runtime::Shared;
 use crate::engine::{EngineError, Need, Needs};
-use crate::policy::{Allowed, Grant, Limit, Limits, Reached};
+use crate::policy::{Grant, Limit, LimitHit, LimitValue, Limits};
 
 /// The most that a component may need under `grant`. Its memory and its tables grow within the grant's limits while it
 /// runs, and end it there; what counts here is whether an instance can be made at all.
@@ -66,20 +66,20 @@ fn beyond(needs: &Needs, need: Need, grant: &Grant, inner: &Shared) -> LoadError
         Need::Metadata => (Limit::Metadata, "of what the engine keeps of its functions"),
     };
     let amount = |amount: u64| match need {
-        Need::LargestMemory | Need::Metadata => Allowed::Bytes(amount),
-        _ => Allowed::Count(amount),
+        Need::LargestMemory | Need::Metadata => LimitValue::Bytes(amount),
+        _ => LimitValue::Count(amount),
     };
     let most = most(grant, inner).of(need);
     let begins = format!("{} {of}", amount(needs.of(need)));
-    let reached = Reached { limit, allowed: amount(most) };
+    let reached = LimitHit { limit, allowed: amount(most) };
     let asked = match need {
         Need::CoreInstances => Some(grant.limits.core_instances),
         Need::Memories => Some(grant.limits.memories),
         _ => None,
     };
     if asked.is_some_and(|asked| u64::from(asked) == most) {
-        return LoadError::Beyond { begins, whose: "its grant's", reached, remedy: reached.remedy() };
+        return LoadError::ExceedsLimit { begins, whose: "its grant's", reached, remedy: reached.remedy() };
     }
     let remedy = "no grant raises it, only the host itself, by its engine's settings and its ceiling".to_owned();
-    LoadError::Beyond { begins, whose: "this host's", reached, remedy }
+    LoadError::ExceedsLimit { begins, whose: "this host's", reached, remedy }
 }

@@ -18,7 +18,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::buffered::BufferedOutput;
 use super::lines::{NamedLines, SharedLines};
-use crate::telemetry::Paced;
+use crate::telemetry::LogThrottle;
 
 /// The most that a guest may write at once, in bytes: what wasmtime-wasi takes from a stream at once too.
 const PIECE: usize = 64 << 10;
@@ -40,7 +40,7 @@ pub(super) struct Meter {
     /// share one: with a thousand of them, all of these together are less than eight pieces (of a harmonic series).
     streams: AtomicUsize,
     /// What was reported of calls whose last output nobody read.
-    unread: Paced<()>,
+    unread: LogThrottle<()>,
 }
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ struct Bucket {
 impl Meter {
     pub(super) fn new(rate: u64) -> Self {
         let bucket = Mutex::new(Bucket { bytes: signed(rate), filled: Instant::now() });
-        Self { rate, bucket, streams: AtomicUsize::new(0), unread: Paced::default() }
+        Self { rate, bucket, streams: AtomicUsize::new(0), unread: LogThrottle::default() }
     }
 
     /// How many bytes one stream may write now, or how long to wait for some. The rate is not 0.

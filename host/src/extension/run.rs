@@ -11,7 +11,7 @@ use super::call_error::CallError;
 use super::invocation::Invocation;
 use super::load::Extension;
 use super::state::State;
-use crate::policy::Reached;
+use crate::policy::LimitHit;
 
 /// How a call of a command ended that the guest itself ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Outcome {
     /// Linear memory that the instance held at its end, in bytes.
     pub memory: usize,
     /// A limit that the guest ran into and lived with: a growth that was refused, output that had to wait.
-    pub reached: Option<Reached>,
+    pub reached: Option<LimitHit>,
 }
 
 impl Outcome {

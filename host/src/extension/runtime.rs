@@ -10,7 +10,7 @@ use super::scoped::TokenRotation;
 use super::state::State;
 use crate::ambassador::egress::EgressClient;
 use crate::capability;
-use crate::cluster::Cluster;
+use crate::cluster::ApiClient;
 use crate::engine::{Artefacts, CompilerProcess, Engine, EngineError, EngineSettings};
 use crate::gate::HostRate;
 use crate::podinfo::{ItemError, PodInfo};
@@ -75,7 +75,7 @@ pub(super) struct Shared {
     pub(super) service_account: Option<PathBuf>,
     pub(super) rotation: TokenRotation,
     pub(super) variables: BTreeMap<String, String>,
-    pub(super) cluster: Option<Cluster>,
+    pub(super) cluster: Option<ApiClient>,
     pub(super) egress: EgressClient,
     pub(super) audit: Arc<dyn Audit>,
     pub(super) rate: Option<HostRate>,
@@ -161,7 +161,7 @@ pub struct RuntimeBuilder<D: 'static = ()> {
     service_account: Option<PathBuf>,
     rotation: TokenRotation,
     variables: BTreeMap<String, String>,
-    cluster: Option<Cluster>,
+    cluster: Option<ApiClient>,
     egress: EgressClient,
     audit: Option<Arc<dyn Audit>>,
     rate: Option<HostRate>,
@@ -295,7 +295,7 @@ impl<D: Send> RuntimeBuilder<D> {
 
     /// Answers `api`, and plain HTTP to the API server's names, from this API server.
     #[must_use]
-    pub fn cluster(mut self, cluster: Cluster) -> Self {
+    pub fn cluster(mut self, cluster: ApiClient) -> Self {
         self.cluster = Some(cluster);
         self
     }
@@ -317,7 +317,7 @@ impl<D: Send> RuntimeBuilder<D> {
 
     /// All extensions together make no more requests than this rate has. Without it each has its grant's rate alone.
     /// Give
-    /// [`ClusterSettings::rate`](crate::cluster::ClusterSettings) the same one, and the host's own requests count too.
+    /// [`ApiClientSettings::rate`](crate::cluster::ApiClientSettings) the same one, and the host's own requests count too.
     #[must_use]
     pub fn rate(mut self, rate: HostRate) -> Self {
         self.rate = Some(rate);

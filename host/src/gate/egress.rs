@@ -7,8 +7,8 @@ use std::time::Instant;
 use http::Method;
 use jiff::Timestamp;
 
-use super::{Gate, Place, Refusal, Way};
-use crate::policy::{Destination, Limit, Reached};
+use super::{Channel, Gate, GateError, Slot};
+use crate::policy::{Destination, Limit, LimitHit};
 use crate::telemetry::{AuditRecord, Decision, chain};
 
 impl Gate {
@@ -19,14 +19,14 @@ impl Gate {
     /// [`EgressPermit::refused`].
     ///
     /// # Errors
-    /// [`Refusal`], as [`Gate::admit`].
+    /// [`GateError`], as [`Gate::admit`].
     pub fn admit_egress(
         &self,
-        way: Way,
+        way: Channel,
         method: &Method,
         destination: &Destination,
         target: &str,
-    ) -> Result<EgressPermit, Refusal> {
+    ) -> Result<EgressPermit, GateError> {
         let permit = Record::new(self.clone(), way, method.clone(), destination.to_string(), target.to_owned());
         match self.decide_egress(destination, target) {
             Ok(()) => Ok(EgressPermit(permit)),
@@ -39,14 +39,14 @@ impl Gate {
         }
     }
 
-    fn decide_egress(&self, destination: &Destination, target: &str) -> Result<(), Refusal> {
+    fn decide_egress(&self, destination: &Destination, target: &str) -> Result<(), GateError> {
         self.meter()?;
         self.measure(target)?;
         if !self.grant().egress.names(destination) {
             let reason = format!("{destination} is not granted; it needs \"{destination}\" under `egress`");
-            return Err(Refusal::Denied(reason));
+            return Err(GateError::Denied(reason));
         }
-        self.enter(Place::InFlight)
+        self.enter(Slot::InFlight)
     }
 }
 
@@ -113,7 +113,7 @@ impl Drop for EgressPermit {
 /// What is recorded of one request.
 struct Record {
     gate: Gate,
-    way: Way,
+    way: Channel,
     method: Method,
     destination: String,
     target: String,
@@ -122,12 +122,12 @@ struct Record {
     status: Option<u16>,
     bytes: u64,
     refused: Option<String>,
-    reached: Option<Reached>,
+    reached: Option<LimitHit>,
     error: Option<String>,
 }
 
 impl Record {
-    fn new(gate: Gate, way: Way, method: Method, destination: String, target: String) -> Self {
+    fn new(gate: Gate, way: Channel, method: Method, destination: String, target: String) -> Self {
         let (time, since) = (Timestamp::now(), Instant::now());
         let (status, refused, reached, error) = (None, None, None, None);
         Self { gate, way, method, destination, target, time, since, status, bytes: 0, refused, reached, error }

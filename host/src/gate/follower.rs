@@ -11,8 +11,8 @@ use crate::policy::ApiRequest;
 /// round:
 ///
 /// ```compile_fail,E0308
-/// # use attache::{cluster::{Cluster, watch::Scope}, gate::Permit};
-/// # fn follow(cluster: &Cluster, scope: &Scope, watch: Permit) {
+/// # use attache::{cluster::{ApiClient, watch::Scope}, gate::Permit};
+/// # fn follow(cluster: &ApiClient, scope: &Scope, watch: Permit) {
 /// cluster.follow(scope, watch);
 /// # }
 /// ```

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::place::Place;
-use super::{Gate, Way};
-use crate::policy::{ApiRequest, Limit, Limits, Reached};
+use super::place::Slot;
+use super::{Channel, Gate};
+use crate::policy::{ApiRequest, Limit, LimitHit, Limits};
 use crate::telemetry::{AuditRecord, chain};
 
 /// One judged and metered request, good for sending it once.
@@ -18,16 +18,16 @@ use crate::telemetry::{AuditRecord, chain};
 #[must_use = "a permit that is dropped is recorded as a request that got no answer"]
 pub struct Permit {
     pub(super) gate: Gate,
-    pub(super) way: Way,
+    pub(super) way: Channel,
     pub(super) request: ApiRequest,
-    pub(super) place: Place,
+    pub(super) place: Slot,
     pub(super) rule: usize,
     pub(super) time: Timestamp,
     pub(super) since: Instant,
     pub(super) status: Option<u16>,
     pub(super) bytes: u64,
     pub(super) sent: u64,
-    pub(super) reached: Option<Reached>,
+    pub(super) reached: Option<LimitHit>,
     pub(super) error: Option<String>,
 }
 
@@ -40,7 +40,7 @@ impl Permit {
     /// The most bytes of the answer's body that may be passed on. An answer without an end has none: it is passed on
     /// piece by piece, never kept, and ends with whoever reads it.
     pub fn response_limit(&self) -> u64 {
-        if self.request.is_endless() { u64::MAX } else { self.gate.inner.grant.limits.response_bytes }
+        if self.request.is_stream() { u64::MAX } else { self.gate.inner.grant.limits.response_bytes }
     }
 
     /// The most bytes of one piece of an answer without an end, such as one event of a watch.

@@ -5,21 +5,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{FollowerPermit, Gate, HostRate, Refusal};
+use super::{FollowerPermit, Gate, GateError, HostRate};
 use crate::policy::{ApiRequest, Grant, Limits, Rule, Verdict};
-use crate::telemetry::{Audit, Way};
+use crate::telemetry::{Audit, Channel};
 
 /// The name of the host itself in records.
 const HOST: &str = "attache";
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Slot {
     InFlight,
     Watch,
 }
 
-impl Place {
+impl Slot {
     pub(super) fn of(request: &ApiRequest) -> Self {
         if request.is_watch() { Self::Watch } else { Self::InFlight }
     }
@@ -27,28 +27,28 @@ impl Place {
 
 /// How many places are taken.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct Slots {
     in_flight: AtomicU32,
     watches: AtomicU32,
 }
 
-impl Places {
-    fn taken(&self, place: Place) -> &AtomicU32 {
+impl Slots {
+    fn taken(&self, place: Slot) -> &AtomicU32 {
         match place {
-            Place::InFlight => &self.in_flight,
-            Place::Watch => &self.watches,
+            Slot::InFlight => &self.in_flight,
+            Slot::Watch => &self.watches,
         }
     }
 
-    pub(super) fn number(&self, place: Place) -> u32 {
+    pub(super) fn number(&self, place: Slot) -> u32 {
         self.taken(place).load(Ordering::Acquire)
     }
 
     /// Takes one more place.
-    pub(super) fn enter(&self, place: Place, limits: &Limits) -> Result<(), Refusal> {
+    pub(super) fn enter(&self, place: Slot, limits: &Limits) -> Result<(), GateError> {
         let (limit, refusal) = match place {
-            Place::InFlight => (limits.in_flight, Refusal::TooMany { limit: limits.in_flight }),
-            Place::Watch => (limits.watches, Refusal::TooManyWatches { limit: limits.watches }),
+            Slot::InFlight => (limits.in_flight, GateError::TooMany { limit: limits.in_flight }),
+            Slot::Watch => (limits.watches, GateError::TooManyWatches { limit: limits.watches }),
         };
         let one_more = |now: u32| now.checked_add(1).filter(|next| *next <= limit);
         match self.taken(place).fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
@@ -58,7 +58,7 @@ impl Places {
     }
 
     /// Gives a place back.
-    pub(super) fn leave(&self, place: Place) {
+    pub(super) fn leave(&self, place: Slot) {
         self.taken(place).fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -71,10 +71,15 @@ impl Gate {
     /// and the end are recorded.
     ///
     /// # Errors
-    /// [`Refusal`], as [`Gate::admit`].
-    pub fn admit_follower(&self, way: Way, list: &ApiRequest, watch: ApiRequest) -> Result<FollowerPermit, Refusal> {
-        let decided = self.decide(&[list, &watch], Place::Watch);
-        self.permit(way, watch, Place::Watch, decided).map(FollowerPermit::new)
+    /// [`GateError`], as [`Gate::admit`].
+    pub fn admit_follower(
+        &self,
+        way: Channel,
+        list: &ApiRequest,
+        watch: ApiRequest,
+    ) -> Result<FollowerPermit, GateError> {
+        let decided = self.decide(&[list, &watch], Slot::Watch);
+        self.permit(way, watch, Slot::Watch, decided).map(FollowerPermit::new)
     }
 
     /// A gate for the watch that the host keeps of one collection: its list and its watch, and nothing else. `list` is
@@ -90,14 +95,14 @@ impl Gate {
 
     /// How many watches are open.
     pub fn watches(&self) -> u32 {
-        self.inner.places.number(Place::Watch)
+        self.inner.places.number(Slot::Watch)
     }
 
     /// Whether the rules allow all of these requests, and by which rule the last.
-    pub(super) fn judge(&self, requests: &[&ApiRequest]) -> Result<usize, Refusal> {
+    pub(super) fn judge(&self, requests: &[&ApiRequest]) -> Result<usize, GateError> {
         match self.grant().judge_all(requests) {
             Verdict::Allowed { rule } => Ok(rule),
-            Verdict::Denied { reason, .. } => Err(Refusal::Denied(reason)),
+            Verdict::Denied { reason, .. } => Err(GateError::Denied(reason)),
         }
     }
 }

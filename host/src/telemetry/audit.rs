@@ -24,7 +24,7 @@ const MAX_REASON: usize = 2 * MAX_TEXT;
 /// The way by which a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub enum Channel {
     /// The typed WIT interface `attache:pod/api`.
     Api,
     /// `wasi:http` of a guest.
@@ -35,7 +35,7 @@ pub enum Way {
     Host,
 }
 
-impl Way {
+impl Channel {
     /// The name in records.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ pub struct AuditRecord<'a> {
     /// Which extension asked.
     pub extension: &'a str,
     /// By which way.
-    pub way: Way,
+    pub way: Channel,
     /// The API's verb; of what could not be understood the method.
     pub verb: Cow<'a, str>,
     /// Whether it is a server-side apply, whose verb is `patch` and which needs `create` too.
@@ -164,7 +164,7 @@ pub struct AuditedResource<'a> {
 impl<'a> AuditRecord<'a> {
     /// The record of a request that was understood. Verdict, rule, reason, status, error, duration and bytes are for
     /// the caller to fill in.
-    pub fn of_request(time: Timestamp, extension: &'a str, way: Way, request: &'a ApiRequest) -> Self {
+    pub fn of_request(time: Timestamp, extension: &'a str, way: Channel, request: &'a ApiRequest) -> Self {
         // What was parsed is plain ASCII: cutting it is enough.
         let (verb, path) = (request.verb().into(), cut(request.path()).into());
         let (applies, creates, upgrades) = (request.applies(), request.creates(), request.upgrades());
@@ -173,7 +173,7 @@ impl<'a> AuditRecord<'a> {
     }
 
     /// The record of a request that was not understood.
-    pub fn of_invalid(time: Timestamp, extension: &'a str, way: Way, method: &'a Method, target: &'a str) -> Self {
+    pub fn of_invalid(time: Timestamp, extension: &'a str, way: Channel, method: &'a Method, target: &'a str) -> Self {
         let path = target.split('?').next().unwrap_or_default();
         Self { verdict: Decision::Invalid, ..Self::bare(time, extension, way, escaped(method.as_str()), escaped(path)) }
     }
@@ -182,7 +182,7 @@ impl<'a> AuditRecord<'a> {
     pub fn of_egress(
         time: Timestamp,
         extension: &'a str,
-        way: Way,
+        way: Channel,
         method: &'a Method,
         destination: &'a str,
         target: &'a str,
@@ -208,7 +208,7 @@ impl<'a> AuditRecord<'a> {
         Self { error: error.map(|error| sentence_in_record(error, MAX_TEXT)), ..self }
     }
 
-    fn bare(time: Timestamp, extension: &'a str, way: Way, verb: Cow<'a, str>, path: Cow<'a, str>) -> Self {
+    fn bare(time: Timestamp, extension: &'a str, way: Channel, verb: Cow<'a, str>, path: Cow<'a, str>) -> Self {
         Self {
             time,
             extension,
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn a_guests_text_is_cut_and_escaped() {
         let path = format!("/a\"\n{{\u{202e}\u{2028}{}", "x".repeat(5000));
-        let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Way::WasiHttp, &Method::GET, &path);
+        let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Channel::WasiHttp, &Method::GET, &path);
         let line = serde_json::to_string(&record).unwrap();
         assert!(line.is_ascii() && !line.contains('\n') && line.len() < 2 * MAX_TEXT, "{line}");
         assert!(record.path.starts_with("/a\\\"\\n{\\u{202e}\\u{2028}xxx"), "{}", record.path);
@@ -349,7 +349,7 @@ mod tests {
     fn a_failures_words_are_cut_and_escaped() {
         let request = ApiRequest::parse(&Method::GET, "/version").unwrap();
         let error = format!("it said \"no\": \u{202e}\n{}", "\u{7}".repeat(5000));
-        let record = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Way::Api, &request).failed(Some(&error));
+        let record = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Channel::Api, &request).failed(Some(&error));
         let told = record.error.as_deref().unwrap();
         assert!(told.starts_with("it said \"no\": \\u{202e}\\n\\u{7}") && told.len() <= MAX_TEXT, "{told}");
     }
@@ -364,7 +364,7 @@ mod tests {
             status: Some(200),
             duration: Duration::from_micros(1234),
             bytes: 7,
-            ..AuditRecord::of_request(time, "pod-card", Way::Api, &request)
+            ..AuditRecord::of_request(time, "pod-card", Channel::Api, &request)
         };
         assert_eq!(
             serde_json::to_string(&record).unwrap(),

@@ -36,7 +36,7 @@ const LAST_NUMBER: Duration = Duration::from_secs(5);
 /// use std::sync::Arc;
 ///
 /// let audit = Arc::new(JsonLines::new(std::io::sink())?);
-/// // For `RuntimeBuilder::audit` and `ClusterSettings`. At the end of the process, when nothing runs that may be recorded:
+/// // For `RuntimeBuilder::audit` and `ApiClientSettings`. At the end of the process, when nothing runs that may be recorded:
 /// audit.finish();
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -198,7 +198,7 @@ impl<W: Write> Pen<W> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::telemetry::Way;
+    use crate::telemetry::Channel;
     use http::Method;
     use std::sync::Condvar;
 
@@ -237,7 +237,7 @@ mod tests {
 
     fn record(audit: &JsonLines, times: usize) {
         for _ in 0..times {
-            audit.record(&AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Way::Api, &Method::GET, "/x"));
+            audit.record(&AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Channel::Api, &Method::GET, "/x"));
         }
     }
 
@@ -310,7 +310,7 @@ mod tests {
         let log = Gated::default();
         let audit = JsonLines::new(log.clone()).unwrap();
         for _ in 0..QUEUE + 100 {
-            let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Way::Api, &Method::GET, "/x");
+            let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Channel::Api, &Method::GET, "/x");
             audit.record(&AuditRecord { unrecorded: 10, ..record });
         }
         audit.unrecorded("e", 7);

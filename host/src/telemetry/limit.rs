@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::audit::{Audit, to_the_microsecond};
-use crate::policy::{Allowed, Reached};
+use crate::policy::{LimitHit, LimitValue};
 
 /// That an extension reached a limit, and what came of it.
 #[derive(Debug, Clone, Serialize)]
@@ -18,7 +18,7 @@ pub struct LimitRecord<'a> {
     /// The limit's name in a grant, such as `memory`.
     pub limit: &'static str,
     /// How much it allows.
-    pub allowed: Allowed,
+    pub allowed: LimitValue,
     /// Whether that ended the call.
     pub ended: bool,
     /// How often it was reached since it was last told; not written when it is once.
@@ -33,8 +33,8 @@ fn is_one(number: &u64) -> bool {
 
 impl<'a> LimitRecord<'a> {
     /// The record of a limit that has just been reached.
-    pub fn now(extension: &'a str, reached: Reached, ended: bool) -> Self {
-        let Reached { limit, allowed } = reached;
+    pub fn now(extension: &'a str, reached: LimitHit, ended: bool) -> Self {
+        let LimitHit { limit, allowed } = reached;
         Self { time: Timestamp::now(), extension, limit: limit.name(), allowed, ended, times: 1 }
     }
 
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_record_names_the_limit_and_its_number() {
-        let reached = Reached { limit: Limit::Memory, allowed: Allowed::Bytes(64 << 20) };
+        let reached = LimitHit { limit: Limit::Memory, allowed: LimitValue::Bytes(64 << 20) };
         let record = LimitRecord { time: Timestamp::UNIX_EPOCH, ..LimitRecord::now("hog", reached, true) };
         assert_eq!(
             serde_json::to_string(&record).unwrap(),

@@ -43,7 +43,7 @@ const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 ///
 /// let mut registry = Registry::default();
 /// let audit = Arc::new(Metrics::new(Arc::new(NoAudit), &mut registry));
-/// // For `RuntimeBuilder::audit` and `ClusterSettings`. For a scraper:
+/// // For `RuntimeBuilder::audit` and `ApiClientSettings`. For a scraper:
 /// let mut text = String::new();
 /// encode(&mut text, &registry)?;
 /// # drop(audit);
@@ -57,7 +57,7 @@ pub struct Metrics {
     durations: Family<Asked, Histogram, fn() -> Histogram>,
     bytes: Family<Asked, Counter>,
     unrecorded: Family<Asker, Counter>,
-    limits: Family<Reached, Counter>,
+    limits: Family<LimitHit, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,7 +80,7 @@ struct Asker {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reached {
+struct LimitHit {
     extension: Arc<str>,
     limit: &'static str,
     ended: bool,
@@ -162,7 +162,7 @@ impl Audit for Metrics {
 
     fn limit(&self, line: &LimitRecord<'_>) {
         let extension = self.extension(line.extension);
-        self.limits.get_or_create(&Reached { extension, limit: line.limit, ended: line.ended }).inc_by(line.times);
+        self.limits.get_or_create(&LimitHit { extension, limit: line.limit, ended: line.ended }).inc_by(line.times);
         self.next.limit(line);
     }
 
@@ -182,8 +182,8 @@ impl fmt::Debug for Metrics {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::policy::{Allowed, ApiRequest, Limit, Reached};
-    use crate::telemetry::{NoAudit, Way};
+    use crate::policy::{ApiRequest, Limit, LimitHit, LimitValue};
+    use crate::telemetry::{Channel, NoAudit};
     use http::Method;
     use jiff::Timestamp;
     use prometheus_client::encoding::text::encode;
@@ -205,7 +205,7 @@ mod tests {
         let metrics = Metrics::new(Arc::new(NoAudit), &mut registry);
         let record = |target: &str, verdict: Decision, status: Option<u16>| {
             let request = ApiRequest::parse(&Method::GET, target).unwrap();
-            let asked = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "card", Way::Api, &request);
+            let asked = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "card", Channel::Api, &request);
             let duration = Duration::from_micros(3500);
             metrics.record(&AuditRecord { verdict, status, duration, bytes: 40, ..asked });
         };
@@ -215,7 +215,7 @@ mod tests {
         record("/api/v1/pods?watch=1", Decision::Allowed, Some(200));
         record("/api/v1/nodes", Decision::Denied, None);
         let request = ApiRequest::parse(&Method::GET, "/api/v1/pods").unwrap();
-        let unanswered = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "card", Way::Api, &request);
+        let unanswered = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "card", Channel::Api, &request);
         metrics.record(&unanswered.clone());
         metrics.record(&AuditRecord { duration: Duration::from_secs(9), ..unanswered.failed(Some("it is away")) });
         let text = text(&registry);
@@ -234,7 +234,7 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = Metrics::new(Arc::new(NoAudit), &mut registry);
         for _ in 0..2 {
-            let reached = Reached { limit: Limit::Memory, allowed: Allowed::Bytes(64 << 20) };
+            let reached = LimitHit { limit: Limit::Memory, allowed: LimitValue::Bytes(64 << 20) };
             metrics.limit(&LimitRecord::now("hog", reached, true));
         }
         has(&text(&registry), "attache_limits_total{extension=\"hog\",limit=\"memory\",ended=\"true\"} 2");
@@ -246,7 +246,7 @@ mod tests {
         let metrics = Metrics::new(Arc::new(NoAudit), &mut registry);
         for number in 0..MAX_EXTENSIONS + 10 {
             let name = format!("e{number}");
-            metrics.record(&AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, &name, Way::Api, &Method::GET, "/x"));
+            metrics.record(&AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, &name, Channel::Api, &Method::GET, "/x"));
         }
         let text = text(&registry);
         has(&text, "attache_requests_total{extension=\"(other)\",way=\"api\",verdict=\"invalid\",status=\"\"} 10");

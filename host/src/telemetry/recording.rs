@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Audit, AuditRecord, AuditedResource, Decision, LimitRecord, MAX_TEXT, Way};
-use crate::policy::{Destination, Draft, Grant, Rule};
+use super::{Audit, AuditRecord, AuditedResource, Channel, Decision, LimitRecord, MAX_TEXT};
+use crate::policy::{Destination, Grant, Rule, SuggestedGrant};
 
 /// The verbs of paths that are no resources, as rules have them. What was never judged is recorded with its method.
 const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
@@ -54,12 +54,12 @@ impl Recording {
     ///
     /// `variables` are those of the pod (such as `POD_NAMESPACE` and its value): where a rule has the value of one as
     /// its namespace or its object's name, it gets the variable, so that the grant fits another pod too.
-    pub fn draft(&self, given: &Grant, variables: &[(&str, &str)]) -> Draft {
+    pub fn draft(&self, given: &Grant, variables: &[(&str, &str)]) -> SuggestedGrant {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = |rules: &BTreeSet<Rule>| Rule::merged(rules.iter().map(|rule| with_variables(rule, variables)));
         let called = |destination: &Destination| asked.destinations(true).any(|one| one == destination.to_string());
         let egress = given.egress.only(called);
-        let mut draft = Draft::new(Grant { api: rules(&asked.allowed), egress, ..given.clone() });
+        let mut draft = SuggestedGrant::new(Grant { api: rules(&asked.allowed), egress, ..given.clone() });
         draft.about = vec![
             format!(
                 "What was asked of the API server, and called outside it, in a run under the grant {:?}: rules and",
@@ -113,7 +113,7 @@ fn open_egress<'a>(grant: &Grant, denied: impl Iterator<Item = &'a str>) -> Opti
 
 impl Audit for Recording {
     fn record(&self, line: &AuditRecord<'_>) {
-        if line.way != Way::Host {
+        if line.way != Channel::Host {
             self.keep(line);
         }
         self.next.record(line);
@@ -152,8 +152,8 @@ fn needed(line: &AuditRecord<'_>) -> Option<Rule> {
 }
 
 /// Who follows a collection through `api` is recorded once, as watching it, and judged for its list as well.
-fn with_list(way: Way, mut verbs: Vec<String>) -> Vec<String> {
-    if way == Way::Api && verbs == ["watch"] {
+fn with_list(way: Channel, mut verbs: Vec<String>) -> Vec<String> {
+    if way == Channel::Api && verbs == ["watch"] {
         verbs.insert(0, "list".to_owned());
     }
     verbs
@@ -180,7 +180,7 @@ mod tests {
     use http::{HeaderValue, Method};
     use jiff::Timestamp;
 
-    fn record(recording: &Recording, target: &str, verdict: Decision, way: Way) {
+    fn record(recording: &Recording, target: &str, verdict: Decision, way: Channel) {
         let request = ApiRequest::parse(&Method::GET, target).unwrap();
         recording
             .record(&AuditRecord { verdict, ..AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", way, &request) });
@@ -191,7 +191,7 @@ mod tests {
         let recording = Recording::new(Arc::new(NoAudit));
         let called = |destination: &str, verdict| {
             let time = Timestamp::UNIX_EPOCH;
-            let record = AuditRecord::of_egress(time, "e", Way::WasiHttp, &Method::GET, destination, "/*");
+            let record = AuditRecord::of_egress(time, "e", Channel::WasiHttp, &Method::GET, destination, "/*");
             recording.record(&AuditRecord { verdict, ..record });
         };
         called("https://a.example", Decision::Allowed);
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn what_was_never_judged_becomes_no_rule() {
         let recording = Recording::new(Arc::new(NoAudit));
-        let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Way::WasiHttp, &Method::GET, "http:/x");
+        let record = AuditRecord::of_invalid(Timestamp::UNIX_EPOCH, "e", Channel::WasiHttp, &Method::GET, "http:/x");
         recording.record(&AuditRecord { verdict: Decision::Denied, ..record });
         assert!(!recording.draft(&Grant::nothing("given"), &[]).to_string().contains("nonResourceURLs"));
     }
@@ -217,8 +217,8 @@ mod tests {
     #[test]
     fn who_follows_a_collection_needs_its_list_too() {
         let recording = Recording::new(Arc::new(NoAudit));
-        record(&recording, "/api/v1/namespaces/demo/pods?watch=1", Decision::Allowed, Way::Api);
-        record(&recording, "/api/v1/namespaces/demo/services?watch=1", Decision::Allowed, Way::WasiHttp);
+        record(&recording, "/api/v1/namespaces/demo/pods?watch=1", Decision::Allowed, Channel::Api);
+        record(&recording, "/api/v1/namespaces/demo/services?watch=1", Decision::Allowed, Channel::WasiHttp);
         let draft = recording.draft(&Grant::nothing("given"), &[]).to_string();
         let rules: Vec<_> = Grant::parse(&draft).unwrap().api.iter().map(ToString::to_string).collect();
         let rule = |resource, verbs| {
@@ -230,12 +230,12 @@ mod tests {
     #[test]
     fn what_was_used_is_granted_and_what_was_denied_is_commented() {
         let recording = Recording::new(Arc::new(NoAudit));
-        record(&recording, "/api/v1/namespaces/demo/pods/me", Decision::Allowed, Way::Api);
-        record(&recording, "/api/v1/namespaces/demo/pods/me", Decision::Allowed, Way::WasiHttp);
-        record(&recording, "/api/v1/namespaces/demo/pods/me/log", Decision::Allowed, Way::WasiHttp);
-        record(&recording, "/apis/batch/v1/namespaces/other/jobs", Decision::Denied, Way::Api);
-        record(&recording, "/api/v1/nodes", Decision::Throttled, Way::Api);
-        record(&recording, "/apis", Decision::Allowed, Way::Host);
+        record(&recording, "/api/v1/namespaces/demo/pods/me", Decision::Allowed, Channel::Api);
+        record(&recording, "/api/v1/namespaces/demo/pods/me", Decision::Allowed, Channel::WasiHttp);
+        record(&recording, "/api/v1/namespaces/demo/pods/me/log", Decision::Allowed, Channel::WasiHttp);
+        record(&recording, "/apis/batch/v1/namespaces/other/jobs", Decision::Denied, Channel::Api);
+        record(&recording, "/api/v1/nodes", Decision::Throttled, Channel::Api);
+        record(&recording, "/apis", Decision::Allowed, Channel::Host);
         let mut given = Grant::nothing("given");
         given.env = vec!["POD_NAME".into()];
         let text = recording.draft(&given, &[("POD_NAMESPACE", "demo"), ("POD_NAME", "me")]).to_string();
@@ -257,7 +257,7 @@ mod tests {
         let apply = HeaderValue::from_static("application/apply-patch+yaml");
         let request = ApiRequest::parse(&Method::PATCH, "/api/v1/namespaces/demo/configmaps/a").unwrap();
         let request = request.with_content_type(Some(&apply));
-        recording.record(&AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Way::WasiHttp, &request));
+        recording.record(&AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Channel::WasiHttp, &request));
         let drafted = recording.draft(&Grant::nothing("given"), &[]).grant;
         assert_eq!(drafted.api[0].verbs, ["create", "patch"]);
         assert_eq!(drafted.judge(&request), Verdict::Allowed { rule: 0 });
@@ -270,7 +270,7 @@ mod tests {
         let lease = put("/apis/coordination.k8s.io/v1/namespaces/demo/leases/a");
         let map = put("/api/v1/namespaces/demo/configmaps/a");
         for request in [&lease, &map] {
-            recording.record(&AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Way::Api, request));
+            recording.record(&AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Channel::Api, request));
         }
         let drafted = recording.draft(&Grant::nothing("given"), &[]).grant;
         let verbs: Vec<_> = drafted.api.iter().map(|rule| rule.verbs.join(" ")).collect();

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use attache::ambassador::{Ambassador, AnswerBody, MAX_REQUEST_BODY, ScopedTokens};
-use attache::gate::{Gate, Way};
+use attache::gate::{Channel, Gate};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{Method, Request, Response};
@@ -28,7 +28,7 @@ fn gate(spec: &str, records: &Records) -> Gate {
 }
 
 fn ambassador(world: &World) -> Ambassador {
-    Ambassador::new(Way::WasiHttp, gate(SPEC, &world.records), Some(world.cluster()))
+    Ambassador::new(Channel::WasiHttp, gate(SPEC, &world.records), Some(world.cluster()))
 }
 
 /// An ambassador before a server that does as its script says.
@@ -40,7 +40,7 @@ async fn scripted(
     let dir = service_account("the-hosts-token", authority.pem());
     let records = Records::default();
     let cluster = client(&server.url, dir.path(), Duration::from_secs(5), &records);
-    (server, Ambassador::new(Way::WasiHttp, gate(SPEC, &records), Some(cluster)), records)
+    (server, Ambassador::new(Channel::WasiHttp, gate(SPEC, &records), Some(cluster)), records)
 }
 
 fn request(method: &Method, target: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
@@ -98,7 +98,7 @@ async fn what_the_grant_does_not_open_is_forbidden_and_the_rule_is_named() {
 async fn an_apply_is_judged_for_what_it_may_create() {
     let world = World::new();
     let spec = r#"{api: [{apiGroups: [""], resources: [configmaps], verbs: [patch], namespaces: [demo]}]}"#;
-    let patching = Ambassador::new(Way::Proxy, gate(spec, &world.records), Some(world.cluster()));
+    let patching = Ambassador::new(Channel::Proxy, gate(spec, &world.records), Some(world.cluster()));
     let new = format!("{MAPS}/new?fieldManager=me");
     let map = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"new"}}"#;
     let apply = async |ambassador: &Ambassador, content_type: &str| {
@@ -150,7 +150,7 @@ async fn what_a_backend_reads_arrives_as_it_was_sent() {
     let cluster = client(&server.url, dir.path(), Duration::from_secs(5), &records);
     let spec = r#"{api: [{apiGroups: [""], resources: [services/proxy, pods/proxy], verbs: [get], namespaces: [demo]},
         {apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [get], namespaces: ["*"]}]}"#;
-    let ambassador = Ambassador::new(Way::Proxy, gate(spec, &records), Some(cluster));
+    let ambassador = Ambassador::new(Channel::Proxy, gate(spec, &records), Some(cluster));
     let service = "/api/v1/namespaces/demo/services/s/proxy";
     let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
     for (asked, sent) in [
@@ -193,7 +193,7 @@ async fn a_selector_of_a_thousand_names_is_passed_on_whole() {
     assert_eq!(get(&ambassador, &target, &[]).await.0, 200);
     assert!(server.heads()[0].contains(&selector.to_lowercase()));
     let small = gate(&SPEC.replace("limits: {", "limits: {targetBytes: 8Ki, "), &records);
-    let (code, status) = get(&Ambassador::new(Way::Proxy, small, None), &target, &[]).await;
+    let (code, status) = get(&Ambassador::new(Channel::Proxy, small, None), &target, &[]).await;
     assert_eq!(code, 414, "{status}");
     assert!(status["message"].as_str().unwrap().contains("8192 bytes"), "{status}");
     assert_eq!(
@@ -216,7 +216,7 @@ async fn odd_methods_are_refused() {
 async fn a_spent_rate_is_told_with_when_to_come_back() {
     let world = World::new();
     let spec = SPEC.replace("1000, burst: 1000", "1, burst: 1");
-    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
+    let ambassador = Ambassador::new(Channel::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
     assert_eq!(get(&ambassador, COLOURS, &[]).await.0, 200);
     let answer = ambassador.answer(request(&Method::GET, COLOURS, &[])).await;
     assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (429, "1"));
@@ -312,7 +312,7 @@ async fn only_the_extensions_own_token_is_taken() {
 async fn guessing_tokens_spends_the_rate() {
     let world = World::new();
     let spec = SPEC.replace("1000, burst: 1000", "1, burst: 3");
-    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
+    let ambassador = Ambassador::new(Channel::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
     let ambassador = ambassador.with_tokens(ScopedTokens::issue().unwrap());
     let mut codes = Vec::new();
     for _ in 0..5 {
@@ -349,10 +349,10 @@ async fn a_server_that_is_away_is_told_without_its_address() {
     let dir = service_account("t", Authority::new().pem());
     let records = Records::default();
     let cluster = client("https://127.0.0.1:1", dir.path(), Duration::from_secs(5), &records);
-    let ambassador = Ambassador::new(Way::WasiHttp, gate(SPEC, &records), Some(cluster));
+    let ambassador = Ambassador::new(Channel::WasiHttp, gate(SPEC, &records), Some(cluster));
     let (code, status) = get(&ambassador, COLOURS, &[]).await;
     assert_eq!((code, &status["message"]), (503, &json!("the API server cannot be reached")));
-    let nobody = Ambassador::new(Way::WasiHttp, gate(SPEC, &records), None);
+    let nobody = Ambassador::new(Channel::WasiHttp, gate(SPEC, &records), None);
     assert_eq!(get(&nobody, COLOURS, &[]).await.0, 503);
 }
 
@@ -362,7 +362,7 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
     let slow = attache_devcluster::Fault::Latency(Duration::from_secs(30));
     world.server.faults().next(slow, MAPS, 1);
     let cluster = world.cluster_within(Duration::from_millis(200));
-    let ambassador = Ambassador::new(Way::WasiHttp, gate(SPEC, &world.records), Some(cluster));
+    let ambassador = Ambassador::new(Channel::WasiHttp, gate(SPEC, &world.records), Some(cluster));
     let (code, status) = get(&ambassador, COLOURS, &[]).await;
     assert_eq!((code, &status["reason"]), (504, &json!("Timeout")));
 }
@@ -371,7 +371,7 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
 async fn an_answer_beyond_the_limit_is_a_bad_gateway() {
     let spec = SPEC.replace("limits: {", "limits: {responseBytes: 100, ");
     let world = World::new();
-    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
+    let ambassador = Ambassador::new(Channel::WasiHttp, gate(&spec, &world.records), Some(world.cluster()));
     let (code, status) = get(&ambassador, "/api/v1/namespaces/demo/pods", &[]).await;
     assert_eq!((code, &status["reason"]), (502, &json!("BadGateway")), "{status}");
     assert!(status["message"].as_str().unwrap().contains("100 bytes"), "{status}");
@@ -382,7 +382,8 @@ async fn a_watch_goes_on_past_the_deadline_and_the_limit() {
     let world = World::new();
     let spec = SPEC.replace("limits: {", "limits: {responseBytes: 1000, ");
     let deadline = Duration::from_millis(300);
-    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &world.records), Some(world.cluster_within(deadline)));
+    let ambassador =
+        Ambassador::new(Channel::WasiHttp, gate(&spec, &world.records), Some(world.cluster_within(deadline)));
     let began = Instant::now();
     let mut answer = ambassador.answer(request(&Method::GET, &format!("{MAPS}?watch=1"), &[])).await;
     assert_eq!(answer.status(), 200);
@@ -417,7 +418,7 @@ async fn a_log_is_followed_past_the_deadline_and_the_limit() {
     let deadline = Duration::from_millis(200);
     let cluster = client(&server.url, dir.path(), deadline, &records);
     let spec = SPEC.replace("limits: {", "limits: {responseBytes: 50, ");
-    let ambassador = Ambassador::new(Way::WasiHttp, gate(&spec, &records), Some(cluster));
+    let ambassador = Ambassador::new(Channel::WasiHttp, gate(&spec, &records), Some(cluster));
     let log = "/api/v1/namespaces/demo/pods/web/log";
     let began = Instant::now();
     let mut answer = ambassador.answer(request(&Method::GET, &format!("{log}?follow=true"), &[])).await;
@@ -436,7 +437,7 @@ async fn a_log_is_followed_past_the_deadline_and_the_limit() {
 async fn a_log_is_waited_for_as_long_as_its_reader_waits() {
     let world = World::new();
     let deadline = Duration::from_millis(200);
-    let ambassador = Ambassador::new(Way::Proxy, gate(SPEC, &world.records), Some(world.cluster_within(deadline)));
+    let ambassador = Ambassador::new(Channel::Proxy, gate(SPEC, &world.records), Some(world.cluster_within(deadline)));
     let log = "/api/v1/namespaces/demo/pods/web/log";
     for target in [log.to_owned(), format!("{log}?follow=true")] {
         world.server.faults().next(attache_devcluster::Fault::Latency(3 * deadline), log, 1);
@@ -451,7 +452,7 @@ async fn a_log_is_waited_for_as_long_as_its_reader_waits() {
 async fn a_client_of_the_proxy_waits_for_the_servers_own_answer() {
     let world = World::new();
     let deadline = Duration::from_millis(200);
-    let ambassador = Ambassador::new(Way::Proxy, gate(SPEC, &world.records), Some(world.cluster_within(deadline)));
+    let ambassador = Ambassador::new(Channel::Proxy, gate(SPEC, &world.records), Some(world.cluster_within(deadline)));
     world.server.faults().next(attache_devcluster::Fault::Latency(3 * deadline), COLOURS, 1);
     let began = Instant::now();
     assert_eq!(get(&ambassador, COLOURS, &[]).await.0, 200);
@@ -487,7 +488,7 @@ async fn a_body_without_an_end_is_refused() {
 async fn a_body_that_breaks_off_or_stalls_is_refused() {
     let world = World::new();
     let cluster = world.cluster_within(Duration::from_millis(200));
-    let ambassador = Ambassador::new(Way::WasiHttp, gate(SPEC, &world.records), Some(cluster));
+    let ambassador = Ambassador::new(Channel::WasiHttp, gate(SPEC, &world.records), Some(cluster));
     let start = || Ok(Frame::data(Bytes::from_static(b"{")));
     let broken = stream::iter([start(), Err(std::io::Error::other("gone"))]);
     let request = Request::post(MAPS).body(StreamBody::new(broken)).unwrap();

@@ -294,7 +294,9 @@ async fn an_answer_beyond_the_limit_is_not_handed_on() {
 #[tokio::test]
 async fn a_component_that_imports_outgoing_http_needs_a_grant_for_it() {
     let world = World::new();
-    let Err(LoadError::Lacks(lacks)) = load(host(&world), "http-calls", "env: [A]").await else { panic!("it loads") };
+    let Err(LoadError::MissingGrant(lacks)) = load(host(&world), "http-calls", "env: [A]").await else {
+        panic!("it loads")
+    };
     assert!(lacks.len() == 1 && lacks[0].contains("wasi:http/outgoing-handler"), "{lacks:?}");
     assert!(lacks[0].contains("under `api:`, or a destination under `egress:`"), "{lacks:?}");
 }

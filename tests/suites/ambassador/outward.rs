@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use attache::ambassador::egress::{Egress, EgressClient, EgressSettings, Patience, Resolve};
 use attache::extension::Extension;
-use attache::gate::{Gate, Way};
+use attache::gate::{Channel, Gate};
 use attache::podinfo::PodInfo;
 use bytes::Bytes;
 use futures::future::{join_all, maybe_done};
@@ -140,7 +140,7 @@ async fn informational_answers_without_end_are_cut_long_before_the_deadline() {
     let records = Records::default();
     let grant = Arc::new(grant("ext", &format!("{{egress: [{:?}]}}", server.url)));
     let egress =
-        Egress::new(Way::WasiHttp, Gate::new("ext", grant, records.audit()), EgressClient::default(), Vec::new());
+        Egress::new(Channel::WasiHttp, Gate::new("ext", grant, records.audit()), EgressClient::default(), Vec::new());
     let send = async |path: &str| {
         let request = Request::get(path).body(Empty::<Bytes>::new()).unwrap();
         egress.send(&destination, request, Patience::default()).await
@@ -446,7 +446,7 @@ async fn look_ups_that_hang_hold_four_places_whoever_still_waits() {
     let client = EgressClient::new(EgressSettings { resolver: resolver.clone(), extra_roots: Vec::new() });
     let grant = grant("egress", "{egress: ['http://slow.example'], limits: {burst: 1000, inFlight: 100}}");
     let gate = Gate::new("egress", Arc::new(grant), Records::default().audit());
-    let egress = Egress::new(Way::WasiHttp, gate, client, Vec::new());
+    let egress = Egress::new(Channel::WasiHttp, gate, client, Vec::new());
     let destination = "http://slow.example".parse().unwrap();
     let many = || {
         let request = || Request::get("/").body(Empty::<Bytes>::new()).unwrap();

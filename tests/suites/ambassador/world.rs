@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use attache::cluster::{Cluster, ClusterSettings, Endpoint};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::policy::Grant;
 use attache_devcluster::{DevCluster, DevClusterSettings};
@@ -33,12 +33,12 @@ pub(crate) fn service_account(token: &str, ca: &str) -> TempDir {
 }
 
 /// A client of the server at `url` in a pod with this service-account volume. Calls without a deadline get `deadline`.
-pub(crate) fn client(url: &str, dir: &Path, deadline: Duration, records: &Records) -> Cluster {
+pub(crate) fn client(url: &str, dir: &Path, deadline: Duration, records: &Records) -> ApiClient {
     let server = Endpoint::given(url).unwrap();
     let account = Some(ServiceAccount::at(dir));
     let settings =
-        ClusterSettings { service_account: account, deadline, ..ClusterSettings::new(server, records.audit()) };
-    Cluster::connect(settings).unwrap()
+        ApiClientSettings { service_account: account, deadline, ..ApiClientSettings::new(server, records.audit()) };
+    ApiClient::connect(settings).unwrap()
 }
 
 pub(crate) struct World {
@@ -57,11 +57,11 @@ impl World {
         Self { server, dir, token, records: Records::default() }
     }
 
-    pub(crate) fn cluster(&self) -> Cluster {
+    pub(crate) fn cluster(&self) -> ApiClient {
         self.cluster_within(Duration::from_secs(20))
     }
 
-    pub(crate) fn cluster_within(&self, deadline: Duration) -> Cluster {
+    pub(crate) fn cluster_within(&self, deadline: Duration) -> ApiClient {
         client(&self.server.url(), self.dir.path(), deadline, &self.records)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attache::cluster::{ClusterError, Payload, ServerStatus, Unavailable};
-use attache::gate::{Gate, Way};
+use attache::gate::{Channel, Gate};
 use attache::policy::{ApiRequest, Grant};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
@@ -110,7 +110,7 @@ async fn a_401_to_writing_is_tried_once_more_but_not_where_a_pod_may_have_answer
     let rule = r#"{api: [{apiGroups: [""], resources: [pods/proxy], verbs: [create], namespaces: [demo]}]}"#;
     let text = format!("{{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {{name: g}}, spec: {rule}}}");
     let gate = Gate::new("g", Arc::new(Grant::parse(&text).unwrap()), client.records.clone());
-    let permit = || gate.admit(Way::Api, ApiRequest::parse(&Method::POST, &proxied).unwrap()).unwrap();
+    let permit = || gate.admit(Channel::Api, ApiRequest::parse(&Method::POST, &proxied).unwrap()).unwrap();
     let old = Scripted::tls(&authority, |_, _| unauthorized()).await;
     let client = Client::pod(&old.url, dir.path());
     std::fs::write(dir.path().join("token"), "newer").unwrap();

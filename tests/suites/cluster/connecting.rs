@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use attache::cluster::{
-    Cluster, ClusterError, ClusterSettings, ConnectError, Endpoint, Payload, Streamed, Unavailable,
+    ApiClient, ApiClientSettings, ClusterError, ConnectError, Endpoint, Payload, StreamBody, Unavailable,
 };
 use attache::credentials::ServiceAccount;
 use attache::telemetry::ToTracing;
@@ -14,15 +14,15 @@ use tokio::net::TcpListener;
 use super::scripted::{Authority, Scripted, answer, ok};
 use super::{Client, chain, pod_settings, service_account};
 
-fn connect_error(settings: ClusterSettings) -> String {
-    chain(&Cluster::connect(settings).unwrap_err())
+fn connect_error(settings: ApiClientSettings) -> String {
+    chain(&ApiClient::connect(settings).unwrap_err())
 }
 
 #[tokio::test]
 async fn outside_a_pod_it_says_what_it_looked_for() {
     let empty = TempDir::new().unwrap();
     let account = ServiceAccount::at(empty.path());
-    let Err(error) = ClusterSettings::in_cluster(|_| None, account, Arc::new(ToTracing)) else {
+    let Err(error) = ApiClientSettings::in_cluster(|_| None, account, Arc::new(ToTracing)) else {
         panic!("this is no pod")
     };
     let text = error.to_string();
@@ -35,8 +35,9 @@ async fn in_a_pod_it_takes_the_variables_and_the_volume() {
     let authority = Authority::new();
     let dir = service_account("t", authority.pem());
     let variable = |name: &str| Some(if name.ends_with("HOST") { "10.1.2.3" } else { "6443" }.to_owned());
-    let settings = ClusterSettings::in_cluster(variable, ServiceAccount::at(dir.path()), Arc::new(ToTracing)).unwrap();
-    let cluster = Cluster::connect(settings).unwrap();
+    let settings =
+        ApiClientSettings::in_cluster(variable, ServiceAccount::at(dir.path()), Arc::new(ToTracing)).unwrap();
+    let cluster = ApiClient::connect(settings).unwrap();
     assert_eq!(cluster.endpoint().to_string(), "https://10.1.2.3:6443");
 }
 
@@ -52,8 +53,8 @@ async fn a_missing_token_is_told_with_its_path() {
 
 #[tokio::test]
 async fn roots_that_are_missing_or_no_certificates_are_told() {
-    let without = ClusterSettings::new(Endpoint::given("https://10.0.0.1").unwrap(), Arc::new(ToTracing));
-    assert!(matches!(Cluster::connect(without), Err(ConnectError::NoRoots { .. })));
+    let without = ApiClientSettings::new(Endpoint::given("https://10.0.0.1").unwrap(), Arc::new(ToTracing));
+    assert!(matches!(ApiClient::connect(without), Err(ConnectError::NoRoots { .. })));
     let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let dir = service_account("t", pem);
     let text = connect_error(pod_settings("https://10.0.0.1", dir.path(), Arc::new(ToTracing)));
@@ -179,7 +180,7 @@ async fn a_body_that_streams_is_sent_whole_although_the_ca_has_rotated() {
     let rotated = Rotated::new().await;
     rotated.write_ca();
     let body = "{\"kind\": \"Pod\"}";
-    let stream = Some(Streamed::new(body.to_owned()));
+    let stream = Some(StreamBody::new(body.to_owned()));
     rotated.post(Payload { stream, ..Payload::none() }).await.unwrap();
     let heads = rotated.server.heads();
     assert!(heads.last().unwrap().contains(&format!("content-length: {}", body.len())), "{heads:?}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use attache::cluster::{
-    Cluster, ClusterError, ClusterSettings, Endpoint, Kubeconfig, KubeconfigChoice, Payload, Unavailable,
+    ApiClient, ApiClientSettings, ClusterError, Endpoint, Kubeconfig, KubeconfigChoice, Payload, Unavailable,
 };
 use attache::credentials::{Credentials, Material};
 use attache::telemetry::ToTracing;
@@ -40,7 +40,7 @@ fn credentials(dir: &Path) -> Credentials {
 
 fn client(server: &DevCluster, credentials: Credentials) -> Client {
     let url = Endpoint::given(&server.url()).unwrap();
-    Client::of(|audit| ClusterSettings { credentials: Some(credentials), ..ClusterSettings::new(url, audit) })
+    Client::of(|audit| ApiClientSettings { credentials: Some(credentials), ..ApiClientSettings::new(url, audit) })
 }
 
 async fn ask(client: &Client) -> Result<(), ClusterError> {
@@ -98,11 +98,11 @@ fn what_makes_no_client_certificate_is_told() {
     let (server, dir) = (server(), TempDir::new().unwrap());
     let connect = || {
         let url = Endpoint::given(&server.url()).unwrap();
-        let settings = ClusterSettings {
+        let settings = ApiClientSettings {
             credentials: Some(credentials(dir.path())),
-            ..ClusterSettings::new(url, Arc::new(ToTracing))
+            ..ApiClientSettings::new(url, Arc::new(ToTracing))
         };
-        chain(&Cluster::connect(settings).unwrap_err())
+        chain(&ApiClient::connect(settings).unwrap_err())
     };
     write(&server, dir.path(), "nobody");
     fs::write(dir.path().join("tls.key"), "hunter2").unwrap();
@@ -152,7 +152,7 @@ async fn the_name_in_the_certificate_may_be_another_than_the_addresss() {
     server.present(authority.acceptor("kubernetes.example"));
     let dir = service_account("t", authority.pem());
     let named = |name: Option<&str>| {
-        Client::of(|audit| ClusterSettings {
+        Client::of(|audit| ApiClientSettings {
             server_name: name.map(str::to_owned),
             ..super::pod_settings(&server.url, dir.path(), audit)
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use attache::cluster::{ClusterError, ClusterSettings, Discovery, Endpoint, ResolveError, ResourceInfo, Unavailable};
+use attache::cluster::{ApiClientSettings, ClusterError, Discovery, Endpoint, ResolveError, ResourceInfo, Unavailable};
 
 use super::Client;
 use super::scripted::{Scripted, Step, answer, ok};
@@ -220,7 +220,7 @@ async fn many_who_ask_a_server_that_hangs_wait_for_it_once() {
     let server = Scripted::plain(|_, _| vec![Step::Silence]).await;
     let url = Endpoint::given(&server.url).unwrap();
     let deadline = Duration::from_secs(1);
-    let client = Client::of(|audit| ClusterSettings { deadline, ..ClusterSettings::new(url, audit) });
+    let client = Client::of(|audit| ApiClientSettings { deadline, ..ApiClientSettings::new(url, audit) });
     let others = async {
         server.asked(1).await;
         futures::future::join_all((0..50).map(|_| client.cluster.discovery())).await

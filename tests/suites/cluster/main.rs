@@ -13,9 +13,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attache::cluster::{Cluster, ClusterSettings, Endpoint, Payload};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint, Payload};
 use attache::credentials::ServiceAccount;
-use attache::gate::{Gate, Permit, Way};
+use attache::gate::{Channel, Gate, Permit};
 use attache::policy::{ApiRequest, Grant};
 use attache::telemetry::{Audit, AuditRecord};
 use http::Method;
@@ -42,7 +42,7 @@ impl Audit for Records {
 
 /// A client, a gate that lets it do all with pods and config maps, and the records of both.
 struct Client {
-    cluster: Cluster,
+    cluster: ApiClient,
     gate: Gate,
     records: Arc<Records>,
 }
@@ -51,15 +51,15 @@ struct Client {
 const LIMIT: usize = 1000;
 
 impl Client {
-    fn of(settings: impl FnOnce(Arc<dyn Audit>) -> ClusterSettings) -> Self {
+    fn of(settings: impl FnOnce(Arc<dyn Audit>) -> ApiClientSettings) -> Self {
         let records = Arc::new(Records::default());
-        let cluster = Cluster::connect(settings(records.clone())).unwrap();
+        let cluster = ApiClient::connect(settings(records.clone())).unwrap();
         Self { cluster, gate: gate(records.clone(), LIMIT), records }
     }
 
     /// Without TLS and so without a token.
     fn plain(url: &str) -> Self {
-        Self::of(|audit| ClusterSettings::new(Endpoint::given(url).unwrap(), audit))
+        Self::of(|audit| ApiClientSettings::new(Endpoint::given(url).unwrap(), audit))
     }
 
     /// With token and CA from this directory.
@@ -68,7 +68,7 @@ impl Client {
     }
 
     fn permit(&self, method: &Method, target: &str) -> Permit {
-        self.gate.admit(Way::Api, ApiRequest::parse(method, target).unwrap()).unwrap()
+        self.gate.admit(Channel::Api, ApiRequest::parse(method, target).unwrap()).unwrap()
     }
 
     fn get(&self) -> Permit {
@@ -90,9 +90,9 @@ fn gate(audit: Arc<dyn Audit>, limit: usize) -> Gate {
     Gate::new("test", Arc::new(Grant::parse(&grant).unwrap()), audit)
 }
 
-fn pod_settings(url: &str, dir: &Path, audit: Arc<dyn Audit>) -> ClusterSettings {
+fn pod_settings(url: &str, dir: &Path, audit: Arc<dyn Audit>) -> ApiClientSettings {
     let server = Endpoint::given(url).unwrap();
-    ClusterSettings { service_account: Some(ServiceAccount::at(dir)), ..ClusterSettings::new(server, audit) }
+    ApiClientSettings { service_account: Some(ServiceAccount::at(dir)), ..ApiClientSettings::new(server, audit) }
 }
 
 /// A directory as the service-account volume has it.

@@ -77,7 +77,7 @@ async fn an_artefact_has_the_limits_of_its_grant_like_any_component() {
     assert!(refused.to_string().contains("8 memories, beyond its grant's limit of memories: 4"), "{refused}");
     let small = Engine::new(&EngineSettings::default().instances(2).memories(2)).unwrap();
     let refused = host().engine(small).build().unwrap().load_command_file(&file, pinning(&made)).await;
-    assert!(matches!(refused, Err(LoadError::Beyond { .. } | LoadError::OtherEngine(_))), "{refused:?}");
+    assert!(matches!(refused, Err(LoadError::ExceedsLimit { .. } | LoadError::OtherEngine(_))), "{refused:?}");
 }
 
 /// `attache` as another user than the one who owns the files; only root can be another.

@@ -1,6 +1,6 @@
 //! Components of many modules, memories and table entries; and such as need what this host has not.
 
-use attache::engine::{Engine, EngineError, EngineSettings, Excess, Needs, screen};
+use attache::engine::{ComponentTooComplex, Engine, EngineError, EngineSettings, Needs, check_complexity};
 use attache::extension::LoadError;
 use attache::policy::Limit;
 
@@ -140,7 +140,7 @@ async fn beyond_a_limit_the_limit_is_named_and_who_can_raise_it() {
         ),
     ] {
         let refused = load(&text, spec).await.unwrap_err();
-        let LoadError::Beyond { reached, .. } = &refused else { panic!("{refused:?}") };
+        let LoadError::ExceedsLimit { reached, .. } = &refused else { panic!("{refused:?}") };
         assert_eq!((refused.to_string().as_str(), reached.limit), (said, limit));
     }
     // References to 140,000 functions, 32 bytes each, are more than the engine keeps for an instance.
@@ -148,7 +148,7 @@ async fn beyond_a_limit_the_limit_is_named_and_who_can_raise_it() {
     let exports: Vec<_> = (0..140_000).map(|at| format!("{at}")).collect();
     let text = command(&format!("{many} (table 1 funcref) (elem declare func {})", exports.join(" ")));
     let refused = load(&text, "{}").await.unwrap_err();
-    let LoadError::Beyond { reached, .. } = &refused else { panic!("{refused:?}") };
+    let LoadError::ExceedsLimit { reached, .. } = &refused else { panic!("{refused:?}") };
     assert_eq!(reached.limit, Limit::Metadata, "{refused}");
 }
 
@@ -182,15 +182,15 @@ fn what_an_instance_needs_is_counted_as_often_as_it_is_made() {
     // One exported function of each module of five, one import and one global of each of four.
     let metadata = 6 * 32 + 4 * (24 + 16);
     assert_eq!(
-        screen(&binary(&text)).unwrap(),
+        check_complexity(&binary(&text)).unwrap(),
         Needs { core_instances: 6, memories: 4, largest_memory: 2 << 16, tables: 8, largest_table: 5, metadata }
     );
 }
 
 /// What a component is refused for, before it is compiled.
-async fn excess(component: Vec<u8>) -> Excess {
+async fn excess(component: Vec<u8>) -> ComponentTooComplex {
     let refused = host().build().unwrap().load_command(component, grant("{}")).await.unwrap_err();
-    let LoadError::Engine(EngineError::Excess(excess)) = refused else { panic!("{refused:?}") };
+    let LoadError::Engine(EngineError::ComponentTooComplex(excess)) = refused else { panic!("{refused:?}") };
     excess
 }
 
@@ -217,7 +217,7 @@ async fn a_component_for_wasi_03_is_told_what_to_build_instead() {
         r#"(component (instance $i) (export "wasi:cli/run@0.3.1" (instance $i)))"#,
     ] {
         let excess = excess(binary(text)).await;
-        assert!(matches!(excess, Excess::Wasi03(_)), "{excess:?}");
+        assert!(matches!(excess, ComponentTooComplex::Wasi03(_)), "{excess:?}");
         assert!(excess.to_string().contains("WASI 0.2: build it for that"), "{excess}");
     }
     let lifted = r#"(component
@@ -228,11 +228,11 @@ async fn a_component_for_wasi_03_is_told_what_to_build_instead() {
     let stream = "(component (type $s (stream u8)) (core func (canon stream.new $s)))";
     let waits = "(component (core func (canon waitable-set.new)))";
     for text in [lifted, stream, waits] {
-        assert_eq!(excess(binary(text)).await, Excess::Async, "{text}");
+        assert_eq!(excess(binary(text)).await, ComponentTooComplex::Async, "{text}");
     }
     // WASI 0.2 in whatever version is another matter: such an import is judged by its grant.
     let old = r#"(component (import "wasi:nn/tensor@0.2.9" (instance)))"#;
-    assert!(matches!(load(old, "{}").await, Err(LoadError::Lacks(_))));
+    assert!(matches!(load(old, "{}").await, Err(LoadError::MissingGrant(_))));
 }
 
 #[tokio::test]

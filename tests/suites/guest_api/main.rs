@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use attache::cluster::{Cluster, ClusterSettings, Endpoint};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
 use attache::extension::{CallError, Invocation, Outcome, Runtime};
@@ -89,9 +89,9 @@ impl Stage {
         let account = account(&token, &server.ca_pem());
         let records = Arc::new(Records::default());
         let endpoint = Endpoint::given(&server.url()).unwrap();
-        let settings = ClusterSettings {
+        let settings = ApiClientSettings {
             service_account: Some(ServiceAccount::at(account.path())),
-            ..ClusterSettings::new(endpoint, records.clone())
+            ..ApiClientSettings::new(endpoint, records.clone())
         };
         let variables = [("POD_NAME", "web-0"), ("POD_NAMESPACE", "demo")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         let pod = PodTree::new().unwrap();
@@ -99,7 +99,7 @@ impl Stage {
         let runtime = Runtime::builder()
             .pod_info(PodInfo::builder().volume(volume.path()).variables(variables.clone()).build().unwrap())
             .artefacts(Artefacts::open(artefacts, DEFAULT_CAPACITY).unwrap())
-            .cluster(Cluster::connect(settings).unwrap())
+            .cluster(ApiClient::connect(settings).unwrap())
             .variables(variables)
             .audit(records.clone())
             .build()

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attache::engine::{CompilerProcess, EngineError, Excess};
+use attache::engine::{CompilerProcess, ComponentTooComplex, EngineError};
 use attache::extension::{LoadError, Runtime};
 use attache::policy::{Grant, Limit};
 use attache_tests::{attache, guest};
@@ -43,8 +43,8 @@ async fn refused(stage: &Stage, component: Vec<u8>) -> EngineError {
     }
 }
 
-async fn excess(stage: &Stage, component: Vec<u8>, expected: Excess) -> String {
-    let EngineError::Excess(excess) = refused(stage, component).await else { panic!("no excess") };
+async fn excess(stage: &Stage, component: Vec<u8>, expected: ComponentTooComplex) -> String {
+    let EngineError::ComponentTooComplex(excess) = refused(stage, component).await else { panic!("no excess") };
     assert_eq!(excess, expected);
     format!("not compiled: {excess}")
 }
@@ -83,11 +83,11 @@ async fn inner_types(stage: Arc<Stage>) -> String {
         for levels in [90, 150, 249] {
             stage.load(nested_type(kind, levels), "{}").await.unwrap_err();
         }
-        excess(&stage, nested_type(kind, 100_000), Excess::InnerTypes).await;
+        excess(&stage, nested_type(kind, 100_000), ComponentTooComplex::InnerTypes).await;
     }
     // The same, spread over components.
     let inner = format!("(component {})", "(type (instance (type (instance)) (type (component))))".repeat(300));
-    excess(&stage, text(&format!("(component {inner} {inner})")), Excess::InnerTypes).await
+    excess(&stage, text(&format!("(component {inner} {inner})")), ComponentTooComplex::InnerTypes).await
 }
 
 async fn inner_instances(stage: Arc<Stage>) -> String {
@@ -105,7 +105,7 @@ async fn inner_instances(stage: Arc<Stage>) -> String {
 
 async fn inner_components(stage: Arc<Stage>) -> String {
     let nested = (0..2000).fold(b"\0asm\x0d\0\x01\0".to_vec(), |inner, _| section(4, &inner));
-    excess(&stage, nested, Excess::Nesting).await
+    excess(&stage, nested, ComponentTooComplex::Nesting).await
 }
 
 /// Thirty components, each of which has two instances of the one before: a thousand million of the first.
@@ -115,32 +115,32 @@ async fn doubling(stage: Arc<Stage>) -> String {
         let twice = "(instance (instantiate $p))".repeat(2);
         write!(component, "(component $c{at} (alias outer $root $c{} (component $p)) {twice})", at - 1).unwrap();
     }
-    excess(&stage, text(&format!("{component} (instance (instantiate $c29)))")), Excess::Parts).await
+    excess(&stage, text(&format!("{component} (instance (instantiate $c29)))")), ComponentTooComplex::Parts).await
 }
 
 /// How often an argument is used cannot be counted where it is given.
 async fn argument(stage: Arc<Stage>) -> String {
     let taken = r#"(component (component (import "a" (component $a)) (instance (instantiate $a))))"#;
-    excess(&stage, text(taken), Excess::Argument).await;
+    excess(&stage, text(taken), ComponentTooComplex::Argument).await;
     let carried = r#"(component (component
         (import "i" (instance $i (export "a" (component)))) (alias export $i "a" (component $a)) (instance (instantiate $a))))"#;
-    excess(&stage, text(carried), Excess::Argument).await
+    excess(&stage, text(carried), ComponentTooComplex::Argument).await
 }
 
 async fn functions(stage: Arc<Stage>) -> String {
     let module = format!("(core module {})", "(func)".repeat(130_000));
-    excess(&stage, text(&format!("(component {module} {module})")), Excess::Functions).await
+    excess(&stage, text(&format!("(component {module} {module})")), ComponentTooComplex::Functions).await
 }
 
 async fn elements(stage: Arc<Stage>) -> String {
     let module = format!("(core module (func) (elem func {}))", "0 ".repeat(130_000));
-    excess(&stage, text(&format!("(component {module} {module})")), Excess::Elements).await
+    excess(&stage, text(&format!("(component {module} {module})")), ComponentTooComplex::Elements).await
 }
 
 /// Loads what is beyond a limit, which says so before anything is compiled.
 async fn beyond(stage: &Stage, text: &str, expected: Limit) -> String {
     let error = stage.component(text, "{}").await.unwrap_err();
-    let LoadError::Beyond { reached, .. } = &error else { panic!("{error:?}") };
+    let LoadError::ExceedsLimit { reached, .. } = &error else { panic!("{error:?}") };
     assert_eq!(reached.limit, expected);
     format!("not compiled: {reached}")
 }
@@ -178,7 +178,7 @@ async fn tables(stage: Arc<Stage>) -> String {
 async fn modules(stage: Arc<Stage>) -> String {
     let module = section(1, b"\0asm\x01\0\0\0").split_off(8);
     let component = [b"\0asm\x0d\0\x01\0".as_slice(), &module.repeat(120_000)].concat();
-    excess(&stage, component, Excess::Parts).await
+    excess(&stage, component, ComponentTooComplex::Parts).await
 }
 
 /// Three bytes each, of which the host keeps sixty.
@@ -186,7 +186,7 @@ async fn aliases(stage: Arc<Stage>) -> String {
     let module = section(1, b"\0asm\x01\0\0\0").split_off(8);
     let aliases = [number(2_000_000), [0x00, 0x11, 0x02, 0x00, 0x00].repeat(2_000_000)].concat();
     let aliases = section(6, &aliases).split_off(8);
-    excess(&stage, [b"\0asm\x0d\0\x01\0".as_slice(), &module, &aliases].concat(), Excess::Parts).await
+    excess(&stage, [b"\0asm\x0d\0\x01\0".as_slice(), &module, &aliases].concat(), ComponentTooComplex::Parts).await
 }
 
 /// Each costs the engine 32 bytes in each instance, whatever its memory is.
@@ -199,18 +199,18 @@ async fn references(stage: Arc<Stage>) -> String {
 async fn collected(stage: Arc<Stage>) -> String {
     let module =
         r#"(type $s (struct (field (mut i64)))) (func (export "run") (loop (drop (struct.new_default $s)) (br 0)))"#;
-    excess(&stage, text(&format!("(component (core module {module}))")), Excess::Gc).await
+    excess(&stage, text(&format!("(component (core module {module}))")), ComponentTooComplex::Gc).await
 }
 
 async fn exceptions(stage: Arc<Stage>) -> String {
     let module = r#"(tag $t) (func $f (export "f") (loop (block (try_table (catch_all 0) (throw $t))) (br 0)))"#;
-    excess(&stage, text(&format!("(component (core module {module}))")), Excess::Exceptions).await
+    excess(&stage, text(&format!("(component (core module {module}))")), ComponentTooComplex::Exceptions).await
 }
 
 async fn wasi_03(stage: Arc<Stage>) -> String {
     let name = "wasi:cli/run@0.3.0";
     let component = format!(r#"(component (instance $i) (export "{name}" (instance $i)))"#);
-    excess(&stage, text(&component), Excess::Wasi03(name.to_owned())).await
+    excess(&stage, text(&component), ComponentTooComplex::Wasi03(name.to_owned())).await
 }
 
 /// Many at once, each of which would fit alone: whoever would take the last of the memory ends, and the kernel ends

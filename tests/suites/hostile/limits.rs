@@ -68,7 +68,7 @@ async fn larger_than_any(stage: Arc<Stage>) -> String {
         ),
     ] {
         let refused = stage.component(&command(&format!("{module} {RETURNS}")), "{}").await.unwrap_err();
-        let LoadError::Beyond { reached, .. } = &refused else { panic!("{module}: {refused:?}") };
+        let LoadError::ExceedsLimit { reached, .. } = &refused else { panic!("{module}: {refused:?}") };
         let remedy = ": no grant raises it, only the host itself, by its engine's settings and its ceiling";
         assert_eq!(refused.to_string(), format!("{answer}{remedy}"));
         answers.push(reached.to_string());

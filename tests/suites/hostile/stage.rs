@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use attache::ambassador::egress::EgressClient;
-use attache::cluster::{Cluster, ClusterSettings, Endpoint};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Engine, EngineSettings};
 use attache::extension::{CallError, Extension, Invocation, LoadError, Outcome, Runtime, RuntimeBuilder};
@@ -71,7 +71,7 @@ pub(crate) struct Stage {
     registry: Registry,
     pub(crate) volume: Mutex<Volume>,
     pub(crate) engine: Engine,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: ApiClient,
     runtime: Runtime,
     neighbour: Extension,
     pub(crate) podinfo: PathBuf,
@@ -93,11 +93,11 @@ impl Stage {
         let engine = Engine::new(&EngineSettings::default().instances(64)).unwrap();
         let podinfo = volume.path().to_owned();
         let builder = builder(&engine, &metrics, &podinfo);
-        let settings = ClusterSettings {
+        let settings = ApiClientSettings {
             service_account: Some(ServiceAccount::at(account.path())),
-            ..ClusterSettings::new(Endpoint::given(&server.url()).unwrap(), metrics.clone())
+            ..ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), metrics.clone())
         };
-        let cluster = Cluster::connect(settings).unwrap();
+        let cluster = ApiClient::connect(settings).unwrap();
         let runtime = builder.cluster(cluster.clone()).build().unwrap();
         let neighbour = runtime.load_command_file(&guest("neighbour"), grant("neighbour", NEIGHBOUR)).await.unwrap();
         Self {
@@ -132,9 +132,9 @@ impl Stage {
 
     /// Another runtime in the same host, that asks the server at this address without TLS.
     pub(crate) fn asking(&self, url: &str) -> Runtime {
-        let settings = ClusterSettings::new(Endpoint::given(url).unwrap(), self.metrics.clone());
+        let settings = ApiClientSettings::new(Endpoint::given(url).unwrap(), self.metrics.clone());
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
-        builder.cluster(Cluster::connect(settings).unwrap()).build().unwrap()
+        builder.cluster(ApiClient::connect(settings).unwrap()).build().unwrap()
     }
 
     /// The runtime, in a pod that has a service account's volume.

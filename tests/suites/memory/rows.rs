@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use attache::cluster::watch::{Scope, WatchSettings};
-use attache::cluster::{Cluster, ClusterSettings, Endpoint};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint};
 use attache::engine::{Engine, EngineSettings};
 use attache::extension::{BufferedOutput, Extension, Invocation, Runtime};
-use attache::gate::{Gate, Way};
+use attache::gate::{Channel, Gate};
 use attache::policy::{ApiRequest, Grant, Limits};
 use attache::telemetry::NoAudit;
 use attache_tests::guest;
@@ -67,7 +67,7 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 /// Loads a guest under a grant of the default limits, but for time and the guest's own memory.
-async fn load(name: &str, memory: u64, cluster: Option<Cluster>) -> Extension {
+async fn load(name: &str, memory: u64, cluster: Option<ApiClient>) -> Extension {
     let rule = "{apiGroups: [''], resources: [pods], verbs: [get, list, watch, create], namespaces: [demo]}";
     let spec = format!(
         "{{env: [HOG], api: [{rule}], \
@@ -232,7 +232,7 @@ async fn watched(objects: impl Iterator<Item = Vec<u8>>) -> Grown {
                 resources: [pods], verbs: [list, watch], namespaces: [demo]}]}}";
     let gate = Gate::new("follower", Arc::new(Grant::parse(text).unwrap()), Arc::new(NoAudit));
     let before = resident::begin();
-    let permit = gate.admit_follower(Way::Api, scope.list(), scope.watch().clone()).unwrap();
+    let permit = gate.admit_follower(Channel::Api, scope.list(), scope.watch().clone()).unwrap();
     let mut follower = cluster.follow(&scope, permit).unwrap();
     let mut held = 0;
     let why = loop {
@@ -250,9 +250,9 @@ async fn watched(objects: impl Iterator<Item = Vec<u8>>) -> Grown {
     Grown { bytes, answered: format!("{:.1} MiB counted, {why}", held as f64 / MIB as f64) }
 }
 
-fn client(url: &str, watch: WatchSettings) -> Cluster {
-    let settings = ClusterSettings::new(Endpoint::given(url).unwrap(), Arc::new(NoAudit));
-    Cluster::connect(ClusterSettings { watches: watch, ..settings }).unwrap()
+fn client(url: &str, watch: WatchSettings) -> ApiClient {
+    let settings = ApiClientSettings::new(Endpoint::given(url).unwrap(), Arc::new(NoAudit));
+    ApiClient::connect(ApiClientSettings { watches: watch, ..settings }).unwrap()
 }
 
 fn x(bytes: u64) -> String {

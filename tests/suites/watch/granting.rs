@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use attache::cluster::watch::WatchError;
-use attache::gate::{Gate, HostRate, Refusal, Way};
+use attache::gate::{Channel, Gate, GateError, HostRate};
 
 use super::{World, all_maps, grant, scope};
 
@@ -13,9 +13,9 @@ fn rule(verbs: &str, namespace: &str, names: &str) -> String {
     )
 }
 
-fn denied(result: Result<impl std::fmt::Debug, Refusal>) -> String {
+fn denied(result: Result<impl std::fmt::Debug, GateError>) -> String {
     match result {
-        Err(Refusal::Denied(reason)) => reason,
+        Err(GateError::Denied(reason)) => reason,
         other => panic!("expected a denial: {other:?}"),
     }
 }
@@ -72,7 +72,7 @@ async fn a_permit_is_good_for_what_it_names_and_nothing_else() {
         scope("configmaps", Some("demo"), &[]),
     );
     let gate = world.gate(&all_maps());
-    let permit = gate.admit_follower(Way::Api, one.list(), one.watch().clone()).unwrap();
+    let permit = gate.admit_follower(Channel::Api, one.list(), one.watch().clone()).unwrap();
     let refused = world.cluster.follow(&all, permit).unwrap_err();
     assert!(matches!(refused, WatchError::Invalid(_)), "{refused:?}");
     assert_eq!(gate.watches(), 0);
@@ -87,7 +87,7 @@ async fn watches_are_counted_apart_from_requests_and_given_back() {
     let follow = || world.follow_as(&gate, Some("demo"), &[]);
     let (one, _two) = (follow().unwrap(), follow().unwrap());
     assert_eq!((gate.watches(), gate.in_flight()), (2, 0));
-    assert!(matches!(follow(), Err(Refusal::TooManyWatches { limit: 2 })));
+    assert!(matches!(follow(), Err(GateError::TooManyWatches { limit: 2 })));
     drop(one);
     let _three = follow().unwrap();
 }
@@ -99,8 +99,8 @@ async fn the_whole_hosts_rate_holds_for_all_extensions_together() {
     let spec = r#"{api: [{apiGroups: [""], resources: [configmaps], verbs: [list], namespaces: [demo]}]}"#;
     let gate = || Gate::within(Some(rate.clone()), "one", Arc::new(grant(spec)), world.records.clone());
     let (one, two) = (gate(), gate());
-    let ask = |gate: &Gate| gate.admit(Way::Api, scope("configmaps", Some("demo"), &[]).list().clone()).map(drop);
+    let ask = |gate: &Gate| gate.admit(Channel::Api, scope("configmaps", Some("demo"), &[]).list().clone()).map(drop);
     assert!(ask(&one).is_ok() && ask(&two).is_ok() && ask(&one).is_ok());
-    assert!(matches!(ask(&two), Err(Refusal::HostThrottled(wait)) if wait.as_secs() < 2));
-    assert!(matches!(ask(&one), Err(Refusal::HostThrottled(_))));
+    assert!(matches!(ask(&two), Err(GateError::HostThrottled(wait)) if wait.as_secs() < 2));
+    assert!(matches!(ask(&one), Err(GateError::HostThrottled(_))));
 }

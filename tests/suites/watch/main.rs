@@ -16,12 +16,12 @@ mod trouble;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use attache::cluster::watch::{Followed, Follower, Scope, WatchError, WatchSettings};
-use attache::cluster::{Cluster, ClusterSettings, Endpoint, Payload};
+use attache::cluster::watch::{Follower, Scope, WatchError, WatchEvent, WatchSettings};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint, Payload};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
 use attache::extension::{CallError, Extension, Invocation, Outcome, Runtime};
-use attache::gate::{Gate, Refusal, Way};
+use attache::gate::{Channel, Gate, GateError};
 use attache::policy::{ApiRequest, Grant};
 use attache::telemetry::{Audit, AuditRecord};
 use attache_devcluster::{DevCluster, DevClusterSettings};
@@ -119,7 +119,7 @@ impl Audit for Records {
 struct World {
     server: DevCluster,
     account: TempDir,
-    cluster: Cluster,
+    cluster: ApiClient,
     records: Arc<Records>,
 }
 
@@ -133,12 +133,12 @@ impl World {
         server.load(access(&["configmaps"])).unwrap();
         let account = account(&server);
         let records = Records::new();
-        let settings = ClusterSettings {
+        let settings = ApiClientSettings {
             service_account: Some(ServiceAccount::at(account.path())),
             watches,
-            ..ClusterSettings::new(Endpoint::given(&server.url()).unwrap(), records.clone())
+            ..ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), records.clone())
         };
-        Self { cluster: Cluster::connect(settings).unwrap(), server, account, records }
+        Self { cluster: ApiClient::connect(settings).unwrap(), server, account, records }
     }
 
     fn with(self, names: &[&str]) -> Self {
@@ -164,15 +164,15 @@ impl World {
         gate: &Gate,
         namespace: Option<&str>,
         query: &[(&str, &str)],
-    ) -> Result<Result<Watcher, WatchError>, Refusal> {
+    ) -> Result<Result<Watcher, WatchError>, GateError> {
         let scope = scope("configmaps", namespace, query);
-        let permit = gate.admit_follower(Way::Api, scope.list(), scope.watch().clone())?;
+        let permit = gate.admit_follower(Channel::Api, scope.list(), scope.watch().clone())?;
         Ok(self.cluster.follow(&scope, permit).map(Watcher))
     }
 
     async fn delete(&self, name: &str) {
         let request = ApiRequest::parse(&Method::DELETE, &format!("{MAPS}/{name}")).unwrap();
-        let permit = self.gate(&all_maps()).admit(Way::Api, request).unwrap();
+        let permit = self.gate(&all_maps()).admit(Channel::Api, request).unwrap();
         self.cluster.fetch(permit, Payload::none()).await.unwrap();
     }
 
@@ -253,17 +253,17 @@ fn short(value: &str) -> &str {
     value.get(..12).unwrap_or(value)
 }
 
-fn told(event: &Followed) -> String {
+fn told(event: &WatchEvent) -> String {
     let read = |json: &[u8]| serde_json::from_slice::<Value>(json).unwrap();
     match event {
-        Followed::Resync => "resync".into(),
-        Followed::Synced => "synced".into(),
-        Followed::Applied(object) => {
+        WatchEvent::Resync => "resync".into(),
+        WatchEvent::Synced => "synced".into(),
+        WatchEvent::Applied(object) => {
             let object = read(object.json());
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             format!("+{}={}", text(&object["metadata"]["name"]), short(&text(&object["data"]["value"])))
         }
-        Followed::Deleted(object) => {
+        WatchEvent::Deleted(object) => {
             format!("-{}", read(object.json())["metadata"]["name"].as_str().unwrap())
         }
     }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use attache::cluster::watch::{WatchError, WatchSettings};
-use attache::cluster::{Cluster, ClusterSettings, Endpoint};
-use attache::gate::{Gate, Way};
+use attache::cluster::{ApiClient, ApiClientSettings, Endpoint};
+use attache::gate::{Channel, Gate};
 
 use super::scripted::{Scripted, Step, answer, ok};
 use super::{Records, Watcher, all_maps, grant, scope};
@@ -41,23 +41,23 @@ fn stream(lines: &[&str]) -> Step {
 /// How long the server has for the first list where that is not to end within the test.
 const PATIENT: Duration = Duration::from_mins(10);
 
-fn connect(server: &Scripted, deadline: Duration) -> Cluster {
-    let settings = ClusterSettings {
+fn connect(server: &Scripted, deadline: Duration) -> ApiClient {
+    let settings = ApiClientSettings {
         watches: WatchSettings { linger: Duration::ZERO, ..WatchSettings::default() },
         deadline,
-        ..ClusterSettings::new(Endpoint::given(&server.url).unwrap(), Records::new())
+        ..ApiClientSettings::new(Endpoint::given(&server.url).unwrap(), Records::new())
     };
-    Cluster::connect(settings).unwrap()
+    ApiClient::connect(settings).unwrap()
 }
 
-fn follow_of(cluster: &Cluster, query: &[(&str, &str)]) -> Watcher {
+fn follow_of(cluster: &ApiClient, query: &[(&str, &str)]) -> Watcher {
     let scope = scope("configmaps", Some("demo"), query);
     let gate = Gate::new("tried", Arc::new(grant(&all_maps())), Records::new());
-    let permit = gate.admit_follower(Way::Api, scope.list(), scope.watch().clone()).unwrap();
+    let permit = gate.admit_follower(Channel::Api, scope.list(), scope.watch().clone()).unwrap();
     Watcher(cluster.follow(&scope, permit).unwrap())
 }
 
-fn follow(server: &Scripted) -> (Cluster, Watcher) {
+fn follow(server: &Scripted) -> (ApiClient, Watcher) {
     let cluster = connect(server, Duration::from_secs(2));
     let watcher = follow_of(&cluster, &[]);
     (cluster, watcher)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attache::cluster::Payload;
-use attache::gate::Way;
+use attache::gate::Channel;
 use attache::policy::ApiRequest;
 use attache_devcluster::Fault;
 use attache_tests::guest;
@@ -60,7 +60,7 @@ fn memory() -> u64 {
 async fn truth(world: &World) -> BTreeMap<String, Value> {
     let list: Value = loop {
         let request = ApiRequest::parse(&Method::GET, MAPS).unwrap();
-        let permit = world.gate(&all_maps()).admit(Way::Api, request).unwrap();
+        let permit = world.gate(&all_maps()).admit(Channel::Api, request).unwrap();
         if let Ok(answer) = world.cluster.fetch(permit, Payload::none()).await {
             break serde_json::from_slice(&answer.bytes).unwrap();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::cluster::watch::{WatchError, WatchSettings};
-use attache::gate::Way;
+use attache::gate::Channel;
 use attache_devcluster::Fault;
 use serde_json::json;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -212,7 +212,7 @@ async fn what_the_host_may_not_or_does_not_exist_is_the_servers_refusal() {
     let spec = all_maps().replace("[configmaps]", r#"["*"]"#);
     for (plural, code) in [("pods", 403), ("gadgets", 403), ("configmaps", 0)] {
         let scope = scope(plural, Some("demo"), &[]);
-        let permit = world.gate(&spec).admit_follower(Way::Api, scope.list(), scope.watch().clone()).unwrap();
+        let permit = world.gate(&spec).admit_follower(Channel::Api, scope.list(), scope.watch().clone()).unwrap();
         let mut watcher = Watcher(world.cluster.follow(&scope, permit).unwrap());
         if code == 0 {
             watcher.until("synced").await;

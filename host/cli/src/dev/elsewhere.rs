@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use attache::cluster::{Cluster, ClusterError, KubeconfigContext, Payload};
-use attache::gate::{Gate, Way};
+use attache::cluster::{ApiClient, ClusterError, KubeconfigContext, Payload};
+use attache::gate::{Channel, Gate};
 use attache::policy::{ApiRequest, Grant, Rule};
 use attache::telemetry::{NoAudit, chain};
 use attache_devcluster::kubelet::{ClientIdentity, Kubelet};
@@ -90,7 +90,7 @@ pub(super) async fn dev(
 /// A cluster that is there already.
 struct Elsewhere {
     context: KubeconfigContext,
-    cluster: Cluster,
+    cluster: ApiClient,
 }
 
 /// The pod that is played.
@@ -176,7 +176,7 @@ impl Elsewhere {
         }
         let refused = |why: String| ClusterError::from(attache::cluster::Unavailable::Busy(why));
         let request = ApiRequest::parse(&method, &path).map_err(|why| refused(why.to_string()))?;
-        let permit = gate(namespace).admit(Way::Host, request).map_err(|why| refused(why.to_string()))?;
+        let permit = gate(namespace).admit(Channel::Host, request).map_err(|why| refused(why.to_string()))?;
         let payload = match body {
             Some(body) => Payload::of(HeaderValue::from_static("application/json"), body.to_string()),
             None => Payload::none(),

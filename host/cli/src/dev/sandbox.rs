@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use attache::cluster::{ClusterSettings, KubeconfigContext};
+use attache::cluster::{ApiClientSettings, KubeconfigContext};
 use attache::credentials::{DEFAULT_DIR, ServiceAccount};
 use attache::extension::RuntimeBuilder;
 use attache::podinfo::{EnvField, Item, PodInfo, PodVolume};
@@ -57,9 +57,9 @@ pub(super) async fn furnish(
     if !grant.api.is_empty() {
         let variable = |name: &str| container.env.get(name).cloned();
         let settings = match elsewhere {
-            None => ClusterSettings::in_cluster(variable, account, Arc::clone(audit))?,
+            None => ApiClientSettings::in_cluster(variable, account, Arc::clone(audit))?,
             // Where it is and whom to trust is the kubeconfig's to say, who asks is the pod's account.
-            Some(context) => ClusterSettings {
+            Some(context) => ApiClientSettings {
                 credentials: Some(context.credentials.clone().as_account(&account)),
                 ..context.settings(Arc::clone(audit))
             },

@@ -2,7 +2,7 @@
 
 use std::io::{Result, Write};
 
-use attache::extension::{Inspection, Standing};
+use attache::extension::{ImportStatus, Inspection};
 use attache::telemetry::legible_name;
 
 use super::{Access, Report};
@@ -32,9 +32,9 @@ fn component(found: &Inspection, out: &mut impl Write) -> Result<()> {
     writeln!(out, "{:width$}  STANDING", "IMPORT")?;
     for (name, import) in names.iter().zip(&found.imports) {
         let standing = match &import.standing {
-            Standing::Granted => "granted".to_owned(),
-            Standing::Lacks(needs) => format!("not granted: {needs}"),
-            Standing::Unknown => "this host does not have it".to_owned(),
+            ImportStatus::Granted => "granted".to_owned(),
+            ImportStatus::Lacks(needs) => format!("not granted: {needs}"),
+            ImportStatus::Unknown => "this host does not have it".to_owned(),
         };
         writeln!(out, "{name:width$}  {standing}")?;
     }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use attache::ambassador::Ambassador;
 use attache::ambassador::local::{Filter, FilterSettings, Listener, LocalServer, Site, SiteBuilder};
-use attache::cluster::{ClusterSettings, Endpoint};
-use attache::gate::{Gate, Way};
+use attache::cluster::{ApiClientSettings, Endpoint};
+use attache::gate::{Channel, Gate};
 use attache::policy::Grant;
 
 use crate::api_server::{self, Asker};
@@ -47,10 +47,10 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let rate = arguments.rate.of_host();
     let settings = asker.settings(&arguments.server, &variables, &audit, rate.clone())?;
     let server = server(settings.server, arguments.append_server_path);
-    let cluster = api_server::reach_in_time(ClusterSettings { server, ..settings }).await?;
+    let cluster = api_server::reach_in_time(ApiClientSettings { server, ..settings }).await?;
     let ambassador = |grant: Grant| {
         let gate = Gate::within(rate.clone(), grant.name.clone(), Arc::new(grant), Arc::clone(&audit));
-        Ambassador::new(Way::Proxy, gate, Some(cluster.clone()))
+        Ambassador::new(Channel::Proxy, gate, Some(cluster.clone()))
     };
     let server = listen(&arguments, grants, filter.as_ref(), ambassador).await?;
     scraped.serve()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::ambassador::headers::HeaderFault;
-use crate::gate::Refusal;
+use crate::gate::GateError;
 use crate::policy::DestinationError;
 
 /// Why a request to a place outside the API server got no answer, or not a whole one.
@@ -17,7 +17,7 @@ pub enum EgressError {
     Destination(#[from] DestinationError),
     /// The gate did not let it through.
     #[error(transparent)]
-    Gate(#[from] Refusal),
+    Gate(#[from] GateError),
     /// Its headers are too many or too large.
     #[error(transparent)]
     Header(#[from] HeaderFault),

@@ -36,8 +36,8 @@ use tokio::time::timeout;
 
 use super::BoxError;
 use super::headers;
-use crate::cluster::{Cluster, Cut, Cuttable};
-use crate::gate::{EgressPermit, Gate, Way};
+use crate::cluster::{ApiClient, Cut, Cuttable};
+use crate::gate::{Channel, EgressPermit, Gate};
 use crate::policy::{Destination, Limit};
 use body::Connection;
 use connect::Connector;
@@ -108,7 +108,7 @@ pub struct Patience {
 /// look-ups.
 #[derive(Clone, Debug)]
 pub struct Egress {
-    way: Way,
+    way: Channel,
     gate: Gate,
     client: EgressClient,
     shield: Arc<Shield>,
@@ -117,7 +117,7 @@ pub struct Egress {
 
 impl Egress {
     /// Sends what `gate` lets through. No name may lead to where `shielded`, the API server's own names, lead.
-    pub fn new(way: Way, gate: Gate, client: EgressClient, shielded: Vec<Destination>) -> Self {
+    pub fn new(way: Channel, gate: Gate, client: EgressClient, shielded: Vec<Destination>) -> Self {
         let shield = Arc::new(Shield { names: shielded, ..Shield::default() });
         Self { way, gate, client, shield, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
     }
@@ -145,7 +145,7 @@ impl Egress {
 
     /// Shields the addresses too at which this client has found the API server.
     #[must_use]
-    pub fn shielding_peers(self, cluster: Cluster) -> Self {
+    pub fn shielding_peers(self, cluster: ApiClient) -> Self {
         let shield = Shield { cluster: Some(cluster), ..Shield::clone(&self.shield) };
         Self { shield: Arc::new(shield), ..self }
     }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::address::{Known, plain};
 use super::connect::Resolve;
-use crate::cluster::Cluster;
+use crate::cluster::ApiClient;
 use crate::policy::Destination;
 
 /// How long the addresses of the API server's names are kept, so that not every request outward looks them up.
@@ -27,7 +27,7 @@ pub(super) struct Shield {
     /// The pod's addresses, as its status has them.
     pub(super) pod: Vec<IpAddr>,
     /// The client of the API server, which knows where it is connected.
-    pub(super) cluster: Option<Cluster>,
+    pub(super) cluster: Option<ApiClient>,
 }
 
 /// Looks names up, each extension a few at a time.
@@ -59,7 +59,7 @@ impl Lately {
     /// Looks at all that no name may lead to.
     pub(super) async fn known(&self, shield: &Shield, look_ups: &LookUps<'_>) -> Known {
         let mut known = Known { own: own(&shield.pod), ..Known::default() };
-        known.server.extend(shield.cluster.iter().flat_map(Cluster::peers).map(plain));
+        known.server.extend(shield.cluster.iter().flat_map(ApiClient::peers).map(plain));
         for server in &shield.names {
             match (server.name(), server.address()) {
                 (Some(name), _) => known.server.extend(self.addresses(name, look_ups).await.into_iter().map(plain)),

@@ -17,7 +17,7 @@ use super::framing::HadFragment;
 use super::page::Page;
 use super::{Stop, explained, moved, plain};
 use crate::ambassador::{self, Ambassador};
-use crate::gate::Way;
+use crate::gate::Channel;
 use crate::policy::{ApiRequest, InvalidRequest, PathPrefix};
 use crate::telemetry::Decision;
 
@@ -203,12 +203,12 @@ impl Site {
             let target = request.uri().path_and_query().map_or(Cow::Borrowed("/"), |target| target.as_str().into());
             let (gate, method) = (ambassador.gate(), request.method());
             // Whether the rate was spent by it makes no difference to one that is refused anyway.
-            let _ = gate.refuse(Way::Proxy, method, &target, Decision::Denied, why);
+            let _ = gate.refuse(Channel::Proxy, method, &target, Decision::Denied, why);
             // No colon and space: a client whose upgrade has failed reads the text as YAML, and a mapping as a `Status`
             // without a message.
             return explained(StatusCode::FORBIDDEN, &format!("Forbidden by the proxy, {why}"));
         }
-        let endless = read.as_ref().is_ok_and(ApiRequest::is_endless);
+        let endless = read.as_ref().is_ok_and(ApiRequest::is_stream);
         let answer = ambassador.answer_read(request, read).await;
         if endless { answer.map(|body| LocalBody::endless(body, stop.clone())) } else { answer.map(LocalBody::answer) }
     }
@@ -354,7 +354,7 @@ mod tests {
             ("/api/v1/namespaces/a/configmaps/watch", false),
         ] {
             let read = read(&Request::get(target).body(()).unwrap());
-            assert_eq!(read.unwrap().is_endless(), endless, "{target}");
+            assert_eq!(read.unwrap().is_stream(), endless, "{target}");
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::AnswerBody;
 use super::headers::{self, HeaderFault};
-use super::refused::Refused;
+use super::request_error::RequestError;
 use super::upload::Upload;
 use super::{Ambassador, target};
 use crate::cluster::{Payload, Sent, Unavailable, Upgrade};
@@ -71,7 +71,7 @@ impl Ambassador {
         head: &Parts,
         slot: &Slot,
         read: Result<ApiRequest, InvalidRequest>,
-    ) -> Result<Response<AnswerBody>, Refused> {
+    ) -> Result<Response<AnswerBody>, RequestError> {
         let target = target(&head.method, &head.uri);
         let refuse = |fault| self.refuse(head, &target, fault);
         headers::check_apart_from_upgrade(&head.headers).map_err(refuse)?;
@@ -82,7 +82,7 @@ impl Ambassador {
         let client = head.extensions.get::<OnUpgrade>().cloned().ok_or(HeaderFault::Upgrade).map_err(refuse)?;
         let room = self.room(head, &target, slot)?;
         let mut permit = self.gate.admit(self.way, request)?;
-        let cluster = self.cluster.as_ref().ok_or(Refused::NotConnected).inspect_err(|why| permit.failed(why))?;
+        let cluster = self.cluster.as_ref().ok_or(RequestError::NotConnected).inspect_err(|why| permit.failed(why))?;
         let ends = permit.upgrade_deadline().and_then(|after| Instant::now().checked_add(after));
         let payload = self.payload(head, Upload::nothing());
         let upgrade = Some(Upgrade::with(asked.headers().clone()));
@@ -94,7 +94,7 @@ impl Ambassador {
         let Some(answered) = asked.answered(&answer.headers) else {
             let why = Unavailable::Switched { address: cluster.endpoint().address() };
             permit.failed(&why);
-            return Err(Refused::Cluster(why.into()));
+            return Err(RequestError::Cluster(why.into()));
         };
         slot.put(Switched { client, server, permit, ends, room });
         let mut response = Response::new(AnswerBody::own(""));
@@ -103,11 +103,11 @@ impl Ambassador {
         Ok(response)
     }
 
-    fn room(&self, head: &Parts, target: &str, slot: &Slot) -> Result<OwnedSemaphorePermit, Refused> {
+    fn room(&self, head: &Parts, target: &str, slot: &Slot) -> Result<OwnedSemaphorePermit, RequestError> {
         if let Ok(room) = Arc::clone(&slot.room).try_acquire_owned() {
             return Ok(room);
         }
-        let refused = Refused::TooManyUpgrades;
+        let refused = RequestError::TooManyUpgrades;
         self.gate.refuse(self.way, &head.method, target, Decision::TooMany, &refused.to_string())?;
         Err(refused)
     }

@@ -35,12 +35,12 @@ pub(super) struct Resolved {
 }
 
 /// The way from the root to a directory.
-struct Way {
+struct Channel {
     root: Arc<Directory>,
     below: Vec<(String, Arc<Directory>)>,
 }
 
-impl Way {
+impl Channel {
     fn here(&self) -> &Arc<Directory> {
         self.below.last().map_or(&self.root, |(_, directory)| directory)
     }
@@ -51,8 +51,8 @@ impl Way {
 }
 
 /// Opens a directory by the path that [`Resolved`] gave. A directory of an older version of a volume is gone.
-fn base(root: &Root, path: &[String]) -> Result<Way, ErrorCode> {
-    let mut way = Way { root: Arc::clone(&root.0), below: Vec::with_capacity(path.len()) };
+fn base(root: &Root, path: &[String]) -> Result<Channel, ErrorCode> {
+    let mut way = Channel { root: Arc::clone(&root.0), below: Vec::with_capacity(path.len()) };
     for name in path {
         match way.here().entries.get(name).map(look) {
             Some(Found::Directory(directory)) => way.below.push((name.clone(), directory)),

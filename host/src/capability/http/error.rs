@@ -7,7 +7,7 @@ use wasmtime_wasi_http::Error;
 use crate::ambassador::egress::EgressError;
 use crate::ambassador::headers::HeaderFault;
 use crate::cluster::{ClusterError, Unavailable};
-use crate::gate::Refusal;
+use crate::gate::GateError;
 
 /// Why the body of an answer of the API server broke off. All that fails before is told with an answer.
 pub(super) fn of_cluster(error: ClusterError) -> Error {
@@ -22,7 +22,7 @@ pub(super) fn of_cluster(error: ClusterError) -> Error {
 pub(super) fn of_egress(error: EgressError) -> Error {
     match error {
         EgressError::Destination(_) => Error::HttpRequestUriInvalid,
-        EgressError::Gate(Refusal::Denied(_)) => Error::HttpRequestDenied,
+        EgressError::Gate(GateError::Denied(_)) => Error::HttpRequestDenied,
         EgressError::Gate(_) => Error::ConnectionLimitReached,
         EgressError::Header(HeaderFault::TooMany | HeaderFault::TooLarge) => Error::HttpRequestHeaderSectionSize(None),
         EgressError::Header(_) => Error::HttpRequestDenied,

@@ -19,7 +19,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{self, ErrorCode, Host as _, 
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
 
 use super::super::ctx::PodView;
-use crate::gate::Way;
+use crate::gate::Channel;
 use crate::policy::InvalidRequest;
 
 const INTERFACE: &str = "wasi:http/outgoing-handler@0.2.12";
@@ -35,7 +35,7 @@ pub(super) fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> was
         let request = pod.table.get_mut(&given.0)?;
         if let Some(target) = unreadable(request) {
             let method = method(&request.method);
-            pod.ctx.gate().refuse_invalid(Way::WasiHttp, &method, &target, &InvalidRequest::NotAPath);
+            pod.ctx.gate().refuse_invalid(Channel::WasiHttp, &method, &target, &InvalidRequest::NotAPath);
             forget(pod.table, given)?;
             return Ok((Err(ErrorCode::HttpRequestUriInvalid),));
         }

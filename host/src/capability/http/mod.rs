@@ -24,8 +24,8 @@
 
 mod error;
 mod handling;
-pub(crate) mod held;
 mod paced;
+pub(crate) mod resource_limits;
 
 use std::io;
 use std::net::IpAddr;
@@ -44,12 +44,12 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx,
 use super::ctx::{PodCtxView, PodView};
 use crate::ambassador::egress::{Egress, EgressClient, EgressError, Patience};
 use crate::ambassador::{Ambassador, ScopedTokens, ServerNames};
-use crate::cluster::Cluster;
-use crate::gate::{Gate, Way};
+use crate::cluster::ApiClient;
+use crate::gate::{Channel, Gate};
 use crate::policy::{Destination, DestinationError};
 use crate::telemetry::{Decision, Sampled, chain};
 use error::{of_cluster, of_egress};
-use paced::Paced;
+use paced::LogThrottle;
 
 /// How much a guest may write to a request's body at once, in bytes. Each unsent body of a guest holds two such pieces
 /// in the host, and it may have as many bodies as requests: wasmtime's own default of 1 MiB would let it hold 256 MiB.
@@ -71,7 +71,7 @@ pub fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> wasmtime::
     let options = LinkOptions::default();
     handling::add_to_linker(linker)?;
     types::add_to_linker::<T, WasiHttp>(linker, &options.into(), |state| state.pod().into_http())?;
-    held::add_to_linker(linker)
+    resource_limits::add_to_linker(linker)
 }
 
 impl<'a> PodCtxView<'a> {
@@ -103,12 +103,12 @@ impl HttpCtx {
         let mut wasi = WasiHttpCtx::new();
         wasi.set_field_size_limit(usize::try_from(gate.grant().limits.header_bytes).unwrap_or(usize::MAX));
         let names = Arc::<ServerNames>::default();
-        let egress = Egress::new(Way::WasiHttp, gate.clone(), EgressClient::default(), names.shielded());
-        let ambassador = Ambassador::new(Way::WasiHttp, gate, None);
+        let egress = Egress::new(Channel::WasiHttp, gate.clone(), EgressClient::default(), names.shielded());
+        let ambassador = Ambassador::new(Channel::WasiHttp, gate, None);
         Self { outgoing: Outgoing { ambassador, egress, names }, wasi }
     }
 
-    pub(super) fn set_cluster(&mut self, cluster: Cluster) {
+    pub(super) fn set_cluster(&mut self, cluster: ApiClient) {
         self.rename(|names| names.with_endpoint(cluster.endpoint()));
         self.outgoing.egress = self.outgoing.egress.clone().shielding_peers(cluster.clone());
         self.outgoing.ambassador = self.outgoing.ambassador.clone().with_cluster(cluster);
@@ -158,7 +158,7 @@ impl Outgoing {
     ) -> Result<Response<WasiBody>, Error> {
         let answering = self.ambassador.answer(in_origin_form(request));
         let answer = within(options.first_byte_timeout, answering).await.ok_or(Error::ConnectionReadTimeout)?;
-        let paced = |body| Paced::new(body, options.between_bytes_timeout, of_cluster).boxed_unsync();
+        let paced = |body| LogThrottle::new(body, options.between_bytes_timeout, of_cluster).boxed_unsync();
         Ok(answer.map(paced))
     }
 
@@ -179,14 +179,14 @@ impl Outgoing {
             }
             of_egress(error)
         })?;
-        let paced = |body| Paced::new(body, options.between_bytes_timeout, of_egress).boxed_unsync();
+        let paced = |body| LogThrottle::new(body, options.between_bytes_timeout, of_egress).boxed_unsync();
         Ok(answer.map(paced))
     }
 
     /// Records a request to what is no destination.
     fn refuse(&self, request: &Request<WasiBody>, why: DestinationError) -> Error {
         let (gate, target) = (self.ambassador.gate(), request.uri().to_string());
-        let refused = gate.refuse(Way::WasiHttp, request.method(), &target, Decision::Denied, &why.to_string());
+        let refused = gate.refuse(Channel::WasiHttp, request.method(), &target, Decision::Denied, &why.to_string());
         refused.map_or_else(|throttled| of_egress(throttled.into()), |()| of_egress(why.into()))
     }
 }

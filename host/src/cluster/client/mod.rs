@@ -8,6 +8,6 @@ mod upgrade;
 
 pub use body::AnswerBody;
 pub(in crate::cluster) use payload::Outbound;
-pub use payload::{Answer, PassedOn, Payload, Streamed, Upgrade};
+pub use payload::{Answer, ForwardedHeaders, Payload, StreamBody, Upgrade};
 pub(in crate::cluster) use retry::retry_after;
 pub(crate) use upgrade::Sent;

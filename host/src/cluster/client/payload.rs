@@ -18,7 +18,7 @@ use tokio::time::Instant;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request on its way to the server.
-pub(in crate::cluster) type Outbound = Either<Full<Bytes>, Streamed>;
+pub(in crate::cluster) type Outbound = Either<Full<Bytes>, StreamBody>;
 
 /// What a request carries besides what was judged. These headers are all that a caller can set: the host writes every
 /// other, so that none can say who asks.
@@ -29,14 +29,14 @@ pub struct Payload {
     /// `Content-Type`, for a request with a body.
     pub content_type: Option<HeaderValue>,
     /// Further headers of whoever the request is made for.
-    pub passed_on: PassedOn,
+    pub passed_on: ForwardedHeaders,
     /// The request's body; empty for none.
     pub body: Bytes,
     /// A body that is sent as it comes, in place of `body`. A request with one is never made again.
-    pub stream: Option<Streamed>,
+    pub stream: Option<StreamBody>,
     /// When the answer has to be whole, body included. `None` takes
-    /// [`ClusterSettings::deadline`](super::super::ClusterSettings), counted from the call; of an answer without an end
-    /// ([`ApiRequest::is_endless`](crate::policy::ApiRequest::is_endless)) only the head has to be there by then.
+    /// [`ApiClientSettings::deadline`](super::super::ApiClientSettings), counted from the call; of an answer without an end
+    /// ([`ApiRequest::is_stream`](crate::policy::ApiRequest::is_stream)) only the head has to be there by then.
     pub deadline: Option<Instant>,
     /// Whether, without a deadline, an answer of somebody behind the server
     /// ([`ApiRequest::is_relayed`](crate::policy::ApiRequest::is_relayed)) is waited for until whoever asks gives up.
@@ -48,7 +48,7 @@ pub struct Payload {
     /// The request is sent again only where a try cannot have reached the server's handlers: no bytes were sent, the
     /// TLS handshake failed, or the server did not take the host's token.
     pub as_it_comes: bool,
-    /// The other protocol that the request asks for. An answer that changes to it is an error of [`Cluster::send`](
+    /// The other protocol that the request asks for. An answer that changes to it is an error of [`ApiClient::send`](
     /// super::super::Cluster::send), like any other 101.
     pub upgrade: Option<Upgrade>,
 }
@@ -82,11 +82,11 @@ impl Payload {
 /// nothing that says who asks.
 const PASSED_ON: [HeaderName; 4] = [ACCEPT_ENCODING, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE];
 
-/// Headers that go to the server as they came. Made by [`PassedOn::of`] only, which leaves all out that says who asks.
+/// Headers that go to the server as they came. Made by [`ForwardedHeaders::of`] only, which leaves all out that says who asks.
 #[derive(Clone, Debug, Default)]
-pub struct PassedOn(HeaderMap);
+pub struct ForwardedHeaders(HeaderMap);
 
-impl PassedOn {
+impl ForwardedHeaders {
     /// Takes `Accept-Encoding`, `If-Modified-Since`, `If-None-Match` and `Range`.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut passed = Self::default();
@@ -134,9 +134,9 @@ impl Upgrade {
 /// A request's body that is sent as it comes, once. Clones are the same body: what one of them has given is gone. A try
 /// whose connection fails takes nothing of it.
 #[derive(Clone)]
-pub struct Streamed(Arc<Mutex<UnsyncBoxBody<Bytes, BoxError>>>);
+pub struct StreamBody(Arc<Mutex<UnsyncBoxBody<Bytes, BoxError>>>);
 
-impl Streamed {
+impl StreamBody {
     /// Sends this body. An error of it breaks the request off.
     pub fn new<B>(body: B) -> Self
     where
@@ -151,7 +151,7 @@ impl Streamed {
     }
 }
 
-impl Body for Streamed {
+impl Body for StreamBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -168,7 +168,7 @@ impl Body for Streamed {
     }
 }
 
-impl fmt::Debug for Streamed {
+impl fmt::Debug for StreamBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Streamed")
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::body::AnswerBody;
 use super::payload::{Answer, Outbound, Payload};
 use super::retry::Tries;
-use crate::cluster::connect::Cluster;
+use crate::cluster::connect::ApiClient;
 use crate::cluster::error::ClusterError;
 use crate::cluster::status::ServerStatus;
 use crate::cluster::transport::Transport;
@@ -62,7 +62,7 @@ pub(super) struct Opened {
     after: Duration,
 }
 
-impl Cluster {
+impl ApiClient {
     /// Sends what the permit allows and hands back the answer, whatever its status, as soon as its head is there. Its
     /// body streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is
     /// followed goes on until it is dropped, unless the payload names a deadline; for the head of a log see
@@ -84,16 +84,16 @@ impl Cluster {
         self.exchange(permit, payload, None).await
     }
 
-    /// As [`Cluster::send`], with the body read whole, and any status but 2xx made an error.
+    /// As [`ApiClient::send`], with the body read whole, and any status but 2xx made an error.
     ///
     /// # Errors
-    /// As [`Cluster::send`]; also [`ClusterError::Refused`], and [`ClusterError::TooLarge`] for a longer body.
+    /// As [`ApiClient::send`]; also [`ClusterError::Refused`], and [`ClusterError::TooLarge`] for a longer body.
     pub async fn fetch(&self, permit: Permit, payload: Payload) -> Result<Answer, ClusterError> {
         let (head, body) = self.send(permit, payload).await?.into_parts();
         answer(head.status, body).await
     }
 
-    /// As [`Cluster::send`]; with `if_none_match` the server may answer 304 where nothing has changed.
+    /// As [`ApiClient::send`]; with `if_none_match` the server may answer 304 where nothing has changed.
     pub(in crate::cluster) async fn exchange(
         &self,
         mut permit: Permit,
@@ -128,7 +128,7 @@ impl Cluster {
         let (head_by, whole_by) = match payload.deadline {
             None if payload.as_it_comes => (no_end, no_end),
             None if payload.patient && permit.request().is_relayed() => (no_end, no_end),
-            None if permit.request().is_endless() => (deadline, no_end),
+            None if permit.request().is_stream() => (deadline, no_end),
             _ => (deadline, deadline),
         };
         // Who asks is ended by whoever runs it; here it only decides which waits are worth beginning.

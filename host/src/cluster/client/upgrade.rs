@@ -6,7 +6,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::body::AnswerBody;
 use super::payload::Payload;
-use crate::cluster::connect::Cluster;
+use crate::cluster::connect::ApiClient;
 use crate::cluster::error::ClusterError;
 use crate::gate::Permit;
 
@@ -18,8 +18,8 @@ pub(crate) enum Sent {
     Switched { head: Parts, connection: OnUpgrade, permit: Permit },
 }
 
-impl Cluster {
-    /// As [`Cluster::send`], for a payload with an [`Upgrade`](super::Upgrade).
+impl ApiClient {
+    /// As [`ApiClient::send`], for a payload with an [`Upgrade`](super::Upgrade).
     pub(crate) async fn send_upgrade(&self, mut permit: Permit, payload: Payload) -> Result<Sent, ClusterError> {
         let opened = self.opened(&mut permit, payload, None).await.inspect_err(|error| permit.failed(error))?;
         if opened.head.status != StatusCode::SWITCHING_PROTOCOLS {

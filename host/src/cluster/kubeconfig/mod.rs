@@ -23,7 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::connect::ClusterSettings;
+use super::connect::ApiClientSettings;
 use super::endpoint::Endpoint;
 use crate::credentials::{Credentials, Material};
 use crate::telemetry::Audit;
@@ -45,12 +45,12 @@ const CONTEXT: &str = "context";
 /// ```no_run
 /// use std::sync::Arc;
 ///
-/// use attache::cluster::{Cluster, Kubeconfig, KubeconfigChoice};
+/// use attache::cluster::{ApiClient, Kubeconfig, KubeconfigChoice};
 /// use attache::telemetry::ToTracing;
 ///
 /// # fn connect() -> Result<(), Box<dyn std::error::Error>> {
 /// let chosen = Kubeconfig::read("kubeconfig".as_ref())?.choose(&KubeconfigChoice::default().context("staging"))?;
-/// let cluster = Cluster::connect(chosen.settings(Arc::new(ToTracing)))?;
+/// let cluster = ApiClient::connect(chosen.settings(Arc::new(ToTracing)))?;
 /// # Ok(())
 /// # }
 /// ```
@@ -106,11 +106,11 @@ pub struct KubeconfigContext {
 
 impl KubeconfigContext {
     /// Settings for a client of this server, with the defaults for all else.
-    pub fn settings(&self, audit: Arc<dyn Audit>) -> ClusterSettings {
-        ClusterSettings {
+    pub fn settings(&self, audit: Arc<dyn Audit>) -> ApiClientSettings {
+        ApiClientSettings {
             credentials: Some(self.credentials.clone()),
             server_name: self.server_name.clone(),
-            ..ClusterSettings::new(self.server.clone(), audit)
+            ..ApiClientSettings::new(self.server.clone(), audit)
         }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::error::WatchError;
 use super::object::{WatchedObject, check_version};
+use super::retry_policy::Trouble;
 use super::store::Full;
-use super::trouble::Trouble;
 use super::upstream::{Upstream, refused};
 use crate::cluster::client::Payload;
 use crate::cluster::page::UncutPage;

@@ -12,7 +12,7 @@ use super::replay::{Batch, Place};
 use super::store::{Standing, State, Store};
 use crate::gate::FollowerPermit;
 
-pub use super::replay::Followed;
+pub use super::replay::WatchEvent;
 
 /// The most bytes that are read at a time, by the objects' JSON; the last object may exceed it. What a guest asks for
 /// is copied into it at once, and is in the host's memory twice while it is.
@@ -31,7 +31,7 @@ pub struct Follower {
 
 /// Some objects of a store.
 #[derive(Clone, Debug)]
-pub struct Copies {
+pub struct StorePage {
     /// In the order of their keys.
     pub objects: Vec<Arc<WatchedObject>>,
     /// The key after which the next ones come; `None` when these were the last.
@@ -51,7 +51,7 @@ impl Follower {
     ///
     /// # Errors
     /// [`WatchError`], after which the same is returned for ever.
-    pub fn read(&mut self, most: usize) -> Result<Vec<Followed>, WatchError> {
+    pub fn read(&mut self, most: usize) -> Result<Vec<WatchEvent>, WatchError> {
         // Marked before it is looked: what comes in between is then new again.
         self.moved.mark_unchanged();
         let state = self.store.read();
@@ -127,11 +127,11 @@ impl Follower {
     ///
     /// # Errors
     /// When the watch is over, or an object is larger than may be passed on.
-    pub fn list(&mut self, after: Option<&str>, most: usize) -> Result<Copies, WatchError> {
+    pub fn list(&mut self, after: Option<&str>, most: usize) -> Result<StorePage, WatchError> {
         let state = self.store.read();
         let live = is_live(&state)?;
         let largest = self.permit.piece_limit();
-        let mut copies = Copies { objects: Vec::new(), cursor: None, version: state.version.clone() };
+        let mut copies = StorePage { objects: Vec::new(), cursor: None, version: state.version.clone() };
         let mut bytes = 0_u64;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let objects = state.objects.range::<str, _>((from, Bound::Unbounded)).map(|(_, kept)| &kept.object);
@@ -167,9 +167,11 @@ fn is_live(state: &State) -> Result<bool, WatchError> {
     }
 }
 
-fn length(told: &Followed) -> u64 {
+fn length(told: &WatchEvent) -> u64 {
     match told {
-        Followed::Applied(object) | Followed::Deleted(object) => u64::try_from(object.json().len()).unwrap_or(u64::MAX),
-        Followed::Resync | Followed::Synced => 0,
+        WatchEvent::Applied(object) | WatchEvent::Deleted(object) => {
+            u64::try_from(object.json().len()).unwrap_or(u64::MAX)
+        }
+        WatchEvent::Resync | WatchEvent::Synced => 0,
     }
 }

@@ -16,7 +16,7 @@ use super::follower::Follower;
 use super::scope::Scope;
 use super::store::Store;
 use super::upstream::Upstream;
-use crate::cluster::connect::Cluster;
+use crate::cluster::connect::ApiClient;
 use crate::gate::FollowerPermit;
 use crate::telemetry::{Audit, Sampled, chain};
 
@@ -104,7 +104,7 @@ impl Hub {
 
     fn follow(
         self: &Arc<Self>,
-        cluster: &Cluster,
+        cluster: &ApiClient,
         scope: &Scope,
         permit: FollowerPermit,
     ) -> Result<Follower, WatchError> {
@@ -234,7 +234,7 @@ impl fmt::Debug for Hub {
     }
 }
 
-impl Cluster {
+impl ApiClient {
     /// Follows a collection for whom the permit was made, beginning with a full replay. The first who follows has the
     /// server listed and watched; all others share that. Call it in a tokio runtime.
     ///

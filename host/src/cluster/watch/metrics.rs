@@ -9,10 +9,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::hub::Hub;
-use crate::cluster::Cluster;
+use crate::cluster::ApiClient;
 
-impl Cluster {
-    /// Registers gauges of [`watch_figures`](Cluster::watch_figures): `attache_watches` (upstream), `attache_followers`
+impl ApiClient {
+    /// Registers gauges of [`watch_figures`](ApiClient::watch_figures): `attache_watches` (upstream), `attache_followers`
     /// and `attache_watched_bytes`. They are gone when the last clone of this client is.
     pub fn register_metrics(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Figures(Arc::downgrade(self.hub()))));

@@ -11,7 +11,7 @@
 //!   that the gate let through for this very follower: type, namespace and selectors ([`Scope`]). Who may see one name
 //!   has to select that name, as RBAC has it, and so has a store in which there is nothing else.
 //! - A guest that does not read. It is a number in a store's short history; when the history has moved on it starts
-//!   over with what there is now ([`Followed::Resync`]). Nothing is queued for it and nobody waits for it.
+//!   over with what there is now ([`WatchEvent::Resync`]). Nothing is queued for it and nobody waits for it.
 //! - A collection without an end. All stores share one budget in bytes; where it is spent, stores that nobody follows
 //!   are given up, the one left alone the longest first, then what is remembered for slow readers, and then the largest
 //!   store fails, with an error that says so, whichever it was that needed more.
@@ -41,15 +41,15 @@ mod lines;
 mod metrics;
 mod object;
 mod replay;
+mod retry_policy;
 mod scope;
 mod store;
-mod trouble;
 mod upstream;
 
 use std::time::Duration;
 
 pub use error::WatchError;
-pub use follower::{Copies, Followed, Follower};
+pub use follower::{Follower, StorePage, WatchEvent};
 pub(super) use hub::Hub;
 pub use hub::WatchFigures;
 pub use object::WatchedObject;

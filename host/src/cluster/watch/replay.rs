@@ -15,7 +15,7 @@ use super::store::State;
 
 /// What a follower is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Followed {
+pub enum WatchEvent {
     /// A full replay begins; objects not replayed before `Synced` are gone.
     Resync,
     /// The replay is complete.
@@ -46,7 +46,7 @@ enum Replay {
 /// What is read at a time.
 #[derive(Debug)]
 pub(super) struct Batch {
-    told: Vec<Followed>,
+    told: Vec<WatchEvent>,
     most: usize,
     bytes_left: u64,
     /// The most bytes of one object.
@@ -58,7 +58,7 @@ impl Batch {
         Self { told: Vec::new(), most, bytes_left: bytes, largest }
     }
 
-    pub(super) fn told(self) -> Vec<Followed> {
+    pub(super) fn told(self) -> Vec<WatchEvent> {
         self.told
     }
 
@@ -66,8 +66,8 @@ impl Batch {
         self.told.len() < self.most && self.bytes_left > 0
     }
 
-    fn tell(&mut self, told: Followed) -> Result<(), WatchError> {
-        if let Followed::Applied(object) | Followed::Deleted(object) = &told {
+    fn tell(&mut self, told: WatchEvent) -> Result<(), WatchError> {
+        if let WatchEvent::Applied(object) | WatchEvent::Deleted(object) = &told {
             let length = u64::try_from(object.json().len()).unwrap_or(u64::MAX);
             if length > self.largest {
                 return Err(WatchError::TooLarge(self.largest));
@@ -96,7 +96,7 @@ impl Place {
             return Ok(());
         }
         if matches!(self.replay, Replay::Due) || self.next < state.history.first() {
-            batch.tell(Followed::Resync)?;
+            batch.tell(WatchEvent::Resync)?;
             (self.next, self.replay) = (state.history.next(), Replay::UpTo(None));
         }
         self.catch_up(state, batch)?;
@@ -108,8 +108,8 @@ impl Place {
             let Some(change) = state.history.at(self.next) else { break };
             if self.knows(change.object().key()) {
                 batch.tell(match change {
-                    Change::Applied(object) => Followed::Applied(Arc::clone(object)),
-                    Change::Deleted(object) => Followed::Deleted(Arc::clone(object)),
+                    Change::Applied(object) => WatchEvent::Applied(Arc::clone(object)),
+                    Change::Deleted(object) => WatchEvent::Deleted(Arc::clone(object)),
                 })?;
             }
             self.next = self.next.saturating_add(1);
@@ -132,11 +132,11 @@ impl Place {
             if !batch.has_room() {
                 return Ok(());
             }
-            batch.tell(Followed::Applied(Arc::clone(&kept.object)))?;
+            batch.tell(WatchEvent::Applied(Arc::clone(&kept.object)))?;
             *last = Some(Arc::clone(key));
         }
         if batch.has_room() {
-            batch.tell(Followed::Synced)?;
+            batch.tell(WatchEvent::Synced)?;
             self.replay = Replay::Complete;
         }
         Ok(())

@@ -33,10 +33,10 @@ use super::error::WatchError;
 use super::history::Change;
 use super::hub::Hub;
 use super::lines::{Event, LineError, Lines, MAX_LINE};
+use super::retry_policy::{Denial, Denials, Trouble, cost, fatal, is_about_credentials, is_about_version};
 use super::store::{Full, Store};
-use super::trouble::{Denial, Denials, Trouble, cost, fatal, is_about_credentials, is_about_version};
 use crate::cluster::client::{AnswerBody, Payload, retry_after};
-use crate::cluster::connect::Cluster;
+use crate::cluster::connect::ApiClient;
 use crate::cluster::error::ClusterError;
 use crate::cluster::status::ServerStatus;
 use crate::cluster::unavailable::Unavailable;
@@ -71,7 +71,7 @@ const MAX_FAILURES: u32 = 5;
 
 /// Keeps one store.
 pub(super) struct Upstream {
-    pub(super) cluster: Cluster,
+    pub(super) cluster: ApiClient,
     pub(super) hub: Arc<Hub>,
     pub(super) store: Arc<Store>,
     pub(super) gate: Gate,
@@ -108,7 +108,7 @@ impl Drop for Ending {
 }
 
 impl Upstream {
-    pub(super) fn new(cluster: Cluster, hub: Arc<Hub>, store: Arc<Store>) -> Self {
+    pub(super) fn new(cluster: ApiClient, hub: Arc<Hub>, store: Arc<Store>) -> Self {
         let gate = Gate::for_store(cluster.rate().cloned(), hub.audit(), store.scope().list(), PAGE_BYTES);
         Self {
             cluster,

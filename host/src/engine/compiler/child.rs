@@ -85,7 +85,7 @@ fn refusal(error: EngineError) -> Said {
     match error {
         EngineError::Needs { needs } => Said::Needs(needs),
         EngineError::Compile(error) => Said::Refused(format!("{error:#}")),
-        EngineError::Excess(excess) => Said::Refused(excess.to_string()),
+        EngineError::ComponentTooComplex(excess) => Said::Refused(excess.to_string()),
         EngineError::Panicked(words) => Said::Refused(format!("its compiler failed: {words}")),
         EngineError::CompilerThread(error) => Said::Refused(format!("cannot start the thread that compiles: {error}")),
         other => Said::Refused(other.to_string()),

@@ -17,7 +17,7 @@ use serde_json::Value;
 pub use self::cause::{Cause, Reason};
 use self::cause::{Causes, Field};
 pub use self::quantities::{Undecodable, decodable};
-use crate::manifest::{Document, Place};
+use crate::manifest::{Document, Location};
 use crate::rules::schema;
 
 pub(crate) use self::downward::subscript;
@@ -63,7 +63,7 @@ pub enum Refused {
     #[error("{place}: {error}")]
     Undecodable {
         /// Where the offending value is.
-        place: Place,
+        place: Location,
         /// The server's message.
         error: Undecodable,
     },
@@ -71,7 +71,7 @@ pub enum Refused {
     #[error("{place}: {field}: {message}")]
     Misread {
         /// Where the value is.
-        place: Place,
+        place: Location,
         /// The path of the field.
         field: String,
         /// The server's message.
@@ -79,10 +79,10 @@ pub enum Refused {
     },
     /// The object breaks rules: a 422 from the server.
     #[error("{}", lines(.0))]
-    Invalid(Vec<(Place, Cause)>),
+    Invalid(Vec<(Location, Cause)>),
 }
 
-fn lines(causes: &[(Place, Cause)]) -> String {
+fn lines(causes: &[(Location, Cause)]) -> String {
     let lines: Vec<_> = causes.iter().map(|(place, cause)| format!("{place}: {cause}")).collect();
     lines.join("\n")
 }

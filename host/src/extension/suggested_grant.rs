@@ -2,7 +2,7 @@
 
 use super::imports::{API, METADATA, OUTGOING};
 use super::inspect::Inspection;
-use crate::policy::{ComponentPin, Draft, Grant, Rule};
+use crate::policy::{ComponentPin, Grant, Rule, SuggestedGrant};
 use crate::telemetry::legible_name;
 
 /// What goes into most pods' env by the convention of the Kubernetes documentation.
@@ -12,12 +12,12 @@ impl Inspection {
     /// Draws up a grant called `name`: what the imports prove to be needed, and as comments what they leave open. An
     /// import says which interface is used and not what for, so a person, or a run that is recorded, has to fill the
     /// rules in.
-    pub fn draft(&self, name: &str) -> Draft {
+    pub fn draft(&self, name: &str) -> SuggestedGrant {
         let imports = |interface: &str| self.imports.iter().any(|import| import.interface() == interface);
         let mut grant = Grant::nothing(name);
         grant.component = self.pin();
         let name = legible_name(name);
-        let mut draft = Draft::new(grant);
+        let mut draft = SuggestedGrant::new(grant);
         draft.about = vec![
             format!("The smallest grant that the imports of {name} tell of. What is commented is for you to decide;"),
             "`attache dev --record FILE` finds out which rules a run needs.".to_owned(),

@@ -2,7 +2,7 @@
 
 use wasmparser::{CompositeInnerType, ElementItems, ExternalKind, Payload, TypeRef};
 
-use super::{Excess, MAX_FUNCTIONS, Needs, Stop, within};
+use super::{ComponentTooComplex, MAX_FUNCTIONS, Needs, Stop, within};
 
 /// A page of a memory that does not say how large its pages are: 64 KiB.
 const PAGE: u32 = 16;
@@ -38,19 +38,19 @@ impl Module {
                     let objects =
                         |ty: &wasmparser::SubType| !matches!(ty.composite_type.inner, CompositeInnerType::Func(_));
                     if group?.types().any(objects) {
-                        return Err(Excess::Gc.into());
+                        return Err(ComponentTooComplex::Gc.into());
                     }
                 }
             }
-            Payload::TagSection(_) => return Err(Excess::Exceptions.into()),
+            Payload::TagSection(_) => return Err(ComponentTooComplex::Exceptions.into()),
             Payload::ImportSection(imports) => {
                 for import in imports.clone().into_imports() {
                     match import?.ty {
-                        TypeRef::Tag(_) => return Err(Excess::Exceptions.into()),
+                        TypeRef::Tag(_) => return Err(ComponentTooComplex::Exceptions.into()),
                         TypeRef::Func(_) | TypeRef::FuncExact(_) => self.imported = self.imported.saturating_add(1),
                         _ => {}
                     }
-                    within(self.imported <= MAX_FUNCTIONS, Excess::Functions)?;
+                    within(self.imported <= MAX_FUNCTIONS, ComponentTooComplex::Functions)?;
                 }
             }
             Payload::MemorySection(memories) => {

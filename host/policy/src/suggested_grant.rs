@@ -9,7 +9,7 @@ use super::{Grant, Rule};
 /// A grant, and as comments what only a person can decide. It prints as YAML that [`Grant::parse`] reads back to the
 /// grant; who takes the `#` off a commented line gets what the line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
+pub struct SuggestedGrant {
     /// Where it comes from, line by line.
     pub about: Vec<String>,
     /// What is known to be needed.
@@ -20,7 +20,7 @@ pub struct Draft {
     pub open_fields: Vec<(String, String)>,
 }
 
-impl Draft {
+impl SuggestedGrant {
     /// A draft that leaves nothing open.
     pub fn new(grant: Grant) -> Self {
         Self { about: Vec::new(), grant, open_rules: None, open_fields: Vec::new() }
@@ -43,7 +43,7 @@ impl Draft {
     }
 }
 
-impl fmt::Display for Draft {
+impl fmt::Display for SuggestedGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.about {
             writeln!(f, "# {}", in_a_line(line))?;
@@ -89,7 +89,7 @@ mod tests {
             [(vec![], vec![]), (vec![rule("pods")], vec![]), (vec![rule("pods"), rule("jobs")], vec!["A".to_owned()])]
         {
             (grant.api, grant.env) = (api, env);
-            let mut draft = Draft::new(grant.clone());
+            let mut draft = SuggestedGrant::new(grant.clone());
             draft.about = vec!["from\nspec: {env: [B]}".into()];
             draft.open_rules = Some(("perhaps".into(), vec![rule("secrets")]));
             draft.open_fields = vec![("or".into(), "egress: [\"https://a.example\"]".into())];
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_open_rule_counts_once_its_sign_is_taken_off() {
-        let mut draft = Draft::new(Grant { env: vec!["A".into()], ..Grant::nothing("drafted") });
+        let mut draft = SuggestedGrant::new(Grant { env: vec!["A".into()], ..Grant::nothing("drafted") });
         draft.open_rules = Some(("perhaps".into(), vec![rule("secrets")]));
         let text = draft.to_string().replace("# api", "api").replace("# -", "-");
         assert_eq!(Grant::parse(&text).unwrap().api, [rule("secrets")], "{text}");

@@ -3,7 +3,7 @@
 //! Threat: a few bytes that unfold while they are compiled. The compiler has limits, but some of them come after the
 //! work that they limit, and types within types are read by recursion, which ends a process when its stack does. All is
 //! counted here in one pass and without recursion, as an upper bound; each bound is far beyond what compilers of
-//! languages make, and says so in [`Excess`]. The same pass counts what an instance will need of the engine
+//! languages make, and says so in [`ComponentTooComplex`]. The same pass counts what an instance will need of the engine
 //! ([`Needs`]), and finds the features that are switched off.
 
 mod module;
@@ -44,7 +44,7 @@ const INSTANCE_TYPE: u8 = 0x42;
 
 /// Why a component is not even given to the compiler.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Excess {
+pub enum ComponentTooComplex {
     /// Components within components.
     #[error("it nests components and modules deeper than {MAX_NESTING}")]
     Nesting,
@@ -99,14 +99,14 @@ pub enum Excess {
 ///
 /// # Errors
 /// Says what the component has too much of, or uses that this host has not.
-pub fn screen(component: &[u8]) -> Result<Needs, Excess> {
+pub fn check_complexity(component: &[u8]) -> Result<Needs, ComponentTooComplex> {
     let mut counted = Counted::default();
     for payload in Parser::new(0).parse_all(component) {
         let Ok(payload) = payload else { return Ok(Needs::default()) };
         match counted.add(&payload, component) {
             Ok(()) => {}
             Err(Stop::Malformed) => return Ok(Needs::default()),
-            Err(Stop::Excess(excess)) => return Err(excess),
+            Err(Stop::ComponentTooComplex(excess)) => return Err(excess),
         }
     }
     Ok(counted.needs)
@@ -114,7 +114,7 @@ pub fn screen(component: &[u8]) -> Result<Needs, Excess> {
 
 enum Stop {
     Malformed,
-    Excess(Excess),
+    ComponentTooComplex(ComponentTooComplex),
 }
 
 impl From<wasmparser::BinaryReaderError> for Stop {
@@ -123,9 +123,9 @@ impl From<wasmparser::BinaryReaderError> for Stop {
     }
 }
 
-impl From<Excess> for Stop {
-    fn from(excess: Excess) -> Self {
-        Self::Excess(excess)
+impl From<ComponentTooComplex> for Stop {
+    fn from(excess: ComponentTooComplex) -> Self {
+        Self::ComponentTooComplex(excess)
     }
 }
 
@@ -172,7 +172,7 @@ impl Counted {
         match payload {
             Payload::Version { encoding, .. } => {
                 if self.open.len() == MAX_NESTING {
-                    return Err(Excess::Nesting.into());
+                    return Err(ComponentTooComplex::Nesting.into());
                 }
                 let module = (*encoding == Encoding::Module).then(Module::default);
                 self.open.push(Open { module, ..Open::default() });
@@ -184,17 +184,17 @@ impl Counted {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 let open = self.innermost()?;
                 open.parts = open.parts.saturating_add(1);
-                return within(open.parts <= MAX_PARTS, Excess::Parts);
+                return within(open.parts <= MAX_PARTS, ComponentTooComplex::Parts);
             }
             Payload::ComponentTypeSection(types) => {
                 let section = bytes.get(types.range()).unwrap_or_default();
                 let inner = |pair: &&[u8]| matches!(pair, [DECLARED_TYPE, COMPONENT_TYPE | INSTANCE_TYPE]);
                 self.inner_types = self.inner_types.saturating_add(section.windows(2).filter(inner).count());
-                within(self.inner_types <= MAX_INNER_TYPES, Excess::InnerTypes)?;
+                within(self.inner_types <= MAX_INNER_TYPES, ComponentTooComplex::InnerTypes)?;
             }
             Payload::FunctionSection(functions) => {
                 self.functions = self.functions.saturating_add(functions.count().into());
-                within(self.functions <= MAX_FUNCTIONS, Excess::Functions)?;
+                within(self.functions <= MAX_FUNCTIONS, ComponentTooComplex::Functions)?;
             }
             Payload::ElementSection(segments) => {
                 for segment in segments.clone() {
@@ -204,7 +204,7 @@ impl Counted {
                     };
                     self.elements = self.elements.saturating_add(count.into());
                 }
-                within(self.elements <= MAX_ELEMENTS, Excess::Elements)?;
+                within(self.elements <= MAX_ELEMENTS, ComponentTooComplex::Elements)?;
             }
             other => self.add_parts(other)?,
         }
@@ -233,17 +233,17 @@ impl Counted {
                 parts.saturating_add(instances.count().into())
             }
             Payload::ComponentAliasSection(aliases) => {
-                within(u64::from(aliases.count()) <= MAX_PARTS, Excess::Parts)?;
+                within(u64::from(aliases.count()) <= MAX_PARTS, ComponentTooComplex::Parts)?;
                 for alias in aliases.clone() {
                     self.alias(&alias?)?;
                 }
                 aliases.count().into()
             }
             Payload::ComponentImportSection(imports) => {
-                within(u64::from(imports.count()) <= MAX_PARTS, Excess::Parts)?;
+                within(u64::from(imports.count()) <= MAX_PARTS, ComponentTooComplex::Parts)?;
                 for import in imports.clone() {
                     match import?.ty {
-                        ComponentTypeRef::Component(_) => return Err(Excess::Argument.into()),
+                        ComponentTypeRef::Component(_) => return Err(ComponentTooComplex::Argument.into()),
                         ComponentTypeRef::Module(_) => self.innermost()?.modules.push(Needs::default()),
                         _ => {}
                     }
@@ -251,7 +251,7 @@ impl Counted {
                 imports.count().into()
             }
             Payload::ComponentExportSection(exports) => {
-                within(u64::from(exports.count()) <= MAX_PARTS, Excess::Parts)?;
+                within(u64::from(exports.count()) <= MAX_PARTS, ComponentTooComplex::Parts)?;
                 for export in exports.clone() {
                     let (export, open) = (export?, self.innermost()?);
                     match export.kind {
@@ -278,7 +278,7 @@ impl Counted {
         };
         let open = self.innermost()?;
         open.parts = open.parts.saturating_add(parts);
-        within(open.parts <= MAX_PARTS, Excess::Parts)
+        within(open.parts <= MAX_PARTS, ComponentTooComplex::Parts)
     }
 
     /// What an alias adds to the index spaces of components and modules.
@@ -293,7 +293,7 @@ impl Counted {
                 self.innermost()?.modules.push(aliased);
             }
             ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
-                return Err(Excess::Argument.into());
+                return Err(ComponentTooComplex::Argument.into());
             }
             ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => {
                 self.innermost()?.modules.push(Needs::default());
@@ -322,7 +322,7 @@ impl Counted {
     }
 }
 
-fn within(holds: bool, excess: Excess) -> Result<(), Stop> {
+fn within(holds: bool, excess: ComponentTooComplex) -> Result<(), Stop> {
     if holds { Ok(()) } else { Err(excess.into()) }
 }
 

@@ -1,20 +1,20 @@
 //! What the operator is told beside the audit: limits of requests that were reached, and an API server that cannot be
-//! asked. Each at its first time, and then now and then with how often: see [`Paced`](crate::telemetry).
+//! asked. Each at its first time, and then now and then with how often: see [`LogThrottle`](crate::telemetry).
 
 use std::fmt::Display;
 
-use super::{Gate, Inner, Refusal};
-use crate::policy::{Limit, Reached};
-use crate::telemetry::{LimitRecord, Paced};
+use super::{Gate, GateError, Inner};
+use crate::policy::{Limit, LimitHit};
+use crate::telemetry::{LimitRecord, LogThrottle};
 
 /// What was told of one gate.
 #[derive(Default)]
-pub(super) struct Told {
-    limits: Paced<(Reached, bool)>,
-    unasked: Paced<&'static str>,
+pub(super) struct Reported {
+    limits: LogThrottle<(LimitHit, bool)>,
+    unasked: LogThrottle<&'static str>,
 }
 
-impl Refusal {
+impl GateError {
     /// The limit of the grant that was reached, if that is why.
     fn limit(&self) -> Option<Limit> {
         match self {
@@ -37,7 +37,7 @@ impl Gate {
     }
 
     /// Tells the operator that a call ran into a limit, and whether that ended it: as [`Gate::reached`].
-    pub(crate) fn tell_limit(&self, reached: Reached, ended: bool) {
+    pub(crate) fn tell_limit(&self, reached: LimitHit, ended: bool) {
         if let Some(times) = self.inner.told.limits.note((reached, ended)) {
             self.inner.tell(reached, ended, times);
         }
@@ -51,13 +51,13 @@ impl Gate {
         }
     }
 
-    pub(super) fn tell_refusal(&self, refusal: &Refusal) {
+    pub(super) fn tell_refusal(&self, refusal: &GateError) {
         refusal.limit().into_iter().for_each(|limit| self.reached(limit));
     }
 }
 
 impl Inner {
-    fn tell(&self, reached: Reached, ended: bool, times: u64) {
+    fn tell(&self, reached: LimitHit, ended: bool, times: u64) {
         LimitRecord { times, ..LimitRecord::now(&self.extension, reached, ended) }.tell(&*self.audit);
     }
 

@@ -13,20 +13,20 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What was told, and what was not yet. It is kept for good, so a thing is one of few.
-pub(crate) struct Paced<T>(Mutex<HashMap<T, Since>>);
+pub(crate) struct LogThrottle<T>(Mutex<HashMap<T, Since>>);
 
 struct Since {
     told: Instant,
     untold: u64,
 }
 
-impl<T> Default for Paced<T> {
+impl<T> Default for LogThrottle<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T: Eq + Hash> Paced<T> {
+impl<T: Eq + Hash> LogThrottle<T> {
     /// Notes that something happened; if it is to be told now, how often it did.
     pub(crate) fn note(&self, what: T) -> Option<u64> {
         self.note_at(what, Instant::now())
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_thing_is_told_at_once_and_then_now_and_then() {
-        let (mut told, begun) = (Paced::default(), Instant::now());
+        let (mut told, begun) = (LogThrottle::default(), Instant::now());
         assert_eq!(told.note_at("one", begun), Some(1));
         assert_eq!(told.note_at("another", begun), Some(1), "each for itself");
         for _ in 0..1000 {

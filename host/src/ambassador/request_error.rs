@@ -12,7 +12,7 @@ use super::body::AnswerBody;
 use super::headers::HeaderFault;
 use super::upload::UploadFault;
 use crate::cluster::{ClusterError, ResolveError, Unavailable};
-use crate::gate::{Gate, Refusal};
+use crate::gate::{Gate, GateError};
 use crate::policy::InvalidRequest;
 use crate::telemetry::chain;
 
@@ -22,7 +22,7 @@ const PLACE_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a request got no answer of the server's.
 #[derive(Debug, Error)]
-pub enum Refused {
+pub enum RequestError {
     /// It could not be understood.
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
@@ -34,7 +34,7 @@ pub enum Refused {
     Unauthorized,
     /// The gate did not let it through.
     #[error(transparent)]
-    Gate(#[from] Refusal),
+    Gate(#[from] GateError),
     /// Its body is larger than the grant allows, in bytes.
     #[error("the body is larger than {0} bytes")]
     BodyTooLarge(u64),
@@ -55,7 +55,7 @@ pub enum Refused {
     Cluster(#[from] ClusterError),
 }
 
-impl From<UploadFault> for Refused {
+impl From<UploadFault> for RequestError {
     fn from(fault: UploadFault) -> Self {
         match fault {
             UploadFault::TooLarge(limit) => Self::BodyTooLarge(limit),
@@ -89,17 +89,17 @@ struct Details {
     retry_after_seconds: u64,
 }
 
-impl Refused {
+impl RequestError {
     /// The HTTP status that tells it.
     pub fn code(&self) -> StatusCode {
         match self {
             Self::Invalid(InvalidRequest::Method(_)) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Invalid(InvalidRequest::TooLong { .. }) | Self::Gate(Refusal::TargetTooLong { .. }) => {
+            Self::Invalid(InvalidRequest::TooLong { .. }) | Self::Gate(GateError::TargetTooLong { .. }) => {
                 StatusCode::URI_TOO_LONG
             }
             Self::Header(HeaderFault::Upgrade) => StatusCode::NOT_IMPLEMENTED,
             Self::Header(HeaderFault::TooMany | HeaderFault::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Header(HeaderFault::Identity(_)) | Self::Gate(Refusal::Denied(_)) => StatusCode::FORBIDDEN,
+            Self::Header(HeaderFault::Identity(_)) | Self::Gate(GateError::Denied(_)) => StatusCode::FORBIDDEN,
             Self::Header(HeaderFault::NoBearer | HeaderFault::BearerProtocol) | Self::Unauthorized => {
                 StatusCode::UNAUTHORIZED
             }
@@ -117,8 +117,10 @@ impl Refused {
     /// How long to wait before asking again, where that helps.
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
-            Self::Gate(Refusal::Throttled(wait) | Refusal::HostThrottled(wait)) => *wait,
-            Self::Gate(Refusal::TooMany { .. } | Refusal::TooManyWatches { .. }) | Self::TooManyUpgrades => PLACE_WAIT,
+            Self::Gate(GateError::Throttled(wait) | GateError::HostThrottled(wait)) => *wait,
+            Self::Gate(GateError::TooMany { .. } | GateError::TooManyWatches { .. }) | Self::TooManyUpgrades => {
+                PLACE_WAIT
+            }
             _ => return None,
         };
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
@@ -222,7 +224,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn told(refused: Refused) -> Value {
+    fn told(refused: RequestError) -> Value {
         let (code, after) = (refused.code(), refused.retry_after());
         serde_json::from_slice(&refused.body(code, after, &Method::GET)).unwrap()
     }
@@ -231,13 +233,13 @@ mod tests {
     fn a_refusal_is_a_status_of_the_kubernetes_api() {
         let expected = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "it needs the rule {}", "reason": "Forbidden", "code": 403});
-        assert_eq!(told(Refusal::Denied("it needs the rule {}".into()).into()), expected);
+        assert_eq!(told(GateError::Denied("it needs the rule {}".into()).into()), expected);
     }
 
     #[test]
     fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
         for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2)] {
-            let refused = Refused::from(Refusal::Throttled(Duration::from_millis(millis)));
+            let refused = RequestError::from(GateError::Throttled(Duration::from_millis(millis)));
             assert_eq!(refused.retry_after(), Some(seconds));
             let response = refused.into_response(&Method::GET);
             assert_eq!(
@@ -245,7 +247,7 @@ mod tests {
                 (429, &*seconds.to_string())
             );
         }
-        for refusal in [Refusal::TooMany { limit: 1 }, Refusal::TooManyWatches { limit: 1 }] {
+        for refusal in [GateError::TooMany { limit: 1 }, GateError::TooManyWatches { limit: 1 }] {
             assert_eq!(told(refusal.into())["details"]["retryAfterSeconds"], 1);
         }
     }

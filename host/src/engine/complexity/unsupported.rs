@@ -2,7 +2,7 @@
 
 use wasmparser::{CanonicalFunction, CanonicalOption, Payload};
 
-use super::{Excess, Stop};
+use super::{ComponentTooComplex, Stop};
 
 /// How much of a name is shown, in characters.
 const SHOWN: usize = 80;
@@ -23,7 +23,7 @@ pub(super) fn look(payload: &Payload<'_>, outermost: bool) -> Result<(), Stop> {
         Payload::ComponentCanonicalSection(functions) => {
             for function in functions.clone() {
                 if is_async(&function?) {
-                    return Err(Excess::Async.into());
+                    return Err(ComponentTooComplex::Async.into());
                 }
             }
         }
@@ -34,12 +34,12 @@ pub(super) fn look(payload: &Payload<'_>, outermost: bool) -> Result<(), Stop> {
 
 /// A name such as `wasi:http/handler@0.3.0-rc-2026-03-15`. It is a stranger's text, so what is shown of it is escaped
 /// and cut.
-fn refuse_wasi_03(name: &str) -> Result<(), Excess> {
+fn refuse_wasi_03(name: &str) -> Result<(), ComponentTooComplex> {
     let wasi = name.strip_prefix("wasi:").and_then(|rest| rest.split_once('@'));
     match wasi {
         Some((_, version)) if version == "0.3" || version.starts_with("0.3.") => {
             let shown: String = name.chars().take(SHOWN).flat_map(char::escape_default).collect();
-            Err(Excess::Wasi03(shown))
+            Err(ComponentTooComplex::Wasi03(shown))
         }
         _ => Ok(()),
     }
