@@ -24,8 +24,8 @@
 
 mod error;
 mod handling;
-mod paced;
 pub(crate) mod resource_limits;
+mod timed_body;
 
 use std::io;
 use std::net::IpAddr;
@@ -49,7 +49,7 @@ use crate::gate::{Channel, Gate};
 use crate::policy::{Destination, DestinationError};
 use crate::telemetry::{Decision, Sampled, chain};
 use error::{of_cluster, of_egress};
-use paced::LogThrottle;
+use timed_body::TimedBody;
 
 /// How much a guest may write to a request's body at once, in bytes. Each unsent body of a guest holds two such pieces
 /// in the host, and it may have as many bodies as requests: wasmtime's own default of 1 MiB would let it hold 256 MiB.
@@ -158,8 +158,8 @@ impl Outgoing {
     ) -> Result<Response<WasiBody>, Error> {
         let answering = self.ambassador.answer(in_origin_form(request));
         let answer = within(options.first_byte_timeout, answering).await.ok_or(Error::ConnectionReadTimeout)?;
-        let paced = |body| LogThrottle::new(body, options.between_bytes_timeout, of_cluster).boxed_unsync();
-        Ok(answer.map(paced))
+        let timed = |body| TimedBody::new(body, options.between_bytes_timeout, of_cluster).boxed_unsync();
+        Ok(answer.map(timed))
     }
 
     async fn go_out(
@@ -179,8 +179,8 @@ impl Outgoing {
             }
             of_egress(error)
         })?;
-        let paced = |body| LogThrottle::new(body, options.between_bytes_timeout, of_egress).boxed_unsync();
-        Ok(answer.map(paced))
+        let timed = |body| TimedBody::new(body, options.between_bytes_timeout, of_egress).boxed_unsync();
+        Ok(answer.map(timed))
     }
 
     /// Records a request to what is no destination.

@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::Error;
 
 /// Passes a body on; a pause longer than `between-bytes-timeout` is an error. Without one it may pause for ever.
-pub(super) struct LogThrottle<B, F> {
+pub(super) struct TimedBody<B, F> {
     body: B,
     between: Option<Duration>,
     /// Set while nothing comes.
@@ -18,7 +18,7 @@ pub(super) struct LogThrottle<B, F> {
     explain: F,
 }
 
-impl<B, F> LogThrottle<B, F> {
+impl<B, F> TimedBody<B, F> {
     /// `explain` puts the body's own errors into the words of `wasi:http`.
     pub(super) fn new(body: B, between: Option<Duration>, explain: F) -> Self {
         Self { body, between, alarm: None, explain }
@@ -30,7 +30,7 @@ impl<B, F> LogThrottle<B, F> {
     }
 }
 
-impl<B, F> Body for LogThrottle<B, F>
+impl<B, F> Body for TimedBody<B, F>
 where
     B: Body<Data = Bytes> + Unpin,
     F: Fn(B::Error) -> Error + Unpin,
