@@ -95,7 +95,7 @@ pub enum GateError {
         limit: u64,
     },
     /// The rate that all extensions of this host share is spent; try again after this long.
-    #[error("this host's rate is spent by all its extensions; try again in {} ms", .0.as_millis())]
+    #[error("this host's rate is spent by all that ask through it; try again in {} ms", .0.as_millis())]
     HostThrottled(Duration),
 }
 

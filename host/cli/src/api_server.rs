@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use attache::cluster::{
     ApiClient, ApiClientSettings, ClusterError, Endpoint, KUBECONFIG_VARIABLE, Kubeconfig, KubeconfigChoice,
     KubeconfigContext, Unavailable,
 };
 use attache::credentials::ServiceAccount;
 use attache::gate::HostRate;
+use attache::policy::ResolveError;
 use attache::telemetry::{Audit, chain};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -204,5 +205,18 @@ pub(crate) fn resolved(
         POD_NAMESPACE => asker.namespace(variables),
         name => variables.get(name).cloned(),
     });
-    resolved.context("the grant's `$(…)` cannot be resolved")
+    resolved.map_err(|error| {
+        let looked = match (&error, asker) {
+            (ResolveError::Unknown { variable, .. }, Asker::Account(account)) if variable == POD_NAMESPACE => {
+                let why = account
+                    .namespace()
+                    .err()
+                    .map(|why| format!(", then in the service account's volume: {}", chain(&why)));
+                format!(" (looked in the environment{})", why.unwrap_or_default())
+            }
+            (ResolveError::Unknown { .. }, _) => " (looked in the environment)".to_owned(),
+            _ => String::new(),
+        };
+        anyhow!("the grant's `$(…)` cannot be resolved: {error}{looked}")
+    })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use attache::policy::Account;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::options::{Artefacts, Audit, FromKubeconfig, Pod, Server};
+use crate::options::{Artefacts, Audit, FromKubeconfig, Pod, Server, audit_place};
 use crate::proxy::args::Proxy;
 
 /// Runs untrusted WebAssembly extensions inside Kubernetes pods.
@@ -76,6 +76,7 @@ pub(crate) struct Run {
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
     /// The component
+    #[arg(requires = "pod")]
     pub(crate) component: Option<PathBuf>,
     /// The manifest of the pod to play; other objects in it are loaded before it
     #[arg(long, value_name = "FILE")]
@@ -102,7 +103,7 @@ pub(crate) struct Dev {
     #[command(flatten)]
     pub(crate) artefacts: Artefacts,
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
-    #[arg(long, value_name = "WHERE", default_value = "none", help_heading = "Audit")]
+    #[arg(long, value_name = "WHERE", default_value = "none", help_heading = "Audit", value_parser = audit_place)]
     pub(crate) audit: String,
     /// Arguments for the guest
     #[arg(last = true, value_name = "ARGS", requires = "component")]

@@ -7,7 +7,7 @@ use attache::engine::{Allocator, Compilation};
 use attache::policy::{ComponentPin, Grant};
 
 use crate::args;
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongCommandLine};
 use crate::settings;
 use crate::stderr::say;
 
@@ -21,7 +21,7 @@ pub(crate) async fn compile(arguments: args::Compile) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     if arguments.artefacts.no_cache {
-        bail!("nothing would be kept: say -o FILE, or --cache DIR");
+        bail!(WrongCommandLine("nothing would be kept: say -o FILE, or --cache DIR"));
     }
     let folder = settings::artefacts_to_fill(&arguments.artefacts)?;
     let runtime = settings::runtime_that_keeps_nothing(&arguments.artefacts)?.artefacts(folder).build()?;

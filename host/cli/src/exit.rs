@@ -13,6 +13,21 @@ use crate::stderr::put_page;
 /// The exit code for what may pass: `EX_TEMPFAIL` of `sysexits.h`.
 const AWAY: u8 = 75;
 
+/// The exit code for a wrong command line, as clap has it.
+const WRONG_COMMAND_LINE: u8 = 2;
+
+/// Arguments that contradict each other, or lack one that they need, in a way that clap is not told of.
+#[derive(Debug)]
+pub(crate) struct WrongCommandLine(pub(crate) &'static str);
+
+impl std::fmt::Display for WrongCommandLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for WrongCommandLine {}
+
 /// How the process ends. The numbers are those of `timeout` and of shells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -24,6 +39,8 @@ pub(crate) enum Exit {
     Refused,
     /// The API server was away, which may pass.
     Away,
+    /// The arguments contradict each other.
+    WrongCommandLine,
     /// The guest trapped.
     Trapped,
     /// A signal stopped the host.
@@ -47,6 +64,7 @@ impl Exit {
             Self::Deadline => 124,
             Self::Refused => 125,
             Self::Away => AWAY,
+            Self::WrongCommandLine => WRONG_COMMAND_LINE,
             Self::Trapped => 126,
             Self::Signal(number) => number.saturating_add(128),
             Self::Done => 0,
@@ -55,6 +73,9 @@ impl Exit {
 
     /// How the process ends where it could not begin.
     pub(crate) fn before_the_start(error: &anyhow::Error) -> Self {
+        if error.is::<WrongCommandLine>() {
+            return Self::WrongCommandLine;
+        }
         if error.downcast_ref::<ClusterError>().is_some_and(may_pass) { Self::Away } else { Self::Refused }
     }
 

@@ -106,12 +106,23 @@ fn bytes(text: &str) -> Result<u64, String> {
     size.to_u64_bytes().ok_or_else(|| "it is beyond all memory".to_owned())
 }
 
+/// Reads the place of an audit. What was meant for a word is never taken for the name of a file.
+pub(crate) fn audit_place(text: &str) -> Result<String, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "stderr" | "none" if text.bytes().all(|byte| byte.is_ascii_lowercase()) => Ok(text.to_owned()),
+        "stderr" | "none" | "stdout" | "off" | "-" | "" => {
+            Err(format!("it is `stderr`, `none` or a file; a file of this name is ./{text}"))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// Where decisions are recorded and counted.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Audit and metrics")]
 pub(crate) struct Audit {
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
-    #[arg(long = "audit", value_name = "WHERE", default_value = "stderr")]
+    #[arg(long = "audit", value_name = "WHERE", default_value = "stderr", value_parser = audit_place)]
     pub(crate) place: String,
     /// Counts decisions and limits for a scraper, at /metrics of this address (as in 127.0.0.1:9464) [default: does
     /// not]

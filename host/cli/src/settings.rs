@@ -9,11 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use attache::engine::{Artefacts, CompilerProcess, DEFAULT_CAPACITY, Engine, EngineSettings};
 use attache::extension::{Runtime, RuntimeBuilder};
 use attache::podinfo::{Item, PodInfo, PodVolume};
-use attache::policy::{CredentialsMode, Grant, Limits, MountPath};
+use attache::policy::{CredentialsMode, Grant, Limits, MountPath, PodInfoMount};
 use attache::telemetry::{Audit, JsonLines, NoAudit, legible_name};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -208,12 +208,8 @@ pub(crate) async fn in_pod(
     scraped: &mut Scraped,
 ) -> anyhow::Result<(RuntimeBuilder, Grant)> {
     let asker = Asker::of(&pod.server, variables)?;
-    let grant = resolved(grant, variables, &asker).with_context(|| {
-        format!(
-            "looked in the environment, and for POD_NAMESPACE in {} too. {OUTSIDE}",
-            pod.server.service_account.display()
-        )
-    })?;
+    let grant = resolved(grant, variables, &asker).map_err(|error| anyhow!("{error}. {OUTSIDE}"))?;
+    tell_empty_promises(&grant, variables);
     let mut runtime = runtime.pod_info(podinfo(pod, &grant, variables)?);
     if grant.credentials.mode != CredentialsMode::None {
         if let Asker::Kubeconfig(_) = asker {
@@ -230,6 +226,27 @@ pub(crate) async fn in_pod(
         runtime = rate.into_iter().fold(runtime.cluster(cluster), RuntimeBuilder::rate);
     }
     Ok((runtime, grant))
+}
+
+/// Says which words of a grant open nothing here, and would be missed by nobody but the guest.
+pub(crate) fn tell_empty_promises(grant: &Grant, variables: &Variables) {
+    for name in grant.env.iter().filter(|name| !variables.contains_key(*name)) {
+        tracing::warn!("the grant's `env` names {name}, which this pod does not have");
+    }
+    for destination in grant.egress.destinations() {
+        if let Some(why) = destination.never_opens() {
+            tracing::warn!("the grant's `egress` names {destination}, which nothing reaches: {why}");
+        }
+    }
+}
+
+/// Says which files a mount of a grant names that its volume does not have.
+pub(crate) fn tell_missing_items(mount: &PodInfoMount, volume: &Path) {
+    let missing = |item: &&String| !volume.join(item.as_str()).exists();
+    for item in mount.items.iter().flatten().filter(missing) {
+        let path = mount.mount_path.as_str();
+        tracing::warn!("the grant's `podinfo` names the file {item}, which the volume at {path} does not have");
+    }
 }
 
 /// The variables by which most programs find a proxy, in either case.
@@ -257,6 +274,7 @@ pub(crate) const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT
 fn podinfo(pod: &options::Pod, grant: &Grant, variables: &Variables) -> anyhow::Result<PodInfo> {
     let mut builder = PodInfo::builder().variables(variables.clone());
     for (mount, host_path) in grant.podinfo.iter().zip(podinfo_paths(pod, grant)?) {
+        tell_missing_items(mount, &host_path);
         let volume = PodVolume::new(mount.mount_path.clone(), host_path);
         builder = builder.mount(mount.sub_path.iter().fold(volume, PodVolume::sub_path));
     }

@@ -36,6 +36,13 @@ impl<'a> Cursor<'a> {
         self.fail(Problem::Invalid { value: super::shown(value), why: why.into() })
     }
 
+    /// The first field of this name, whatever stands beside it.
+    pub(super) fn peek(&self, name: &str) -> Option<Self> {
+        let Value::Map(fields) = &self.node.value else { return None };
+        let (_, node) = fields.iter().find(|(key, _)| key.name == name)?;
+        Some(Self { node, field: below(&self.field, name) })
+    }
+
     pub(super) fn is_map(&self) -> bool {
         matches!(self.node.value, Value::Map(_))
     }

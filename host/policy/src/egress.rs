@@ -110,12 +110,43 @@ impl Destination {
         }
     }
 
+    /// Returns the reason for which no request ever goes there, whatever the network is like; `None` where one may. A
+    /// name is looked up and judged again with each request.
+    pub fn never_opens(&self) -> Option<&'static str> {
+        match &self.host {
+            Host::Name(name) if name == "localhost" || name.ends_with(".localhost") => {
+                Some("no name may lead to this machine: say the address, as in http://127.0.0.1:8080")
+            }
+            Host::Name(name) if METADATA_NAMES.contains(&name.as_str()) => Some("it is a metadata service"),
+            Host::Name(name) if SERVER_NAMES.contains(&name.as_str()) => {
+                Some("it is the API server, which is opened under `api:` and called by `credentials: scoped`")
+            }
+            Host::Address(address) if is_no_host(address.to_canonical()) => Some("it is no address of one host"),
+            _ => None,
+        }
+    }
+
     /// The host, if it is an address.
     pub fn address(&self) -> Option<IpAddr> {
         match &self.host {
             Host::Name(_) => None,
             Host::Address(address) => Some(*address),
         }
+    }
+}
+
+/// Names by which a cloud's metadata service is known in all of its machines.
+const METADATA_NAMES: [&str; 2] = ["metadata.google.internal", "metadata.goog"];
+
+/// The API server's names in each pod.
+const SERVER_NAMES: [&str; 4] =
+    ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+
+/// Returns whether an address is unspecified, reserved, or one of a group.
+fn is_no_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => matches!(address.octets()[0], 0 | 224..),
+        IpAddr::V6(address) => address.is_unspecified() || address.is_multicast(),
     }
 }
 
@@ -266,6 +297,29 @@ mod tests {
             "https://::1",
         ] {
             assert!(text.parse::<Destination>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_never_be_reached_is_known_beforehand() {
+        let never = |text: &str| text.parse::<Destination>().unwrap().never_opens().is_some();
+        for text in [
+            "http://localhost:8080",
+            "http://A.LOCALHOST",
+            "https://kubernetes.default.svc",
+            "http://metadata.google.internal",
+            "http://0.0.0.0",
+            "http://0.1.2.3",
+            "http://224.0.0.1",
+            "http://255.255.255.255",
+            "http://[::]",
+            "http://[ff02::1]",
+            "http://[::ffff:0.0.0.0]",
+        ] {
+            assert!(never(text), "{text}");
+        }
+        for text in ["http://127.0.0.1:8080", "http://[::1]", "https://localhost.example", "http://10.0.0.1"] {
+            assert!(!never(text), "{text}");
         }
     }
 

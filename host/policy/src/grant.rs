@@ -67,6 +67,7 @@ impl Grant {
     /// [`GrantError`] with line, column and field.
     pub fn parse(yaml: &str) -> Result<Self, GrantError> {
         let document = Node::parse(yaml)?;
+        refuse_other_kinds(&Cursor::root(&document))?;
         let fields = Cursor::root(&document).fields(&["apiVersion", "kind", "metadata", "spec"])?;
         fields.need("apiVersion")?.one_of(&[API_VERSION])?;
         fields.need("kind")?.one_of(&[KIND])?;
@@ -97,6 +98,18 @@ impl Grant {
     pub fn to_yaml(&self) -> String {
         // Writing text and numbers into a string has nothing to fail on.
         serde_saphyr::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Says first that a document is something else altogether: that it has a `status` is then no slip.
+fn refuse_other_kinds(document: &Cursor<'_>) -> Result<(), GrantError> {
+    let Some(at) = document.peek("kind") else { return Ok(()) };
+    match at.text() {
+        Ok(kind) if !kind.is_empty() && kind != KIND => {
+            let why = format!("this is the manifest of another object, and a grant is of the kind `{KIND}`");
+            Err(at.invalid(kind, why))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -26,7 +26,7 @@ const SINGLE: [HeaderName; 3] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE];
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HeaderFault {
     /// A header says who asks.
-    #[error("the header {0} says that somebody else asks: who asks is always the extension itself")]
+    #[error("the header {0} asks on behalf of another, which nobody may here: each asks as itself")]
     Identity(HeaderName),
     /// It asks to leave HTTP for another protocol, and no such upgrade is passed on here.
     #[error(

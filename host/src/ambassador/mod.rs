@@ -229,7 +229,7 @@ impl Ambassador {
         if self.tokens.as_ref().is_some_and(|tokens| tokens.take(presented)) {
             return Ok(());
         }
-        let refused = RequestError::Unauthorized;
+        let refused = if self.tokens.is_some() { RequestError::Unauthorized } else { RequestError::NoCredentials };
         self.gate.refuse(self.way, &head.method, target, Decision::Unauthorized, &refused.to_string())?;
         Err(refused)
     }

@@ -32,6 +32,12 @@ pub enum RequestError {
     /// It carries a token that is not its extension's.
     #[error("the bearer token is not one that this host gave to this extension")]
     Unauthorized,
+    /// It carries a token, and no token is taken by the way it comes.
+    #[error(
+        "no credentials are taken here, since all is asked with the proxy's own: leave the header authorization out (kubectl: \
+         --server, and a kubeconfig without a user)"
+    )]
+    NoCredentials,
     /// The gate did not let it through.
     #[error(transparent)]
     Gate(#[from] GateError),
@@ -100,9 +106,9 @@ impl RequestError {
             Self::Header(HeaderFault::Upgrade) => StatusCode::NOT_IMPLEMENTED,
             Self::Header(HeaderFault::TooMany | HeaderFault::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Header(HeaderFault::Identity(_)) | Self::Gate(GateError::Denied(_)) => StatusCode::FORBIDDEN,
-            Self::Header(HeaderFault::NoBearer | HeaderFault::BearerProtocol) | Self::Unauthorized => {
-                StatusCode::UNAUTHORIZED
-            }
+            Self::Header(HeaderFault::NoBearer | HeaderFault::BearerProtocol)
+            | Self::Unauthorized
+            | Self::NoCredentials => StatusCode::UNAUTHORIZED,
             Self::Invalid(_)
             | Self::Header(HeaderFault::Doubled(_) | HeaderFault::BadUpgrade(_))
             | Self::BodyBrokenOff => StatusCode::BAD_REQUEST,

@@ -273,7 +273,7 @@ fn what_cannot_be_played_is_told() {
     let ended = end(dev(&account).arg(guest("cat-labels")));
     ended.refused(&["no Pod in", account.to_str().unwrap()]);
     let ended = end(command(["dev"]).arg(guest("cat-labels")));
-    ended.refused(&["--pod FILE"]);
+    assert!(ended.code == Some(2) && ended.err.contains("--pod <FILE>"), "{}", ended.err);
     // Its service account is in another file.
     let ended = end(dev(&manifest("demo/pod.yaml")).arg(guest("cat-labels")));
     ended.refused(&["pod-card", "service account"]);

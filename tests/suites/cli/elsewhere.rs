@@ -140,7 +140,8 @@ fn what_was_left_behind_is_taken_away_the_next_time() {
 fn what_is_not_done_in_a_cluster_of_others_is_refused() {
     let world = World::new();
     let more = manifest("demo/access.yaml");
-    end(world.dev(&seed(), "cat-labels").arg("--manifests").arg(&more)).refused(&["--manifests", "kubectl"]);
+    end(world.dev(&seed(), "cat-labels").arg("--manifests").arg(&more)).ended_with(2, &["--manifests", "kubectl"]);
+    end(command(["dev", "--kubeconfig"]).arg(world.kubeconfig())).ended_with(2, &["say --pod FILE"]);
     let beside = world.folder.path().join("beside.yaml");
     let text = fs::read_to_string(seed()).unwrap();
     let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a}\n---\n";

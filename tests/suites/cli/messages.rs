@@ -81,6 +81,84 @@ fn a_grant_with_a_slip_names_line_and_field() {
 }
 
 #[test]
+fn a_manifest_in_the_place_of_a_grant_is_told_by_its_kind() {
+    let folder = folder();
+    let file = folder.path().join("other.yaml");
+    for (kind, rest) in [("Pod", "status: {}\n"), ("Deployment", "spec: {replicas: 1}\n"), ("grant", "")] {
+        std::fs::write(&file, format!("apiVersion: v1\nmetadata: {{name: p}}\n{rest}kind: {kind}\n")).unwrap();
+        let ended = end(command([OsStr::new("run"), guest("empty").as_os_str()]).arg("--grant").arg(&file));
+        ended.refused(&[&format!("kind: `{kind}` is not valid"), "a grant is of the kind `Grant`"]);
+    }
+}
+
+#[test]
+fn a_variable_without_a_value_is_told_with_the_places_in_their_order() {
+    let folder = folder();
+    let spec = |name: &str| {
+        format!("{{api: [{{apiGroups: [''], resources: [pods], verbs: [list], namespaces: ['$({name})']}}]}}")
+    };
+    let run = |name: &str| {
+        let mut run = command([OsStr::new("run"), guest("api-calls").as_os_str()]);
+        end(run.arg("--grant").arg(grant(&folder, &spec(name))).args(["--service-account", "/nowhere"]))
+    };
+    let ended = run("POD_NAMESPACE");
+    ended.refused(&["error: the grant's `$(…)` cannot be resolved: spec.api[0].namespaces[0]", "attache dev"]);
+    let at = |words: &str| ended.err.find(words).unwrap_or_else(|| panic!("{words:?} is not in {}", ended.err));
+    assert!(
+        at("looked in the environment") < at("then in the service account's volume") && at("/nowhere/namespace") > 0
+    );
+    let other = run("TEAM");
+    other.refused(&["TEAM", "(looked in the environment)"]);
+    assert!(!other.err.contains("/nowhere"), "{}", other.err);
+}
+
+#[test]
+fn words_of_a_grant_that_open_nothing_are_told() {
+    let folder = folder();
+    let volume = folder.path().join("podinfo");
+    let dated = volume.join("..2026_01_01_00_00_00.1");
+    std::fs::create_dir_all(&dated).unwrap();
+    std::fs::write(dated.join("labels"), "a=\"b\"\n").unwrap();
+    std::os::unix::fs::symlink(dated.file_name().unwrap(), volume.join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/labels", volume.join("labels")).unwrap();
+    let spec = "{podinfo: {items: [labels, lables]}, env: [HERE, AWAY], \
+                egress: ['http://localhost:8080', 'https://hooks.example.com', 'http://0.0.0.0']}";
+    let mut run = command([OsStr::new("run"), guest("empty").as_os_str()]);
+    run.env("HERE", "1").arg("--podinfo").arg(&volume).arg("--grant").arg(grant(&folder, spec));
+    let ended = end(&mut run);
+    ended.printed();
+    let told: Vec<_> = ended.err.lines().filter(|line| line.contains("the grant's `")).collect();
+    assert_eq!(told.len(), 4, "{}", ended.err);
+    for words in ["`env` names AWAY", "http://localhost:8080", "http://0.0.0.0", "the file lables"] {
+        assert!(told.iter().any(|line| line.contains(words)), "{words}: {}", ended.err);
+    }
+}
+
+#[test]
+fn a_word_for_the_audit_is_never_taken_for_a_file() {
+    let folder = folder();
+    for place in ["STDERR", "Stderr", "None", "stdout", "-", ""] {
+        let mut run = command([OsStr::new("run"), guest("empty").as_os_str()]);
+        let ended = end(run.args(["--audit", place]).current_dir(folder.path()));
+        assert!(ended.code == Some(2) && ended.err.contains("it is `stderr`, `none` or a file"), "{}", ended.err);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let mut run = command([OsStr::new("run"), guest("empty").as_os_str()]);
+    end(run.args(["--audit", "./STDERR"]).current_dir(folder.path())).printed();
+    assert!(folder.path().join("STDERR").exists());
+}
+
+#[test]
+fn a_grant_of_the_proxy_without_a_place_or_a_file_is_a_wrong_command_line() {
+    for wrong in ["jobs=jobs.yaml", "unix:=a.yaml", "unix:/run/a.sock", "/ui=", ""] {
+        let ended = end(&mut command(["proxy", "--grant", wrong]));
+        assert!(ended.code == Some(2) && ended.err.contains("/PREFIX=FILE or unix:SOCKET=FILE"), "{}", ended.err);
+    }
+    let help = end(&mut command(["proxy", "--help"]));
+    assert!(help.printed().contains("--grant <FILE|/PREFIX=FILE|unix:SOCKET=FILE>"), "{}", help.out);
+}
+
+#[test]
 fn what_is_no_component_is_told_apart() {
     let folder = folder();
     let core = folder.path().join("core.wasm");

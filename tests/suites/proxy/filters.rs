@@ -49,7 +49,7 @@ fn by_default_this_machine_may_ask_and_ways_round_the_server_are_rejected() {
     }
     let record = world.record(|record| record["path"].as_str().unwrap().ends_with("/exec"));
     assert_eq!((&record["verdict"], &record["way"]), (&"denied".into(), &"proxy".into()), "{record}");
-    assert_eq!(record["reason"], "its path is rejected by the filter");
+    assert_eq!(record["reason"], "its path is rejected by the filter (--reject-paths)");
 }
 
 #[test]

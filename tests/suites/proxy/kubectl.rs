@@ -114,7 +114,7 @@ fn kubectl_tells_what_the_filter_refuses() {
     for arguments in [&["exec", "talker", "--", "ls"][..], &["attach", "talker"]] {
         let refused = output(&world, &proxy.url(), arguments);
         let error = String::from_utf8_lossy(&refused.stderr).into_owned();
-        let told = error.contains("Forbidden by the proxy, its path is rejected by the filter");
+        let told = error.contains("Forbidden by the proxy, its path is rejected by the filter (--reject-paths)");
         assert!(!refused.status.success() && told, "{arguments:?}: {error}");
     }
 }

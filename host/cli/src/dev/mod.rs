@@ -16,7 +16,7 @@ use attache_devcluster::{DevCluster, DevClusterSettings};
 use tempfile::TempDir;
 
 use crate::args;
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, WrongCommandLine};
 use crate::guest_stderr;
 use crate::private_file;
 use crate::record::Record;
@@ -30,12 +30,15 @@ const TERMINATED: Exit = Exit::Signal(15);
 
 pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
+    if arguments.from.is_chosen() && arguments.pod.is_none() {
+        bail!(WrongCommandLine("--kubeconfig and --context play a pod in a cluster that is there: say --pod FILE"));
+    }
     // All that is read is read before anything starts: a slip in the last file is told at once.
     let elsewhere = arguments.from.chosen(&settings::variables())?;
     if elsewhere.is_some() && (!arguments.manifests.is_empty() || arguments.write_kubeconfig.is_some()) {
-        bail!(
+        bail!(WrongCommandLine(
             "--manifests and --write-kubeconfig are for a cluster of `dev`'s own: use kubectl with the one of the kubeconfig"
-        );
+        ));
     }
     let manifests = Manifests::read(&arguments.manifests, arguments.pod.as_deref())?;
     let grant = match (&arguments.grant, &arguments.component) {
@@ -100,9 +103,6 @@ async fn stay(
     played: Option<Played<'_>>,
 ) -> anyhow::Result<Exit> {
     let Some(played) = played else {
-        if arguments.component.is_some() {
-            bail!("an extension runs in a pod: say --pod FILE");
-        }
         return std::future::pending().await;
     };
     let Played { name, pod, .. } = played;

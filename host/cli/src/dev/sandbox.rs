@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api_server::{self, Asker};
-use crate::settings::Variables;
+use crate::settings::{self, Variables};
 use crate::stderr::say;
 
 /// The mounts with Downward API files, in the container's order: whole volumes and single files. The service account's
@@ -48,6 +48,7 @@ pub(super) async fn furnish(
     let account = service_account_mount(container).map(|mount| mount.host_path.clone());
     let account = ServiceAccount::at(account.unwrap_or_else(|| DEFAULT_DIR.into()));
     let grant = api_server::resolved(grant, &container.env, &Asker::Account(account.clone()))?;
+    settings::tell_empty_promises(&grant, &container.env);
     let mut runtime = runtime.variables(container.env.clone()).pod_info(podinfo(&grant, name, container)?);
     if let Some(mount) = service_account_mount(container)
         && grant.credentials.mode != CredentialsMode::None
@@ -101,6 +102,7 @@ fn podinfo(grant: &Grant, name: &str, container: &Container) -> anyhow::Result<P
     for asked in &grant.podinfo {
         let mount = podinfo_volume(asked, name, container)?;
         let items: Vec<Item> = read_all(mount.downward_items())?;
+        settings::tell_missing_items(asked, &mount.host_path);
         let volume = PodVolume::new(asked.mount_path.clone(), &mount.host_path).items(items);
         builder = builder.mount(mount.sub_path.iter().fold(volume, PodVolume::sub_path));
     }

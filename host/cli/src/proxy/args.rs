@@ -31,7 +31,7 @@ pub(crate) struct Proxy {
     /// What callers may do; everything else is denied. May be repeated: `PREFIX=FILE` for those that come by this path
     /// prefix, `unix:SOCKET=FILE` for those that come by a socket of its own. A prefix tells callers apart, only a
     /// socket keeps them apart
-    #[arg(long = "grant", value_name = "[PLACE=]FILE")]
+    #[arg(long = "grant", value_name = "FILE|/PREFIX=FILE|unix:SOCKET=FILE")]
     pub(crate) grants: Vec<PlacedGrant>,
     /// Lets nothing but reading through, whatever the grants say; without a grant, reading of all but secrets
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
@@ -157,11 +157,20 @@ pub(crate) struct PlacedGrant {
 }
 
 impl FromStr for PlacedGrant {
-    type Err = Infallible;
+    type Err = String;
 
     /// What has no place before a `=` is the name of a file.
-    fn from_str(text: &str) -> Result<Self, Infallible> {
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORMS: &str = "it is FILE, /PREFIX=FILE or unix:SOCKET=FILE";
         Ok(match text.split_once('=') {
+            Some(("unix:", _) | (_, "")) => return Err(FORMS.to_owned()),
+            None if text.is_empty() || text.starts_with("unix:") => return Err(FORMS.to_owned()),
+            // A file's name may have a `=` in it.
+            Some((place, _))
+                if !place.starts_with(['/', '.']) && !place.starts_with("unix:") && !Path::new(text).exists() =>
+            {
+                return Err(format!("{FORMS}, and there is no file {text}"));
+            }
             Some((place, file)) if place.starts_with("unix:") => {
                 let socket = place.strip_prefix("unix:").unwrap_or_default();
                 Self { place: Place::Socket(socket.into()), file: file.into() }

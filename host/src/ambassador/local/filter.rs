@@ -29,6 +29,9 @@ pub const REJECT_PATHS: &str = "^/api/.*/pods/.*/exec,^/api/.*/pods/.*/attach,^/
 /// No method.
 pub const REJECT_METHODS: &str = "^$";
 
+/// The words about a path that is rejected, such as that of `kubectl exec`. They reach clients that read them as YAML.
+pub(super) const REJECTED_PATH: &str = "its path is rejected by the filter (--reject-paths)";
+
 /// What is let through: lists of regular expressions, separated by commas and unanchored unless written so.
 ///
 /// An empty list accepts nothing, or rejects nothing. An empty entry, as after a trailing comma, is no expression: it

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::body::LocalBody;
 use super::files::Files;
-use super::filter::Filter;
+use super::filter::{Filter, REJECTED_PATH};
 use super::framing::HadFragment;
 use super::page::Page;
 use super::{Stop, explained, moved, plain};
@@ -226,9 +226,7 @@ impl Site {
         let path = read.as_ref().map_or_else(|_| request.uri().path(), ApiRequest::path);
         let subject = read.as_ref().is_ok_and(|read| filter.rejects(&read.subject()));
         let refused = filter.refuses(request.method().as_str(), path, host);
-        refused
-            .or(subject.then_some("its path is rejected by the filter"))
-            .or_else(|| filter.refuses_page(request.headers()))
+        refused.or(subject.then_some(REJECTED_PATH)).or_else(|| filter.refuses_page(request.headers()))
     }
 }
 
