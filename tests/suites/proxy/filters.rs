@@ -87,8 +87,8 @@ fn an_empty_list_or_entry_is_no_pattern_that_fits_all() {
         (&["--reject-paths=^/nothing,"], "GET /version", "gitVersion"),
         (&["--reject-methods="], "GET /version", "gitVersion"),
         (&["--reject-methods=POST,"], "GET /version", "gitVersion"),
-        (&["--accept-paths="], "GET /version", "path is rejected"),
-        (&["--accept-paths=^/apis,"], "GET /version", "path is rejected"),
+        (&["--accept-paths="], "GET /version", "path is not accepted by the filter (--accept-paths)"),
+        (&["--accept-paths=^/apis,"], "GET /version", "path is not accepted"),
         (&["--accept-hosts="], "GET /version", "host is not accepted"),
     ] {
         let proxy = proxy(&world, flags);

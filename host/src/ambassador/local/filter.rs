@@ -96,12 +96,14 @@ impl Filter {
     /// accepted.
     pub fn refuses(&self, method: &str, path: &str, host: &str) -> Option<&'static str> {
         let path = decoded(path);
-        if self.reject_paths.is_match(&path) || !self.accept_paths.is_match(&path) {
-            Some("its path is rejected by the filter")
+        if self.reject_paths.is_match(&path) {
+            Some(REJECTED_PATH)
+        } else if !self.accept_paths.is_match(&path) {
+            Some("its path is not accepted by the filter (--accept-paths)")
         } else if self.reject_methods.is_match(method) {
-            Some("its method is rejected by the filter")
+            Some("its method is rejected by the filter (--reject-methods)")
         } else if !host_of(host).is_some_and(|host| self.accepts(&host)) {
-            Some("its host is not accepted by the filter")
+            Some("its host is not accepted by the filter (--accept-hosts)")
         } else {
             None
         }
