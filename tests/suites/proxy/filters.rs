@@ -41,9 +41,13 @@ fn by_default_this_machine_may_ask_and_ways_round_the_server_are_rejected() {
         ("GET /api/v1/nodes/n/proxy/logs", "localhost"),
         ("GET /api/v1/proxy/nodes/n", "localhost"),
     ] {
-        let what = if host == "localhost" { "path is rejected" } else { "host is not accepted" };
+        let (what, flag) = match host {
+            "localhost" => ("path is rejected", "--reject-paths"),
+            _ => ("host is not accepted", "--accept-hosts"),
+        };
         let (status, text) = ask(&proxy, line, host);
-        assert_eq!((status, &*text), (403, &*format!("Forbidden by the proxy, its {what} by the filter\n")), "{line}");
+        let said = format!("Forbidden by the proxy, its {what} by the filter ({flag})\n");
+        assert_eq!((status, &*text), (403, &*said), "{line}");
         // A mapping would be read as a `Status` without a message.
         assert!(serde_saphyr::from_str::<Value>(&text).unwrap().is_string(), "{text}");
     }
