@@ -133,6 +133,11 @@ impl<'a> Cursor<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// An error about the map itself.
+    pub(super) fn fail(&self, problem: Problem) -> GrantError {
+        self.at.fail(problem)
+    }
+
     /// The field of this name, if it was written.
     pub(super) fn get(&self, name: &str) -> Option<Cursor<'a>> {
         let found = self.fields.iter().find(|(key, _)| key.name == name);

@@ -76,6 +76,11 @@ impl Grant {
         Self::decode_spec(name, &spec)
     }
 
+    /// Reads the `spec` of a grant that stands in another document.
+    pub(super) fn decode_inline(name: &str, at: Cursor<'_>) -> Result<Self, GrantError> {
+        Self::decode_spec(name.to_owned(), &at.fields(SPEC_FIELDS)?)
+    }
+
     fn decode_spec(name: String, spec: &Fields<'_>) -> Result<Self, GrantError> {
         let podinfo = spec.read("podinfo", |at| PodInfoMount::decode_all(&at))?.unwrap_or_default();
         let credentials = spec.read("credentials", CredentialsMount::decode)?.unwrap_or_default();
@@ -208,6 +213,13 @@ impl ComponentPin {
         self.artefact_sha256.as_ref()
     }
 
+    /// Reads a pin from fields that have more beside it; `None` if there is none.
+    pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Self>, GrantError> {
+        let sha256 = fields.read("sha256", |at| digest(&at))?;
+        let artefact_sha256 = fields.read("artefactSha256", |at| digest(&at))?;
+        Ok((sha256.is_some() || artefact_sha256.is_some()).then_some(Self { sha256, artefact_sha256 }))
+    }
+
     fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
         let fields = at.fields(&["sha256", "artefactSha256"])?;
         let artefact_sha256 = fields.read("artefactSha256", |at| digest(&at))?;
@@ -241,7 +253,7 @@ impl fmt::Debug for ComponentPin {
 }
 
 /// The name of a grant: as of any Kubernetes object.
-fn grant_name(at: &Cursor<'_>) -> Result<String, GrantError> {
+pub(super) fn grant_name(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
     if super::build::is_dns_name(text) {
         return Ok(text.to_owned());

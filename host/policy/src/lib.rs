@@ -16,6 +16,7 @@ mod invalid;
 mod judgement;
 mod limit;
 mod limits;
+mod manifest;
 mod merging;
 mod mounts;
 mod narrowing;
@@ -43,6 +44,10 @@ pub use invalid::InvalidRequest;
 pub use judgement::Verdict;
 pub use limit::{Limit, LimitHit, LimitValue};
 pub use limits::Limits;
+pub use manifest::{
+    EXTENSION_KIND, ExtensionManifest, GrantSource, HttpTrigger, InstanceReuse, Overlap, Restart, RestartPolicy,
+    ScheduleTrigger, Trigger,
+};
 pub use mounts::{
     CredentialsMode, CredentialsMount, MAX_PODINFO_MOUNTS, MountPath, MountPathError, PODINFO_PATH, PodInfoMount,
     SERVICE_ACCOUNT_PATH,
