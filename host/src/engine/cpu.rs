@@ -7,11 +7,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Sleep;
 
 use super::CpuTurn;
+use super::ticker::EPOCH;
 
 /// The guest used all of its CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,22 +23,90 @@ pub struct OutOfCpu {
     pub budget: Duration,
 }
 
+/// CPU time that a guest may use in each window, for guests that run for as long as their pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuRate {
+    /// CPU time for each window; all of it may be used at once.
+    pub budget: Duration,
+    /// The length of a window.
+    pub window: Duration,
+}
+
 /// Polls a guest's future until it ends or its CPU budget does.
 ///
 /// A guest that spins comes back here at every epoch, because its store yields there; without that the budget would
 /// never be looked at. Epochs pass only while guests run in here: its [`CpuTurn`] sees to both.
 pub struct CpuMeter<F> {
     guest: F,
-    budget: Duration,
+    budget: Budget,
     spent: Duration,
     turn: CpuTurn,
 }
 
+enum Budget {
+    /// The guest ends when it has spent this much.
+    Sum(Duration),
+    /// The guest pauses when it has spent more than the rate gives.
+    Rate(Bucket),
+}
+
+/// CPU time in hand, in nanoseconds; below 0 is what one poll spent beyond it.
+struct Bucket {
+    rate: CpuRate,
+    nanos: i128,
+    filled: Instant,
+    /// The pause, while there is one.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Bucket {
+    fn new(rate: CpuRate) -> Self {
+        Self { rate, nanos: nanos(rate.budget), filled: Instant::now(), pause: None }
+    }
+
+    /// Adds what the rate gives for the time that has passed.
+    fn fill(&mut self) {
+        let now = Instant::now();
+        let passed = nanos(now.saturating_duration_since(self.filled));
+        let gained = passed.saturating_mul(nanos(self.rate.budget)) / nanos(self.rate.window).max(1);
+        self.nanos = self.nanos.saturating_add(gained).min(nanos(self.rate.budget));
+        self.filled = now;
+    }
+
+    /// Waits until there is CPU time in hand again, for a twentieth of a window's at least.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                std::task::ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            self.fill();
+            if self.nanos > 0 {
+                return Poll::Ready(());
+            }
+            let wanted = (nanos(self.rate.budget) / 20).max(1).saturating_sub(self.nanos);
+            let wait = wanted.saturating_mul(nanos(self.rate.window)) / nanos(self.rate.budget).max(1);
+            let wait = Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)).max(EPOCH);
+            self.pause = Some(Box::pin(tokio::time::sleep(wait)));
+        }
+    }
+}
+
+fn nanos(time: Duration) -> i128 {
+    i128::try_from(time.as_nanos()).unwrap_or(i128::MAX)
+}
+
 impl<F: Future + Unpin> CpuMeter<F> {
-    /// Meters `guest`, whose store gave this turn ([`Engine::schedule`](super::Engine::schedule)). The turn is
-    /// passed on whenever the guest stops running.
+    /// Meters `guest`, whose store gave this turn ([`Engine::schedule`](super::Engine::schedule)), and ends it when it
+    /// has spent `budget`. The turn is passed on whenever the guest stops running.
     pub fn new(guest: F, budget: Duration, turn: CpuTurn) -> Self {
-        Self { guest, budget, spent: Duration::ZERO, turn }
+        Self { guest, budget: Budget::Sum(budget), spent: Duration::ZERO, turn }
+    }
+
+    /// Meters `guest` as [`CpuMeter::new`] does, and pauses it whenever it has spent more than the rate gives. It never
+    /// ends it.
+    pub fn at_rate(guest: F, rate: CpuRate, turn: CpuTurn) -> Self {
+        Self { guest, budget: Budget::Rate(Bucket::new(rate)), spent: Duration::ZERO, turn }
     }
 
     /// Returns the CPU time that the guest has spent.
@@ -50,16 +120,24 @@ impl<F: Future + Unpin> Future for CpuMeter<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { guest, budget, spent, turn } = self.get_mut();
+        if let Budget::Rate(bucket) = budget {
+            std::task::ready!(bucket.poll_ready(cx));
+        }
         let before = thread_cpu_time();
         // It stops running where its code panics, too.
         let running = turn.begin();
         let polled = Pin::new(guest).poll(cx);
         drop(running);
-        *spent = spent.saturating_add(thread_cpu_time().saturating_sub(before));
-        match polled {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending if *spent >= *budget => Poll::Ready(Err(OutOfCpu { budget: *budget })),
-            Poll::Pending => Poll::Pending,
+        let used = thread_cpu_time().saturating_sub(before);
+        *spent = spent.saturating_add(used);
+        match (polled, budget) {
+            (Poll::Ready(output), _) => Poll::Ready(Ok(output)),
+            (Poll::Pending, Budget::Sum(budget)) if *spent >= *budget => Poll::Ready(Err(OutOfCpu { budget: *budget })),
+            (Poll::Pending, Budget::Sum(_)) => Poll::Pending,
+            (Poll::Pending, Budget::Rate(bucket)) => {
+                bucket.nanos = bucket.nanos.saturating_sub(nanos(used));
+                Poll::Pending
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ pub use artefacts::{Artefact, ArtefactError, Artefacts, DEFAULT_CAPACITY};
 pub use compiler::{Allocator, COMPILER_MEMORY, COMPILER_TIME, Compilation, CompilerProcess, compiler_main};
 pub(crate) use compiler::{Content, Input, MAX_ARTEFACT};
 pub use complexity::{ComponentTooComplex, Need, Needs, check_complexity};
-pub use cpu::{CpuMeter, OutOfCpu};
+pub use cpu::{CpuMeter, CpuRate, OutOfCpu};
 pub use interrupt::CpuTurn;
 pub use limiter::{Ceiling, Limiter};
 

@@ -21,7 +21,7 @@ use super::runtime::Shared;
 use super::state::State;
 use super::timers;
 use crate::capability::PodCtx;
-use crate::engine::{CpuMeter, CpuTurn, Limiter, OutOfCpu};
+use crate::engine::{CpuMeter, CpuRate, CpuTurn, Limiter, OutOfCpu};
 use crate::gate::Gate;
 use crate::policy::{Grant, Limit, LimitHit, Limits};
 
@@ -53,6 +53,15 @@ pub struct Usage {
     pub memory: usize,
     /// A limit that the guest ran into and lived with: a growth that was refused, output that had to wait.
     pub reached: Option<LimitHit>,
+}
+
+/// What bounds the duration and the CPU time of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Budget {
+    /// The grant's `deadline` and `cpu` end it.
+    Call,
+    /// Nothing ends it. It may use the grant's `cpu` in each window as long as the grant's `deadline`.
+    Service,
 }
 
 /// How a step of a guest failed, before its cause is known.
@@ -126,9 +135,10 @@ impl Bounds {
         &self,
         mut instance: Instance<D>,
         begun: Instant,
+        budget: Budget,
         work: impl AsyncFnOnce(&mut Store<State<D>>) -> Result<R, Failure>,
     ) -> Result<(R, Usage, Instance<D>), CallError> {
-        let ended = self.metered(&mut instance, begun, work).await;
+        let ended = self.metered(&mut instance, begun, budget, work).await;
         instance.outputs.drain().await;
         let ended = ended.map(|(result, cpu)| {
             let reached = self.lived_with(&instance);
@@ -149,18 +159,28 @@ impl Bounds {
         &self,
         instance: &mut Instance<D>,
         begun: Instant,
+        budget: Budget,
         work: impl AsyncFnOnce(&mut Store<State<D>>) -> Result<R, Failure>,
     ) -> Result<(R, Duration), CallError> {
         let (store, deadline) = (&mut instance.store, self.limits.deadline);
         store.data_mut().limiter.forget_hit();
         instance.outputs.begin();
-        if let Some(ends) = begun.checked_add(deadline) {
+        if let (Budget::Call, Some(ends)) = (budget, begun.checked_add(deadline)) {
             store.data_mut().pod = self.pod.clone().until(ends.into_std());
         }
         let (ended, cpu) = {
-            let work = pin!(work(&mut *store));
-            let mut guest = CpuMeter::new(work, self.limits.cpu, instance.turn.clone());
-            let left = deadline.saturating_sub(begun.elapsed());
+            let (work, turn) = (pin!(work(&mut *store)), instance.turn.clone());
+            let mut guest = match budget {
+                Budget::Call => CpuMeter::new(work, self.limits.cpu, turn),
+                Budget::Service => {
+                    let rate = CpuRate { budget: self.limits.cpu, window: deadline };
+                    CpuMeter::at_rate(work, rate, turn)
+                }
+            };
+            let left = match budget {
+                Budget::Call => deadline.saturating_sub(begun.elapsed()),
+                Budget::Service => Duration::MAX,
+            };
             match tokio::time::timeout(left, &mut guest).await {
                 Ok(Ok(ended)) => (ended, guest.spent()),
                 Ok(Err(OutOfCpu { budget })) => return Err(CallError::Cpu { budget }),

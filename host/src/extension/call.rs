@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use wasmtime::Store;
 
-use super::bounds::{Failure, Usage};
+use super::bounds::{Budget, Failure, Usage};
 use super::call_error::CallError;
 use super::invocation::Invocation;
 use super::load::Extension;
@@ -72,7 +72,7 @@ impl<W: World<D>, D: Send + 'static> Extension<W, D> {
             let guest = guest.map_err(Failure::Instantiate)?;
             work(&guest, store).await.map_err(Failure::Work)
         };
-        let (value, usage, _instance) = self.bounds.drive(instance, begun, step).await?;
+        let (value, usage, _instance) = self.bounds.drive(instance, begun, Budget::Call, step).await?;
         Ok(Completed { value, usage })
     }
 }

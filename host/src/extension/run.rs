@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 
-use super::bounds::Usage;
+use super::bounds::{Budget, Failure, Usage};
 use super::call_error::CallError;
 use super::invocation::Invocation;
 use super::load::Extension;
@@ -48,6 +49,26 @@ impl Extension<CommandPre<State>> {
     pub async fn run(&self, invocation: Invocation) -> Result<Outcome, CallError> {
         let done = self.call_with(invocation, (), exit_code).await?;
         Ok(Outcome::new(done.value, done.usage))
+    }
+}
+
+impl Extension<CommandPre<State>> {
+    /// Calls the component's `wasi:cli/run` once, for as long as it runs: a service.
+    ///
+    /// No deadline and no sum of CPU time ends it. In each window as long as the grant's `deadline` it may use the
+    /// grant's `cpu`; beyond that it is paused until the rate gives it more. Dropping the future ends it at once.
+    ///
+    /// # Errors
+    /// Says how the guest was ended. A guest that exits has ended by itself, whatever its code.
+    pub async fn run_as_service(&self, invocation: Invocation) -> Result<Outcome, CallError> {
+        let begun = Instant::now();
+        let instance = self.bounds.instance(invocation, ())?;
+        let step = async |store: &mut Store<State>| {
+            let command = self.world.instantiate_async(&mut *store).await.map_err(Failure::Instantiate)?;
+            exit_code(&command, store).await.map_err(Failure::Work)
+        };
+        let (code, usage, _instance) = self.bounds.drive(instance, begun, Budget::Service, step).await?;
+        Ok(Outcome::new(code, usage))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wasmtime::Store;
 
-use super::bounds::{Failure, Instance};
+use super::bounds::{Budget, Failure, Instance};
 use super::call::Completed;
 use super::call_error::CallError;
 use super::invocation::Invocation;
@@ -125,7 +125,7 @@ impl<W: World<D>, D: Send + 'static> Extension<W, D> {
             let guest = self.world.instantiate(wasmtime::AsContextMut::as_context_mut(store)).await;
             guest.map_err(Failure::Instantiate)
         };
-        let (guest, _usage, instance) = self.bounds.drive(instance, begun, step).await?;
+        let (guest, _usage, instance) = self.bounds.drive(instance, begun, Budget::Call, step).await?;
         let extension = self.clone();
         Ok(Session { extension, live: Ok((instance, guest)), settings, calls: 0, since: Instant::now() })
     }
@@ -157,7 +157,7 @@ impl<W: World<D>, D: Send + 'static> Session<W, D> {
             }
         };
         let step = async |store: &mut Store<State<D>>| work(&guest, store).await.map_err(Failure::Work);
-        let (value, usage, instance) = self.extension.bounds.drive(instance, begun, step).await?;
+        let (value, usage, instance) = self.extension.bounds.drive(instance, begun, Budget::Call, step).await?;
         self.calls += 1;
         self.since = Instant::now();
         self.live = Ok((instance, guest));
