@@ -111,8 +111,9 @@
 //! | --- | --- | --- |
 //! | [`extension`] | `capability`, `ambassador`, `cluster`, `gate`, `engine`, `telemetry`, `podinfo`, `credentials` | components with their grants, and calls with all limits |
 //! | [`capability`] | `ambassador`, `podinfo`, `cluster`, `gate`, `telemetry` | what a guest imports: `attache:pod`, `wasi:http`, `wasi:filesystem` |
-//! | [`ambassador`] | `cluster`, `gate`, `telemetry` | plain HTTP on behalf of the API server, for guests and sibling containers |
+//! | [`ambassador`] | `cluster`, `gate`, `serving`, `telemetry` | plain HTTP on behalf of the API server, for guests and sibling containers |
 //! | [`cluster`] | `gate`, `credentials`, `telemetry` | the API client, discovery, watches |
+//! | [`serving`] | `telemetry` | HTTP servers on local sockets: listeners, bounds on clients, TLS, a graceful stop |
 //! | [`gate`] | `telemetry` | the one judgement of a request, its meters and its record |
 //! | [`telemetry`] | | audit records, metrics, throttled logs |
 //! | [`podinfo`] | | the pod's Downward API volumes and variables |
@@ -137,6 +138,7 @@ pub mod engine;
 pub mod extension;
 pub mod gate;
 pub mod podinfo;
+pub mod serving;
 pub mod telemetry;
 
 pub use attache_base::{quantity, volume};

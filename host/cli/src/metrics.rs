@@ -1,21 +1,26 @@
 //! `--metrics ADDRESS`: counters for a scraper such as Prometheus.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use attache::ambassador::local::{Listener, LocalServer, Site};
 use attache::cluster::ApiClient;
+use attache::serving::{Listener, Server, from_fn};
 use attache::telemetry::{Audit, Metrics};
-use http::HeaderValue;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use crate::stderr::say;
 
 /// Of the text format that [`encode`] writes: OpenMetrics 1.0.
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Where a scraper asks, by Prometheus's convention.
 const PATH: &str = "/metrics";
@@ -70,17 +75,36 @@ impl Scraped {
     pub(crate) fn serve(self) -> anyhow::Result<()> {
         let Some((listener, registry)) = self.0 else { return Ok(()) };
         say!("Metrics at http://{listener}{PATH}");
-        let make = move || {
-            let mut text = String::new();
-            // Writing into a string does not fail.
-            let _ = encode(&mut text, &registry);
-            text
-        };
-        let site = Site::builder().text(PATH, HeaderValue::from_static(CONTENT_TYPE), make)?.build();
-        let server = LocalServer::new().serve(listener, site);
+        let registry = Arc::new(registry);
+        let handler = from_fn(move |request: Request<Incoming>| {
+            let response = answer(&registry, request.method(), request.uri().path());
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        let server = Server::new().serve(listener, handler);
         tokio::spawn(server.run(std::future::pending(), Duration::ZERO));
         Ok(())
     }
+}
+
+/// Returns the counters for a request to [`PATH`], and an error for any other.
+fn answer(registry: &Registry, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    let status = match *method {
+        _ if path.strip_suffix('/').unwrap_or(path) != PATH => StatusCode::NOT_FOUND,
+        Method::GET | Method::HEAD => StatusCode::OK,
+        _ => StatusCode::METHOD_NOT_ALLOWED,
+    };
+    let mut text = String::new();
+    if status == StatusCode::OK && method == Method::GET {
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, registry);
+    } else if status != StatusCode::OK {
+        text = format!("{}\n", status.canonical_reason().unwrap_or_default());
+    }
+    let content_type = if status == StatusCode::OK { OPEN_METRICS } else { "text/plain; charset=utf-8" };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@
 //! of these is refused loudly, since dropping it would answer as somebody other than was meant. Forwarding headers
 //! (`Forwarded`, `X-Forwarded-*`, `Via`), cookies and all others that are not named here never reach the server.
 
-use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
+
+use crate::serving::asks_for_upgrade;
 
 /// How many headers a request may have: what hyper reads at most.
 pub const MAX_HEADERS: usize = 100;
@@ -60,7 +62,7 @@ pub enum HeaderFault {
 /// The first fault that is found.
 pub fn check(headers: &HeaderMap) -> Result<(), HeaderFault> {
     check_apart_from_upgrade(headers)?;
-    if ask_for_upgrade(headers) { Err(HeaderFault::Upgrade) } else { Ok(()) }
+    if asks_for_upgrade(headers) { Err(HeaderFault::Upgrade) } else { Ok(()) }
 }
 
 /// The same, for a request whose upgrade is checked elsewhere.
@@ -89,13 +91,6 @@ pub fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
         return Err(HeaderFault::TooLarge);
     }
     Ok(())
-}
-
-/// Returns whether a request asks in any way to leave HTTP/1 for another protocol.
-pub(super) fn ask_for_upgrade(headers: &HeaderMap) -> bool {
-    let options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let upgrade = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"upgrade");
-    headers.contains_key(UPGRADE) || headers.contains_key("http2-settings") || options.into_iter().any(upgrade)
 }
 
 /// The bearer token, if the request has one.

@@ -43,7 +43,6 @@
 //! larger one is passed on as it comes. Requests of [`Channel::Proxy`] are made once, and their answers handed back as they
 //! come: its clients have rules of their own for what to ask again, and when. Of their bodies 64 KiB are read ahead.
 
-mod body;
 pub mod egress;
 pub mod headers;
 pub mod local;
@@ -53,7 +52,6 @@ mod token;
 mod upgrade;
 mod upload;
 
-pub use body::AnswerBody;
 pub use names::ServerNames;
 pub use request_error::RequestError;
 pub use token::{ScopedTokens, TOKEN_PREFIX};
@@ -66,10 +64,13 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 
-use crate::cluster::{ApiClient, ForwardedHeaders, Payload};
+use crate::cluster::{ApiClient, ClusterError, ForwardedHeaders, Payload};
 use crate::gate::{Channel, Gate};
 use crate::policy::{ApiRequest, InvalidRequest, Limit};
+use crate::serving::asks_for_upgrade;
 use crate::telemetry::Decision;
 use headers::HeaderFault;
 use upgrade::Slot;
@@ -77,6 +78,15 @@ use upload::{PROXY_READ_AHEAD, READ_AHEAD, Upload, UploadFault};
 
 /// What a body's own failure is boxed as.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of an answer. It holds the request's slot among those in progress until it ends or is dropped; dropping it
+/// ends the request at the server.
+pub type AnswerBody = UnsyncBoxBody<Bytes, ClusterError>;
+
+/// Returns a body of our own.
+fn own_body(text: impl Into<Bytes>) -> AnswerBody {
+    Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
+}
 
 /// Answers the requests of one asker, under the grant of one gate. Cheap to clone.
 ///
@@ -156,7 +166,7 @@ impl Ambassador {
     {
         let (head, body) = request.into_parts();
         let answered = match head.extensions.get::<Slot>() {
-            Some(slot) if headers::ask_for_upgrade(&head.headers) => self.upgrade(&head, slot, read).await,
+            Some(slot) if asks_for_upgrade(&head.headers) => self.upgrade(&head, slot, read).await,
             _ => self.pass(&head, body, read).await,
         };
         match answered {
@@ -195,7 +205,7 @@ impl Ambassador {
         let overrun = upload.overrun();
         let sent = cluster.send(permit, self.payload(head, upload)).await;
         match sent {
-            Ok(response) => Ok(response.map(AnswerBody::from)),
+            Ok(response) => Ok(response.map(BodyExt::boxed_unsync)),
             // The body that grew too large is why the server's connection was broken off.
             Err(_) if overrun.happened() => {
                 self.gate.reached(Limit::RequestBytes);

@@ -8,9 +8,9 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::body::AnswerBody;
 use super::headers::HeaderFault;
 use super::upload::UploadFault;
+use super::{AnswerBody, own_body};
 use crate::cluster::{ClusterError, ResolveError, Unavailable};
 use crate::gate::{Gate, GateError};
 use crate::policy::InvalidRequest;
@@ -150,7 +150,7 @@ impl RequestError {
     /// The answer. One to HEAD has no body.
     pub fn into_response(self, method: &Method) -> Response<AnswerBody> {
         let (code, retry_after) = (self.code(), self.retry_after());
-        let mut response = Response::new(AnswerBody::own(self.body(code, retry_after, method)));
+        let mut response = Response::new(own_body(self.body(code, retry_after, method)));
         *response.status_mut() = code;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

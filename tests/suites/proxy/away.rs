@@ -82,7 +82,7 @@ fn a_server_that_is_away_is_told_now_and_then_and_in_each_record() {
         assert_eq!(proxy.at.get(MAPS).0, 503);
     }
     let said = last_words(proxy, errors);
-    let told = times(&said, "WARN attache::gate::told: the API server could not be asked");
+    let told = times(&said, "WARN attache::gate::operator_log: the API server could not be asked");
     assert!(told[0] == 1 && told.iter().sum::<u32>() == 6 && told.len() < 6, "{said}");
     let text = std::fs::read_to_string(audit).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());

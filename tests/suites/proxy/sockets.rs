@@ -1,20 +1,24 @@
 //! Several sockets of one server: who crowds one of them keeps nobody out of the others.
 
+use std::convert::Infallible;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use attache::ambassador::local::{Listener, LocalServer, Site};
-use http::HeaderValue;
+use attache::serving::{Listener, Server, from_fn};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use crate::http1::At;
 use crate::world::{World, refused};
 
-fn site() -> Site {
-    let plain = HeaderValue::from_static("text/plain");
-    Site::builder().text("/hello", plain, || "hello".into()).unwrap().build()
+/// Answers every request with `hello`.
+async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from("hello")))
 }
 
 async fn hello(socket: &Path) -> (u16, String) {
@@ -26,8 +30,8 @@ async fn hello(socket: &Path) -> (u16, String) {
 async fn who_crowds_one_socket_keeps_nobody_out_of_the_others() {
     let folder = TempDir::new().unwrap();
     let [crowded, free] = ["crowded", "free"].map(|name| folder.path().join(name));
-    let server = [&crowded, &free].into_iter().fold(LocalServer::new().connections(4), |server, socket| {
-        server.serve(Listener::unix(socket, 0o600).unwrap(), site())
+    let server = [&crowded, &free].into_iter().fold(Server::new().connections(4), |server, socket| {
+        server.serve(Listener::unix(socket, 0o600).unwrap(), from_fn(answer))
     });
     let running = tokio::spawn(server.run(std::future::pending(), Duration::ZERO));
     // Two of them are taken, the others wait in the system's queue.
@@ -55,7 +59,7 @@ async fn a_socket_that_somebody_else_has_made_in_its_place_is_left_to_them() {
 async fn a_socket_is_taken_from_nobody_who_answers_and_from_the_dead() {
     let folder = TempDir::new().unwrap();
     let place = folder.path().join("api.sock");
-    let living = LocalServer::new().serve(Listener::unix(&place, 0o600).unwrap(), site());
+    let living = Server::new().serve(Listener::unix(&place, 0o600).unwrap(), from_fn(answer));
     let refused = Listener::unix(&place, 0o600).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse, "{refused}");
     let running = tokio::spawn(living.run(std::future::pending(), Duration::ZERO));
@@ -64,7 +68,7 @@ async fn a_socket_is_taken_from_nobody_who_answers_and_from_the_dead() {
     running.await.unwrap_err();
     // What a process leaves that was killed: a file, and nobody behind it.
     drop(std::os::unix::net::UnixListener::bind(&place).unwrap());
-    let heir = LocalServer::new().serve(Listener::unix(&place, 0o600).unwrap(), site());
+    let heir = Server::new().serve(Listener::unix(&place, 0o600).unwrap(), from_fn(answer));
     let running = tokio::spawn(heir.run(std::future::pending(), Duration::ZERO));
     assert_eq!(hello(&place).await, (200, "hello".into()));
     running.abort();

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use attache::ambassador::Ambassador;
-use attache::ambassador::local::{Filter, FilterSettings, Listener, LocalServer, Site, SiteBuilder};
+use attache::ambassador::local::{Filter, FilterSettings, SESSIONS, Site, SiteBuilder};
 use attache::cluster::{ApiClientSettings, Endpoint};
 use attache::gate::{Channel, Gate};
 use attache::policy::Grant;
+use attache::serving::{Listener, Server};
 
 use crate::api_server::{self, Asker};
 use crate::exit::Exit;
@@ -126,7 +127,7 @@ async fn listen(
     grants: BTreeMap<Place, Grant>,
     filter: Option<&Filter>,
     ambassador: impl Fn(Grant) -> Ambassador,
-) -> anyhow::Result<LocalServer> {
+) -> anyhow::Result<Server> {
     let begin = || filter.into_iter().cloned().fold(Site::builder(), SiteBuilder::filter);
     let (mut main, mut sockets) = (None, Vec::new());
     for (place, grant) in grants {
@@ -134,19 +135,22 @@ async fn listen(
         match place {
             Place::Main => main = Some(main.unwrap_or_else(begin).api(&arguments.api_prefix, ambassador)?),
             Place::Prefix(prefix) => main = Some(main.unwrap_or_else(begin).api(&prefix, ambassador)?),
-            Place::Socket(path) => sockets.push((path, begin().api(&arguments.api_prefix, ambassador)?.build())),
+            Place::Socket(path) => sockets.push((path, begin().api(&arguments.api_prefix, ambassador)?)),
         }
     }
-    let mut server = LocalServer::new();
+    let mut server = Server::new();
+    // An equal share of the sessions for each socket.
+    let sites = sockets.len().saturating_add(usize::from(main.is_some()));
+    let sessions = SESSIONS.checked_div(sites).unwrap_or_default().max(1);
     if let Some(site) = main {
         let site = match arguments.www() {
             Some(folder) => site.files(&arguments.www_prefix, checked(folder)?)?,
             None => site,
         };
-        server = server.serve(main_listener(arguments).await?, site.build());
+        server = server.serve(main_listener(arguments).await?, site.sessions(sessions).build());
     }
     for (path, site) in sockets {
-        server = server.serve(unix(&path, arguments.socket_mode)?, site);
+        server = server.serve(unix(&path, arguments.socket_mode)?, site.sessions(sessions).build());
     }
     Ok(server)
 }

@@ -1,135 +1,69 @@
-//! The body of what a local client gets.
+//! The bodies of answers to local clients.
 
-use std::convert::Infallible;
-use std::future::Future;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use thiserror::Error;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::Stop;
-use super::file_body::FileBody;
-use super::heads::Answering;
 use crate::ambassador::AnswerBody;
 use crate::cluster::ClusterError;
 
-/// Why a body broke off. The client sees its connection end before the body does.
+/// The failure of a body. The client sees its connection end before the body does.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum LocalBodyError {
-    /// The API server's answer.
+    /// The API server's answer failed.
     #[error(transparent)]
     Answer(#[from] ClusterError),
-    /// A file that is served.
+    /// A file could not be read.
     #[error("cannot read the file")]
     File(#[from] std::io::Error),
 }
 
-impl From<Infallible> for LocalBodyError {
-    fn from(never: Infallible) -> Self {
-        match never {}
+/// The body of an answer to a local client.
+pub type LocalBody = UnsyncBoxBody<Bytes, LocalBodyError>;
+
+/// Returns a body of a few lines.
+pub(super) fn text(text: impl Into<Bytes>) -> LocalBody {
+    Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A watch or a followed log. It ends when the server stops, as watches of an API server do.
+pub(super) struct Stoppable {
+    body: AnswerBody,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Stoppable {
+    pub(super) fn new(body: AnswerBody, stopping: CancellationToken) -> Self {
+        Self { body, stopped: Box::pin(stopping.cancelled_owned()) }
     }
 }
 
-/// The body of what a local client gets.
-pub struct LocalBody(Kind);
-
-enum Kind {
-    Text(Full<Bytes>),
-    Answer(AnswerBody),
-    /// A watch or a log that is followed. It ends when the server stops, as watches of an API server do.
-    Endless {
-        body: AnswerBody,
-        stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
-    },
-    File(FileBody),
-}
-
-impl LocalBody {
-    pub(super) fn text(text: impl Into<Bytes>) -> Self {
-        Self(Kind::Text(Full::new(text.into())))
-    }
-
-    pub(super) fn answer(body: AnswerBody) -> Self {
-        Self(Kind::Answer(body))
-    }
-
-    pub(super) fn endless(body: AnswerBody, stop: Stop) -> Self {
-        Self(Kind::Endless { body, stopped: Box::pin(stop.called()) })
-    }
-
-    pub(super) fn file(body: FileBody) -> Self {
-        Self(Kind::File(body))
-    }
-}
-
-/// The body of an answer, and the request under way that ends with it.
-pub(super) struct Held {
-    body: LocalBody,
-    _answering: Answering,
-}
-
-impl Held {
-    pub(super) fn new(body: LocalBody, answering: Answering) -> Self {
-        Self { body, _answering: answering }
-    }
-}
-
-impl Body for Held {
+impl Body for Stoppable {
     type Data = Bytes;
-    type Error = LocalBodyError;
+    type Error = ClusterError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<LocalBodyError> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClusterError>>> {
+        if let polled @ Poll::Ready(_) = Pin::new(&mut self.body).poll_frame(cx) {
+            return polled;
+        }
+        ready!(self.stopped.as_mut().poll(cx));
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
 
+    /// Unknown, because the body may end before its announced length.
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
-
-impl Body for LocalBody {
-    type Data = Bytes;
-    type Error = LocalBodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<LocalBodyError> {
-        match &mut self.0 {
-            Kind::Text(text) => Pin::new(text).poll_frame(cx).map_err(Into::into),
-            Kind::Answer(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Kind::Endless { body, stopped } => match Pin::new(body).poll_frame(cx) {
-                Poll::Pending => {
-                    ready!(stopped.as_mut().poll(cx));
-                    Poll::Ready(None)
-                }
-                polled @ Poll::Ready(_) => polled.map_err(Into::into),
-            },
-            Kind::File(file) => Pin::new(file).poll_frame(cx).map_err(Into::into),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Kind::Text(text) => text.is_end_stream(),
-            Kind::Answer(body) | Kind::Endless { body, .. } => body.is_end_stream(),
-            Kind::File(file) => file.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Text(text) => text.size_hint(),
-            Kind::Answer(body) => body.size_hint(),
-            // It may end before what was announced, if anything was.
-            Kind::Endless { .. } => SizeHint::default(),
-            Kind::File(file) => file.size_hint(),
-        }
+        SizeHint::default()
     }
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use percent_encoding::percent_decode_str;
 use tokio::fs::File;
 use tokio::sync::Semaphore;
 
-use super::body::LocalBody;
+use super::body::{LocalBody, text};
 use super::file_body::FileBody;
 use super::{moved, plain};
 
@@ -73,9 +74,9 @@ impl Files {
         };
         let Ok((file, length, of)) = open(file).await else { return plain(StatusCode::NOT_FOUND) };
         let mut response = match *method {
-            Method::HEAD => Response::new(LocalBody::text("")),
+            Method::HEAD => Response::new(text("")),
             _ => match Arc::clone(&self.room).try_acquire_owned() {
-                Ok(room) => Response::new(LocalBody::file(FileBody::new(file, length, room))),
+                Ok(room) => Response::new(FileBody::new(file, length, room).map_err(Into::into).boxed_unsync()),
                 Err(_) => return plain(StatusCode::SERVICE_UNAVAILABLE),
             },
         };

@@ -1,25 +1,37 @@
 //! What one socket serves: for each path prefix a grant of its own, and files and texts beside them.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::HOST;
+use http::request::Parts as Head;
 use http::uri::{Parts, PathAndQuery};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt as _;
 use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
 
-use super::body::LocalBody;
+use super::body::{LocalBody, Stoppable};
 use super::files::Files;
 use super::filter::{Filter, REJECTED_PATH};
-use super::framing::HadFragment;
-use super::page::Page;
-use super::{Stop, explained, moved, plain};
+use super::{explained, moved, plain, tunnel};
+use crate::ambassador::upgrade::Slot;
 use crate::ambassador::{self, Ambassador};
 use crate::gate::Channel;
 use crate::policy::{ApiRequest, InvalidRequest, PathPrefix};
+use crate::serving::{Connection, HadFragment};
 use crate::telemetry::Decision;
+
+/// The default number of connections together that have left HTTP for another protocol. Each takes some 100 KiB: the
+/// buffers of both directions, and those of TLS.
+pub const SESSIONS: usize = 128;
 
 /// Why a prefix cannot be served.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -46,6 +58,8 @@ pub struct Site(Arc<Inner>);
 
 struct Inner {
     filter: Option<Filter>,
+    /// The room for connections that leave HTTP.
+    sessions: Arc<Semaphore>,
     /// The longest prefix first.
     places: Vec<(PathPrefix, Place)>,
 }
@@ -53,14 +67,19 @@ struct Inner {
 enum Place {
     Api(Ambassador),
     Files(Files),
-    Text(Page),
 }
 
 /// Makes a [`Site`].
-#[derive(Default)]
 pub struct SiteBuilder {
     filter: Option<Filter>,
+    sessions: usize,
     places: Vec<(PathPrefix, Place)>,
+}
+
+impl Default for SiteBuilder {
+    fn default() -> Self {
+        Self { filter: None, sessions: SESSIONS, places: Vec::new() }
+    }
 }
 
 impl SiteBuilder {
@@ -70,6 +89,12 @@ impl SiteBuilder {
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
+    }
+
+    /// Sets the maximum number of connections that have left HTTP for another protocol ([`SESSIONS`] by default).
+    #[must_use]
+    pub fn sessions(self, sessions: usize) -> Self {
+        Self { sessions, ..self }
     }
 
     /// Serves the API below a path prefix, under the ambassador's grant. The prefix is taken off, unless it is itself
@@ -90,20 +115,6 @@ impl SiteBuilder {
         self.place(prefix, Place::Files(Files::new(folder.into())))
     }
 
-    /// Serves a text that `make` makes for each request, at this path alone. The filter does not look at requests for
-    /// it. `make` must not hold its caller up.
-    ///
-    /// # Errors
-    /// As [`SiteBuilder::api`].
-    pub fn text(
-        self,
-        path: &str,
-        content_type: HeaderValue,
-        make: impl Fn() -> String + Send + Sync + 'static,
-    ) -> Result<Self, SiteError> {
-        self.place(path, Place::Text(Page::new(content_type, make)))
-    }
-
     fn place(mut self, text: &str, place: Place) -> Result<Self, SiteError> {
         if !text.starts_with('/') {
             return Err(SiteError::NotAPath(text.to_owned()));
@@ -120,7 +131,8 @@ impl SiteBuilder {
     /// Makes the site.
     pub fn build(mut self) -> Site {
         self.places.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Site(Arc::new(Inner { filter: self.filter, places: self.places }))
+        let sessions = Arc::new(Semaphore::new(self.sessions));
+        Site(Arc::new(Inner { filter: self.filter, sessions, places: self.places }))
     }
 }
 
@@ -130,8 +142,8 @@ impl Site {
         SiteBuilder::default()
     }
 
-    /// Answers one request, whatever it is. A watch, or a log that is followed, ends when `stop` is called.
-    pub async fn answer<B>(&self, request: Request<B>, stop: &Stop) -> Response<LocalBody>
+    /// Answers one request, whatever it is. A watch, or a log that is followed, ends when `stopping` is cancelled.
+    pub async fn answer<B>(&self, request: Request<B>, stopping: &CancellationToken) -> Response<LocalBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -142,7 +154,7 @@ impl Site {
         let Place::Api(ambassador) = place else {
             return match tidied(&request) {
                 Some(to) => moved(&to),
-                None => beside(prefix, place, &request).await,
+                None => beside(prefix, place, &request.into_parts().0).await,
             };
         };
         let untidy = tidied(&request);
@@ -151,7 +163,7 @@ impl Site {
         match untidy.filter(|_| read.is_err()) {
             Some(to) => moved(&to),
             None => match self.narrower(ambassador, prefix, &request, &read) {
-                Some(ambassador) => self.ask(ambassador, request, read, stop).await,
+                Some(ambassador) => self.ask(ambassador, request, read, stopping).await,
                 None => plain(StatusCode::NOT_FOUND),
             },
         }
@@ -183,7 +195,7 @@ impl Site {
         let below = places.filter(|(prefix, _)| prefix.rest(&subject).is_some());
         let mut apis = below.filter_map(|(_, place)| match place {
             Place::Api(ambassador) => Some(ambassador),
-            Place::Files(_) | Place::Text(_) => None,
+            Place::Files(_) => None,
         });
         apis.next()
     }
@@ -193,7 +205,7 @@ impl Site {
         ambassador: &Ambassador,
         request: Request<B>,
         read: Result<ApiRequest, InvalidRequest>,
-        stop: &Stop,
+        stopping: &CancellationToken,
     ) -> Response<LocalBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -210,7 +222,10 @@ impl Site {
         }
         let endless = read.as_ref().is_ok_and(ApiRequest::is_stream);
         let answer = ambassador.answer_read(request, read).await;
-        if endless { answer.map(|body| LocalBody::endless(body, stop.clone())) } else { answer.map(LocalBody::answer) }
+        answer.map(|body| {
+            let stoppable = |body| Stoppable::new(body, stopping.clone()).map_err(Into::into).boxed_unsync();
+            if endless { stoppable(body) } else { body.map_err(Into::into).boxed_unsync() }
+        })
     }
 
     /// What the filter has against a request. It looks at the path that will be sent, and rejects what lies below a
@@ -230,18 +245,47 @@ impl Site {
     }
 }
 
+impl<B> Service<Request<B>> for Site
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<LocalBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<LocalBody>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let site = self.clone();
+        Box::pin(async move {
+            let Some(connection) = request.extensions().get::<Connection>().cloned() else {
+                return Ok(site.answer(request, &CancellationToken::new()).await);
+            };
+            let slot = Slot::new(Arc::clone(&site.0.sessions));
+            request.extensions_mut().insert(slot.clone());
+            let response = site.answer(request, connection.stopping()).await;
+            if let Some(switched) = slot.take() {
+                connection.after_http(tunnel::run(switched, connection.stopping().clone().cancelled_owned()));
+            }
+            Ok(response)
+        })
+    }
+}
+
 /// Answers from what is served beside the API.
-async fn beside<B>(prefix: &PathPrefix, place: &Place, request: &Request<B>) -> Response<LocalBody> {
-    if request.extensions().get::<HadFragment>().is_some() {
+async fn beside(prefix: &PathPrefix, place: &Place, head: &Head) -> Response<LocalBody> {
+    if head.extensions.get::<HadFragment>().is_some() {
         return plain(StatusCode::BAD_REQUEST);
     }
-    let (whole, method) = (request.uri().path(), request.method());
+    let (whole, method) = (head.uri.path(), &head.method);
     let path = prefix.rest(whole).unwrap_or_default();
     match (place, path.strip_prefix('/')) {
         (Place::Files(files), Some(path)) => files.answer(method, whole, path).await,
         // The prefix without its last slash.
         (Place::Files(_), None) => moved(&prefix.to_string()),
-        (Place::Text(page), below) => page.answer(method, below.unwrap_or_default()),
         (Place::Api(_), _) => plain(StatusCode::NOT_FOUND),
     }
 }

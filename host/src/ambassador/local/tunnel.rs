@@ -18,12 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectiona
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::counted::Counted;
-use super::linger::Lingering;
-use super::listen::Stream;
 use crate::ambassador::upgrade::Switched;
 use crate::gate::Permit;
 use crate::policy::Limit;
+use crate::serving::take_over;
 
 /// The buffer of one direction, in bytes: one record of TLS.
 const BUFFER: usize = 16 << 10;
@@ -83,20 +81,22 @@ pub(super) async fn run(switched: Switched, stop: impl Future<Output = ()>) {
 }
 
 /// The two connections once HTTP is over on both, and what the client has sent already.
-async fn opened(client: OnUpgrade, server: OnUpgrade) -> Option<([Bytes; 2], Stream, Upgraded)> {
+async fn opened(
+    client: OnUpgrade,
+    server: OnUpgrade,
+) -> Option<(Bytes, impl AsyncRead + AsyncWrite + Send + Unpin, Upgraded)> {
     let both = async { tokio::try_join!(client, server) };
     let (client, server) = timeout(ORDERLY_WITHIN, both).await.ok()?.ok()?;
-    let parts = client.downcast::<TokioIo<Counted<Lingering>>>().ok()?;
-    let (stream, rest) = parts.io.into_inner().into_parts();
-    Some(([parts.read_buf, rest], stream.into_inner(), server))
+    let (ahead, client) = take_over(client)?;
+    Some((ahead, client, server))
 }
 
 async fn join(
-    ahead: &[Bytes],
+    ahead: &[u8],
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
     server: &mut Noted<impl AsyncRead + AsyncWrite + Unpin>,
 ) -> io::Result<()> {
-    for ahead in ahead {
+    if !ahead.is_empty() {
         server.activity.passed(Side::Client, ahead.len());
         server.write_all(ahead).await?;
     }

@@ -16,14 +16,14 @@ use std::time::Instant;
 
 use http::request::Parts;
 use http::{Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::AnswerBody;
 use super::headers::{self, HeaderFault};
 use super::request_error::RequestError;
 use super::upload::Upload;
-use super::{Ambassador, target};
+use super::{Ambassador, AnswerBody, own_body, target};
 use crate::cluster::{Payload, Sent, Unavailable, Upgrade};
 use crate::gate::Permit;
 use crate::policy::{ApiRequest, InvalidRequest};
@@ -88,7 +88,7 @@ impl Ambassador {
         let upgrade = Some(Upgrade::with(asked.headers().clone()));
         let payload = Payload { upgrade, deadline: ends.map(Into::into), ..payload };
         let (answer, server, mut permit) = match cluster.send_upgrade(permit, payload).await? {
-            Sent::Kept(response) => return Ok(response.map(AnswerBody::from)),
+            Sent::Kept(response) => return Ok(response.map(BodyExt::boxed_unsync)),
             Sent::Switched { head, connection, permit } => (head, connection, permit),
         };
         let Some(answered) = asked.answered(&answer.headers) else {
@@ -97,7 +97,7 @@ impl Ambassador {
             return Err(RequestError::Cluster(why.into()));
         };
         slot.put(Switched { client, server, permit, ends, room });
-        let mut response = Response::new(AnswerBody::own(""));
+        let mut response = Response::new(own_body(""));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = answered;
         Ok(response)

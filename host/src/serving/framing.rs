@@ -8,9 +8,11 @@
 /// The most of a head that is read at a time, in bytes. What follows the head is kept until it is asked for.
 const PIECE: usize = 4 << 10;
 
-/// A mark on a request whose target had a fragment.
+/// A mark in the extensions of an HTTP/1.1 request whose target had a fragment, which the reader of HTTP has cut off.
+///
+/// A handler that judges targets must refuse such a request: the target that it sees is not the one that was sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct HadFragment;
+pub struct HadFragment;
 
 /// The position in what a client sends.
 #[derive(Clone, Copy, Debug)]

@@ -7,19 +7,34 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::process::umask;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio_util::either::Either;
+
+use super::connection::Peer;
+use super::stream::Socket;
+use super::tls::Tls;
 
 /// A socket that takes connections. A Unix socket's file is removed when it is dropped.
 #[derive(Debug)]
-pub struct Listener(Kind);
+pub struct Listener {
+    kind: Kind,
+    protocols: Protocols,
+}
+
+/// The protocols of a listener.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Protocols {
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) http2: bool,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -35,7 +50,7 @@ impl Listener {
     /// When the name means no address, or the system does not give the port.
     pub async fn tcp(host: &str, port: u16, keepalive: Duration) -> io::Result<Self> {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        Ok(Self(Kind::Tcp { listener: TcpListener::bind((bare, port)).await?, keepalive }))
+        Ok(Self::of(Kind::Tcp { listener: TcpListener::bind((bare, port)).await?, keepalive }))
     }
 
     /// Listens on a Unix socket, whose file gets the permission bits `mode`. A socket at `path` on which nobody
@@ -52,27 +67,70 @@ impl Listener {
         umask(before);
         let listener = listener?;
         let file = std::fs::symlink_metadata(path).ok().map(identity);
-        Ok(Self(Kind::Unix { listener, path: path.to_owned(), file }))
+        Ok(Self::of(Kind::Unix { listener, path: path.to_owned(), file }))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, protocols: Protocols::default() }
+    }
+
+    /// Speaks TLS, with the configuration that `current` returns when a client connects. So a renewed certificate is
+    /// used as soon as `current` returns another `Arc`. `current` must not block.
+    ///
+    /// The listener sets ALPN itself, by [`Listener::http2`]; the configuration's own `alpn_protocols` do not count.
+    ///
+    /// ```no_run
+    /// use attache::serving::Listener;
+    /// use rustls::ServerConfig;
+    /// use std::sync::{Arc, RwLock};
+    ///
+    /// # fn f(listener: Listener, config: Arc<ServerConfig>) {
+    /// let current = Arc::new(RwLock::new(config));
+    /// let listener = listener.tls({
+    ///     let current = Arc::clone(&current);
+    ///     move || Arc::clone(&current.read().unwrap())
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, current: impl Fn() -> Arc<ServerConfig> + Send + Sync + 'static) -> Self {
+        self.protocols.tls = Some(Arc::new(Tls::new(current)));
+        self
+    }
+
+    /// Speaks HTTP/2 too (off by default): with ALPN over TLS, with prior knowledge (h2c) without.
+    ///
+    /// A fragment in the target of an HTTP/2 request is cut off without [`HadFragment`](super::HadFragment), so a handler
+    /// that judges targets must stay with HTTP/1.1.
+    #[must_use]
+    pub fn http2(mut self, http2: bool) -> Self {
+        self.protocols.http2 = http2;
+        self
+    }
+
+    pub(super) fn protocols(&self) -> &Protocols {
+        &self.protocols
     }
 
     /// The address, where it is TCP.
     pub fn address(&self) -> Option<SocketAddr> {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp { listener, .. } => listener.local_addr().ok(),
             Kind::Unix { .. } => None,
         }
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        match &self.0 {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
+        match &self.kind {
             Kind::Tcp { listener, keepalive } => {
-                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                let (stream, peer) = ready!(listener.poll_accept(cx))?;
                 prepare(&stream, *keepalive)?;
-                Poll::Ready(Ok(Stream::Tcp(stream)))
+                Poll::Ready(Ok((Either::Left(stream), Peer::Tcp(peer))))
             }
             Kind::Unix { listener, .. } => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
-                Poll::Ready(Ok(Stream::Unix(stream)))
+                let peer = Peer::Unix(stream.peer_cred().ok());
+                Poll::Ready(Ok((Either::Right(stream), peer)))
             }
         }
     }
@@ -118,11 +176,11 @@ fn prepare(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {
 /// The next connection of any of these, and of which. They are asked in this order, so begin with another each time.
 pub(super) async fn accept<'a, T>(
     listeners: impl Iterator<Item = (&'a Listener, T)> + Clone,
-) -> io::Result<(Stream, T)> {
+) -> io::Result<(Socket, Peer, T)> {
     let any = |cx: &mut Context<'_>| {
         for (listener, of) in listeners.clone() {
             if let Poll::Ready(accepted) = listener.poll_accept(cx) {
-                return Poll::Ready(accepted.map(|stream| (stream, of)));
+                return Poll::Ready(accepted.map(|(socket, peer)| (socket, peer, of)));
             }
         }
         Poll::Pending
@@ -138,7 +196,7 @@ fn identity(file: Metadata) -> (u64, u64) {
 impl fmt::Display for Listener {
     /// Address and port, or the path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp { listener, .. } => match listener.local_addr() {
                 Ok(address) => write!(f, "{address}"),
                 Err(_) => f.write_str("an unknown address"),
@@ -150,58 +208,10 @@ impl fmt::Display for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Kind::Unix { path, file, .. } = &self.0 else { return };
+        let Kind::Unix { path, file, .. } = &self.kind else { return };
         // Whoever listens there by now keeps it.
         if std::fs::symlink_metadata(path).ok().map(identity) == *file {
             let _ = std::fs::remove_file(path);
         }
-    }
-}
-
-/// One connection.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// Calls the method of whichever stream it is.
-macro_rules! either {
-    ($self:ident.$method:ident($($argument:expr),*)) => {
-        match $self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).$method($($argument),*),
-            Self::Unix(stream) => Pin::new(stream).$method($($argument),*),
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self.poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self.poll_write_vectored(cx, bytes))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.poll_shutdown(cx))
     }
 }

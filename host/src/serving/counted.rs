@@ -7,16 +7,13 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::HEAD_WITHIN;
 use super::heads::Head;
-
-/// How long a head may take from its first byte to its last. A client has all of it before it connects.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection that is read message by message, and whose heads are counted.
 pub(super) struct Counted<S> {

@@ -10,11 +10,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::CancellationToken;
 
-use super::Stop;
-use super::listen::Stream;
+use super::stream::Stream;
 
 /// How long a client may go on sending after its answer, as with Go's server.
 const LINGER: Duration = Duration::from_millis(500);
@@ -26,18 +27,21 @@ const THROWN_AWAY: usize = 8 << 10;
 /// client that is gone, or has closed its side, ends it at once.
 pub(super) struct Lingering {
     stream: Stream,
-    stop: Stop,
+    /// The bytes that were read already, to know the protocol.
+    ahead: Bytes,
+    stopping: CancellationToken,
     /// When nobody waits any more, from when nothing more is sent.
     ends: Option<Pin<Box<Sleep>>>,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: Stream, stop: Stop) -> Self {
-        Self { stream, stop, ends: None }
+    pub(super) fn new(stream: Stream, ahead: Bytes, stopping: CancellationToken) -> Self {
+        Self { stream, ahead, stopping, ends: None }
     }
 
-    pub(super) fn into_inner(self) -> Stream {
-        self.stream
+    /// Returns the connection, and the bytes that were read already and not handed on.
+    pub(super) fn into_parts(self) -> (Stream, Bytes) {
+        (self.stream, self.ahead)
     }
 
     /// Returns whether something came.
@@ -51,6 +55,11 @@ impl Lingering {
 
 impl AsyncRead for Lingering {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.has_remaining() {
+            let taken = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(taken));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -81,7 +90,7 @@ impl AsyncWrite for Lingering {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.ends = Some(Box::pin(sleep(LINGER)));
         }
-        while !self.stop.is_called() {
+        while !self.stopping.is_cancelled() {
             if self.ends.as_mut().is_none_or(|ends| ends.as_mut().poll(cx).is_ready()) {
                 break;
             }

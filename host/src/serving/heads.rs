@@ -147,29 +147,57 @@ struct State {
     framing: Framing,
     /// The bytes of the next head that have come already.
     begun: usize,
-    /// The number of the wait for that head; `None` while a request is under way.
+    /// The number of the wait for that head; `None` while a request is in progress.
     ticket: Option<u64>,
+    /// The number of requests in progress: at most one with HTTP/1.1.
+    answering: usize,
+    /// Woken when no request is in progress any more.
+    idle: Option<Waker>,
 }
 
 impl Head {
     /// A connection that waits for its first head.
     pub(super) fn first(heads: Arc<Heads>) -> Self {
-        let state = State { framing: Framing::new(), begun: 0, ticket: Some(heads.wait(0)) };
+        let ticket = Some(heads.wait(0));
+        let state = State { framing: Framing::new(), begun: 0, ticket, answering: 0, idle: None };
         Self(Arc::new(Connection { heads, state: Mutex::new(state) }))
     }
 
     /// Notes that a head is complete, and how long the body behind it is, where that is known. The connection waits for
     /// the next head when the result is dropped.
     pub(super) fn arrived(&self, body: Option<u64>) -> Answering {
+        let fragment = self.0.state().framing.head_is_read(body);
+        self.answering(fragment)
+    }
+
+    /// Notes a request of HTTP/2, whose heads are not read here. The connection waits when the results of all calls are
+    /// dropped.
+    pub(super) fn stream_opened(&self) -> Answering {
+        self.answering(false)
+    }
+
+    fn answering(&self, fragment: bool) -> Answering {
         let mut state = self.0.state();
-        let fragment = state.framing.head_is_read(body);
         let ticket = state.ticket.take();
         state.begun = 0;
+        state.answering = state.answering.saturating_add(1);
         drop(state);
         if let Some(ticket) = ticket {
             self.0.heads.leave(ticket);
         }
         Answering { head: self.clone(), fragment }
+    }
+
+    /// Returns the number of this wait, or wakes the caller when the connection waits.
+    pub(super) fn note_idle(&self, waker: &Waker) -> Option<u64> {
+        let mut state = self.0.state();
+        if state.ticket.is_none() {
+            match &mut state.idle {
+                Some(known) => known.clone_from(waker),
+                unknown => *unknown = Some(waker.clone()),
+            }
+        }
+        state.ticket
     }
 
     /// Reads on. Returns the number of bytes that belong to the same head or body.
@@ -241,9 +269,14 @@ impl Drop for Answering {
     fn drop(&mut self) {
         let Connection { heads, .. } = &*self.head.0;
         let mut state = self.head.0.state();
-        if state.ticket.is_none() {
-            state.ticket = Some(heads.wait(state.begun));
+        state.answering = state.answering.saturating_sub(1);
+        if state.answering > 0 || state.ticket.is_some() {
+            return;
         }
+        state.ticket = Some(heads.wait(state.begun));
+        let idle = state.idle.take();
+        drop(state);
+        idle.into_iter().for_each(Waker::wake);
     }
 }
 
