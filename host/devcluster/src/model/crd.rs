@@ -17,7 +17,7 @@ fn words(value: &Value) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The types that one definition adds: one for each version that it serves, in the order of preference.
+/// Returns the types that a definition adds, one for each served version, in the order of preference.
 pub(crate) fn types(definition: &Value) -> Vec<Type> {
     let spec = &definition["spec"];
     let mut versions: Vec<&Value> = spec["versions"].as_array().into_iter().flatten().collect();
@@ -26,7 +26,7 @@ pub(crate) fn types(definition: &Value) -> Vec<Type> {
     versions.into_iter().map(|version| one(spec, version)).collect()
 }
 
-/// How a version is preferred: general availability before beta before alpha, higher numbers first.
+/// Returns the rank of a version: stable before beta before alpha, higher numbers first.
 fn priority(version: &str) -> (u8, u64, u64) {
     let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
     let split = |rest: &str, word: &str| {
@@ -118,7 +118,7 @@ fn column(given: &Value) -> Column {
     }
 }
 
-/// What is wrong with a definition, as far as the serving of its type needs it to be right.
+/// Returns the faults of a definition, as far as they would prevent its type from being served.
 pub(crate) fn problems(definition: &Value) -> Vec<Cause> {
     let spec = &definition["spec"];
     let mut causes = Vec::new();
@@ -148,7 +148,7 @@ pub(crate) fn problems(definition: &Value) -> Vec<Cause> {
 /// The keyword under which a schema has rules in CEL.
 const RULES: &str = "x-kubernetes-validations";
 
-/// What a definition asks for that is not done: its rules in CEL are not evaluated.
+/// Returns warnings about the parts of a definition that have no effect: its CEL rules are not evaluated.
 pub(crate) fn remarks(definition: &Value) -> Vec<String> {
     fn has_rules(value: &Value) -> bool {
         match value {
@@ -168,7 +168,7 @@ pub(crate) fn remarks(definition: &Value) -> Vec<String> {
     with_rules.map(told).collect()
 }
 
-/// The status that makes a definition's type usable: established at once, since nothing has to be waited for.
+/// Returns the status that makes a definition's type usable. It is established at once, since nothing is pending.
 pub(crate) fn accepted_status(definition: &Value, now: &str) -> Value {
     let names = &definition["spec"]["names"];
     let kind = text(names, "kind");

@@ -1,13 +1,13 @@
-//! The structural schemas of custom types: what is dropped, what is filled in, and what is refused.
+//! The structural schemas of custom types: pruning, defaults and validation.
 
 use serde_json::{Map, Value};
 
 use crate::model::status::Cause;
 
-/// Fields that every object has, whatever its schema says.
+/// The fields of every object, whether its schema has them or not.
 const OWN: &[&str] = &["apiVersion", "kind", "metadata"];
 
-/// Drops what the schema does not have, and tells it.
+/// Drops the fields that the schema does not have, and appends their paths to `unknown`.
 pub(crate) fn prune(schema: &Value, value: &mut Value, unknown: &mut Vec<String>) {
     if schema.is_object() {
         walk(schema, value, "", unknown);
@@ -43,7 +43,7 @@ fn walk(schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<String>
     }
 }
 
-/// Fills in the defaults of the schema, and takes out null where the schema has no place for it.
+/// Fills in the defaults of the schema, and removes nulls that the schema does not allow.
 pub(crate) fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -80,7 +80,7 @@ fn is_misplaced_null(schema: &Value, value: &Value) -> bool {
     value.is_null() && schema["nullable"] != true
 }
 
-/// All that breaks the schema.
+/// Returns all violations of the schema.
 pub(crate) fn problems(schema: &Value, value: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     if schema.is_object() {

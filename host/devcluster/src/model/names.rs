@@ -27,10 +27,10 @@ const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric charac
 const SUBDOMAIN_LONGEST: usize = 253;
 /// The longest label, in bytes.
 const LABEL_LONGEST: usize = 63;
-/// All annotations of an object together, in bytes.
+/// The largest total size of an object's annotations, in bytes.
 const ANNOTATIONS_LONGEST: usize = 256 * 1024;
 
-/// Returns whether lower-case letters, digits and inner hyphens make it up.
+/// Returns whether the text consists of lower-case letters, digits and inner hyphens.
 fn is_dns_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.chars().all(|c| inner(c) || c == '-') && text.starts_with(inner) && text.ends_with(inner)
@@ -40,13 +40,13 @@ fn is_subdomain(text: &str) -> bool {
     text.split('.').all(is_dns_label)
 }
 
-/// Returns whether it is the second half of a label's key, or a label's value.
+/// Returns whether the text is a valid value of a label, or the second half of a label's key.
 fn is_qualified(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric();
     text.chars().all(|c| edge(c) || "-_.".contains(c)) && text.starts_with(edge) && text.ends_with(edge)
 }
 
-/// What is wrong with an object's name, by the rule of its type.
+/// Returns the faults of an object's name, by the rule of its type.
 pub(crate) fn name(of: &Type, name: &str) -> Vec<Cause> {
     let invalid = |rule: &str| vec![Cause::invalid("metadata.name", &name.into(), rule)];
     let too_long = |most: usize| invalid(&format!("must be no more than {most} bytes"));
@@ -64,7 +64,7 @@ pub(crate) fn name(of: &Type, name: &str) -> Vec<Cause> {
     }
 }
 
-/// Why a text cannot be one segment of a path.
+/// Returns the reason why a text cannot be one segment of a path.
 fn path_segment(name: &str) -> Option<String> {
     match name {
         "." | ".." => Some(format!("may not be '{name}'")),
@@ -102,7 +102,7 @@ pub(crate) fn label_key(field: &str, key: &str) -> Result<(), Cause> {
     if is_qualified(name) { Ok(()) } else { invalid(QUALIFIED) }
 }
 
-/// What is wrong with the labels and annotations below `path`.
+/// Returns the faults of the labels and annotations below `path`.
 pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<Cause> {
     let empty = Map::new();
     let of = |name: &str| metadata.get(name).and_then(Value::as_object).unwrap_or(&empty);
@@ -146,7 +146,7 @@ fn label_value(field: &str, value: &str) -> Option<Cause> {
     Some(Cause::invalid(field, &value.into(), rule))
 }
 
-/// What is wrong with a key of a `ConfigMap` or a Secret.
+/// Returns the fault of a key of a `ConfigMap` or a Secret.
 pub(crate) fn config_key(field: &str, key: &str) -> Option<Cause> {
     let fits = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     let rule = match key {

@@ -1,8 +1,7 @@
-//! What the API server keeps: the objects of each type, and the changes of the recent past.
+//! The store of the API server: the objects of each type, and their recent changes.
 //!
-//! One writer at a time gives every change its place in one order (the resource version); readers of a type are held
-//! up only for the moment in which a finished object is put in its place. The past is bounded: what falls out of it
-//! makes a watch or a continued list `Expired`, as with a real server.
+//! One writer at a time gives every change its resource version. Readers of a type wait only while a finished object is
+//! put in its slot. History is bounded. A watch or a continued list from before it is `Expired`, as with a real server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -18,13 +17,13 @@ use crate::model::resources::Type;
 use crate::model::status::ApiError;
 use crate::model::versions;
 
-/// The bytes of past objects that one type keeps for its watchers: enough for ten thousand pods to change once.
+/// The largest history of one type, in bytes of past objects: enough for ten thousand pods to change once.
 const HISTORY_BYTES: usize = 64 << 20;
 
-/// The bytes of one object: as many as etcd takes in one request.
+/// The largest object, in bytes: etcd's limit for one request.
 const OBJECT_BYTES: usize = 3 << 19;
 
-/// All types' objects and the counter of changes.
+/// The objects of all types and the counter of changes.
 #[derive(Debug)]
 pub(crate) struct Store {
     writer: Mutex<()>,
@@ -40,18 +39,18 @@ pub(crate) struct Store {
 pub(crate) struct Table {
     rows: RwLock<Rows>,
     changed: watch::Sender<u64>,
-    /// Counts what was written or restored, so that what is made from the table can be kept until it changes.
+    /// A count of writes and restores. Data derived from the table is stale when the count has changed.
     generation: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Rows {
     objects: BTreeMap<Box<str>, Arc<Object>>,
-    /// The keys of the objects that each owner has, by its identity.
+    /// The keys of each owner's objects, by the owner's identity.
     owned: HashMap<Box<str>, BTreeSet<Box<str>>>,
     history: VecDeque<Arc<Event>>,
     history_bytes: usize,
-    /// The revision of the newest change that is forgotten.
+    /// The revision of the newest change that has left the history.
     floor: u64,
 }
 
@@ -68,7 +67,7 @@ pub(crate) struct Event {
     frames: [OnceLock<Bytes>; 3],
 }
 
-/// What a watcher is told of an event.
+/// The type of a watch event, from one watch's view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     Added,
@@ -77,7 +76,7 @@ pub(crate) enum Told {
 }
 
 impl Told {
-    /// The word of the wire.
+    /// Returns the type as written in the stream.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Told::Added => "ADDED",
@@ -86,7 +85,7 @@ impl Told {
         }
     }
 
-    /// One line of a watch.
+    /// Returns one line of a watch.
     pub(crate) fn frame(self, json: &[u8]) -> Bytes {
         let mut line = Vec::with_capacity(json.len() + 40);
         line.extend_from_slice(br#"{"type":""#);
@@ -99,7 +98,7 @@ impl Told {
 }
 
 impl Event {
-    /// The line that tells of this event; written once for all watchers.
+    /// Returns the watch line of this event, encoded once for all watches.
     pub(crate) fn frame(&self, told: Told) -> Bytes {
         let slot = match told {
             Told::Added => &self.frames[0],
@@ -109,7 +108,8 @@ impl Event {
         slot.get_or_init(|| told.frame(self.shown(told).json())).clone()
     }
 
-    /// The object that the watcher sees: what left a selection is seen as it was, under the number of the change.
+    /// Returns the object in the watch's event. An object that left a selection is shown as it was, under the revision
+    /// of the change.
     pub(crate) fn shown(&self, told: Told) -> Arc<Object> {
         match (&self.previous, told) {
             (Some(previous), Told::Deleted) if !self.deleted => Arc::new(previous.renumbered(self.revision)),
@@ -122,17 +122,17 @@ impl Event {
     }
 }
 
-/// What is to become of an object.
+/// The decision about an object.
 pub(crate) enum Change {
-    /// It stays as it is; this is what the client is told.
+    /// The object stays as it is; the client gets this one.
     Keep(Arc<Object>),
-    /// It becomes this.
+    /// The object is replaced.
     Put(Value),
-    /// It goes.
+    /// The object is removed.
     Remove,
 }
 
-/// What became of an object.
+/// The result of a write.
 pub(crate) enum Written {
     Kept(Arc<Object>),
     Created(Arc<Object>),
@@ -141,7 +141,7 @@ pub(crate) enum Written {
 }
 
 impl Written {
-    /// The object as it is now, or as it last was.
+    /// Returns the object as it is now, or as it last was.
     pub(crate) fn object(self) -> Arc<Object> {
         match self {
             Self::Kept(object) | Self::Created(object) | Self::Updated(object) | Self::Removed(object) => object,
@@ -149,37 +149,37 @@ impl Written {
     }
 }
 
-/// The change asked for lies in the forgotten past; the newest forgotten revision.
+/// The error for a revision from before the history, with the newest forgotten revision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forgotten(pub(crate) u64);
 
-/// A part of a type's objects, in order of their keys, all as of one revision.
+/// A part of a type's objects, in the order of their keys, as of one revision.
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub(crate) revision: u64,
     pub(crate) items: Vec<Arc<Object>>,
-    /// The key of the last item, where more follow.
+    /// The key of the last item, if more follow.
     pub(crate) more_after: Option<Box<str>>,
-    /// How many follow.
+    /// The number of items that follow.
     pub(crate) remaining: usize,
 }
 
-/// Which part is wanted.
+/// The part of a type's objects that a list asks for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Part<'a> {
-    /// What the keys begin with: `NAMESPACE/`, or nothing.
+    /// The prefix of the keys: `NAMESPACE/`, or nothing.
     pub(crate) prefix: &'a str,
-    /// The whole key to begin after.
+    /// The whole key after which the part begins.
     pub(crate) after: Option<&'a str>,
-    /// The revision to look at; the newest if `None`.
+    /// The revision of the list; the newest if `None`.
     pub(crate) at: Option<u64>,
-    /// How many items at most; 0 is all.
+    /// The largest number of items; 0 is all.
     pub(crate) limit: usize,
 }
 
 impl Store {
-    /// An empty store that refuses to hold more than `most_bytes` of objects and forgets what is more than
-    /// `most_events` changes of a type ago.
+    /// Makes an empty store that holds at most `most_bytes` of objects and keeps the last `most_events` changes of each
+    /// type.
     pub(crate) fn new(most_bytes: usize, most_events: usize) -> Self {
         Self {
             writer: Mutex::new(()),
@@ -191,12 +191,12 @@ impl Store {
         }
     }
 
-    /// The number of the newest change.
+    /// Returns the revision of the newest change.
     pub(crate) fn revision(&self) -> u64 {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// The table of a type; all versions of a type share one.
+    /// Returns the table of a type; all versions of a type share one.
     pub(crate) fn table(&self, of: &Type) -> Arc<Table> {
         let (_, name) = versions::kept(of);
         if let Some(found) = read(&self.tables).get(&name) {
@@ -205,11 +205,11 @@ impl Store {
         Arc::clone(write(&self.tables).entry(name).or_insert_with(|| Arc::new(Table::new())))
     }
 
-    /// Changes the object at `key` to what `change` makes of it. `change` sees the object as nobody can change it
-    /// meanwhile, and may look at the store, but not write.
+    /// Changes the object at `key` by the decision of `change`. No other write runs meanwhile. `change` may read the
+    /// store, but not write.
     ///
     /// # Errors
-    /// That of `change`, or that the store is full; nothing is changed then.
+    /// Returns the error of `change`, or that the store is full; nothing is changed then.
     pub(crate) fn write(
         &self,
         of: &Type,
@@ -242,7 +242,7 @@ impl Store {
         }
     }
 
-    /// Puts an object back under the revision that it had, as one restores a backup. Watchers are not told.
+    /// Restores an object with its former revision, as from a backup. Watches get no event.
     pub(crate) fn restore(&self, of: &Type, key: &str, value: &Value, revision: u64) {
         let table = self.table(of);
         let _turn = self.turn();
@@ -253,7 +253,7 @@ impl Store {
         self.revision.fetch_max(revision, Ordering::AcqRel);
     }
 
-    /// Forgets the past of every type, as a compaction does.
+    /// Drops the history of every type, as a compaction does.
     pub(crate) fn compact(&self) {
         let _turn = self.turn();
         let revision = self.revision();
@@ -262,7 +262,7 @@ impl Store {
         }
     }
 
-    /// Counts a change that belongs to no object, as a compaction or a lease of the server itself does.
+    /// Counts a change without an object, such as a compaction or a lease of the server itself.
     pub(crate) fn tick(&self) -> u64 {
         let _turn = self.turn();
         self.revision.fetch_add(1, Ordering::AcqRel).saturating_add(1)
@@ -285,18 +285,18 @@ impl Store {
         Ok(())
     }
 
-    /// Readers see the new number only once the change is in its table and its watchers know, so that neither a list
-    /// nor a bookmark ever claims a revision whose changes it lacks.
+    /// Publishes a revision. Readers see it only once the change is in its table and the watches are notified. So
+    /// neither a list nor a bookmark ever claims a revision whose changes it lacks.
     fn publish(&self, table: &Table, revision: u64) {
         table.generation.fetch_add(1, Ordering::AcqRel);
         table.changed.send_replace(revision);
         self.revision.store(revision, Ordering::Release);
     }
 
-    /// A part of the table's objects.
+    /// Returns a part of the table's objects.
     ///
     /// # Errors
-    /// [`Forgotten`] when the revision is older than what is kept.
+    /// [`Forgotten`] when the revision is older than the history.
     pub(crate) fn list(
         &self,
         table: &Table,
@@ -343,36 +343,36 @@ impl Table {
         Self { rows: RwLock::default(), changed: watch::Sender::new(0), generation: AtomicU64::new(0) }
     }
 
-    /// The object at `key`.
+    /// Returns the object at `key`.
     pub(crate) fn get(&self, key: &str) -> Option<Arc<Object>> {
         read(&self.rows).objects.get(key).cloned()
     }
 
-    /// The keys of the objects that the object of this identity owns.
+    /// Returns the keys of the objects that this identity owns.
     pub(crate) fn owned_by(&self, uid: &str) -> Vec<String> {
         let rows = read(&self.rows);
         rows.owned.get(uid).into_iter().flatten().map(std::string::ToString::to_string).collect()
     }
 
-    /// Tells of changes as they come.
+    /// Returns a channel that changes with every write.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// How often the table was written or restored.
+    /// Returns the count of writes and restores.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The number of the newest change of this type.
+    /// Returns the revision of the newest change of this type.
     pub(crate) fn newest(&self) -> u64 {
         *self.changed.borrow()
     }
 
-    /// Up to `most` changes after `revision`, oldest first.
+    /// Returns up to `most` changes after `revision`, oldest first.
     ///
     /// # Errors
-    /// [`Forgotten`] when there were others that are not kept any more.
+    /// [`Forgotten`] when some of these changes have left the history.
     pub(crate) fn events_after(&self, revision: u64, most: usize) -> Result<Vec<Arc<Event>>, Forgotten> {
         let rows = read(&self.rows);
         if revision < rows.floor {
@@ -451,7 +451,7 @@ impl Rows {
             .map(|(key, object)| (&**key, object))
     }
 
-    /// The same range as it was: the present with all later changes undone.
+    /// Returns a past range: the present with all later changes undone.
     fn range_at(&self, part: &Part<'_>, revision: u64) -> BTreeMap<Box<str>, Arc<Object>> {
         let mut past: BTreeMap<Box<str>, Arc<Object>> =
             self.range(part).map(|(key, object)| (key.into(), Arc::clone(object))).collect();

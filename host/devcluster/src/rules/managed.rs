@@ -1,4 +1,4 @@
-//! `metadata.managedFields`: the fields of each manager, and the changes of them by updates and by server-side apply.
+//! `metadata.managedFields`: the fields of each manager, and their changes by updates and by server-side apply.
 //!
 //! The rules are those of the field managers of apimachinery [`util/managedfields/internal`].
 
@@ -11,22 +11,22 @@ use crate::model::types::{self, Place};
 use crate::rules::fields::Fields;
 use crate::rules::typed::{self, Difference};
 
-/// The managers that are kept apart, as a real server limits them; the oldest become one beyond that.
+/// The number of managers with their own entries, a real server's limit. Beyond it, the oldest entries are merged.
 const UPDATE_MANAGERS: usize = 10;
 
-/// The manager that stands for those that are not kept apart.
+/// The manager of merged entries.
 const ANCIENT: &str = "ancient-changes";
 
-/// The manager of the fields that an object had before anybody was noted.
+/// The manager of the fields that an object had before its managers were recorded.
 const BEFORE: &str = "before-first-apply";
 
-/// The manager whose applies go together with the annotation of `kubectl apply`.
+/// The manager whose applies also use the annotation of `kubectl apply`.
 const KUBECTL: &str = "kubectl";
 
-/// Where `kubectl apply` keeps what it applied last.
+/// The annotation in which `kubectl apply` keeps the last applied configuration.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The places that are nobody's.
+/// The paths without an owner.
 const UNOWNED: &[&[&str]] = &[
     &["apiVersion"],
     &["kind"],
@@ -42,11 +42,11 @@ const UNOWNED: &[&[&str]] = &[
     &["metadata", "resourceVersion"],
 ];
 
-/// Who writes.
+/// The manager, time and path of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Writer {
     pub(crate) manager: String,
-    /// Empty for the object itself.
+    /// The subresource; empty for the object itself.
     pub(crate) subresource: String,
     pub(crate) api_version: String,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Writer {
 pub(crate) struct Entry {
     pub(crate) writer: Writer,
     pub(crate) apply: bool,
-    /// Empty where the manager changed nothing.
+    /// The time of the last write; empty if the manager changed nothing.
     pub(crate) time: String,
     pub(crate) fields: Fields,
 }
@@ -91,12 +91,12 @@ impl Entry {
         entry
     }
 
-    /// Returns whether this is the entry of `writer`'s applies. They stay one whatever version they are written in.
+    /// Returns whether this is the entry of `writer`'s applies. There is one entry for all versions.
     fn is_applied_by(&self, writer: &Writer) -> bool {
         self.apply && self.writer.manager == writer.manager && self.writer.subresource == writer.subresource
     }
 
-    /// As a conflict names the manager.
+    /// Returns the manager's name in a conflict.
     pub(crate) fn shown(&self) -> String {
         let Writer { manager, subresource, api_version } = &self.writer;
         let with = if subresource.is_empty() { String::new() } else { format!(" with subresource {subresource:?}") };
@@ -105,12 +105,12 @@ impl Entry {
     }
 }
 
-/// The entries of an object.
+/// Returns the entries of an object.
 pub(crate) fn entries(value: &Value) -> Vec<Entry> {
     value["metadata"]["managedFields"].as_array().into_iter().flatten().map(Entry::parse).collect()
 }
 
-/// Writes the entries into an object, in a real server's order.
+/// Sets the entries of an object, in a real server's order.
 pub(crate) fn set_entries(value: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.fields.is_empty());
     let order = |entry: &Entry| {
@@ -144,7 +144,7 @@ fn join_ancient(entries: &mut Vec<Entry>) {
     }
 }
 
-/// The fields that a write at a subresource, or at none, leaves as they are, whatever it says of them.
+/// Returns the fields that a write at a subresource, or at none, leaves unchanged.
 pub(crate) fn reset_paths(of: &Type, subresource: &str) -> &'static [&'static [&'static str]] {
     match (of.group.as_str(), of.kind.as_str(), subresource) {
         ("certificates.k8s.io", "CertificateSigningRequest", "") => &[&["spec"], &["status"]],
@@ -164,7 +164,7 @@ fn reset(of: &Type, subresource: &str) -> Fields {
     Fields::of_paths(reset_paths(of, subresource))
 }
 
-/// Returns whether the client wants nobody to own anything: an empty list, or one empty entry.
+/// Returns whether the client clears all ownership: an empty list, or one empty entry.
 fn forgets(value: &Value) -> bool {
     match value["metadata"]["managedFields"].as_array().map(Vec::as_slice) {
         Some([]) => true,
@@ -173,8 +173,8 @@ fn forgets(value: &Value) -> bool {
     }
 }
 
-/// Notes in `new` what `writer` changed since `old`, or all of it where there was nothing. Fields of others that
-/// changed are theirs no longer. An object of which nobody owns anything stays so until it is applied to.
+/// Records in `new` the fields that `writer` changed since `old`, or all of them for a new object. Other managers lose
+/// the fields that changed. An object without owners stays so until its first apply.
 pub(crate) fn track(writer: &Writer, of: &Type, old: Option<&Value>, new: &mut Value) {
     let mut all = match old {
         Some(old) if !writer.subresource.is_empty() => entries(old),
@@ -211,7 +211,7 @@ fn update(writer: &Writer, of: &Type, old: Option<&Value>, new: &Value, all: &mu
     }
 }
 
-/// Notes all of an object that is answered and not stored; its kind need not be that of a stored type.
+/// Records the fields of an object that is answered and not stored. Its kind need not be that of a stored type.
 pub(crate) fn track_answer(writer: &Writer, value: &mut Value) {
     let kind = value["kind"].as_str().unwrap_or_default();
     let place = types::of_kind(&writer.api_version, kind).map_or(Place::Open, |(_, known)| Place::Root(known));
@@ -222,18 +222,18 @@ pub(crate) fn track_answer(writer: &Writer, value: &mut Value) {
     set_entries(value, vec![Entry { writer: writer.clone(), apply: false, time: now(), fields }]);
 }
 
-/// A field that is somebody else's.
+/// A field that another manager owns.
 #[derive(Debug)]
 pub(crate) struct Conflict {
-    /// The entry as errors name it.
+    /// The other manager, as in errors.
     pub(crate) with: String,
     pub(crate) fields: Fields,
 }
 
-/// What `config` makes of `live`, with the notes of it.
+/// Applies `config` to `live`, and records the fields.
 ///
 /// # Errors
-/// The fields that others own, unless they are taken by force.
+/// Returns the fields that other managers own, unless the apply is forced.
 pub(crate) fn apply(
     writer: &Writer,
     of: &Type,
@@ -305,8 +305,8 @@ fn try_apply(
     Ok(new)
 }
 
-/// `merged` without what this manager applied last and nobody owns any more. What lies below a field that the manager
-/// owned goes with it, but for what others own, and for items that the manager never had.
+/// Returns `merged` without the fields that this manager applied last and nobody owns now. Fields below them go too,
+/// except for those with owners, and for items that the manager never had.
 fn pruned(place: Place<'_>, merged: &Value, last: &Fields, owned: &Fields) -> Value {
     let declared = |value: &Value| typed::field_set(place, value).with_declared(place);
     let last = last.with_declared(place);
@@ -321,7 +321,8 @@ fn pruned(place: Place<'_>, merged: &Value, last: &Fields, owned: &Fields) -> Va
     typed::without(place, merged, &gone.common(&last))
 }
 
-/// The fields that `kubectl apply` set and that are still as it set them: a server-side apply by kubectl may have them.
+/// Returns the fields that `kubectl apply` set and that still have its values. A server-side apply by kubectl may take
+/// them.
 fn last_applied(of: &Type, live: &Value) -> Option<Fields> {
     let text = live["metadata"]["annotations"][LAST_APPLIED].as_str().filter(|text| !text.is_empty())?;
     let last: Value = serde_json::from_str(text).ok()?;
@@ -336,7 +337,7 @@ fn last_applied(of: &Type, live: &Value) -> Option<Fields> {
     Some(fields)
 }
 
-/// Brings the annotation of `kubectl apply` up to date, where there is one.
+/// Updates the annotation of `kubectl apply`, if there is one.
 fn renew_last_applied(config: &Value, new: &mut Value) {
     let Some(annotation) = new.pointer_mut("/metadata/annotations").and_then(|all| all.get_mut(LAST_APPLIED)) else {
         return;

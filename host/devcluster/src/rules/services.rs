@@ -1,7 +1,6 @@
-//! What an API server says against a service.
+//! Validation of services.
 //!
-//! The rules and words are those of `pkg/apis/core/validation` of Kubernetes 1.36, as far as they concern what clients
-//! of the devcluster may meet: ports and addresses.
+//! The rules and words are those of `pkg/apis/core/validation` of Kubernetes 1.36, limited to ports and addresses.
 
 use std::net::IpAddr;
 
@@ -9,7 +8,7 @@ use serde_json::Value;
 
 use crate::model::status::Cause;
 
-/// What is wrong with a service.
+/// Returns the faults of a service.
 pub(crate) fn problems(value: &Value) -> Vec<Cause> {
     let spec = &value["spec"];
     let mut causes = Vec::new();
@@ -33,7 +32,7 @@ pub(crate) fn problems(value: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Changes of the address that a service cannot change: it keeps the one that it has while it has one.
+/// Returns the fault of a changed cluster IP. A service keeps its address while it has one.
 pub(crate) fn fixed(old: &Value, new: &Value) -> Option<Cause> {
     let first = |value: &Value| {
         let spec = &value["spec"];

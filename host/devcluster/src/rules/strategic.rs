@@ -1,4 +1,4 @@
-//! Strategic merge: a merge patch that knows which lists are merged by which key.
+//! Strategic merge: a merge patch with a key for each merged list.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::model::resources::Type;
 use crate::model::status::ApiError;
 use crate::model::types::Place;
 
-/// How deep a patch may nest; no type goes deeper, but a custom schema's definition may.
+/// The deepest nesting of a patch. No built-in type is deeper, but a custom schema's definition may be.
 const DEEPEST: usize = 100;
 
 const DIRECTIVE: &str = "$patch";
@@ -16,10 +16,10 @@ const RETAIN: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 const ORDER: &str = "$setElementOrder/";
 
-/// What `patch` makes of `old`.
+/// Applies `patch` to `old`.
 ///
 /// # Errors
-/// 400 for a directive that does not exist or a list item without its key.
+/// 400 for an unknown directive, or for a list item without its key.
 pub(crate) fn merge(of: &Type, old: &Value, patch: &Value) -> Result<Value, ApiError> {
     value(Place::of(of), Some(old), patch, DEEPEST)
 }
@@ -113,7 +113,7 @@ fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) 
     Ok(in_order(new, patch, live, key).into())
 }
 
-/// The items of a patch have to be among those whose order it gives, in that order.
+/// Fails unless the items of a patch are in the order that the patch gives.
 fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), ApiError> {
     let name = |item: &Value| if key.is_empty() { item.clone() } else { item[key].clone() };
     let mut places = order.iter().map(name);
@@ -124,8 +124,8 @@ fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), ApiErr
     Err(ApiError::new(500, "", "The order in patch list doesn't match $setElementOrder list"))
 }
 
-/// Puts the items that `order` names into its order. The others keep theirs, each before the first of the ordered ones
-/// that it stood before in the live list [`strategicpatch/patch.go`, `normalizeElementOrder`].
+/// Sorts the items that `order` names into its order. Each other item stays in front of the first ordered item that
+/// followed it in the live list [`strategicpatch/patch.go`, `normalizeElementOrder`].
 fn in_order(list: Vec<Value>, order: &[Value], live: &[Value], key: &str) -> Vec<Value> {
     let name = |item: &Value| if key.is_empty() { item.to_string() } else { item[key].to_string() };
     let places = |list: &[Value]| -> HashMap<String, usize> {

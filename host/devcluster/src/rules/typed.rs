@@ -1,8 +1,7 @@
-//! Values together with what their types say of them: merging, comparing, and taking fields out.
+//! Values with their types: merging, comparing, and removing fields.
 //!
-//! The rules are those of structured-merge-diff 6, by which a real server decides what an apply makes of an object. A
-//! place is a leaf where the type merges nothing, and where both sides hold nothing: that is what keeps an empty map
-//! apart from none.
+//! The rules are those of structured-merge-diff 6, by which a real server computes an apply. A value is a leaf if its
+//! type merges nothing, or if both sides are empty. So an empty map differs from a missing one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,12 +15,12 @@ use crate::rules::fields::{Fields, item_name, shown};
 pub(crate) struct Difference {
     /// New fields, and fields with another value than before.
     pub(crate) written: Fields,
-    /// Fields that are gone.
+    /// Removed fields.
     pub(crate) removed: Fields,
 }
 
 impl Difference {
-    /// Leaves `fields` out, and all that is below them.
+    /// Removes `fields` and all fields below them.
     pub(crate) fn without(mut self, fields: &Fields) -> Self {
         self.written.remove_whole(fields);
         self.removed.remove_whole(fields);
@@ -37,7 +36,7 @@ fn is_empty(value: Option<&Value>) -> bool {
     })
 }
 
-/// The ways in which two values at one place are merged: one, unless they are of different sorts.
+/// Returns the ways in which two values of one field are merged: one, unless the values are of different types.
 fn mergings(place: Place<'_>, left: Option<&Value>, right: Option<&Value>) -> Vec<Merging> {
     let of = |value: Option<&Value>| value.filter(|value| !value.is_null()).map(|value| place.merging(value));
     match (of(left), of(right)) {
@@ -85,7 +84,7 @@ fn compare_fields(place: Place<'_>, old: Option<&Value>, new: Option<&Value>, ou
     }
 }
 
-/// The items of a list by their names.
+/// Returns the items of a list by their names.
 fn grouped<'a>(place: Place<'_>, merging: &Merging, list: &'a [Value]) -> BTreeMap<String, Vec<&'a Value>> {
     let mut named: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     list.iter().for_each(|item| named.entry(item_name(place, merging, item)).or_default().push(item));
@@ -132,7 +131,7 @@ fn descend(place: Place<'_>, name: String, old: Option<&Value>, new: Option<&Val
     out.removed.put(name, below.removed);
 }
 
-/// The fields that a value sets.
+/// Returns the fields that a value sets.
 pub(crate) fn field_set(place: Place<'_>, value: &Value) -> Fields {
     let mut fields = Fields::default();
     match (place.merging(value), value) {
@@ -161,7 +160,7 @@ pub(crate) fn field_set(place: Place<'_>, value: &Value) -> Fields {
     fields
 }
 
-/// A list that has two items of one name, as errors write it.
+/// Returns the name of two items of a list that have the same name, as in errors.
 pub(crate) fn duplicate(place: Place<'_>, value: &Value) -> Option<String> {
     match (place.merging(value), value) {
         (Merging::Fields, Value::Object(map)) => {
@@ -180,7 +179,7 @@ pub(crate) fn duplicate(place: Place<'_>, value: &Value) -> Option<String> {
     }
 }
 
-/// Merges `new` into `old`: nothing goes, and where both say something, `new` is right.
+/// Merges `new` into `old`. Nothing is removed, and `new` takes precedence.
 pub(crate) fn merge(place: Place<'_>, old: Option<&Value>, new: Option<&Value>) -> Option<Value> {
     let merging = mergings(place, old, new).pop().unwrap_or(Merging::Whole);
     if merging == Merging::Whole || (is_empty(old) && is_empty(new)) {
@@ -198,7 +197,7 @@ pub(crate) fn merge(place: Place<'_>, old: Option<&Value>, new: Option<&Value>) 
     }
 }
 
-/// The items of a list by their names. A name that several items have stands for none of them.
+/// Returns the items of a list by their names; `None` for a name that several items have.
 fn by_name<'a>(items: &[(String, &'a Value)]) -> HashMap<String, Option<&'a Value>> {
     let mut named = HashMap::with_capacity(items.len());
     for (name, item) in items {
@@ -207,8 +206,8 @@ fn by_name<'a>(items: &[(String, &'a Value)]) -> HashMap<String, Option<&'a Valu
     named
 }
 
-/// Merges two lists. The items of `new` keep their order; each of the others stays behind the item that it followed, as
-/// far as that goes.
+/// Merges two lists. The items of `new` keep their order. Each of the others stays behind the item that it followed, as
+/// far as possible.
 fn merge_items(place: Place<'_>, merging: &Merging, old: &[Value], new: &[Value]) -> Vec<Value> {
     let named = |item| (item_name(place, merging, item), item);
     let left: Vec<(String, &Value)> = old.iter().map(named).collect();
@@ -228,7 +227,7 @@ fn merge_items(place: Place<'_>, merging: &Merging, old: &[Value], new: &[Value]
                 from.next();
                 continue;
             }
-            // A shared item out of its turn: it comes where the new list has it.
+            // A shared item that is out of order comes where the new list has it.
             Some((name, _)) if with.peek().is_some() && next.is_some_and(|next| next != name) => {
                 from.next();
                 continue;
@@ -246,7 +245,7 @@ fn merge_items(place: Place<'_>, merging: &Merging, old: &[Value], new: &[Value]
     out
 }
 
-/// `value` without the places of `gone`. What loses all that it held stays, empty.
+/// Returns `value` without the fields of `gone`. A value that loses all of its content stays, empty.
 pub(crate) fn without(place: Place<'_>, value: &Value, gone: &Fields) -> Value {
     match (place.merging(value), value) {
         (Merging::Fields, Value::Object(map)) => {
@@ -265,7 +264,7 @@ pub(crate) fn without(place: Place<'_>, value: &Value, gone: &Fields) -> Value {
             });
             Value::Array(kept.collect())
         }
-        // One value: it goes with any of what it holds.
+        // An atomic value is removed with any of its fields.
         (_, Value::Object(_)) if !gone.is_empty() => Value::Object(Map::new()),
         (_, Value::Array(_)) if !gone.is_empty() => Value::Array(Vec::new()),
         (_, value) => value.clone(),

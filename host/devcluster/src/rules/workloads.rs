@@ -1,4 +1,4 @@
-//! What an API server says against the objects that make pods, besides what it says against the pods.
+//! Validation of objects that make pods, except for the pods themselves.
 //!
 //! The rules and words are those of `pkg/apis/apps/validation` and `pkg/apis/batch/validation` of Kubernetes 1.36.
 
@@ -7,16 +7,16 @@ use serde_json::{Map, Value};
 use crate::model::resources::Type;
 use crate::model::status::Cause;
 
-/// The types whose selector has to choose their own pods.
+/// The types whose selector has to select their own pods.
 const SELECTING: &[&str] = &["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"];
 
-/// What is wrong with the selector of a Deployment, ReplicaSet, StatefulSet or DaemonSet. It is told before what is
-/// wrong with their pods.
+/// Returns the faults of the selector of a Deployment, ReplicaSet, StatefulSet or DaemonSet. They are reported before
+/// the faults of the pods.
 pub(crate) fn selector_problems(of: &Type, value: &Value) -> Vec<Cause> {
     if of.group == "apps" && SELECTING.contains(&of.kind.as_str()) { selector(of, value) } else { Vec::new() }
 }
 
-/// What is wrong with the way in which their pods, or a Job's, end. It is told after that.
+/// Returns the fault of the restart policy of their pods, or a Job's. It is reported after the faults of the pods.
 pub(crate) fn restart_problem(of: &Type, value: &Value) -> Option<Cause> {
     let restart = &value["spec"]["template"]["spec"]["restartPolicy"];
     match (of.group.as_str(), of.kind.as_str()) {
@@ -36,7 +36,7 @@ fn restarts(reason: &'static str, message: String) -> Cause {
     Cause { reason, message, field: "spec.template.spec.restartPolicy".to_owned() }
 }
 
-/// The selector has to be there, to choose something, and to choose the object's own pods.
+/// Judges a selector: it has to be set, to select something, and to select the object's own pods.
 fn selector(of: &Type, value: &Value) -> Vec<Cause> {
     let selector = &value["spec"]["selector"];
     let fields = selector.as_object();
@@ -59,7 +59,7 @@ fn selector(of: &Type, value: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Returns whether a label selector chooses what has these labels.
+/// Returns whether a label selector selects these labels.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let equal = selector["matchLabels"].as_object().into_iter().flatten().all(|(key, value)| labels[key] == *value);
     let each = selector["matchExpressions"].as_array().into_iter().flatten();
@@ -74,7 +74,7 @@ fn expresses(expression: &Value, labels: &Value) -> bool {
         Some("NotIn") => !found.is_some_and(listed),
         Some("Exists") => found.is_some(),
         Some("DoesNotExist") => found.is_none(),
-        // What is no operator is another rule's matter.
+        // An invalid operator is another rule's matter.
         _ => true,
     }
 }

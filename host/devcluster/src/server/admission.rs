@@ -1,4 +1,4 @@
-//! What a server adds to objects and refuses in them before they are stored.
+//! Admission: the additions and checks of an object before it is stored.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::rules::prepare;
 use crate::rules::validation;
 use crate::server::api::Api;
 
-/// The bytes that a `ConfigMap` or a Secret may hold.
+/// The largest content of a `ConfigMap` or a Secret, in bytes.
 const CONTENT_LONGEST: usize = 1 << 20;
 
 /// Completes and judges a new object.
@@ -54,7 +54,7 @@ fn name_of(value: &Value) -> &str {
     value["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-/// All that is wrong with an object by itself.
+/// Returns all faults of an object by itself.
 fn problems(of: &Type, value: &Value) -> Vec<Cause> {
     let metadata = &value["metadata"];
     let mut causes = match name_of(value) {
@@ -78,7 +78,7 @@ fn problems(of: &Type, value: &Value) -> Vec<Cause> {
     causes
 }
 
-/// What a client is warned of, though the object is stored.
+/// Returns warnings for the client about an object that is stored.
 pub(crate) fn remarks(of: &Type, value: &Value) -> Vec<String> {
     match (of.group.as_str(), of.kind.as_str()) {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => crd::remarks(value),
@@ -94,7 +94,7 @@ pub(crate) fn remarks(of: &Type, value: &Value) -> Vec<String> {
     }
 }
 
-/// What is wrong with a pod's spec, or with that of a template.
+/// Returns the faults of a pod's spec, or of a template's.
 fn pods(of: &Type, value: &Value) -> Vec<Cause> {
     let built_in = matches!(of.group.as_str(), "" | "apps" | "batch");
     let Some(path) = validation::pod_spec_path(&of.kind).filter(|_| built_in) else { return Vec::new() };
@@ -127,7 +127,7 @@ fn keys(value: &Value) -> Vec<Cause> {
     of("data").chain(of("binaryData")).chain(too_long).collect()
 }
 
-/// The bytes of the values of a map. Those of base64 count as what they stand for.
+/// Returns the size of the values of a map. Base64 counts as its decoded content.
 fn content(value: &Value, field: &str) -> usize {
     let encoded = field == "binaryData" || value["kind"] == "Secret";
     let values = value.get(field).and_then(Value::as_object).into_iter().flat_map(|map| map.values());
@@ -135,7 +135,7 @@ fn content(value: &Value, field: &str) -> usize {
     values.filter_map(Value::as_str).map(length).sum()
 }
 
-/// Changes of what cannot be changed.
+/// Returns the changes of immutable fields.
 fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
     let rule = "field is immutable";
     let fixed: &[&str] = match (of.group.as_str(), of.kind.as_str()) {
@@ -161,7 +161,7 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Nobody may hold up a deletion that has begun [`pkg/api/validation/objectmeta.go`].
+/// Refuses new finalizers once a deletion has begun [`pkg/api/validation/objectmeta.go`].
 fn late_finalizers(old: &Value, new: &Value) -> Option<Cause> {
     fn list(value: &Value) -> &[Value] {
         value["metadata"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Server-side apply: a manager says what its fields are to be, and the rest is not its business.
+//! Server-side apply: a manager sets its own fields, and leaves all others.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Api {
             let mut new = apply(None)?;
             new["metadata"]["name"] = call.at.name.as_str().into();
             match self.create_object(&origin, of, call.namespace(), new) {
-                // Somebody else was faster: then there is something to apply to.
+                // The object was created meanwhile, so that there is something to apply to.
                 Err(error) if error.reason == "AlreadyExists" => {}
                 created => return Ok(told(201, call, &*created?, Vec::new())),
             }
@@ -41,7 +41,7 @@ impl Api {
         Ok(told(200, call, &object, Vec::new()))
     }
 
-    /// Who applies what is not there has to have the right to create it, under this very name.
+    /// Fails unless the client may create the object under this very name, as an apply to a missing object requires.
     fn may_create(&self, call: &Call<'_>) -> Result<(), ApiError> {
         let act = Act::Resource { verb: "create", at: call.at };
         match self.allows(call.who, &act) {
@@ -51,7 +51,7 @@ impl Api {
     }
 }
 
-/// What a configuration makes of a live object, or of none.
+/// Applies a configuration to a live object, or to none.
 pub(crate) fn apply_config(
     of: &Type,
     writer: &Writer,
@@ -63,7 +63,7 @@ pub(crate) fn apply_config(
     complete(of, applied)
 }
 
-/// What is to be applied, checked as far as that goes without the live object.
+/// Returns the configuration, checked as far as possible without the live object.
 fn configuration(call: &Call<'_>) -> Result<Value, ApiError> {
     let manager = call.query.get("fieldManager");
     if manager.is_empty() {
@@ -96,13 +96,13 @@ fn configuration(call: &Call<'_>) -> Result<Value, ApiError> {
     Ok(config)
 }
 
-/// A kind with its group and version, as the server's own errors write it.
+/// Returns a kind with its group and version, as in the server's own errors.
 fn with_group(version: &str, kind: &str) -> String {
     let slash = if version.contains('/') { "" } else { "/" };
     format!("{slash}{version}, Kind={kind}")
 }
 
-/// Checks a configuration against its type. What a client owns has to exist, and a list has to have one item of a name.
+/// Checks a configuration against its type: its fields have to exist, and the items of a list need different names.
 fn checked(of: &Type, config: &mut Value) -> Result<(), ApiError> {
     let text = |name: &str| config["metadata"][name].as_str().unwrap_or_default().to_owned();
     let kind = with_group(&of.api_version(), &of.kind);
@@ -128,7 +128,7 @@ fn checked(of: &Type, config: &mut Value) -> Result<(), ApiError> {
     }
 }
 
-/// 409 with each field and whose it is.
+/// Returns the 409 with each field and its owner.
 fn conflict(conflicts: &[Conflict]) -> ApiError {
     let mut found: Vec<(&str, Vec<String>)> =
         conflicts.iter().map(|conflict| (conflict.with.as_str(), conflict.fields.paths())).collect();

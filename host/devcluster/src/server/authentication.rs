@@ -1,4 +1,4 @@
-//! Whom a request is from: bearer tokens, client certificates, impersonation.
+//! The identity of a request: bearer tokens, client certificates, impersonation.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,35 +15,35 @@ use crate::model::status::ApiError;
 use crate::server::api::Api;
 use crate::wire::request::ResourcePath;
 
-/// Who may come in.
+/// The authenticator of all requests.
 pub(crate) struct Authentication {
     signer: RwLock<Arc<Signer>>,
-    /// Tokens that are no service account's.
+    /// Tokens that are not those of service accounts.
     fixed: HashMap<String, Arc<Identity>>,
 }
 
-/// What a new token is to be like.
+/// The properties of a new token.
 pub(crate) struct Order {
     pub(crate) audiences: Vec<String>,
     pub(crate) lifetime: Duration,
-    /// The pod, node or secret with which it dies.
+    /// The pod, node or secret whose deletion revokes the token.
     pub(crate) bound: Option<(String, Reference)>,
     /// The node of the pod, for the claims.
     pub(crate) node: Option<Reference>,
 }
 
 impl Authentication {
-    /// Lets in whoever shows one of the `fixed` tokens, and the bearers of tokens that it will issue.
+    /// Makes an authenticator for the `fixed` tokens and for the tokens that it will issue.
     pub(crate) fn new(fixed: HashMap<String, Arc<Identity>>) -> Result<Self, rcgen::Error> {
         Ok(Self { signer: RwLock::new(Arc::new(Signer::new()?)), fixed })
     }
 
-    /// The key that tokens are signed with.
+    /// Returns the signer of tokens.
     pub(crate) fn signer(&self) -> Arc<Signer> {
         Arc::clone(&self.signer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a new key; all tokens that were issued become worthless.
+    /// Makes a new key, which revokes all issued tokens.
     pub(crate) fn rotate(&self) -> Result<(), rcgen::Error> {
         let fresh = Arc::new(Signer::new()?);
         *self.signer.write().unwrap_or_else(PoisonError::into_inner) = fresh;
@@ -78,7 +78,7 @@ impl Authentication {
 }
 
 impl Api {
-    /// Who sends a request with these headers over a connection that showed `certificate`.
+    /// Returns the identity of a request by its headers and the connection's `certificate`.
     pub(crate) fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -99,7 +99,7 @@ impl Api {
         self.impersonate(headers, who)
     }
 
-    /// Whose token it is, if it is one that may be shown to `audience` and is still alive.
+    /// Returns the identity of a valid token for `audience`.
     pub(crate) fn bearer(&self, token: &str, audience: &str) -> Option<Arc<Identity>> {
         if let Some(identity) = self.authentication.fixed.get(token) {
             return Some(Arc::clone(identity));
@@ -110,7 +110,7 @@ impl Api {
         if alive && meant && self.still_bound(&claims.bound) { Some(Arc::new(identity(&claims))) } else { None }
     }
 
-    /// Whether all that a token is bound to is still there.
+    /// Returns whether all objects that a token is bound to still exist.
     fn still_bound(&self, bound: &Bound) -> bool {
         let there = |plural: &str, namespace: &str, to: &Reference| {
             let Some(of) = self.catalogue.find("", "v1", plural) else { return false };
@@ -123,7 +123,7 @@ impl Api {
             && bound.secret.as_ref().is_none_or(|secret| there("secrets", namespace, secret))
     }
 
-    /// Whom the request is to be judged as, where it asks to be judged as somebody else.
+    /// Returns the identity that a request asks to impersonate, or `who`.
     fn impersonate(&self, headers: &HeaderMap, who: Arc<Identity>) -> Result<Arc<Identity>, ApiError> {
         let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let Some(user) = value("impersonate-user") else {

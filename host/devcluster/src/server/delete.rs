@@ -1,4 +1,4 @@
-//! Deletion: grace, finalizers, and what goes with what is deleted.
+//! Deletion: grace periods, finalizers, and dependents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::model::store::{Change, Part, Written};
 use crate::server::api::Api;
 use crate::server::body::Options;
 
-/// The finalizers by which an object waits for those that it owns.
+/// The finalizer by which an object waits for the objects that it owns.
 const FOREGROUND: &str = "foregroundDeletion";
 
 impl Api {
-    /// Deletes an object, or marks it where something still holds it.
+    /// Deletes an object, or marks it if finalizers or its grace period hold it.
     pub(crate) fn delete_object(
         self: &Arc<Self>,
         of: &Arc<Type>,
@@ -64,7 +64,7 @@ impl Api {
         Ok(written)
     }
 
-    /// Plays the kubelet that tells the server that a pod has stopped.
+    /// Removes a deleted pod after its time to stop, in place of the kubelet.
     fn stop_later(self: &Arc<Self>, of: &Arc<Type>, key: &str, object: &Arc<Object>) {
         if of.kind != "Pod" || !of.group.is_empty() {
             return;
@@ -86,7 +86,7 @@ impl Api {
         }
     }
 
-    /// Deletes all that is in a namespace.
+    /// Deletes all objects in a namespace.
     fn empty_namespace(self: &Arc<Self>, namespace: &str) {
         let prefix = format!("{namespace}/");
         let options = Options { grace_seconds: Some(0), ..Options::default() };
@@ -99,7 +99,7 @@ impl Api {
         }
     }
 
-    /// Deletes what a deleted object owned, unless somebody else owns it too.
+    /// Deletes the objects of a deleted owner, unless they have another owner.
     pub(crate) fn collect_garbage(self: &Arc<Self>, owner: &Object) {
         for (of, key) in self.owned_by(&owner.uid) {
             let orphaned = self.disown(&of, &key, &owner.uid);
@@ -109,8 +109,8 @@ impl Api {
         }
     }
 
-    /// Deletes an object of whose owners none is there, be it that none ever was. An owner of a type that is not served
-    /// may be there for all that anybody knows.
+    /// Deletes an object if all of its owners are missing, even if they never existed. An owner of a type that is not
+    /// served counts as existing.
     pub(crate) fn collect_if_orphaned(self: &Arc<Self>, of: &Arc<Type>, written: &Written) {
         let (Written::Created(object) | Written::Updated(object)) = written else { return };
         if object.owners.is_empty() || object.deleting {
@@ -123,7 +123,7 @@ impl Api {
         }
     }
 
-    /// Returns whether an owner is known not to be there.
+    /// Returns whether an owner is known to be missing.
     fn is_gone(&self, namespace: &str, owner: &Value) -> bool {
         let text = |name: &str| owner[name].as_str().unwrap_or_default();
         let Some(of) = self.catalogue.of_kind(text("apiVersion"), text("kind")).filter(|of| of.stored()) else {
@@ -133,7 +133,7 @@ impl Api {
         self.store.table(&of).get(&key).is_none_or(|found| *found.uid != *text("uid"))
     }
 
-    /// Frees the dependents of an object that is about to go, or deletes them first.
+    /// Orphans the dependents of an object that is about to go, or deletes them first.
     fn release(self: &Arc<Self>, of: &Arc<Type>, key: &str, orphan: bool) {
         let Some(owner) = self.store.table(of).get(key) else { return };
         for (of, key) in self.owned_by(&owner.uid) {
@@ -145,7 +145,7 @@ impl Api {
         }
     }
 
-    /// Takes `uid` from the owners of an object; whether none is left.
+    /// Removes `uid` from the owners of an object. Returns whether none is left.
     fn disown(self: &Arc<Self>, of: &Arc<Type>, key: &str, uid: &str) -> bool {
         let mut alone = false;
         let written = self.store.write(of, key, |before| {
@@ -168,7 +168,7 @@ impl Api {
         stored.flat_map(|of| self.store.table(of).owned_by(uid).into_iter().map(|key| (Arc::clone(of), key))).collect()
     }
 
-    /// Serves the types of a deleted definition no longer, and forgets their objects.
+    /// Stops serving the types of a deleted definition, and drops their objects.
     pub(crate) fn forget_type(self: &Arc<Self>, definition: &str) {
         for of in self.catalogue.forget(definition) {
             let Ok(listing) = self.store.list(&self.store.table(&of), &Part::default(), |_| true) else { continue };
@@ -204,7 +204,7 @@ fn check(of: &Type, name: &str, object: &Object, options: &Options) -> Result<()
     Ok(())
 }
 
-/// Only a pod that runs somewhere gets time to stop.
+/// Returns the grace period. Only a pod that is on a node gets time to stop.
 fn grace(of: &Type, value: &Value, options: &Options) -> i64 {
     let runs = of.group.is_empty()
         && of.kind == "Pod"

@@ -1,4 +1,4 @@
-//! Objects that the server writes on its own behalf.
+//! Objects that the server itself writes.
 
 use std::sync::{Arc, PoisonError};
 
@@ -14,7 +14,7 @@ use crate::server::api::Api;
 use crate::server::origin::Origin;
 
 impl Api {
-    /// Gives a new namespace its default service account and the CA's certificate.
+    /// Creates the default service account and the CA's config map of a new namespace.
     pub(crate) fn furnish(self: &Arc<Self>, namespace: &str) {
         let ca = self.pki.read().unwrap_or_else(PoisonError::into_inner).published();
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
@@ -34,7 +34,7 @@ impl Api {
         }
     }
 
-    /// Makes an object on the server's own behalf.
+    /// Creates an object as the server itself.
     pub(crate) fn install(
         self: &Arc<Self>,
         namespace: &str,
@@ -63,7 +63,7 @@ impl Api {
         Ok(object)
     }
 
-    /// Replaces an object on the server's own behalf.
+    /// Replaces an object as the server itself.
     pub(crate) fn reinstall(
         self: &Arc<Self>,
         namespace: &str,
@@ -96,7 +96,7 @@ impl Api {
         self.store.table(&of).get(&key).ok_or_else(|| ApiError::not_found(&of, &name))
     }
 
-    /// Shows the CA's certificate to every namespace.
+    /// Publishes the CA's certificate in every namespace.
     pub(crate) fn publish_ca(self: &Arc<Self>, pem: &str) {
         let Some(namespaces) = self.catalogue.find("", "v1", "namespaces") else { return };
         let Ok(listing) = self.store.list(&self.store.table(&namespaces), &Part::default(), |_| true) else { return };

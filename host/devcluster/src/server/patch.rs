@@ -18,7 +18,7 @@ const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
-/// What a patch makes of the object as it is stored.
+/// A patch as a function of the stored object.
 type Change<'a> = Box<dyn FnOnce(&Value) -> Result<Value, ApiError> + 'a>;
 
 impl Api {
@@ -65,7 +65,7 @@ impl Api {
     }
 }
 
-/// 415 with what may be sent; custom types have no strategic merge.
+/// Returns the 415 with the accepted types; custom types have no strategic merge.
 fn unsupported(custom: bool) -> ApiError {
     let mut accepted = vec![JSON_PATCH, MERGE];
     if !custom {

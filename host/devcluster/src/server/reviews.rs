@@ -1,4 +1,4 @@
-//! Questions about rights and identities, which are answered and not stored.
+//! Reviews of rights and identities, which are answered and not stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use crate::server::body::{self, check_type};
 use crate::wire::answer::Answer;
 use crate::wire::request::ResourcePath;
 
-/// The shortest life of a token that may be asked for.
+/// The shortest life of a requested token, in seconds.
 const SHORTEST: u64 = 600;
-/// The longest.
+/// The longest life of a requested token, in seconds.
 const LONGEST: u64 = 1 << 32;
-/// The life of a token whose asker names none.
+/// The life of a token if the request sets none, in seconds.
 const USUAL: u64 = 3600;
 
 impl Api {
-    /// Answers what is created only to be answered.
+    /// Answers the create of a type that is not stored.
     pub(crate) fn review(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         if call.verb != "create" {
             return self.subresource(call, "");
@@ -73,7 +73,7 @@ impl Api {
         Ok(Answer::tree(201, call.accept, &value))
     }
 
-    /// The status of an access review.
+    /// Returns the status of an access review.
     fn access(&self, who: &Identity, spec: &Value) -> Value {
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let attributes = &spec["resourceAttributes"];
@@ -136,7 +136,7 @@ impl Api {
         }
     }
 
-    /// TokenRequest: a new token of a service account.
+    /// Answers a `TokenRequest` with a new token of a service account.
     pub(crate) fn issue_token(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let mut value = body::tree(call, "TokenRequest")?;
         if value["spec"].is_null() {
@@ -177,7 +177,7 @@ impl Api {
         Ok(Answer::tree(201, call.accept, &value))
     }
 
-    /// The object that a token is to die with; it has to be there.
+    /// Returns the object that a token is bound to; it has to exist.
     fn bound_object(&self, call: &Call<'_>, reference: &Value) -> Result<Option<(String, Reference)>, ApiError> {
         if !reference.is_object() {
             return Ok(None);
@@ -206,7 +206,7 @@ impl Api {
         Ok(Some((kind.to_owned(), Reference { name: name.to_owned(), uid: found.uid.to_string() })))
     }
 
-    /// The node that a pod runs on, if both are there.
+    /// Returns the node of a pod, if both exist.
     pub(crate) fn node_of(&self, namespace: &str, pod: &Reference) -> Option<Reference> {
         let pods = self.catalogue.find("", "v1", "pods")?;
         let found = self.store.table(&pods).get(&object::key(namespace, &pod.name))?;
@@ -217,7 +217,7 @@ impl Api {
     }
 }
 
-/// A local review is about its own namespace and nothing else.
+/// Fails if a local review is about another namespace than its own.
 fn check_place(call: &Call<'_>, value: &Value) -> Result<(), ApiError> {
     if call.of.kind != "LocalSubjectAccessReview" {
         return Ok(());
@@ -248,7 +248,7 @@ fn check_life(seconds: u64) -> Result<(), ApiError> {
     Err(ApiError::new(422, "Invalid", message).with_details(details))
 }
 
-/// The managed fields of what is answered and not stored.
+/// Records the managed fields of an object that is answered and not stored.
 fn track(call: &Call<'_>, value: &mut Value) {
     let writer = Writer {
         manager: call.manager(),
@@ -265,7 +265,7 @@ fn track(call: &Call<'_>, value: &mut Value) {
     }
 }
 
-/// Whom an access review asks about.
+/// Returns the identity that an access review is about.
 fn subject(spec: &Value) -> Identity {
     let groups = spec["groups"].as_array().into_iter().flatten().filter_map(Value::as_str);
     Identity::user(spec["user"].as_str().unwrap_or_default(), groups)

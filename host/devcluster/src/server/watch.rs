@@ -1,8 +1,8 @@
-//! watch: what happens to a collection, told as it happens.
+//! watch: the changes of a collection, as they happen.
 //!
-//! A watcher is a place in its type's history. It sleeps until the history grows, takes what is new, and tells what of
-//! it concerns its selection; an event is written as JSON once for all watchers. Nothing is queued for a slow watcher:
-//! when it has fallen out of the history it is told so (410) and starts over.
+//! A watch is a position in its type's history. It sleeps until the history grows, reads the new events, and sends
+//! those in its selection. An event is encoded once for all watches. Nothing is queued for a slow client: a watch whose
+//! position has left the history ends with 410, and the client starts over.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -27,19 +27,19 @@ use crate::wire::answer::{Answer, Shape};
 use crate::wire::show::in_version;
 use crate::wire::table;
 
-/// Events that are taken from the history at a time, so that a watcher far behind holds no lock for long.
+/// The number of events that are read from the history at a time, so that a watch far behind holds no lock for long.
 const BATCH: usize = 256;
 
-/// Bytes that are sent at a time when many events wait.
+/// The number of bytes that are sent at a time when many events wait.
 const CHUNK: usize = 64 * 1024;
 
-/// How long a watch lives whose client names no time: the middle of a real server's half an hour to an hour.
+/// The life of a watch if the client sets none: the middle of a real server's half an hour to an hour.
 const LIFE: Duration = Duration::from_mins(45);
 
-/// A bookmark comes this long before the end of a watch that asks for them.
+/// The time between the last bookmark and the end of a watch that asks for them.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
-/// What ends a watcher's sleep.
+/// The end of a watch's sleep.
 enum Woken {
     Changed,
     Stopped,
@@ -53,9 +53,9 @@ struct Watcher {
     prefix: String,
     selection: Selection,
     shape: Shape,
-    /// The revision at which the stream began; a bookmark that is no newer tells nothing.
+    /// The revision at which the stream began; a bookmark that is no newer is useless.
     began: u64,
-    /// The newest revision that the client knows of.
+    /// The newest revision that the client knows.
     seen: u64,
     ready: VecDeque<Bytes>,
     changed: watch::Receiver<u64>,
@@ -112,7 +112,7 @@ impl Api {
     }
 }
 
-/// Returns whether the watch begins with what is there already.
+/// Returns whether the watch begins with the existing objects.
 fn initial_events(call: &Call<'_>, start: u64) -> Result<bool, ApiError> {
     let (query, rule) = (call.query, call.query.get("resourceVersionMatch"));
     let forbidden = |field: &str, why: &str| {
@@ -137,7 +137,7 @@ fn initial_events(call: &Call<'_>, start: u64) -> Result<bool, ApiError> {
     Ok(query.flag("sendInitialEvents"))
 }
 
-/// At the next interval, or shortly before the end if that is sooner.
+/// Returns the time of the next bookmark: after the interval, or shortly before the end if that is sooner.
 fn next_bookmark(now: Instant, end: Instant, interval: Duration) -> Instant {
     let last = end.checked_sub(LAST_BOOKMARK).unwrap_or(now);
     let next = now.checked_add(interval).unwrap_or(last);
@@ -145,7 +145,7 @@ fn next_bookmark(now: Instant, end: Instant, interval: Duration) -> Instant {
 }
 
 impl Watcher {
-    /// The next bytes for the client; `None` when the watch is over.
+    /// Returns the next bytes for the client; `None` when the watch is over.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(chunk) = self.take_ready() {
@@ -159,7 +159,7 @@ impl Watcher {
             match self.table.events_after(self.seen, BATCH) {
                 Err(Forgotten(floor)) => self.tell_expired(floor),
                 Ok(events) if !events.is_empty() => events.iter().for_each(|event| self.consider(event)),
-                // All is told that has happened up to the server's end.
+                // All changes up to the server's end have been sent.
                 Ok(_) if self.phase.borrow().ends_streams() => self.ended = true,
                 Ok(_) => self.sleep().await,
             }
@@ -191,7 +191,7 @@ impl Watcher {
         }
     }
 
-    /// What waits to be sent: one event as it was written, or many in one piece.
+    /// Takes the pending bytes: one event as it was encoded, or many in one piece.
     fn take_ready(&mut self) -> Option<Bytes> {
         let first = self.ready.pop_front()?;
         if self.ready.is_empty() {
@@ -241,7 +241,7 @@ impl Watcher {
         }
     }
 
-    /// Everything that is there, as if it were new.
+    /// Sends all existing objects as added.
     fn tell_present(&mut self, bookmark: bool) {
         let part = Part { prefix: &self.prefix, ..Part::default() };
         let Ok(listing) = self.api.store.list(&self.table, &part, |object| self.selection.matches(object)) else {
@@ -258,8 +258,7 @@ impl Watcher {
     }
 
     fn tell_bookmark(&mut self, initial_end: bool) {
-        // Nothing between `seen` and the newest change of this type is left to be told; other types' numbers do no
-        // harm.
+        // No change of this type between `seen` and its newest is unsent; other types' revisions do no harm.
         if !initial_end && self.table.newest() <= self.seen {
             self.seen = self.seen.max(self.settled());
         }
@@ -275,7 +274,7 @@ impl Watcher {
         self.ready.push_back(format!("{line}\n").into());
     }
 
-    /// A revision up to which this type has no change that was not told.
+    /// Returns a revision up to which all changes of this type have been sent.
     fn settled(&self) -> u64 {
         let revision = self.api.store.revision();
         if self.table.newest() <= self.seen { revision } else { self.seen }

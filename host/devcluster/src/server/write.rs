@@ -1,4 +1,4 @@
-//! create, update and delete: what every change of an object goes through.
+//! create, update and delete: the steps of every change of an object.
 
 use std::sync::Arc;
 
@@ -22,15 +22,14 @@ use crate::server::origin::Origin;
 use crate::wire::answer::Answer;
 use crate::wire::show::show;
 
-/// Tries at a generated name before the server gives up, as a real one does.
+/// The number of attempts at a generated name, as in a real server.
 const NAME_TRIES: usize = 8;
 
-/// The most that is kept of the stem of a generated name, which with its end has 63 letters at most
+/// The longest stem of a generated name, in bytes; with its suffix the name has at most 63
 /// [`apiserver/pkg/storage/names/generate.go`].
 const LONGEST_STEM: usize = 58;
 
-/// What a client's object becomes before anything of the server is added: the form in which it is kept, with the
-/// defaults of its type.
+/// Returns a client's object in its stored form, with the defaults of its type and nothing of the server's.
 pub(crate) fn complete(of: &Type, mut value: Value) -> Result<Value, ApiError> {
     form::keep(of, &mut value);
     defaults::complete(of, &mut value);
@@ -109,7 +108,7 @@ impl Api {
         Ok(Answer::tree(200, call.accept, &list))
     }
 
-    /// Makes a new object.
+    /// Creates an object.
     pub(crate) fn create_object(
         self: &Arc<Self>,
         origin: &Origin,
@@ -161,7 +160,7 @@ impl Api {
         }
     }
 
-    /// Changes the object at `key` to what `change` makes of it.
+    /// Changes the object at `key` by `change`.
     pub(crate) fn change_object(
         self: &Arc<Self>,
         origin: &Origin,
@@ -196,7 +195,7 @@ impl Api {
         Ok(written.object())
     }
 
-    /// What else a cluster does when an object has changed.
+    /// Applies the effects of a changed object on the cluster.
     pub(crate) fn follow_up(self: &Arc<Self>, of: &Arc<Type>, written: &Written) {
         match (of.group.as_str(), of.kind.as_str(), written) {
             ("", "Namespace", Written::Created(object)) => self.furnish(&object.name),
@@ -217,7 +216,7 @@ impl Api {
         }
     }
 
-    /// The namespace that an object is to be made in has to be there, and to stay.
+    /// Fails unless the namespace of a new object exists and is not being deleted.
     fn check_room(&self, of: &Type, namespace: &str, value: &Value) -> Result<(), ApiError> {
         if !of.namespaced {
             return Ok(());
@@ -240,13 +239,13 @@ impl Api {
     }
 }
 
-/// The answer to a write, with what there is to remark about it.
+/// Returns the answer to a write, with its warnings.
 pub(crate) fn told(status: u16, call: &Call<'_>, object: &Object, mut warnings: Vec<String>) -> Answer {
     warnings.extend(admission::remarks(&call.of, &object.value()));
     body::with_warnings(show(status, call.accept, &call.of, object), &warnings)
 }
 
-/// The `Status` of a deletion that is done.
+/// Returns the `Status` of a completed deletion.
 fn deleted_status(of: &Type, object: &Object) -> String {
     let mut details = of.details(&object.name);
     details["uid"] = (&*object.uid).into();
@@ -262,7 +261,7 @@ fn without_type(mut value: Value) -> Value {
     value
 }
 
-/// A body may leave its namespace to the path, but not contradict it.
+/// Fails if a body contradicts the namespace of the path. A body may leave it out.
 pub(crate) fn check_namespace(namespace: &str, value: &Value) -> Result<(), ApiError> {
     let given = value["metadata"]["namespace"].as_str().unwrap_or_default();
     if given.is_empty() || given == namespace {
@@ -277,7 +276,7 @@ fn name_is_generated(value: &Value) -> bool {
     text("name").is_empty() && !text("generateName").is_empty()
 }
 
-/// Takes out of a new object's metadata what a client cannot say.
+/// Removes the metadata that a client cannot set from a new object.
 fn wipe(value: &mut Value, tracked: bool) {
     let Some(metadata) = value["metadata"].as_object_mut() else { return };
     let own = [
@@ -297,7 +296,7 @@ fn wipe(value: &mut Value, tracked: bool) {
     }
 }
 
-/// The server's own part of a new object's metadata.
+/// Sets the server's part of a new object's metadata.
 fn begin(of: &Type, namespace: &str, value: &mut Value, keep_status: bool) {
     if name_is_generated(value) {
         let stem = value["metadata"]["generateName"].as_str().unwrap_or_default();
@@ -326,7 +325,7 @@ fn begin(of: &Type, namespace: &str, value: &mut Value, keep_status: bool) {
     }
 }
 
-/// What a Go struct leaves out when it is empty.
+/// Removes empty metadata, as a Go struct with `omitempty` does.
 fn drop_empty(metadata: &mut Map<String, Value>) {
     metadata.retain(|_, value| match value {
         Value::Null => false,
@@ -337,7 +336,7 @@ fn drop_empty(metadata: &mut Map<String, Value>) {
     });
 }
 
-/// Types whose desired state is numbered.
+/// Returns whether the type's desired state is numbered.
 fn has_generation(of: &Type) -> bool {
     match (of.group.as_str(), of.kind.as_str()) {
         ("", kind) => matches!(kind, "Pod" | "ReplicationController"),
@@ -348,7 +347,7 @@ fn has_generation(of: &Type) -> bool {
     }
 }
 
-/// Optimistic concurrency: who names a version or an identity means that one.
+/// Checks optimistic concurrency: a version or an identity in the new object has to be that of the old one.
 fn check_preconditions(of: &Type, name: &str, old: &Value, new: &Value) -> Result<(), ApiError> {
     let text = |value: &Value, field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
     let (wanted, found) = (text(new, "uid"), text(old, "uid"));
@@ -366,7 +365,8 @@ fn check_preconditions(of: &Type, name: &str, old: &Value, new: &Value) -> Resul
     Ok(())
 }
 
-/// Takes from the old object what the client cannot write: the server's metadata, and either status or all else.
+/// Copies the fields that the client cannot write from the old object: the server's metadata, and either the status or
+/// all else.
 fn settle(of: &Type, subresource: &str, old: &Value, new: &mut Value) {
     if of.custom.is_some() && subresource == "status" {
         let (status, managers) = (new.get("status").cloned(), new["metadata"].get("managedFields").cloned());
@@ -406,7 +406,7 @@ fn settle(of: &Type, subresource: &str, old: &Value, new: &mut Value) {
     }
 }
 
-/// Puts the field at `path` back to what it was. Who wrote what is no part of it.
+/// Restores the field at `path`. Managed fields are left alone.
 fn restore(path: &[&str], old: &Value, new: &mut Value) {
     let managers = new["metadata"].get("managedFields").cloned();
     let Some((field, parents)) = path.split_last() else { return };
@@ -431,7 +431,7 @@ fn set_or_remove(value: &mut Value, field: &str, told: Option<Value>) {
     };
 }
 
-/// Returns whether the desired state is the same: all but the metadata and, where it has its own path, the status.
+/// Returns whether the desired state is unchanged: all but the metadata and, where it has its own path, the status.
 fn same_intent(of: &Type, old: &Value, new: &Value) -> bool {
     let intent = |value: &Value| -> Map<String, Value> {
         let fields = value.as_object().into_iter().flatten();
@@ -441,7 +441,7 @@ fn same_intent(of: &Type, old: &Value, new: &Value) -> bool {
     intent(old) == intent(new)
 }
 
-/// Returns whether nothing changed but the times at which managers last wrote.
+/// Returns whether nothing changed but the times of managers' last writes.
 fn same(old: &Value, new: &Value) -> bool {
     let bare = |value: &Value| {
         let mut value = value.clone();
@@ -452,7 +452,7 @@ fn same(old: &Value, new: &Value) -> bool {
     bare(old) == bare(new)
 }
 
-/// Returns whether a deleted object waits for nothing any more.
+/// Returns whether a deleted object has nothing left to wait for.
 fn is_finished(value: &Value) -> bool {
     let metadata = &value["metadata"];
     let waits = metadata["finalizers"].as_array().is_some_and(|list| !list.is_empty());

@@ -1,4 +1,4 @@
-//! Objects and lists in the form that a client asked for.
+//! Objects and lists in the representation that a client asks for.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::model::versions;
 use crate::wire::answer::{Accept, Answer, Notation, Shape, line};
 use crate::wire::table;
 
-/// The JSON of an object in the version of `of`, whichever version it was stored in.
+/// Returns the JSON of an object in the version of `of`, regardless of the stored version.
 pub(crate) fn in_version(of: &Type, object: &Object) -> bytes::Bytes {
     if versions::is_other(of) {
         return crate::model::object::ordered(&tree(of, object), false).into();
@@ -23,7 +23,7 @@ pub(crate) fn in_version(of: &Type, object: &Object) -> bytes::Bytes {
     [head.as_bytes(), object.rest()].concat().into()
 }
 
-/// An object in the form that the client wants.
+/// Returns the answer with an object in the representation that the client wants.
 pub(crate) fn show(status: u16, accept: Accept, of: &Type, object: &Object) -> Answer {
     match accept.shape {
         Shape::Object if accept.notation == Notation::Json && !accept.pretty => {
@@ -35,12 +35,12 @@ pub(crate) fn show(status: u16, accept: Accept, of: &Type, object: &Object) -> A
     }
 }
 
-/// The object as a tree, in the version of `of`.
+/// Returns the object as a tree, in the version of `of`.
 pub(crate) fn tree(of: &Type, object: &Object) -> Value {
     versions::from_kept(of, object.value())
 }
 
-/// The object as an item of a list, which says for all of its items what they are.
+/// Returns the object as an item of a list, which has the kind and version for all of its items.
 fn bare(of: &Type, object: &Object) -> Value {
     let mut value = tree(of, object);
     if let Some(map) = value.as_object_mut().filter(|_| of.custom.is_none()) {
@@ -85,7 +85,7 @@ pub(crate) fn show_list(accept: Accept, of: &Arc<Type>, listing: Listing, metada
     }
 }
 
-/// A list up to and with the opening bracket of its array `field`.
+/// Returns the beginning of a list, with the opening bracket of its array `field`.
 fn head(kind: &str, api_version: &str, metadata: &Value, field: &str) -> Vec<u8> {
     let kind = Value::from(kind);
     format!(r#"{{"kind":{kind},"apiVersion":"{api_version}","metadata":{metadata},"{field}":["#).into_bytes()
@@ -110,7 +110,7 @@ fn list_tree(accept: Accept, of: &Type, listing: &Listing, metadata: &Value) -> 
     }
 }
 
-/// The answer with the warning that a deprecated type carries.
+/// Adds the warning of a deprecated type.
 pub(crate) fn warned(of: &Type, answer: Answer) -> Answer {
     if of.group.is_empty() && of.kind == "Endpoints" {
         let text = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";

@@ -108,7 +108,7 @@ fn env_from(list: &Field<'_>, causes: &mut Causes) {
                 text => causes.broken(&name, text, names::subdomain(text)),
             }
         }
-        // The server tells these two of the whole list.
+        // The server reports these two with the path of the whole list.
         match given.len() {
             0 => causes.invalid(list, "", "must specify one of: `configMapRef` or `secretRef`"),
             1 => {}
@@ -140,7 +140,7 @@ fn mounts(list: &Field<'_>, volumes: &BTreeSet<&str>, causes: &mut Causes) {
 fn sub_path(list: &Field<'_>, mount: &Field<'_>, causes: &mut Causes) {
     let (plain, expression) = (mount.child("subPath"), mount.child("subPathExpr"));
     let given = |field: &Field<'_>| !field.text_or_empty().is_empty();
-    // The server tells a bad path of the whole list, without the mount's index.
+    // The server reports a bad path without the mount's index.
     if given(&plain) {
         file_path(&plain.told_below(list, "subPath"), false, causes);
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Refused, decodable, document, pod, pod_spec};
 use crate::manifest;
 
-/// A pod with one container, one sound volume and its mount, changed by a merge patch.
+/// Returns a pod with one container, one valid volume and its mount, changed by a merge patch.
 fn changed(patch: &Value) -> Value {
     let mut object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
         "containers": [{"name": "main", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
