@@ -23,7 +23,7 @@ use crate::model::store::Store;
 use crate::server::api::{Api, Behaviour};
 use crate::server::authentication::{Authentication, Order};
 use crate::server::faults::Faults;
-use crate::server::server::{self, Phase};
+use crate::server::http::{self, Phase};
 use crate::switches::FaultSwitches;
 
 /// The longest wait for a task of the server, such as closing the port.
@@ -171,7 +171,7 @@ impl DevCluster {
             phase: RwLock::new(followed),
         });
         furnish(&api)?;
-        let served = runtime.spawn(server::serve(Arc::clone(&api), listener, phase.clone()));
+        let served = runtime.spawn(http::serve(Arc::clone(&api), listener, phase.clone()));
         let running = Mutex::new(Some(Running { runtime, phase, served }));
         Ok(Self { api, address, admin_token, running })
     }
@@ -259,7 +259,7 @@ impl DevCluster {
         let find = |plural: &str, kind: &str, name: &str| {
             let of = self.api.catalogue.find("", "v1", plural).ok_or_else(ApiError::no_such_resource);
             let found = of.and_then(|of| {
-                let found = self.api.store.table(&of).get(&object::key(namespace, name));
+                let found = self.api.store.collection(&of).get(&object::key(namespace, name));
                 found.ok_or_else(|| ApiError::not_found(&of, name))
             });
             found.map_err(|error| refused(kind, name, error))
@@ -311,7 +311,7 @@ impl DevCluster {
         let (done, all) = std::sync::mpsc::sync_channel(1);
         runtime.spawn(async move { _ = done.send(served.await) });
         // A server that is not done in time is aborted.
-        _ = all.recv_timeout(server::LEAVE.saturating_add(STOP));
+        _ = all.recv_timeout(http::LEAVE.saturating_add(STOP));
         runtime.shutdown_background();
     }
 }

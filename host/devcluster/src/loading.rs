@@ -38,7 +38,7 @@ pub struct RefusedDocument {
 }
 
 fn lines(faults: &[(Location, String)]) -> String {
-    let lines: Vec<String> = faults.iter().map(|(place, what)| format!("{place}: {what}")).collect();
+    let lines: Vec<String> = faults.iter().map(|(location, what)| format!("{location}: {what}")).collect();
     lines.join("\n")
 }
 
@@ -50,23 +50,23 @@ impl RefusedDocument {
 
     /// Makes the error for a document that was judged before it was sent. Only there the true path of each field is
     /// known, since the server's messages leave out some indices.
-    fn judged(document: &Document, refused: validation::Refused) -> Self {
+    fn from_validation(document: &Document, refused: validation::DocumentError) -> Self {
         match refused {
-            validation::Refused::Undecodable { place, error } => {
-                Self::new(document, 400, "BadRequest", vec![(place, error.to_string())])
+            validation::DocumentError::Undecodable { location, error } => {
+                Self::new(document, 400, "BadRequest", vec![(location, error.to_string())])
             }
-            validation::Refused::Misread { place, field, message } => {
-                Self::new(document, 400, "BadRequest", vec![(place, format!("{field}: {message}"))])
+            validation::DocumentError::Misread { location, field, message } => {
+                Self::new(document, 400, "BadRequest", vec![(location, format!("{field}: {message}"))])
             }
-            validation::Refused::Invalid(causes) => {
-                let told = causes.into_iter().map(|(place, cause)| (place, cause.to_string()));
+            validation::DocumentError::Invalid(causes) => {
+                let told = causes.into_iter().map(|(location, cause)| (location, cause.to_string()));
                 Self::new(document, 422, "Invalid", told.collect())
             }
         }
     }
 
     /// Makes the error for a document that the server refused.
-    fn told(document: &Document, error: &ApiError) -> Self {
+    fn from_server(document: &Document, error: &ApiError) -> Self {
         let causes = error.details.as_ref().and_then(|details| details["causes"].as_array());
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let mut faults: Vec<(Location, String)> = causes
@@ -74,13 +74,13 @@ impl RefusedDocument {
             .flatten()
             .map(|cause| (text(cause, "field"), text(cause, "message")))
             .filter(|(field, _)| !field.is_empty())
-            .map(|(field, message)| (document.place(&field), format!("{field}: {message}")))
+            .map(|(field, message)| (document.location(&field), format!("{field}: {message}")))
             .collect();
         if faults.is_empty() {
             let message = error.message.clone();
             faults.push(match error.field.as_deref() {
-                Some(field) => (document.place(field), format!("{field}: {message}")),
-                None => (document.place(""), message),
+                Some(field) => (document.location(field), format!("{field}: {message}")),
+                None => (document.location(""), message),
             });
         }
         Self::new(document, error.code, error.reason, faults)
@@ -126,9 +126,11 @@ impl DevCluster {
     /// # Errors
     /// [`RefusedDocument`] when the server refuses it.
     pub fn load_document(&self, document: &Document) -> Result<Value, Box<RefusedDocument>> {
-        validation::document(document).map_err(|refused| Box::new(RefusedDocument::judged(document, refused)))?;
+        validation::document(document)
+            .map_err(|refused| Box::new(RefusedDocument::from_validation(document, refused)))?;
         let loaded = self.load_object(document.object().clone());
-        let stored = loaded.map_err(|Refusal { error, .. }| Box::new(RefusedDocument::told(document, &error)))?;
+        let stored =
+            loaded.map_err(|Refusal { error, .. }| Box::new(RefusedDocument::from_server(document, &error)))?;
         Ok(stored.value())
     }
 
@@ -167,7 +169,7 @@ impl DevCluster {
     fn ensure_namespace(&self, namespace: &str) -> Result<(), ApiError> {
         let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         let of = self.api.catalogue.find("", "v1", "namespaces").ok_or_else(ApiError::no_such_resource)?;
-        match self.api.store.table(&of).get(namespace) {
+        match self.api.store.collection(&of).get(namespace) {
             Some(_) => Ok(()),
             None => self.api.install("", value).map(|_| ()),
         }

@@ -70,24 +70,24 @@ pub enum ManifestError {
         file: Arc<str>,
     },
     /// The text is not YAML, or exceeds a bound.
-    #[error("{place}: not YAML: {message}")]
+    #[error("{location}: not YAML: {message}")]
     Syntax {
         /// The location of the syntax error.
-        place: Location,
+        location: Location,
         /// The parser's message.
         message: String,
     },
     /// A document is a list or a scalar.
-    #[error("{place}: a document must be an object with apiVersion and kind")]
+    #[error("{location}: a document must be an object with apiVersion and kind")]
     NotAnObject {
         /// The start of the document.
-        place: Location,
+        location: Location,
     },
     /// A document lacks its type.
-    #[error("{place}: {}", missing.join(", "))]
+    #[error("{location}: {}", missing.join(", "))]
     Untyped {
         /// The start of the document.
-        place: Location,
+        location: Location,
         /// The missing fields, in kubectl's words: `apiVersion not set`, `kind not set`.
         missing: Vec<&'static str>,
     },
@@ -140,7 +140,7 @@ impl Document {
     /// Returns the location of a field, by a path such as `spec.volumes[0].name` or
     /// `metadata.labels[app.example.com/x]`. A missing field has the location of the innermost existing field around
     /// it.
-    pub fn place(&self, field: &str) -> Location {
+    pub fn location(&self, field: &str) -> Location {
         let node = self.root.innermost(field);
         Location { file: Arc::clone(&self.file), line: node.line, column: node.column }
     }
@@ -173,7 +173,7 @@ fn read(path: &Path) -> Result<String, ManifestError> {
 }
 
 /// Parses one text. `origin` is the name of the file, for errors and locations. Empty documents are left out. The items
-/// of a `List`, or of a typed list such as a `PodList`, take its place.
+/// of a `List`, or of a typed list such as a `PodList`, take its location.
 ///
 /// # Errors
 /// [`ManifestError`] with the line and column of the first error.
@@ -231,7 +231,7 @@ fn syntax_error(error: &serde_saphyr::Error, file: Arc<str>) -> ManifestError {
     let message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
     // kubectl's users know this error by these words.
     let message = message.replace("simple key expected ':'", "could not find expected ':'");
-    ManifestError::Syntax { place: Location { file, line, column }, message }
+    ManifestError::Syntax { location: Location { file, line, column }, message }
 }
 
 /// Adds a document as it is, or the items of a list: a `List`, or a typed list such as a `PodList`, whose items need no
@@ -247,8 +247,8 @@ fn flatten(
         fields.entry("apiVersion").or_insert_with(|| version.into());
         fields.entry("kind").or_insert_with(|| kind.into());
     }
-    let place = Location { file: Arc::clone(file), line: root.line, column: root.column };
-    check(&object, place)?;
+    let location = Location { file: Arc::clone(file), line: root.line, column: root.column };
+    check(&object, location)?;
     let (version, kind) = (text(&object, "/apiVersion"), text(&object, "/kind"));
     let of_items = kind.strip_suffix("List").filter(|_| object.get("items").is_some_and(Value::is_array));
     let empty = kind == "List" && version == "v1";
@@ -263,14 +263,14 @@ fn flatten(
     root.into_items().into_iter().try_for_each(|item| flatten(item, file, of, documents))
 }
 
-fn check(object: &Value, place: Location) -> Result<(), ManifestError> {
+fn check(object: &Value, location: Location) -> Result<(), ManifestError> {
     if !object.is_object() {
-        return Err(ManifestError::NotAnObject { place });
+        return Err(ManifestError::NotAnObject { location });
     }
     let fields = [("/apiVersion", "apiVersion not set"), ("/kind", "kind not set")];
     let missing: Vec<_> =
         fields.iter().filter(|(field, _)| text(object, field).is_empty()).map(|(_, said)| *said).collect();
-    if missing.is_empty() { Ok(()) } else { Err(ManifestError::Untyped { place, missing }) }
+    if missing.is_empty() { Ok(()) } else { Err(ManifestError::Untyped { location, missing }) }
 }
 
 #[cfg(test)]

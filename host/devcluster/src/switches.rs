@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::access::pki::{Pki, PkiError};
 use crate::cluster::{DevCluster, DevClusterError, Waiting as _};
 use crate::server::faults::Fault;
-use crate::server::server::{self, Phase};
+use crate::server::http::{self, Phase};
 
 /// Faults on demand, by [`DevCluster::faults`].
 ///
@@ -131,7 +131,7 @@ impl FaultSwitches<'_> {
         let (phase, followed) = watch::channel(Phase::Serving);
         *cluster.api.phase.write().unwrap_or_else(PoisonError::into_inner) = followed;
         running.phase = phase.clone();
-        running.served = running.runtime.spawn(server::serve(Arc::clone(&cluster.api), listener, phase));
+        running.served = running.runtime.spawn(http::serve(Arc::clone(&cluster.api), listener, phase));
         Ok(())
     }
 }

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::catalogue::Catalogue;
+use crate::model::collection::Part;
 use crate::model::identity::Identity;
 use crate::model::status::ApiError;
-use crate::model::store::{Part, Store};
+use crate::model::store::Store;
 use crate::wire::request::{RequestInfo, ResourcePath};
 
 /// The group of the four types that are read here.
@@ -252,7 +253,7 @@ impl Authorizer {
         let newest = ["clusterroles", "roles", "clusterrolebindings", "rolebindings"]
             .iter()
             .filter_map(|plural| catalogue.find(GROUP, "v1", plural))
-            .map(|of| store.table(&of).generation())
+            .map(|of| store.collection(&of).generation())
             .sum::<u64>();
         {
             let cached = self.policies.read().unwrap_or_else(PoisonError::into_inner);
@@ -293,7 +294,7 @@ impl Policies {
     fn compile(store: &Store, catalogue: &Catalogue) -> Self {
         let objects = |plural: &str| -> Vec<Value> {
             let Some(of) = catalogue.find(GROUP, "v1", plural) else { return Vec::new() };
-            let listing = store.list(&store.table(&of), &Part::default(), |_| true);
+            let listing = store.list(&store.collection(&of), &Part::default(), |_| true);
             listing.map(|listing| listing.items.iter().map(|item| item.value()).collect()).unwrap_or_default()
         };
         let mut policies = Self::default();

@@ -55,13 +55,13 @@ pub(super) fn pod(owner: &Value, _: Surroundings<'_>) -> Value {
     }
     made["spec"]["hostname"] = format!("{name}-0").into();
     for list in ["initContainers", "containers"] {
-        made["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(tell_index);
+        made["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(set_index);
     }
     made
 }
 
 /// Gives a container the index variable, unless it has a variable of that name.
-fn tell_index(container: &mut Value) {
+fn set_index(container: &mut Value) {
     let variable = json!({
         "name": INDEX_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": format!("metadata.labels['{INDEX}']")}},
     });

@@ -122,7 +122,7 @@ pub(super) enum Call<'a> {
 #[derive(Clone)]
 pub(super) struct Client {
     address: Address,
-    identity: Identity,
+    identity: IdentitySource,
 }
 
 /// Credentials for the API server, and the CA that its certificate is verified with.
@@ -148,7 +148,7 @@ impl std::fmt::Debug for ClientIdentity {
 
 /// A source of credentials. It is called for each connection, since a cluster may change its CA, and tokens and
 /// certificates expire.
-pub(super) type Identity = Arc<dyn Fn() -> ClientIdentity + Send + Sync>;
+pub(super) type IdentitySource = Arc<dyn Fn() -> ClientIdentity + Send + Sync>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -158,7 +158,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, identity: Identity) -> Result<Self, ClientError> {
+    pub(super) fn new(url: &str, identity: IdentitySource) -> Result<Self, ClientError> {
         let address = Address::parse(url).ok_or_else(|| ClientError::Url(url.into()))?;
         Ok(Self { address, identity })
     }

@@ -5,24 +5,24 @@
 //! [`DevCluster`](crate::DevCluster).
 //!
 //! ```no_run
-//! use attache_devcluster::kubelet::{Kubelet, Outcome};
+//! use attache_devcluster::kubelet::{Kubelet, Termination};
 //!
 //! # async fn example(url: &str, ca_pem: String, token: &str) -> Result<(), attache_devcluster::kubelet::KubeletError> {
 //! let pod = Kubelet::builder(url, token).authority(ca_pem).root("/tmp/attache").start("default", "web").await?;
 //! let main = pod.container("main");
 //! println!("{:?}", main.map(|main| &main.env));
-//! pod.stop(&Outcome::exit(0)).await
+//! pod.stop(&Termination::exit(0)).await
 //! # }
 //! ```
 //!
 //! | file | content |
 //! | --- | --- |
-//! | `client.rs`, `identity.rs` | requests to the API server, and the credentials for them |
+//! | `client.rs` | requests to the API server, and the credentials for them |
 //! | `env.rs`, `services.rs` | variables of a container |
 //! | `error.rs` | [`KubeletError`] |
 //! | `follow.rs` | the watch on the pod |
 //! | `mounts.rs` | mounts of a container |
-//! | `objects.rs`, `pod.rs`, `resource.rs` | config maps, secrets and fields that the pod refers to |
+//! | `objects.rs`, `pod.rs` | config maps, secrets and fields that the pod refers to |
 //! | `ownership.rs` | permission bits of files |
 //! | `running.rs` | [`RunningPod`] |
 //! | `status.rs` | patches of the pod's status |
@@ -54,7 +54,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use self::client::{Call, Client, Identity};
+use self::client::{Call, Client, IdentitySource};
 pub use self::client::{ClientError, ClientIdentity};
 pub use self::env::Environment;
 pub use self::error::KubeletError;
@@ -67,7 +67,7 @@ pub use self::pod::{Allocatable, ContentError};
 pub use self::running::{Container, RunningPod};
 use self::running::{Held, Tasks};
 use self::services::Services;
-pub use self::status::Outcome;
+pub use self::status::Termination;
 use self::sync::{Directory, Synced, Volumes};
 use self::token::Tokens;
 pub use self::volumes::{FileSource, VolumeFile};
@@ -81,7 +81,7 @@ const SYNC_PERIOD: Duration = Duration::from_mins(1);
 /// Settings of the kubelet for one pod, made by [`Kubelet::builder`].
 pub struct Kubelet {
     url: String,
-    identity: Identity,
+    identity: IdentitySource,
     observing: bool,
     root: PathBuf,
     node_name: String,
@@ -222,8 +222,11 @@ impl Kubelet {
         let services = services.map_err(KubeletError::api("read the services"))?;
         let containers = containers(&object, &volumes, &synced, &services)?;
         let started = Timestamp::now();
-        let object =
-            if self.observing { object } else { tell(&client, &path, &status::running(&object, started)).await? };
+        let object = if self.observing {
+            object
+        } else {
+            patch_status(&client, &path, &status::running(&object, started)).await?
+        };
         let paths = Paths {
             watch: format!("/api/v1/namespaces/{namespace}/pods?fieldSelector=metadata.name%3D{name}"),
             pod: path.clone(),
@@ -271,7 +274,7 @@ fn pod_path(namespace: &str, name: &str) -> Result<String, KubeletError> {
     Ok(format!("/api/v1/namespaces/{namespace}/pods/{name}"))
 }
 
-async fn tell(client: &Client, path: &str, patch: &Value) -> Result<Value, KubeletError> {
+async fn patch_status(client: &Client, path: &str, patch: &Value) -> Result<Value, KubeletError> {
     let answer = client.object(&format!("{path}/status"), Call::MergePatch(patch)).await;
     answer.map_err(KubeletError::api("tell the pod's status"))
 }

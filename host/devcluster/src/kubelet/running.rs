@@ -12,9 +12,9 @@ use super::client::{Call, Client};
 use super::env::Environment;
 use super::follow::uid;
 use super::mounts::{AbsentMount, MountPoint};
-use super::status::{self, Outcome};
+use super::status::{self, Termination};
 use super::sync::Directory;
-use super::{KubeletError, tell};
+use super::{KubeletError, patch_status};
 
 /// The env and mounts of a container of a running pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,10 +97,10 @@ impl RunningPod {
     /// # Errors
     /// [`KubeletError::Api`] if the status could not be reported or the pod could not be deleted. The files are removed
     /// in any case.
-    pub async fn stop(self, outcome: &Outcome) -> Result<(), KubeletError> {
+    pub async fn stop(self, outcome: &Termination) -> Result<(), KubeletError> {
         let Some(object) = self.object().filter(|_| !self.observing) else { return Ok(()) };
         let patch = status::ended(&object, outcome, self.started, Timestamp::now());
-        if let Err(error) = tell(&self.client, &self.path, &patch).await {
+        if let Err(error) = patch_status(&self.client, &self.path, &patch).await {
             return unless_gone(error);
         }
         if !is_being_deleted(&object) {

@@ -9,14 +9,14 @@ use super::pod::text;
 
 /// The end of a pod's containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Termination {
     /// The exit code of all its containers; 0 makes the pod `Succeeded`, anything else `Failed`.
     pub exit_code: i32,
     /// A message for people.
     pub message: Option<String>,
 }
 
-impl Outcome {
+impl Termination {
     /// Makes an outcome with an exit code alone.
     pub const fn exit(exit_code: i32) -> Self {
         Self { exit_code, message: None }
@@ -119,7 +119,7 @@ fn init_statuses(pod: &Value, running: &Value, done: &Value) -> Value {
 }
 
 /// Returns the patch that reports the pod's end.
-pub(super) fn ended(pod: &Value, outcome: &Outcome, started: Timestamp, now: Timestamp) -> Value {
+pub(super) fn ended(pod: &Value, outcome: &Termination, started: Timestamp, now: Timestamp) -> Value {
     let time = written(now);
     let reason = if outcome.exit_code == 0 { "Completed" } else { "Error" };
     let mut terminated = json!({
@@ -176,7 +176,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::json;
 
-    use super::{Outcome, address, ended, resized, running};
+    use super::{Termination, address, ended, resized, running};
 
     #[test]
     fn a_pod_gets_the_addresses_that_it_lacks() {
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(status["containerStatuses"][0]["ready"], true);
         assert_eq!(status["initContainerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
 
-        let outcome = Outcome { exit_code: 126, message: Some("trap".into()) };
+        let outcome = Termination { exit_code: 126, message: Some("trap".into()) };
         let status = ended(&pod, &outcome, now, now)["status"].clone();
         assert_eq!(status["phase"], "Failed");
         let terminated = &status["containerStatuses"][0]["state"]["terminated"];
@@ -216,7 +216,7 @@ mod tests {
             (&terminated["exitCode"], &terminated["reason"], &terminated["message"]),
             (&json!(126), &json!("Error"), &json!("trap"))
         );
-        assert_eq!(ended(&pod, &Outcome::exit(0), now, now)["status"]["phase"], "Succeeded");
+        assert_eq!(ended(&pod, &Termination::exit(0), now, now)["status"]["phase"], "Succeeded");
     }
 
     #[test]

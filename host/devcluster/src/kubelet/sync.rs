@@ -101,7 +101,7 @@ impl Volumes {
         let read = Objects::read(&self.client, &pod).await;
         let objects = read.map_err(KubeletError::api("read the pod's config maps and secrets"))?;
         if let Err(error) = self.tokens.renew(&self.client, &pod, self.token_period).await {
-            self.bear(&pod, error)?;
+            self.check_covered(&pod, error)?;
         }
         let sources = Sources { pod, objects: &objects, tokens: &self.tokens };
         let mut failed = None;
@@ -117,7 +117,7 @@ impl Volumes {
     }
 
     /// Ignores a failed token renewal while the token held covers the pod.
-    fn bear(&self, pod: &Pod<'_>, error: ClientError) -> Result<(), KubeletError> {
+    fn check_covered(&self, pod: &Pod<'_>, error: ClientError) -> Result<(), KubeletError> {
         if !self.tokens.cover(pod) {
             return Err(KubeletError::api("ask for the pod's token")(error));
         }
@@ -144,15 +144,15 @@ impl Volumes {
                 }
                 Err(error) => put_off(&error),
             };
-            wait = wait.min(self.tell_resized(&object).await);
+            wait = wait.min(self.report_resized(&object).await);
         }
     }
 
     /// Reports the containers' resources after an in-place resize. Returns the delay of the next attempt if this one
     /// failed.
-    async fn tell_resized(&self, object: &Value) -> Duration {
+    async fn report_resized(&self, object: &Value) -> Duration {
         let Some(patch) = status::resized(object).filter(|_| !self.observing) else { return Duration::MAX };
-        match super::tell(&self.client, &self.path, &patch).await {
+        match super::patch_status(&self.client, &self.path, &patch).await {
             Ok(_) => Duration::MAX,
             // The pod was changed or removed meanwhile. The watch brings the change.
             Err(KubeletError::Api { source, .. }) if source.is_about_another() => Duration::MAX,

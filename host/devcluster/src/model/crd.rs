@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::model::resources::Column;
 use crate::model::resources::{ALL, Custom, PART, Subresource, Type};
-use crate::model::status::Cause;
+use crate::model::status::StatusCause;
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
@@ -119,7 +119,7 @@ fn column(given: &Value) -> Column {
 }
 
 /// Returns the faults of a definition, as far as they would prevent its type from being served.
-pub(crate) fn problems(definition: &Value) -> Vec<Cause> {
+pub(crate) fn problems(definition: &Value) -> Vec<StatusCause> {
     let spec = &definition["spec"];
     let mut causes = Vec::new();
     let needed = [(spec, "spec", "group"), (spec, "spec", "scope")]
@@ -127,20 +127,20 @@ pub(crate) fn problems(definition: &Value) -> Vec<Cause> {
         .chain(["plural", "kind"].map(|name| (&spec["names"], "spec.names", name)));
     for (parent, path, name) in needed {
         if text(parent, name).is_empty() {
-            causes.push(Cause::required(format!("{path}.{name}"), ""));
+            causes.push(StatusCause::required(format!("{path}.{name}"), ""));
         }
     }
     let expected = format!("{}.{}", text(&spec["names"], "plural"), text(spec, "group"));
     let name = text(&definition["metadata"], "name");
     if causes.is_empty() && name != expected {
         let rule = "must be spec.names.plural+\".\"+spec.group";
-        causes.push(Cause::invalid("metadata.name", &name.into(), rule));
+        causes.push(StatusCause::invalid("metadata.name", &name.into(), rule));
     }
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
         let shown: Value = versions.iter().map(|version| version["name"].clone()).collect();
         let rule = "must have exactly one version marked as storage version";
-        causes.push(Cause::invalid("spec.versions", &shown, rule));
+        causes.push(StatusCause::invalid("spec.versions", &shown, rule));
     }
     causes
 }

@@ -13,12 +13,14 @@
 //! | `quote.rs`, `times.rs` | Go's quoting and times |
 //! | `selectors.rs` | label and field selectors |
 //! | `status.rs` | errors: the `Status` object |
-//! | `store.rs`, `table.rs`, `event.rs` | the store, the objects of one type, their changes |
+//! | `store.rs`, `collection.rs`, `event.rs` | the store, the objects of one type, their changes |
 //! | `types.rs`, `types.txt` | the fields of built-in types |
 
 pub(crate) mod catalogue;
+pub(crate) mod collection;
 pub(crate) mod crd;
 pub(crate) mod custom_schema;
+pub(crate) mod event;
 pub(crate) mod form;
 pub(crate) mod fresh;
 pub(crate) mod identity;

@@ -50,7 +50,7 @@ pub(crate) struct ApiError {
 
 /// One fault of a refused object.
 #[derive(Debug, Clone)]
-pub(crate) struct Cause {
+pub(crate) struct StatusCause {
     /// The machine-readable reason, such as `FieldValueInvalid`.
     pub(crate) reason: &'static str,
     /// The message, without the field's path.
@@ -59,7 +59,7 @@ pub(crate) struct Cause {
     pub(crate) field: String,
 }
 
-impl Cause {
+impl StatusCause {
     /// Makes a cause for a value that breaks a rule.
     pub(crate) fn invalid(field: impl Into<String>, value: &Value, rule: &str) -> Self {
         Self { reason: "FieldValueInvalid", message: format!("Invalid value: {value}: {rule}"), field: field.into() }
@@ -168,14 +168,14 @@ impl ApiError {
     }
 
     /// 422: an object that breaks the rules of its type.
-    pub(crate) fn invalid(of: &Type, name: &str, causes: &[Cause]) -> Self {
+    pub(crate) fn invalid(of: &Type, name: &str, causes: &[StatusCause]) -> Self {
         // Events of both groups are judged as one type.
         let group = if crate::model::versions::is_other(of) { "" } else { &of.group };
         Self::invalid_kind(group, &of.kind, name, causes)
     }
 
     /// 422: an object that breaks the rules of its kind, which need not be a stored type's.
-    pub(crate) fn invalid_kind(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
+    pub(crate) fn invalid_kind(group: &str, kind: &str, name: &str, causes: &[StatusCause]) -> Self {
         let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = match told.as_slice() {
             [one] => one.clone(),
@@ -189,16 +189,16 @@ impl ApiError {
             details.insert("group".into(), group.into());
         }
         details.insert("kind".into(), kind.into());
-        details.insert("causes".into(), causes.iter().map(Cause::json).collect());
+        details.insert("causes".into(), causes.iter().map(StatusCause::json).collect());
         let kind = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {list}")).with_details(Value::Object(details))
     }
 
     /// 422: options that break the rules.
-    pub(crate) fn invalid_options(kind: &str, causes: &[Cause]) -> Self {
+    pub(crate) fn invalid_options(kind: &str, causes: &[StatusCause]) -> Self {
         let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = if let [one] = told.as_slice() { one.clone() } else { format!("[{}]", told.join(", ")) };
-        let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
+        let causes: Vec<Value> = causes.iter().map(StatusCause::json).collect();
         let details = json!({"group": "meta.k8s.io", "kind": kind, "causes": causes});
         let message = format!("{kind}.meta.k8s.io \"\" is invalid: {list}");
         Self::new(422, "Invalid", message).with_details(details)

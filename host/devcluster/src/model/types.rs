@@ -154,7 +154,7 @@ const OWN: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 /// The type at one path of an object.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Place<'a> {
+pub(crate) enum TypeRef<'a> {
     /// A part of a built-in type.
     Known(&'a Shape),
     /// The whole of a built-in type.
@@ -180,7 +180,7 @@ pub(crate) enum Merging {
     Set,
 }
 
-impl<'a> Place<'a> {
+impl<'a> TypeRef<'a> {
     /// Returns the type of a whole object.
     pub(crate) fn of(of: &'a Type) -> Self {
         match &of.custom {
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn lists_are_merged_as_their_types_say() {
-        let pod = Place::Root(of_kind("v1", "Pod").unwrap().1);
+        let pod = TypeRef::Root(of_kind("v1", "Pod").unwrap().1);
         let spec = pod.field("spec");
         let list = json!([]);
         assert_eq!(spec.field("containers").merging(&list), Merging::Items(vec!["name".into()]));
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(ports.patch_key(), Some("containerPort"));
         assert_eq!(spec.field("tolerations").merging(&list), Merging::Whole);
         assert_eq!(pod.field("metadata").field("finalizers").merging(&list), Merging::Set);
-        let deployment = Place::Root(of_kind("apps/v1", "Deployment").unwrap().1);
+        let deployment = TypeRef::Root(of_kind("apps/v1", "Deployment").unwrap().1);
         assert_eq!(deployment.field("spec").field("selector").merging(&json!({})), Merging::Whole);
     }
 }

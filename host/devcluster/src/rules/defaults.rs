@@ -33,7 +33,7 @@ pub(crate) fn text<'a>(map: &'a Map<String, Value>, field: &str) -> &'a str {
     map.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-pub(crate) fn says(map: &Map<String, Value>, field: &str) -> bool {
+pub(crate) fn is_set(map: &Map<String, Value>, field: &str) -> bool {
     map.get(field).is_some_and(|value| match value {
         Value::Null => false,
         Value::Array(list) => !list.is_empty(),
@@ -127,8 +127,8 @@ fn of_struct(name: &str, map: &mut Map<String, Value>) {
             unless_set(map, "name", "");
             unless_set(map, "protocol", "TCP");
         }
-        "NetworkPolicySpec" if !says(map, "policyTypes") => {
-            let types = if says(map, "egress") { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+        "NetworkPolicySpec" if !is_set(map, "policyTypes") => {
+            let types = if is_set(map, "egress") { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
             map.insert("policyTypes".to_owned(), types);
         }
         "IngressClassParametersReference" => unless_set(map, "scope", "Cluster"),
@@ -231,7 +231,7 @@ fn service(spec: &mut Map<String, Value>) {
         let number = port.get("port").cloned().unwrap_or_default();
         or(port, "targetPort", number);
     }
-    let open = says(spec, "externalIPs") && text(spec, "type") == "ClusterIP";
+    let open = is_set(spec, "externalIPs") && text(spec, "type") == "ClusterIP";
     if open || matches!(text(spec, "type"), "NodePort" | "LoadBalancer") {
         or(spec, "externalTrafficPolicy", "Cluster");
     }
@@ -262,7 +262,7 @@ fn replication_controller(map: &mut Map<String, Value>) {
     let labels = map.get("spec").and_then(|spec| spec.pointer("/template/metadata/labels")).cloned();
     if let Some(spec) = below(map, "spec") {
         unless_set(spec, "replicas", 1);
-        if let Some(labels) = labels.clone().filter(|_| !says(spec, "selector")) {
+        if let Some(labels) = labels.clone().filter(|_| !is_set(spec, "selector")) {
             spec.insert("selector".to_owned(), labels);
         }
     }
@@ -272,7 +272,7 @@ fn replication_controller(map: &mut Map<String, Value>) {
 /// Sets missing labels to those of the template.
 pub(crate) fn labels_of_template(map: &mut Map<String, Value>, labels: Option<Value>) {
     if let Some(metadata) = below(map, "metadata")
-        && let Some(labels) = labels.filter(|_| !says(metadata, "labels"))
+        && let Some(labels) = labels.filter(|_| !is_set(metadata, "labels"))
     {
         metadata.insert("labels".to_owned(), labels);
     }
@@ -326,11 +326,11 @@ fn job(map: &mut Map<String, Value>) {
             unless_set(spec, "completions", 1);
         }
         unless_set(spec, "parallelism", 1);
-        let retries = if says(spec, "backoffLimitPerIndex") { i32::MAX } else { 6 };
+        let retries = if is_set(spec, "backoffLimitPerIndex") { i32::MAX } else { 6 };
         unless_set(spec, "backoffLimit", retries);
         unless_set(spec, "completionMode", "NonIndexed");
         unless_set(spec, "suspend", false);
-        let replacement = if says(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+        let replacement = if is_set(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
         unless_set(spec, "podReplacementPolicy", replacement);
         unless_set(spec, "manualSelector", false);
     }
@@ -355,14 +355,14 @@ fn csi_driver(spec: &mut Map<String, Value>) {
         unless_set(spec, field, false);
     }
     unless_set(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-    if !says(spec, "volumeLifecycleModes") {
+    if !is_set(spec, "volumeLifecycleModes") {
         spec.insert("volumeLifecycleModes".to_owned(), json!(["Persistent"]));
     }
 }
 
 fn autoscaler(spec: &mut Map<String, Value>) {
     unless_set(spec, "minReplicas", 1);
-    if !says(spec, "metrics") {
+    if !is_set(spec, "metrics") {
         let target = json!({"type": "Utilization", "averageUtilization": 80});
         spec.insert("metrics".to_owned(), json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
     }

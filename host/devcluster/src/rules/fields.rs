@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::types::{Merging, Place};
+use crate::model::types::{Merging, TypeRef};
 
 /// A set of fields, as a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,11 +100,11 @@ impl Fields {
     }
 
     /// Returns the set with every declared field that has a member below it.
-    pub(crate) fn with_declared(&self, place: Place<'_>) -> Fields {
+    pub(crate) fn with_declared(&self, type_ref: TypeRef<'_>) -> Fields {
         let below = self.below.iter().map(|(name, fields)| {
             let field = name.strip_prefix("f:");
-            let mut fields = fields.with_declared(field.map_or_else(|| place.item(), |field| place.field(field)));
-            fields.own |= field.is_some_and(|field| place.declares(field));
+            let mut fields = fields.with_declared(field.map_or_else(|| type_ref.item(), |field| type_ref.field(field)));
+            fields.own |= field.is_some_and(|field| type_ref.declares(field));
             (name.clone(), fields)
         });
         Fields { own: self.own, below: below.collect() }
@@ -162,10 +162,10 @@ pub(crate) fn shown(name: &str) -> String {
 }
 
 /// Returns the path element of an item of a merged list.
-pub(crate) fn item_name(place: Place<'_>, merging: &Merging, item: &Value) -> String {
+pub(crate) fn item_name(type_ref: TypeRef<'_>, merging: &Merging, item: &Value) -> String {
     let Merging::Items(keys) = merging else { return format!("v:{item}") };
     let key = |key: &String| {
-        let value = item.get(key).cloned().or_else(|| place.item().default_of(key));
+        let value = item.get(key).cloned().or_else(|| type_ref.item().default_of(key));
         value.map(|value| (key.clone(), value))
     };
     let named: BTreeMap<String, Value> = keys.iter().filter_map(key).collect();

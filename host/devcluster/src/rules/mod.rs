@@ -8,11 +8,12 @@
 //! | `services.rs`, `workloads.rs` | validation of services, and of objects that make pods |
 //! | `validation` | validation of pods |
 //! | `fields.rs` | sets of fields |
-//! | `typed.rs`, `merge_lists.rs` | comparing and merging values by their types |
+//! | `typed.rs` | comparing and merging values by their types |
 //! | `managed.rs`, `entries.rs` | the fields of each manager |
 //! | `strategic.rs` | strategic merge patches |
 
 pub(crate) mod defaults;
+pub(crate) mod entries;
 pub(crate) mod fields;
 pub(crate) mod managed;
 pub(crate) mod pod_defaults;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::fresh::{new_uid, now};
 use crate::model::resources::Type;
-use crate::rules::defaults::{TEMPLATE_GENERATION, below, each, labels_of_template, or, says, text, unless_set};
+use crate::rules::defaults::{TEMPLATE_GENERATION, below, each, is_set, labels_of_template, or, text, unless_set};
 
 /// The node ports of services.
 const NODE_PORTS: std::ops::Range<u64> = 30000..32768;
@@ -98,7 +98,7 @@ fn addresses(spec: &mut Map<String, Value>) {
         return;
     }
     // A service without addresses and without a selector may have endpoints of either family.
-    let either = text(spec, "clusterIP") == "None" && !says(spec, "selector");
+    let either = text(spec, "clusterIP") == "None" && !is_set(spec, "selector");
     or(spec, "ipFamilies", if either { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) });
     or(spec, "ipFamilyPolicy", if either { "RequireDualStack" } else { "SingleStack" });
     let uid = new_uid();

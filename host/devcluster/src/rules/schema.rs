@@ -68,12 +68,11 @@ pub(crate) fn misread(object: &Value) -> Option<Misread> {
     let (kind, version) = (text("kind"), text("apiVersion").rsplit('/').next().unwrap_or_default());
     let (_, shape) = types::of_kind(text("apiVersion"), kind)?;
     let mut walk = Walk { kind, unknown: Vec::new(), fault: None };
-    let (field, why) = match walk.whole(shape, &mut object.clone()) {
-        Err(why) => (walk.fault.unwrap_or_default(), why),
-        Ok(()) => {
-            let told = strictly(&walk.unknown);
-            (walk.unknown.into_iter().next()?, told)
-        }
+    let (field, why) = if let Err(why) = walk.whole(shape, &mut object.clone()) {
+        (walk.fault.unwrap_or_default(), why)
+    } else {
+        let why = strictly(&walk.unknown);
+        (walk.unknown.into_iter().next()?, why)
     };
     let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
     Some(Misread { field, message })

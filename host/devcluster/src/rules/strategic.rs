@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::model::resources::Type;
 use crate::model::status::ApiError;
-use crate::model::types::Place;
+use crate::model::types::TypeRef;
 
 /// The deepest nesting of a patch. No built-in type is deeper, but a custom schema's definition may be.
 const DEEPEST: usize = 100;
@@ -21,20 +21,20 @@ const ORDER: &str = "$setElementOrder/";
 /// # Errors
 /// 400 for an unknown directive, or for a list item without its key.
 pub(crate) fn merge(of: &Type, old: &Value, patch: &Value) -> Result<Value, ApiError> {
-    value(Place::of(of), Some(old), patch, DEEPEST)
+    value(TypeRef::of(of), Some(old), patch, DEEPEST)
 }
 
-fn value(place: Place<'_>, old: Option<&Value>, patch: &Value, depth: usize) -> Result<Value, ApiError> {
+fn value(type_ref: TypeRef<'_>, old: Option<&Value>, patch: &Value, depth: usize) -> Result<Value, ApiError> {
     let Some(depth) = depth.checked_sub(1) else { return Err(ApiError::bad_request("the patch nests too deeply")) };
     match patch {
-        Value::Object(map) => object(place, old.and_then(Value::as_object), map, depth),
-        Value::Array(items) => list(place, old.and_then(Value::as_array).map(Vec::as_slice), items, depth),
+        Value::Object(map) => object(type_ref, old.and_then(Value::as_object), map, depth),
+        Value::Array(items) => list(type_ref, old.and_then(Value::as_array).map(Vec::as_slice), items, depth),
         other => Ok(other.clone()),
     }
 }
 
 fn object(
-    place: Place<'_>,
+    type_ref: TypeRef<'_>,
     old: Option<&Map<String, Value>>,
     patch: &Map<String, Value>,
     depth: usize,
@@ -57,12 +57,12 @@ fn object(
         } else if told.is_null() {
             new.remove(name);
         } else {
-            let merged = value(place.field(name), new.get(name), told, depth)?;
+            let merged = value(type_ref.field(name), new.get(name), told, depth)?;
             new.insert(name.clone(), merged);
         }
     }
     for (name, order) in patch.iter().filter_map(|(name, order)| Some((name.strip_prefix(ORDER)?, order))) {
-        let key = place.field(name).patch_key();
+        let key = type_ref.field(name).patch_key();
         if let (Some(given), Some(order), Some(key)) =
             (patch.get(name).and_then(Value::as_array), order.as_array(), key)
         {
@@ -78,8 +78,8 @@ fn object(
     Ok(Value::Object(new))
 }
 
-fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) -> Result<Value, ApiError> {
-    let Some(key) = place.patch_key() else { return Ok(patch.to_vec().into()) };
+fn list(type_ref: TypeRef<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) -> Result<Value, ApiError> {
+    let Some(key) = type_ref.patch_key() else { return Ok(patch.to_vec().into()) };
     let live = old.unwrap_or_default();
     let mut new: Vec<Value> = live.to_vec();
     if key.is_empty() {
@@ -104,7 +104,7 @@ fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) 
             new.retain(|one| one.get(key) != Some(wanted));
             continue;
         }
-        let merged = value(place.item(), at.and_then(|at| new.get(at)), item, depth)?;
+        let merged = value(type_ref.item(), at.and_then(|at| new.get(at)), item, depth)?;
         match at.and_then(|at| new.get_mut(at)) {
             Some(found) => *found = merged,
             None => new.push(merged),

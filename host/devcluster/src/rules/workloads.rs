@@ -5,19 +5,19 @@
 use serde_json::{Map, Value};
 
 use crate::model::resources::Type;
-use crate::model::status::Cause;
+use crate::model::status::StatusCause;
 
 /// The types whose selector has to select their own pods.
 const SELECTING: &[&str] = &["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"];
 
 /// Returns the faults of the selector of a Deployment, ReplicaSet, StatefulSet or DaemonSet. They are reported before
 /// the faults of the pods.
-pub(crate) fn selector_problems(of: &Type, value: &Value) -> Vec<Cause> {
+pub(crate) fn selector_problems(of: &Type, value: &Value) -> Vec<StatusCause> {
     if of.group == "apps" && SELECTING.contains(&of.kind.as_str()) { selector(of, value) } else { Vec::new() }
 }
 
 /// Returns the fault of the restart policy of their pods, or a Job's. It is reported after the faults of the pods.
-pub(crate) fn restart_problem(of: &Type, value: &Value) -> Option<Cause> {
+pub(crate) fn restart_problem(of: &Type, value: &Value) -> Option<StatusCause> {
     let restart = &value["spec"]["template"]["spec"]["restartPolicy"];
     match (of.group.as_str(), of.kind.as_str()) {
         ("apps", kind) if SELECTING.contains(&kind) && restart.as_str().is_some_and(|policy| policy != "Always") => {
@@ -32,12 +32,12 @@ pub(crate) fn restart_problem(of: &Type, value: &Value) -> Option<Cause> {
     }
 }
 
-fn restarts(reason: &'static str, message: String) -> Cause {
-    Cause { reason, message, field: "spec.template.spec.restartPolicy".to_owned() }
+fn restarts(reason: &'static str, message: String) -> StatusCause {
+    StatusCause { reason, message, field: "spec.template.spec.restartPolicy".to_owned() }
 }
 
 /// Judges a selector: it has to be set, to select something, and to select the object's own pods.
-fn selector(of: &Type, value: &Value) -> Vec<Cause> {
+fn selector(of: &Type, value: &Value) -> Vec<StatusCause> {
     let selector = &value["spec"]["selector"];
     let fields = selector.as_object();
     let empty = |part: &Value| part.as_object().is_none_or(Map::is_empty) && part.as_array().is_none_or(Vec::is_empty);
@@ -45,16 +45,16 @@ fn selector(of: &Type, value: &Value) -> Vec<Cause> {
         // A real server has these words for a ReplicaSet too.
         let kind = if of.kind == "ReplicaSet" { "deployment".to_owned() } else { of.kind.to_ascii_lowercase() };
         let rule = format!("empty selector is invalid for {kind}");
-        return vec![Cause::invalid("spec.selector", selector, &rule)];
+        return vec![StatusCause::invalid("spec.selector", selector, &rule)];
     }
     let mut causes = Vec::new();
     if fields.is_none() && of.kind != "DaemonSet" {
-        causes.push(Cause::required("spec.selector", ""));
+        causes.push(StatusCause::required("spec.selector", ""));
     }
     let labels = &value["spec"]["template"]["metadata"]["labels"];
     if fields.is_none() || !selects(selector, labels) {
         let rule = "`selector` does not match template `labels`";
-        causes.push(Cause::invalid("spec.template.metadata.labels", labels, rule));
+        causes.push(StatusCause::invalid("spec.template.metadata.labels", labels, rule));
     }
     causes
 }

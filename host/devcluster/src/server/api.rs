@@ -20,7 +20,7 @@ use crate::model::store::Store;
 use crate::server::authentication::Authentication;
 use crate::server::discovery::Discovery;
 use crate::server::faults::{Fault, Faults};
-use crate::server::server::Phase;
+use crate::server::http::Phase;
 use crate::wire::answer::{Accept, Answer, Body, BrokenOff};
 use crate::wire::request::{Query, RequestInfo, ResourcePath};
 
@@ -60,7 +60,7 @@ pub(crate) struct Api {
 
 /// A parsed request on a resource.
 pub(crate) struct Call<'a> {
-    pub(crate) who: &'a Identity,
+    pub(crate) client: &'a Identity,
     pub(crate) verb: &'static str,
     pub(crate) of: Arc<Type>,
     pub(crate) at: &'a ResourcePath,
@@ -108,9 +108,9 @@ impl Api {
         self.pki.read().unwrap_or_else(PoisonError::into_inner).identify(certificate)
     }
 
-    /// Returns the reason why `who` may act, or `None` if the act is denied.
-    pub(crate) fn allows(&self, who: &Identity, act: &Act<'_>) -> Option<String> {
-        self.authorizer.allows(&self.store, &self.catalogue, who, act)
+    /// Returns the reason why `client` may act, or `None` if the act is denied.
+    pub(crate) fn allows(&self, client: &Identity, act: &Act<'_>) -> Option<String> {
+        self.authorizer.allows(&self.store, &self.catalogue, client, act)
     }
 
     /// Answers one request. The error breaks the connection.
@@ -153,14 +153,14 @@ impl Api {
     ) -> Result<Answer, ApiError> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
-        let who = self.authenticate(&head.headers, shown)?;
+        let client = self.authenticate(&head.headers, shown)?;
         let named = info.named_by(&query);
         let act = match &named {
             Some(at) => Act::Resource { verb: info.verb, at },
             None => Act::of(&info),
         };
-        if self.allows(&who, &act).is_none() {
-            return Err(act.forbidden(&who));
+        if self.allows(&client, &act).is_none() {
+            return Err(act.forbidden(&client));
         }
         let pretty = if query.has("pretty") { Some(query.flag("pretty")) } else { None };
         let Some(at) = &info.resource else {
@@ -182,7 +182,8 @@ impl Api {
             None => Bytes::new(),
         };
         let of_call = Arc::clone(&of);
-        let call = Call { who: &who, verb: info.verb, of, at, query: &query, headers: &head.headers, accept, body };
+        let call =
+            Call { client: &client, verb: info.verb, of, at, query: &query, headers: &head.headers, accept, body };
         Ok(crate::wire::show::warned(&of_call, self.dispatch(call)?))
     }
 

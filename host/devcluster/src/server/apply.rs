@@ -6,16 +6,17 @@ use serde_json::{Value, json};
 
 use crate::access::rbac::Act;
 use crate::model::resources::Type;
-use crate::model::status::{ApiError, Cause};
-use crate::model::types::Place;
-use crate::rules::managed::{self, Conflict, Writer};
+use crate::model::status::{ApiError, StatusCause};
+use crate::model::types::TypeRef;
+use crate::rules::entries::Writer;
+use crate::rules::managed::{self, Conflict};
 use crate::rules::schema::FieldValidation;
 use crate::rules::schema::check_object;
 use crate::rules::typed;
 use crate::server::api::{Api, Call};
 use crate::server::body::{self, check_type};
 use crate::server::origin::Origin;
-use crate::server::write::{check_namespace, complete, told};
+use crate::server::write::{check_namespace, complete, write_answer};
 use crate::wire::answer::Answer;
 
 impl Api {
@@ -27,26 +28,26 @@ impl Api {
         let writer = origin.writer.clone();
         let force = call.query.flag("force");
         let apply = |live: Option<&Value>| apply_config(of, &writer, live, &config, force);
-        if self.store.table(of).get(&call.key()).is_none() && call.at.subresource.is_empty() {
+        if self.store.collection(of).get(&call.key()).is_none() && call.at.subresource.is_empty() {
             self.may_create(call)?;
             let mut new = apply(None)?;
             new["metadata"]["name"] = call.at.name.as_str().into();
             match self.create_object(&origin, of, call.namespace(), new) {
                 // The object was created meanwhile, so that there is something to apply to.
                 Err(error) if error.reason == "AlreadyExists" => {}
-                created => return Ok(told(201, call, &*created?, Vec::new())),
+                created => return Ok(write_answer(201, call, &*created?, Vec::new())),
             }
         }
         let object = self.change_object(&origin, of, &call.key(), |live| apply(Some(live)))?;
-        Ok(told(200, call, &object, Vec::new()))
+        Ok(write_answer(200, call, &object, Vec::new()))
     }
 
     /// Fails unless the client may create the object under this very name, as an apply to a missing object requires.
     fn may_create(&self, call: &Call<'_>) -> Result<(), ApiError> {
         let act = Act::Resource { verb: "create", at: call.at };
-        match self.allows(call.who, &act) {
+        match self.allows(call.client, &act) {
             Some(_) => Ok(()),
-            None => Err(act.forbidden(call.who)),
+            None => Err(act.forbidden(call.client)),
         }
     }
 }
@@ -67,7 +68,7 @@ pub(crate) fn apply_config(
 fn configuration(call: &Call<'_>) -> Result<Value, ApiError> {
     let manager = call.query.get("fieldManager");
     if manager.is_empty() {
-        let cause = Cause::required("fieldManager", "is required for apply patch");
+        let cause = StatusCause::required("fieldManager", "is required for apply patch");
         return Err(ApiError::invalid_options("PatchOptions", &[cause]));
     }
     let mut config = body::yaml(&call.body, &call.of.kind)?;
@@ -122,7 +123,7 @@ fn checked(of: &Type, config: &mut Value) -> Result<(), ApiError> {
             )
         });
     }
-    match typed::duplicate(Place::of(of), config) {
+    match typed::duplicate(TypeRef::of(of), config) {
         Some(path) => refused(format!("failed to create typed patch object {object}: {path}")),
         None => Ok(()),
     }

@@ -84,7 +84,7 @@ impl Api {
         headers: &HeaderMap,
         certificate: Option<Arc<Identity>>,
     ) -> Result<Arc<Identity>, ApiError> {
-        let who = if let Some(identity) = certificate {
+        let client = if let Some(identity) = certificate {
             identity
         } else if let Some(value) = headers.get(AUTHORIZATION) {
             let text = value.to_str().map_err(|_| ApiError::unauthorized())?;
@@ -96,7 +96,7 @@ impl Api {
         } else {
             Arc::new(Identity::anonymous())
         };
-        self.impersonate(headers, who)
+        self.impersonate(headers, client)
     }
 
     /// Returns the identity of a valid token for `audience`.
@@ -114,7 +114,7 @@ impl Api {
     fn still_bound(&self, bound: &Bound) -> bool {
         let there = |plural: &str, namespace: &str, to: &Reference| {
             let Some(of) = self.catalogue.find("", "v1", plural) else { return false };
-            let found = self.store.table(&of).get(&object::key(namespace, &to.name));
+            let found = self.store.collection(&of).get(&object::key(namespace, &to.name));
             found.is_some_and(|object| *object.uid == *to.uid)
         };
         let namespace = &bound.namespace;
@@ -123,21 +123,21 @@ impl Api {
             && bound.secret.as_ref().is_none_or(|secret| there("secrets", namespace, secret))
     }
 
-    /// Returns the identity that a request asks to impersonate, or `who`.
-    fn impersonate(&self, headers: &HeaderMap, who: Arc<Identity>) -> Result<Arc<Identity>, ApiError> {
+    /// Returns the identity that a request asks to impersonate, or `client`.
+    fn impersonate(&self, headers: &HeaderMap, client: Arc<Identity>) -> Result<Arc<Identity>, ApiError> {
         let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let Some(user) = value("impersonate-user") else {
             return if headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
                 Err(ApiError::internal("requested impersonation without impersonating a user"))
             } else {
-                Ok(who)
+                Ok(client)
             };
         };
         let groups: Vec<&str> =
             headers.get_all("impersonate-group").iter().filter_map(|value| value.to_str().ok()).collect();
-        self.may_impersonate(&who, "users", user)?;
+        self.may_impersonate(&client, "users", user)?;
         for group in &groups {
-            self.may_impersonate(&who, "groups", group)?;
+            self.may_impersonate(&client, "groups", group)?;
         }
         let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
         let mut identity = match account {
@@ -150,7 +150,7 @@ impl Api {
         Ok(Arc::new(identity))
     }
 
-    fn may_impersonate(&self, who: &Identity, plural: &str, name: &str) -> Result<(), ApiError> {
+    fn may_impersonate(&self, client: &Identity, plural: &str, name: &str) -> Result<(), ApiError> {
         let (plural, namespace, name) =
             match name.strip_prefix("system:serviceaccount:").and_then(|s| s.split_once(':')) {
                 Some((namespace, account)) if plural == "users" => ("serviceaccounts", namespace, account),
@@ -163,7 +163,7 @@ impl Api {
             ..ResourcePath::default()
         };
         let act = Act::Resource { verb: "impersonate", at: &at };
-        self.allows(who, &act).map(|_| ()).ok_or_else(|| act.forbidden(who))
+        self.allows(client, &act).map(|_| ()).ok_or_else(|| act.forbidden(client))
     }
 }
 

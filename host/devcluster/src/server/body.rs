@@ -5,7 +5,7 @@ use http::header::{self, HeaderMap};
 use serde_json::Value;
 
 use crate::model::resources::Type;
-use crate::model::status::{ApiError, Cause};
+use crate::model::status::{ApiError, StatusCause};
 use crate::rules::schema::{FieldValidation, check_object};
 use crate::server::api::Call;
 use crate::wire::answer::Answer;
@@ -123,7 +123,7 @@ pub(crate) fn check_type(of: &Type, value: &Value) -> Result<(), ApiError> {
 }
 
 /// Returns the options of a deletion, from its body or else from its query.
-pub(crate) fn delete_options(call: &Call<'_>) -> Result<Options, ApiError> {
+pub(crate) fn delete_options(call: &Call<'_>) -> Result<DeleteOptions, ApiError> {
     let body = if call.body.is_empty() { Value::Null } else { tree(call, "DeleteOptions")? };
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let query = |name: &str| Some(call.query.get(name)).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -140,7 +140,7 @@ pub(crate) fn delete_options(call: &Call<'_>) -> Result<Options, ApiError> {
     let orphan = body["orphanDependents"].as_bool().or_else(|| Some(query("orphanDependents")? == "true"));
     if orphan.is_some() && !propagation.is_empty() {
         let rule = "orphanDependents and deletionPropagation cannot be both set";
-        causes.push(Cause::invalid("propagationPolicy", &propagation.as_str().into(), rule));
+        causes.push(StatusCause::invalid("propagationPolicy", &propagation.as_str().into(), rule));
     } else if !matches!(propagation.as_str(), "" | "Foreground" | "Background" | "Orphan") {
         causes.push(not_offered(
             "propagationPolicy",
@@ -159,7 +159,7 @@ pub(crate) fn delete_options(call: &Call<'_>) -> Result<Options, ApiError> {
         return Err(ApiError::invalid_options("DeleteOptions", &causes));
     }
     let orphans = orphan.map(|orphan| if orphan { "Orphan" } else { "Background" });
-    Ok(Options {
+    Ok(DeleteOptions {
         grace_seconds: grace,
         uid: text(&body["preconditions"]["uid"]),
         resource_version: text(&body["preconditions"]["resourceVersion"]),
@@ -182,7 +182,7 @@ pub(crate) fn check_options(call: &Call<'_>) -> Result<(), ApiError> {
     let mut causes = Vec::new();
     if call.query.get("fieldManager").len() > MANAGER_LONGEST {
         let message = format!("Too long: may not be more than {MANAGER_LONGEST} bytes");
-        causes.push(Cause { reason: "FieldValueTooLong", message, field: "fieldManager".to_owned() });
+        causes.push(StatusCause { reason: "FieldValueTooLong", message, field: "fieldManager".to_owned() });
     }
     let dry = call.query.get("dryRun");
     if !matches!(dry, "" | "All") {
@@ -200,9 +200,9 @@ fn no_number() -> ApiError {
     ApiError::bad_request(why)
 }
 
-fn not_offered(field: &str, value: &Value, offered: &str) -> Cause {
+fn not_offered(field: &str, value: &Value, offered: &str) -> StatusCause {
     let message = format!("Unsupported value: {value}: supported values: {offered}");
-    Cause { reason: "FieldValueNotSupported", message, field: field.to_owned() }
+    StatusCause { reason: "FieldValueNotSupported", message, field: field.to_owned() }
 }
 
 /// Adds one `Warning` header for each of `warnings`.
@@ -218,7 +218,7 @@ pub(crate) fn with_warnings(mut answer: Answer, warnings: &[String]) -> Answer {
 
 /// The options of a deletion.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Options {
+pub(crate) struct DeleteOptions {
     pub(crate) grace_seconds: Option<i64>,
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,

@@ -5,24 +5,74 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::model::collection::Part;
 use crate::model::fresh::later;
 use crate::model::object::{self, Object};
 use crate::model::resources::Type;
-use crate::model::status::ApiError;
-use crate::model::store::{Change, Part, Written};
-use crate::server::api::Api;
-use crate::server::body::Options;
+use crate::model::selectors::Selection;
+use crate::model::status::{self, ApiError};
+use crate::model::store::{Change, Written};
+use crate::server::api::{Api, Call};
+use crate::server::body::{self, DeleteOptions};
+use crate::wire::answer::Answer;
+use crate::wire::show::{self, show};
 
 /// The finalizer by which an object waits for the objects that it owns.
 const FOREGROUND: &str = "foregroundDeletion";
 
 impl Api {
+    pub(crate) fn delete(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let options = body::delete_options(call)?;
+        let written = self.delete_object(&call.of, &call.key(), &options)?;
+        let shows_object = matches!(
+            call.of.kind.as_str(),
+            "Pod"
+                | "Service"
+                | "ServiceAccount"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "PodTemplate"
+                | "ResourceQuota"
+        ) && call.of.group.is_empty();
+        match written {
+            Written::Removed(object) | Written::Kept(object)
+                if !shows_object && call.of.kind != "Namespace" && !object.deleting =>
+            {
+                Ok(Answer::json(200, deleted_status(&call.of, &object)))
+            }
+            written => Ok(show(200, call.accept, &call.of, &written.object())),
+        }
+    }
+
+    pub(crate) fn delete_collection(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let options = body::delete_options(call)?;
+        let query = call.query;
+        let selection = Selection::parse(&call.of, query.get("labelSelector"), query.get("fieldSelector"))?;
+        let prefix = if call.namespace().is_empty() { String::new() } else { format!("{}/", call.namespace()) };
+        let part = Part { prefix: &prefix, ..Part::default() };
+        let listing = self
+            .store
+            .list(&self.store.collection(&call.of), &part, |object| selection.matches(object))
+            .map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))?;
+        for object in &listing.items {
+            let key = object::key(&object.namespace, &object.name);
+            match self.delete_object(&call.of, &key, &options) {
+                Err(error) if error.code != 404 => return Err(error),
+                _ => {}
+            }
+        }
+        let items: Vec<Value> = listing.items.iter().map(|item| without_type(item.value())).collect();
+        let metadata = json!({"resourceVersion": self.store.revision().to_string()});
+        let list = json!({"kind": call.of.list_kind, "apiVersion": call.of.api_version(), "metadata": metadata, "items": items});
+        Ok(Answer::tree(200, call.accept, &list))
+    }
+
     /// Deletes an object, or marks it if finalizers or its grace period hold it.
     pub(crate) fn delete_object(
         self: &Arc<Self>,
         of: &Arc<Type>,
         key: &str,
-        options: &Options,
+        options: &DeleteOptions,
     ) -> Result<Written, ApiError> {
         let name = key.rsplit('/').next().unwrap_or(key);
         let is_namespace = of.group.is_empty() && of.kind == "Namespace";
@@ -41,7 +91,7 @@ impl Api {
             if options.dry_run {
                 return Ok(Change::Keep(Arc::clone(before)));
             }
-            let value = crate::wire::show::tree(of, before);
+            let value = show::tree(of, before);
             let grace = if is_namespace { 0 } else { grace(of, &value, options) };
             let held = value["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
             if !held && grace == 0 && !is_namespace {
@@ -80,7 +130,7 @@ impl Api {
     }
 
     fn stopped(self: &Arc<Self>, of: &Arc<Type>, key: &str, uid: &str) {
-        let options = Options { grace_seconds: Some(0), uid: Some(uid.to_owned()), ..Options::default() };
+        let options = DeleteOptions { grace_seconds: Some(0), uid: Some(uid.to_owned()), ..DeleteOptions::default() };
         if let Err(error) = self.delete_object(of, key, &options) {
             tracing::debug!(key, message = error.message, "a stopped pod was gone already");
         }
@@ -89,10 +139,10 @@ impl Api {
     /// Deletes all objects in a namespace.
     fn empty_namespace(self: &Arc<Self>, namespace: &str) {
         let prefix = format!("{namespace}/");
-        let options = Options { grace_seconds: Some(0), ..Options::default() };
+        let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
         for of in self.catalogue.all().iter().filter(|of| of.namespaced && of.stored()) {
             let part = Part { prefix: &prefix, ..Part::default() };
-            let Ok(listing) = self.store.list(&self.store.table(of), &part, |_| true) else { continue };
+            let Ok(listing) = self.store.list(&self.store.collection(of), &part, |_| true) else { continue };
             for object in listing.items {
                 _ = self.delete_object(of, &object::key(namespace, &object.name), &options);
             }
@@ -104,7 +154,7 @@ impl Api {
         for (of, key) in self.owned_by(&owner.uid) {
             let orphaned = self.disown(&of, &key, &owner.uid);
             if orphaned {
-                _ = self.delete_object(&of, &key, &Options::default());
+                _ = self.delete_object(&of, &key, &DeleteOptions::default());
             }
         }
     }
@@ -119,7 +169,7 @@ impl Api {
         let value = object.value();
         let owners = value["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
         if owners.iter().all(|owner| self.is_gone(&object.namespace, owner)) {
-            _ = self.delete_object(of, &object::key(&object.namespace, &object.name), &Options::default());
+            _ = self.delete_object(of, &object::key(&object.namespace, &object.name), &DeleteOptions::default());
         }
     }
 
@@ -130,16 +180,16 @@ impl Api {
             return false;
         };
         let key = if of.namespaced { object::key(namespace, text("name")) } else { text("name").to_owned() };
-        self.store.table(&of).get(&key).is_none_or(|found| *found.uid != *text("uid"))
+        self.store.collection(&of).get(&key).is_none_or(|found| *found.uid != *text("uid"))
     }
 
     /// Orphans the dependents of an object that is about to go, or deletes them first.
     fn release(self: &Arc<Self>, of: &Arc<Type>, key: &str, orphan: bool) {
-        let Some(owner) = self.store.table(of).get(key) else { return };
+        let Some(owner) = self.store.collection(of).get(key) else { return };
         for (of, key) in self.owned_by(&owner.uid) {
             let alone = self.disown(&of, &key, &owner.uid);
             if alone && !orphan {
-                let options = Options { propagation: "Foreground".to_owned(), ..Options::default() };
+                let options = DeleteOptions { propagation: "Foreground".to_owned(), ..DeleteOptions::default() };
                 _ = self.delete_object(&of, &key, &options);
             }
         }
@@ -150,7 +200,7 @@ impl Api {
         let mut alone = false;
         let written = self.store.write(of, key, |before| {
             let before = before.ok_or_else(|| ApiError::not_found(of, key))?;
-            let mut value = crate::wire::show::tree(of, before);
+            let mut value = show::tree(of, before);
             let owners = value["metadata"]["ownerReferences"].as_array_mut();
             owners.into_iter().for_each(|owners| owners.retain(|owner| owner["uid"] != uid));
             alone = value["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty);
@@ -165,13 +215,17 @@ impl Api {
     fn owned_by(&self, uid: &str) -> Vec<(Arc<Type>, String)> {
         let types = self.catalogue.all();
         let stored = types.iter().filter(|of| of.stored());
-        stored.flat_map(|of| self.store.table(of).owned_by(uid).into_iter().map(|key| (Arc::clone(of), key))).collect()
+        stored
+            .flat_map(|of| self.store.collection(of).owned_by(uid).into_iter().map(|key| (Arc::clone(of), key)))
+            .collect()
     }
 
     /// Stops serving the types of a deleted definition, and drops their objects.
     pub(crate) fn forget_type(self: &Arc<Self>, definition: &str) {
         for of in self.catalogue.forget(definition) {
-            let Ok(listing) = self.store.list(&self.store.table(&of), &Part::default(), |_| true) else { continue };
+            let Ok(listing) = self.store.list(&self.store.collection(&of), &Part::default(), |_| true) else {
+                continue;
+            };
             for object in listing.items {
                 let key = object::key(&object.namespace, &object.name);
                 _ = self.store.write(&of, &key, |before| {
@@ -182,7 +236,7 @@ impl Api {
     }
 }
 
-fn check(of: &Type, name: &str, object: &Object, options: &Options) -> Result<(), ApiError> {
+fn check(of: &Type, name: &str, object: &Object, options: &DeleteOptions) -> Result<(), ApiError> {
     let conflict = |why: String| {
         let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", of.kind);
         Err(ApiError::new(409, "Conflict", message).with_details(json!({"name": name, "kind": of.kind})))
@@ -205,7 +259,7 @@ fn check(of: &Type, name: &str, object: &Object, options: &Options) -> Result<()
 }
 
 /// Returns the grace period. Only a pod that is on a node gets time to stop.
-fn grace(of: &Type, value: &Value, options: &Options) -> i64 {
+fn grace(of: &Type, value: &Value, options: &DeleteOptions) -> i64 {
     let runs = of.group.is_empty()
         && of.kind == "Pod"
         && value.pointer("/spec/nodeName").and_then(Value::as_str).is_some_and(|node| !node.is_empty())
@@ -226,6 +280,22 @@ fn marked(mut value: Value, grace: i64, is_namespace: bool) -> Value {
     }
     if let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
         list.retain(|one| one != FOREGROUND);
+    }
+    value
+}
+
+/// Returns the `Status` of a completed deletion.
+fn deleted_status(of: &Type, object: &Object) -> String {
+    let mut details = of.details(&object.name);
+    details["uid"] = (&*object.uid).into();
+    let details = status::written_details(&details);
+    format!(r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Success","details":{details}}}"#) + "\n"
+}
+
+fn without_type(mut value: Value) -> Value {
+    if let Some(map) = value.as_object_mut() {
+        map.remove("kind");
+        map.remove("apiVersion");
     }
     value
 }

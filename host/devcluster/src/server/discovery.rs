@@ -201,8 +201,8 @@ impl Api {
             ["healthz" | "livez" | "readyz", rest @ ..] => health(segments, rest, query),
             ["api"] if wants_aggregated(headers) => Ok(tagged(&self.discovered().api_aggregated, headers)),
             ["apis"] if wants_aggregated(headers) => Ok(tagged(&self.discovered().apis_aggregated, headers)),
-            ["api"] => self.told(headers, &self.versions()),
-            ["apis"] => self.told(headers, &self.group_list()),
+            ["api"] => self.document(headers, &self.versions()),
+            ["apis"] => self.document(headers, &self.group_list()),
             ["api", version] => self.resource_list("", version, headers),
             ["apis", group] => self.one_group(group, headers),
             ["apis", group, version] => self.resource_list(group, version, headers),
@@ -213,7 +213,7 @@ impl Api {
         }
     }
 
-    fn told(&self, headers: &HeaderMap, value: &Value) -> Result<Answer, ApiError> {
+    fn document(&self, headers: &HeaderMap, value: &Value) -> Result<Answer, ApiError> {
         Ok(Answer::tree(200, Accept::parse(headers, None)?, value))
     }
 
@@ -234,7 +234,7 @@ impl Api {
         let mut value = group.json();
         value["kind"] = "APIGroup".into();
         value["apiVersion"] = "v1".into();
-        self.told(headers, &value)
+        self.document(headers, &value)
     }
 
     fn resource_list(&self, group: &str, version: &str, headers: &HeaderMap) -> Result<Answer, ApiError> {
@@ -249,7 +249,7 @@ impl Api {
         if !group.is_empty() {
             value["apiVersion"] = "v1".into();
         }
-        self.told(headers, &value)
+        self.document(headers, &value)
     }
 
     /// Answers `/` with all paths.

@@ -12,10 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::model::collection::Collection;
 use crate::model::status::ApiError;
-use crate::model::store::Table;
 use crate::server::api::{Api, Call};
-use crate::server::server::Phase;
+use crate::server::http::Phase;
 use crate::wire::answer::Answer;
 
 /// The annotation with a pod's log; `devcluster.attache.dev/log.CONTAINER` for one of several containers.
@@ -28,8 +28,8 @@ impl Api {
     /// Answers with the log of a container: the text of the pod's annotation, or a real server's answer without a
     /// kubelet.
     pub(crate) fn log(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
-        let table = self.store.table(&call.of);
-        let found = table.get(&call.key());
+        let collection = self.store.collection(&call.of);
+        let found = collection.get(&call.key());
         let pod = found.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?.value();
         let name = call.at.name.as_str();
         let container = container(&pod, name, call.query.get("container"))?;
@@ -44,12 +44,12 @@ impl Api {
             return Ok(Answer::text(200, lines.first(text)));
         }
         let follower = Follower {
-            changed: table.subscribe(),
+            changed: collection.subscribe(),
             phase: self.phase.read().unwrap_or_else(PoisonError::into_inner).clone(),
             key: call.key(),
             uid: pod["metadata"]["uid"].clone(),
             room: lines.limit,
-            table,
+            collection,
             container,
             lines,
             read: 0,
@@ -163,7 +163,7 @@ fn cut(mut text: String, limit: usize) -> String {
 
 /// A client that follows the log.
 struct Follower {
-    table: Arc<Table>,
+    collection: Arc<Collection>,
     changed: watch::Receiver<u64>,
     phase: watch::Receiver<Phase>,
     key: String,
@@ -182,7 +182,7 @@ impl Follower {
         while self.room > 0 {
             // Marked as seen before the pod is read, so that a change between the two wakes the sleep below.
             self.changed.borrow_and_update();
-            let pod = self.table.get(&self.key).map(|pod| pod.value());
+            let pod = self.collection.get(&self.key).map(|pod| pod.value());
             let pod = pod.filter(|pod| pod["metadata"]["uid"] == self.uid)?;
             let news = self.news(annotation(&pod, LOG, &self.container).unwrap_or_default());
             if !news.is_empty() {

@@ -1,6 +1,6 @@
 //! The author of a write.
 
-use crate::rules::managed::Writer;
+use crate::rules::entries::Writer;
 use crate::server::api::Call;
 
 /// The author of a write, and its options.

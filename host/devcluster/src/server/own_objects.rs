@@ -4,10 +4,10 @@ use std::sync::{Arc, PoisonError};
 
 use serde_json::{Value, json};
 
+use crate::model::collection::Part;
 use crate::model::object;
 use crate::model::status::ApiError;
-use crate::model::store::Part;
-use crate::rules::managed::Writer;
+use crate::rules::entries::Writer;
 use crate::rules::schema::{self, FieldValidation};
 use crate::server::admission::remarks;
 use crate::server::api::Api;
@@ -93,13 +93,15 @@ impl Api {
             let next = value.clone();
             self.change_object(&origin, &of, &key, |_| Ok(next))?;
         }
-        self.store.table(&of).get(&key).ok_or_else(|| ApiError::not_found(&of, &name))
+        self.store.collection(&of).get(&key).ok_or_else(|| ApiError::not_found(&of, &name))
     }
 
     /// Publishes the CA's certificate in every namespace.
     pub(crate) fn publish_ca(self: &Arc<Self>, pem: &str) {
         let Some(namespaces) = self.catalogue.find("", "v1", "namespaces") else { return };
-        let Ok(listing) = self.store.list(&self.store.table(&namespaces), &Part::default(), |_| true) else { return };
+        let Ok(listing) = self.store.list(&self.store.collection(&namespaces), &Part::default(), |_| true) else {
+            return;
+        };
         for namespace in listing.items {
             let value = json!({
                 "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": pem},

@@ -10,7 +10,7 @@ use crate::server::api::{Api, Call};
 use crate::server::body::media_type;
 use crate::server::operations;
 use crate::server::origin::Origin;
-use crate::server::write::{check_namespace, told};
+use crate::server::write::{check_namespace, write_answer};
 use crate::wire::answer::Answer;
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -30,7 +30,7 @@ impl Api {
         if media == APPLY {
             return self.apply(call);
         }
-        if self.store.table(of).get(&call.key()).is_none() {
+        if self.store.collection(of).get(&call.key()).is_none() {
             return Err(ApiError::not_found(of, &call.at.name));
         }
         let change: Change<'_> = match media.as_str() {
@@ -61,7 +61,7 @@ impl Api {
             Ok(new)
         };
         let object = self.change_object(&origin, of, &call.key(), patched)?;
-        Ok(told(200, call, &object, warnings))
+        Ok(write_answer(200, call, &object, warnings))
     }
 }
 

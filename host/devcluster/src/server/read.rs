@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use crate::model::collection::Part;
 use crate::model::selectors::Selection;
 use crate::model::status::ApiError;
-use crate::model::store::Part;
 use crate::server::api::{Api, Call};
 use crate::wire::answer::Answer;
 use crate::wire::paging;
@@ -45,7 +45,7 @@ impl Api {
         {
             return Err(too_large(wanted, self.store.revision()));
         }
-        let found = self.store.table(&call.of).get(&call.key());
+        let found = self.store.collection(&call.of).get(&call.key());
         let object = found.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?;
         Ok(show(200, call.accept, &call.of, &object))
     }
@@ -64,7 +64,7 @@ impl Api {
             None => self.wanted_revision(call, limit)?,
         };
         let part = Part { prefix: &prefix, after: resume.as_ref().map(|resume| resume.after.as_str()), at, limit };
-        let table = self.store.table(&call.of);
+        let table = self.store.collection(&call.of);
         let listing =
             self.store.list(&table, &part, |object| selection.matches(object)).map_err(|_| match &resume {
                 Some(resume) => paging::expired(&prefix, &resume.after),

@@ -24,7 +24,7 @@ pub(crate) fn admit(api: &Api, pod: &mut Value) -> Result<(), ApiError> {
     else {
         return Ok(());
     };
-    let Some(account) = api.store.table(&accounts).get(&object::key(&namespace, &name)) else {
+    let Some(account) = api.store.collection(&accounts).get(&object::key(&namespace, &name)) else {
         return Err(no_account(&pods, pod, &namespace, &name));
     };
     pod["spec"]["serviceAccountName"] = name.as_str().into();

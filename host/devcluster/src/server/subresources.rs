@@ -8,10 +8,10 @@ use crate::model::fresh::now;
 use crate::model::nesting;
 use crate::model::object::{self, Object};
 use crate::model::resources::Type;
-use crate::model::status::{ApiError, Cause};
+use crate::model::status::{ApiError, StatusCause};
 use crate::server::api::{Api, Call};
 use crate::server::apply::apply_config;
-use crate::server::body::Options;
+use crate::server::body::DeleteOptions;
 use crate::server::body::{self, media_type};
 use crate::server::operations;
 use crate::server::origin::Origin;
@@ -55,15 +55,15 @@ impl Api {
     }
 
     fn existing(&self, of: &Type, key: &str, name: &str) -> Result<Arc<Object>, ApiError> {
-        self.store.table(of).get(key).ok_or_else(|| ApiError::not_found(of, name))
+        self.store.collection(of).get(key).ok_or_else(|| ApiError::not_found(of, name))
     }
 
     fn evict(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let value = body::tree(call, "Eviction")?;
-        let options = Options {
+        let options = DeleteOptions {
             grace_seconds: value["deleteOptions"]["gracePeriodSeconds"].as_i64(),
             dry_run: call.dry_run(),
-            ..Options::default()
+            ..DeleteOptions::default()
         };
         self.delete_object(&call.of, &call.key(), &options)?;
         Ok(Answer::json(201, DONE))
@@ -157,7 +157,7 @@ fn check_scale(of: &Type, name: &str, current: &Value, wanted: &Value) -> Result
     if replicas.as_i64().is_none_or(|number| number >= 0) {
         return Ok(());
     }
-    let cause = Cause::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+    let cause = StatusCause::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
     Err(ApiError::invalid_kind("autoscaling", "Scale", name, &[cause]))
 }
 

@@ -29,7 +29,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// The representation of an object that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum Representation {
     /// The object itself.
     Object,
     /// Rows of a table for people.
@@ -48,7 +48,7 @@ pub(crate) enum Notation {
 /// The representation and notation that a client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Accept {
-    pub(crate) shape: Shape,
+    pub(crate) representation: Representation,
     pub(crate) notation: Notation,
     /// True if the answer is indented for people.
     pub(crate) pretty: bool,
@@ -67,7 +67,7 @@ impl Accept {
         let pretty = pretty.unwrap_or_else(|| reads_pretty(headers));
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if accept.trim().is_empty() {
-            return Ok(Self { shape: Shape::Object, notation: Notation::Json, pretty });
+            return Ok(Self { representation: Representation::Object, notation: Notation::Json, pretty });
         }
         let found = accept.split(',').find_map(|entry| Self::one(entry, pretty));
         found.ok_or_else(|| {
@@ -85,15 +85,15 @@ impl Accept {
         };
         let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
         let value = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-        let shape = match (value("as"), value("g"), value("v")) {
-            (None, _, _) => Shape::Object,
-            (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Shape::Table,
+        let representation = match (value("as"), value("g"), value("v")) {
+            (None, _, _) => Representation::Object,
+            (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Representation::Table,
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => {
-                Shape::Partial
+                Representation::Partial
             }
             _ => return None,
         };
-        Some(Self { shape, notation, pretty })
+        Some(Self { representation, notation, pretty })
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::model::collection::Listing;
 use crate::model::object::{Object, partial, put};
 use crate::model::resources::Type;
-use crate::model::store::Listing;
 use crate::model::versions;
-use crate::wire::answer::{Accept, Answer, Notation, Shape, line};
+use crate::wire::answer::{Accept, Answer, Notation, Representation, line};
 use crate::wire::table;
 
 /// Returns the JSON of an object in the version of `of`, regardless of the stored version.
@@ -25,13 +25,13 @@ pub(crate) fn in_version(of: &Type, object: &Object) -> bytes::Bytes {
 
 /// Returns the answer with an object in the representation that the client wants.
 pub(crate) fn show(status: u16, accept: Accept, of: &Type, object: &Object) -> Answer {
-    match accept.shape {
-        Shape::Object if accept.notation == Notation::Json && !accept.pretty => {
+    match accept.representation {
+        Representation::Object if accept.notation == Notation::Json && !accept.pretty => {
             Answer::json(status, line(in_version(of, object).to_vec()))
         }
-        Shape::Object => Answer::tree(status, accept, &tree(of, object)),
-        Shape::Partial => Answer::tree(status, accept, &partial(object)),
-        Shape::Table => Answer::tree(status, accept, &table::of_one(of, object)),
+        Representation::Object => Answer::tree(status, accept, &tree(of, object)),
+        Representation::Partial => Answer::tree(status, accept, &partial(object)),
+        Representation::Table => Answer::tree(status, accept, &table::of_one(of, object)),
     }
 }
 
@@ -54,8 +54,8 @@ pub(crate) fn show_list(accept: Accept, of: &Arc<Type>, listing: Listing, metada
     if accept.notation == Notation::Yaml || accept.pretty {
         return Answer::tree(200, accept, &list_tree(accept, of, &listing, metadata));
     }
-    match accept.shape {
-        Shape::Object => {
+    match accept.representation {
+        Representation::Object => {
             let head = head(&of.list_kind, &of.api_version(), metadata, "items");
             let of = Arc::clone(of);
             let item = move |object: &Object, out: &mut Vec<u8>| {
@@ -70,11 +70,11 @@ pub(crate) fn show_list(accept: Accept, of: &Arc<Type>, listing: Listing, metada
             };
             Answer::list(head, listing.items, item, b"]}\n")
         }
-        Shape::Partial => {
+        Representation::Partial => {
             let head = head("PartialObjectMetadataList", "meta.k8s.io/v1", metadata, "items");
             Answer::list(head, listing.items, |object, out| put(out, &partial(object)), b"]}\n")
         }
-        Shape::Table => {
+        Representation::Table => {
             let mut head = head("Table", "meta.k8s.io/v1", metadata, "columnDefinitions");
             head.pop();
             put(&mut head, &table::columns(of));
@@ -94,16 +94,16 @@ fn head(kind: &str, api_version: &str, metadata: &Value, field: &str) -> Vec<u8>
 fn list_tree(accept: Accept, of: &Type, listing: &Listing, metadata: &Value) -> Value {
     let each =
         |show: &dyn Fn(&Object) -> Value| -> Vec<Value> { listing.items.iter().map(|item| show(item)).collect() };
-    match accept.shape {
-        Shape::Object => {
+    match accept.representation {
+        Representation::Object => {
             let items = each(&|object| bare(of, object));
             json!({"kind": of.list_kind, "apiVersion": of.api_version(), "metadata": metadata, "items": items})
         }
-        Shape::Partial => {
+        Representation::Partial => {
             let items = each(&partial);
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
         }
-        Shape::Table => {
+        Representation::Table => {
             let rows = each(&|object| table::row(of, object));
             table::of_rows(of, metadata, rows)
         }

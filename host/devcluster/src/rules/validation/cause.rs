@@ -9,7 +9,7 @@ use crate::model::quote::quoted;
 /// The type of a cause, named as in `Status.details.causes[].reason`
 /// (`apimachinery/pkg/util/validation/field/errors.go`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum CauseType {
     /// The field is required.
     Required,
     /// The value breaks a rule.
@@ -24,7 +24,7 @@ pub enum Reason {
     Forbidden,
 }
 
-impl Reason {
+impl CauseType {
     /// Returns the reason in a `Status`: `FieldValueInvalid` and so on.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ pub struct Cause {
     /// The field's path in the server's answer. For an item of a Downward API volume the server leaves out `items[N]`.
     pub field: String,
     /// The type of the cause.
-    pub reason: Reason,
+    pub reason: CauseType,
     /// The message, without the field: `Invalid value: "x": must be …`.
     pub message: String,
     /// The field's true path in the object, by which it is located in a file.
@@ -93,7 +93,7 @@ impl<'a> Field<'a> {
     }
 
     /// Returns this field, reported as a child of `other`.
-    pub(super) fn told_below(&self, other: &Self, name: &str) -> Self {
+    pub(super) fn reported_below(&self, other: &Self, name: &str) -> Self {
         Self { path: format!("{}.{name}", other.path), ..self.clone() }
     }
 
@@ -130,17 +130,17 @@ impl Causes {
         self.0.len()
     }
 
-    fn push(&mut self, field: &Field<'_>, reason: Reason, message: String) {
+    fn push(&mut self, field: &Field<'_>, reason: CauseType, message: String) {
         self.0.push(Cause { field: field.path.clone(), reason, message, at: field.at.clone() });
     }
 
     pub(super) fn required(&mut self, field: &Field<'_>, detail: &str) {
         let separator = if detail.is_empty() { "" } else { ": " };
-        self.push(field, Reason::Required, format!("Required value{separator}{detail}"));
+        self.push(field, CauseType::Required, format!("Required value{separator}{detail}"));
     }
 
     pub(super) fn invalid(&mut self, field: &Field<'_>, value: &(impl Shown + ?Sized), rule: impl AsRef<str>) {
-        self.push(field, Reason::Invalid, format!("Invalid value: {}: {}", value.shown(), rule.as_ref()));
+        self.push(field, CauseType::Invalid, format!("Invalid value: {}: {}", value.shown(), rule.as_ref()));
     }
 
     /// Adds one cause for each rule that the value breaks.
@@ -154,19 +154,19 @@ impl Causes {
         let supported: Vec<_> = supported.iter().map(|value| quoted(value)).collect();
         let supported = supported.join(", ");
         let message = format!("Unsupported value: {}: supported values: {supported}", quoted(value));
-        self.push(field, Reason::NotSupported, message);
+        self.push(field, CauseType::NotSupported, message);
     }
 
     pub(super) fn not_found(&mut self, field: &Field<'_>, value: &str) {
-        self.push(field, Reason::NotFound, format!("Not found: {}", quoted(value)));
+        self.push(field, CauseType::NotFound, format!("Not found: {}", quoted(value)));
     }
 
     pub(super) fn duplicate(&mut self, field: &Field<'_>, value: &str) {
-        self.push(field, Reason::Duplicate, format!("Duplicate value: {}", quoted(value)));
+        self.push(field, CauseType::Duplicate, format!("Duplicate value: {}", quoted(value)));
     }
 
     pub(super) fn forbidden(&mut self, field: &Field<'_>, detail: &str) {
-        self.push(field, Reason::Forbidden, format!("Forbidden: {detail}"));
+        self.push(field, CauseType::Forbidden, format!("Forbidden: {detail}"));
     }
 }
 

@@ -142,14 +142,14 @@ fn sub_path(list: &Field<'_>, mount: &Field<'_>, causes: &mut Causes) {
     let given = |field: &Field<'_>| !field.text_or_empty().is_empty();
     // The server reports a bad path without the mount's index.
     if given(&plain) {
-        file_path(&plain.told_below(list, "subPath"), false, causes);
+        file_path(&plain.reported_below(list, "subPath"), false, causes);
     }
     if given(&expression) {
         if given(&plain) {
             let text = expression.text_or_empty();
             causes.invalid(&expression, text, "subPathExpr and subPath are mutually exclusive");
         }
-        file_path(&expression.told_below(list, "subPathExpr"), false, causes);
+        file_path(&expression.reported_below(list, "subPathExpr"), false, causes);
     }
 }
 
@@ -158,7 +158,7 @@ fn resources(field: &Field<'_>, causes: &mut Causes) {
     for list in [&limits, &requests] {
         for (name, quantity) in quantities(list) {
             if quantity.is_negative() {
-                let entry = list.child(name).told_below(list, name);
+                let entry = list.child(name).reported_below(list, name);
                 causes.invalid(&entry, quantity.to_string().as_str(), "must be greater than or equal to 0");
             }
         }

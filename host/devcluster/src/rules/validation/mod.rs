@@ -14,7 +14,7 @@ mod volumes;
 
 use serde_json::Value;
 
-pub use self::cause::{Cause, Reason};
+pub use self::cause::{Cause, CauseType};
 use self::cause::{Causes, Field};
 pub use self::quantities::{Undecodable, decodable};
 use crate::manifest::{Document, Location};
@@ -56,20 +56,20 @@ pub fn pod_spec_path(kind: &str) -> Option<&'static str> {
 
 /// An error of a document: the server's messages with their locations in the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum DocumentError {
     /// The object cannot be decoded: a 400 from the server.
-    #[error("{place}: {error}")]
+    #[error("{location}: {error}")]
     Undecodable {
         /// The location of the value.
-        place: Location,
+        location: Location,
         /// The server's message.
         error: Undecodable,
     },
     /// A value is of the wrong type for its field, such as a number for a name: a 400 from the server.
-    #[error("{place}: {field}: {message}")]
+    #[error("{location}: {field}: {message}")]
     Misread {
         /// The location of the value.
-        place: Location,
+        location: Location,
         /// The path of the field.
         field: String,
         /// The server's message.
@@ -81,7 +81,7 @@ pub enum Refused {
 }
 
 fn lines(causes: &[(Location, Cause)]) -> String {
-    let lines: Vec<_> = causes.iter().map(|(place, cause)| format!("{place}: {cause}")).collect();
+    let lines: Vec<_> = causes.iter().map(|(location, cause)| format!("{location}: {cause}")).collect();
     lines.join("\n")
 }
 
@@ -90,16 +90,17 @@ fn lines(causes: &[(Location, Cause)]) -> String {
 ///
 /// # Errors
 /// [`DocumentError`] with file, line and column for each cause.
-pub fn document(document: &Document) -> Result<(), Refused> {
-    decodable(document.object()).map_err(|error| Refused::Undecodable { place: document.place(&error.at), error })?;
+pub fn document(document: &Document) -> Result<(), DocumentError> {
+    decodable(document.object())
+        .map_err(|error| DocumentError::Undecodable { location: document.location(&error.at), error })?;
     if let Some(schema::Misread { field, message }) = schema::misread(document.object()) {
-        return Err(Refused::Misread { place: document.place(&field), field, message });
+        return Err(DocumentError::Misread { location: document.location(&field), field, message });
     }
     let Some(path) = pod_spec_path(document.kind()) else { return Ok(()) };
     let pointer = format!("/{}", path.replace('.', "/"));
     let spec = document.object().pointer(&pointer).unwrap_or(&Value::Null);
-    let causes: Vec<_> = pod_spec(spec, path).into_iter().map(|cause| (document.place(&cause.at), cause)).collect();
-    if causes.is_empty() { Ok(()) } else { Err(Refused::Invalid(causes)) }
+    let causes: Vec<_> = pod_spec(spec, path).into_iter().map(|cause| (document.location(&cause.at), cause)).collect();
+    if causes.is_empty() { Ok(()) } else { Err(DocumentError::Invalid(causes)) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Refused, decodable, document, pod, pod_spec};
+use super::{DocumentError, decodable, document, pod, pod_spec};
 use crate::manifest;
 
 /// Returns a pod with one container, one valid volume and its mount, changed by a merge patch.
@@ -347,7 +347,7 @@ fn nothing_that_a_client_sends_makes_the_judge_stumble() {
     assert!(!pod_spec(&containers, "spec").is_empty());
 }
 
-fn judged(name: &str) -> Result<(), Refused> {
+fn judged(name: &str) -> Result<(), DocumentError> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/manifests/seed").join(name);
     let text = std::fs::read_to_string(path).unwrap();
     manifest::parse(&text, name).unwrap().iter().try_for_each(document)

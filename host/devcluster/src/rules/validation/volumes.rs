@@ -154,7 +154,7 @@ fn service_account_token(volume: &Field<'_>, token: &Field<'_>, causes: &mut Cau
         _ => {}
     }
     // The server reports these two as fields of the volume itself.
-    let path = token.child("path").told_below(volume, "path");
+    let path = token.child("path").reported_below(volume, "path");
     if path.text_or_empty().is_empty() {
         causes.required(&path, "");
     } else {
