@@ -15,7 +15,7 @@ fn error(text: &str) -> String {
 }
 
 fn seed(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/manifests/seed").join(name)
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/manifests/seed").join(name)
 }
 
 const POD: &str = "\

@@ -348,7 +348,7 @@ fn nothing_that_a_client_sends_makes_the_judge_stumble() {
 }
 
 fn judged(name: &str) -> Result<(), DocumentError> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/manifests/seed").join(name);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/manifests/seed").join(name);
     let text = std::fs::read_to_string(path).unwrap();
     manifest::parse(&text, name).unwrap().iter().try_for_each(document)
 }
@@ -373,7 +373,7 @@ fn the_seeds_manifests_are_answered_as_by_a_real_server() {
 fn with_its_slips_mended_each_of_the_seeds_manifests_passes() {
     let mended = [("downward-env-cut.yaml", "100ki", "100Ki"), ("downward-volume-cut.yaml", "matadata", "metadata")];
     for (name, slip, right) in mended {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/manifests/seed").join(name);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/manifests/seed").join(name);
         let text = std::fs::read_to_string(path).unwrap().replace(slip, right);
         let documents = manifest::parse(&text, name).unwrap();
         assert_eq!(documents.iter().try_for_each(document), Ok(()), "{name}");
