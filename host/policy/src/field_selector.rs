@@ -84,7 +84,8 @@ fn unescape(value: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{build::is_label, segments};
+    use crate::segments;
+    use attache_base::names::is_label;
 
     fn named_object(selector: &str) -> Result<Option<String>, InvalidRequest> {
         super::named_object(selector, segments::check)
