@@ -37,7 +37,7 @@ use crate::bindings::wasi::io::streams::{InputStream, OutputStream, StreamError}
 const API_SERVER: &str = "kubernetes.default.svc";
 
 /// The maximum of one `blocking-write-and-flush` in `wasi:io/streams`, in bytes.
-const WRITTEN_AT_ONCE: usize = 4096;
+pub(crate) const WRITTEN_AT_ONCE: usize = 4096;
 
 /// The size of one read of a whole body, in bytes: few calls, and little memory.
 const READ_AT_ONCE: u64 = 64 << 10;
@@ -173,7 +173,7 @@ fn incoming(answer: wasi::IncomingResponse) -> Result<Response<Body>, Error> {
     }
     let incoming = answer.consume().map_err(|()| broken("no body"))?;
     let stream = incoming.stream().map_err(|()| broken("no body"))?;
-    Ok(response.map(|()| Body { stream, _incoming: incoming, _answer: answer }))
+    Ok(response.map(|()| Body { stream, _incoming: incoming, _head: Head::Answer(answer) }))
 }
 
 /// The body of an answer, as a stream; made by [`send`].
@@ -185,10 +185,25 @@ pub struct Body {
     // Declared, and so dropped, before what they are children of.
     stream: InputStream,
     _incoming: wasi::IncomingBody,
-    _answer: wasi::IncomingResponse,
+    _head: Head,
+}
+
+/// The message that a body is of; it has to live as long.
+#[derive(Debug)]
+#[expect(dead_code, reason = "kept for its drop")]
+enum Head {
+    Answer(wasi::IncomingResponse),
+    Request(wasi::IncomingRequest),
 }
 
 impl Body {
+    /// The body of a request that this guest answers.
+    pub(crate) fn of_request(request: wasi::IncomingRequest) -> Option<Self> {
+        let incoming = request.consume().ok()?;
+        let stream = incoming.stream().ok()?;
+        Some(Self { stream, _incoming: incoming, _head: Head::Request(request) })
+    }
+
     /// Reads the body to its end.
     ///
     /// # Errors

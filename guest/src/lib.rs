@@ -33,6 +33,8 @@ mod bindings;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod pod;
+#[cfg(feature = "http")]
+pub mod serve;
 
 #[cfg(feature = "typed")]
 pub use k8s_openapi;

@@ -169,7 +169,11 @@ impl Gate {
     pub fn for_host(host_rate: Option<HostRate>, audit: Arc<dyn Audit>) -> Self {
         let mut grant = Grant::nothing(HOST);
         grant.limits.response_bytes = DISCOVERY_BYTES;
-        grant.api.push(Rule::default().verbs(["get"]).non_resource_urls(DISCOVERY));
+        grant.api.push(Rule {
+            verbs: vec!["get".into()],
+            non_resource_urls: DISCOVERY.map(str::to_owned).into(),
+            ..Rule::default()
+        });
         Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 
@@ -180,8 +184,13 @@ impl Gate {
         // Of each guest at most one is under way, and each pays for it with its own rate.
         grant.limits.in_flight = u32::MAX;
         (grant.limits.requests_per_second, grant.limits.burst) = REVIEW_RATE;
-        let reviews = Rule::default().api_groups(["authorization.k8s.io"]).resources(REVIEWS);
-        grant.api.push(reviews.verbs(["create"]).namespaces(["*"]));
+        grant.api.push(Rule {
+            api_groups: vec!["authorization.k8s.io".into()],
+            resources: REVIEWS.map(str::to_owned).into(),
+            verbs: vec!["create".into()],
+            namespaces: vec!["*".into()],
+            ..Rule::default()
+        });
         Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 

@@ -109,6 +109,7 @@
 //!
 //! | floor | may use | has |
 //! | --- | --- | --- |
+//! | `service` | `extension`, `serving`, `cluster`, `gate`, `telemetry`, `podinfo`, `capability` | extensions that a host keeps: triggers, restarts, reloads |
 //! | [`extension`] | `capability`, `ambassador`, `cluster`, `gate`, `engine`, `telemetry`, `podinfo`, `credentials` | components with their grants, and calls with all limits |
 //! | [`capability`] | `ambassador`, `podinfo`, `cluster`, `gate`, `telemetry` | what a guest imports: `attache:pod`, `wasi:http`, `wasi:filesystem` |
 //! | [`ambassador`] | `cluster`, `gate`, `serving`, `telemetry` | plain HTTP on behalf of the API server, for guests and sibling containers |
@@ -125,6 +126,7 @@
 //!
 //! # Features
 //!
+//! - `serve`: [extensions that a host keeps](https://docs.rs/attache/latest/attache/service).
 //! - `metrics`: decisions and limits counted for a scraper such as Prometheus
 //!   ([`telemetry::Metrics`](https://docs.rs/attache/latest/attache/telemetry/struct.Metrics.html)).
 //!
@@ -138,6 +140,8 @@ pub mod engine;
 pub mod extension;
 pub mod gate;
 pub mod podinfo;
+#[cfg(feature = "serve")]
+pub mod service;
 pub mod serving;
 pub mod telemetry;
 

@@ -14,7 +14,7 @@ const BELOW: [&str; 3] = ["policy", "quantity", "volume"];
 
 /// Crates (or parts of them) that only some floors may name.
 const CONFINED: [(&str, &[&str]); 2] =
-    [("wasmtime::component", &["capability", "extension"]), ("wasmtime_wasi", &["capability", "extension"])];
+    [("wasmtime::component", &["capability", "extension"]), ("wasmtime_wasi", &["capability", "extension", "service"])];
 
 /// The rooms of the devcluster and what each may use of the others; what is not named here stands above them all.
 const ROOMS: [(&str, &[&str]); 6] = [
@@ -30,8 +30,9 @@ const ROOMS: [(&str, &[&str]); 6] = [
 fn floors() -> Vec<(String, Vec<String>)> {
     let root = std::fs::read_to_string(workspace().join("host/src/lib.rs")).unwrap();
     let row = |line: &str| {
-        let cells: Vec<_> = line.strip_prefix("//! | [`")?.split('|').collect();
-        let floor = cells[0].trim().trim_end_matches("`]").to_owned();
+        let cells: Vec<_> =
+            line.strip_prefix("//! | [`").or_else(|| line.strip_prefix("//! | `"))?.split('|').collect();
+        let floor = cells[0].trim().trim_end_matches(['`', ']']).to_owned();
         Some((floor, cells[1].split(',').map(|used| used.trim().trim_matches('`').to_owned()).collect()))
     };
     let floors: Vec<_> = root.lines().filter_map(row).collect();

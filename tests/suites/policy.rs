@@ -732,10 +732,7 @@ fn a_file_that_is_no_grant_is_refused() {
         ("[]", "expected fields"),
         ("kind: Grant\n", "apiVersion: the field is missing"),
         ("apiVersion: v1\n", "1:13: apiVersion: `v1` is unknown, expected one of `attache.dev/v1alpha1`"),
-        (
-            "apiVersion: attache.dev/v1alpha1\nkind: Role\n",
-            "2:7: kind: `Role` is not valid: this is the manifest of another object",
-        ),
+        ("apiVersion: attache.dev/v1alpha1\nkind: Role\n", "2:7: kind: `Role` is unknown"),
         ("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {name: A_b}\nspec: {}\n", "metadata.name: `A_b`"),
         (
             "apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {name: a, labels: {}}\nspec: {}\n",

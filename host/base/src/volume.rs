@@ -22,8 +22,8 @@ use std::path::PathBuf;
 
 pub use self::kept::{Choice, KeptFile, KeptVersion, KeptVolume, MAX_LEFT_OUT, MAX_VOLUME, read_single};
 pub use self::path::{InvalidPath, RelativePath};
-pub use self::version::{MAX_FILE, Version, read_consistently};
-pub use self::writer::AtomicWriter;
+pub use self::version::{MAX_FILE, Version, VolumeFile, read_consistently};
+pub use self::writer::{AtomicWriter, FileProjection};
 
 /// The link that names the version in force.
 pub const DATA_LINK: &str = "..data";
@@ -31,16 +31,7 @@ pub const DATA_LINK: &str = "..data";
 /// The name under which the next [`DATA_LINK`] is made before it is renamed.
 const NEXT_DATA_LINK: &str = "..data_tmp";
 
-/// One file of a volume, as it is read and as it is to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    /// The whole content.
-    pub data: Vec<u8>,
-    /// The permission bits; a writer sets them whatever the umask is.
-    pub mode: u32,
-}
-
-/// The reason why a volume could not be written or read.
+/// Why a volume could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// A path does not belong in a volume.

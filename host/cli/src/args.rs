@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use attache::policy::Account;
+use attache::policy::{Account, GoDuration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::options::{Artefacts, Audit, FromKubeconfig, Pod, Server, audit_place};
@@ -29,7 +29,55 @@ pub(crate) enum Command {
     Dev(Dev),
     Inspect(Inspect),
     Compile(Compile),
+    Serve(Serve),
+    Check(Check),
     Proxy(Proxy),
+}
+
+/// Keeps extensions: runs, calls and replaces them as their manifests say
+///
+/// A PATH is a manifest (`kind: Extension`), or a folder of manifests such as the volume of a ConfigMap. A change of a
+/// manifest, its grant or its component takes effect at once; one that is wrong leaves the version before. SIGHUP tries
+/// once more whatever could not be loaded.
+///
+/// Exit code: 0 after SIGTERM or SIGINT if all calls have ended within --grace, else 128 and the signal's number.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Manifests, and folders of manifests
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Answers /livez, /readyz, /metrics, /extensions and a page for people here, as in 127.0.0.1:9465 or
+    /// unix:/run/attache.sock [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT|unix:PATH")]
+    pub(crate) admin: Option<String>,
+    /// How long calls in progress may go on once the host is to stop
+    #[arg(long, value_name = "DURATION", default_value = "25s")]
+    pub(crate) grace: GoDuration,
+    /// How long a command that was asked to stop may go on
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub(crate) stop_grace: GoDuration,
+    #[command(flatten)]
+    pub(crate) pod: Pod,
+    #[command(flatten)]
+    pub(crate) artefacts: Artefacts,
+    /// Appends one JSON line for each decision to a file, `stderr` or `none`
+    #[arg(long, value_name = "WHERE", default_value = "stderr", help_heading = "Audit", value_parser = audit_place)]
+    pub(crate) audit: String,
+}
+
+/// Says everything that `serve` would refuse, without running anything
+///
+/// Exit code: 125 when something would be refused.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Manifests, and folders of manifests
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Prints the RBAC objects that all extensions together need, for this service account
+    #[arg(long, value_name = "NAMESPACE:NAME")]
+    pub(crate) rbac: Option<Account>,
+    #[command(flatten)]
+    pub(crate) artefacts: Artefacts,
 }
 
 /// Runs a command component once, in the pod that this is

@@ -49,6 +49,13 @@ pub(crate) fn give(call: Invocation, audited: bool) -> (Invocation, Passing) {
     (call, Passing { task, hurry })
 }
 
+/// A stream that many calls share, for lines of guests with their names.
+pub(crate) fn shared() -> BufferedOutput {
+    let (ours, theirs) = duplex(PIECE);
+    tokio::spawn(pass_on(ours, false, Arc::default()));
+    BufferedOutput::new(theirs)
+}
+
 /// `alone`: bytes are passed on as they are, else in whole lines.
 async fn pass_on(mut from: DuplexStream, alone: bool, hurry: Arc<Notify>) {
     let mut waiting = Vec::with_capacity(PIECE);

@@ -16,6 +16,7 @@ mod private_file;
 mod proxy;
 mod record;
 mod run;
+mod serve;
 mod settings;
 mod signals;
 mod stderr;
@@ -62,6 +63,8 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
             Command::Dev(arguments) => dev::dev(arguments).await,
             Command::Inspect(arguments) => inspect::inspect(arguments).await,
             Command::Compile(arguments) => compile::compile(arguments).await,
+            Command::Serve(arguments) => Box::pin(serve::serve(arguments)).await,
+            Command::Check(arguments) => Box::pin(serve::check(arguments)).await,
             Command::Proxy(arguments) => proxy::proxy(arguments).await,
         }
     });

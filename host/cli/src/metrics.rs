@@ -44,6 +44,13 @@ impl FromStr for At {
     }
 }
 
+impl At {
+    /// Listens there.
+    pub(crate) async fn listen(&self) -> std::io::Result<Listener> {
+        Listener::tcp(&self.host, self.port, Duration::ZERO).await
+    }
+}
+
 /// What is counted, and where it can be read. Without an address nothing is.
 pub(crate) struct Scraped(Option<(Listener, Registry)>);
 

@@ -17,7 +17,7 @@ use attache::policy::{CredentialsMode, Grant, Limits, MountPath, PodInfoMount};
 use attache::telemetry::{Audit, JsonLines, NoAudit, legible_name};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::api_server::{Asker, reach, resolved};
+use crate::api_server::{Asker, reach, reach_in_time, resolved};
 use crate::metrics::Scraped;
 use crate::options;
 use crate::stderr;
@@ -196,6 +196,27 @@ pub(crate) fn end_audit() {
     if let Some(lines) = LINES.get() {
         lines.finish();
     }
+}
+
+/// As [`in_pod`], for a host that runs as long as its pod: an API server that is away may come back.
+pub(crate) async fn in_pod_for_long(
+    runtime: RuntimeBuilder,
+    pod: &options::Pod,
+    grant: Grant,
+    variables: &Variables,
+    audit: &Arc<dyn Audit>,
+    scraped: &mut Scraped,
+) -> anyhow::Result<(RuntimeBuilder, Grant)> {
+    let asked = Grant { api: Vec::new(), ..grant.clone() };
+    let (runtime, _) = in_pod(runtime, pod, asked, variables, audit, scraped).await?;
+    if grant.api.is_empty() {
+        return Ok((runtime, grant));
+    }
+    let rate = pod.rate.of_host();
+    let settings = Asker::of(&pod.server, variables)?.settings(&pod.server, variables, audit, rate.clone())?;
+    let cluster = reach_in_time(settings).await?;
+    scraped.watches(&cluster);
+    Ok((rate.into_iter().fold(runtime.cluster(cluster), RuntimeBuilder::rate), grant))
 }
 
 /// Gives the runtime as much of this pod as the grant asks for, and resolves the grant's `$(…)`.

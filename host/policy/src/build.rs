@@ -3,7 +3,6 @@
 //! Threat: a name, group or namespace that a guest hands to the typed API and that adds a segment or a query to the
 //! path. Each part must be one plain path segment; what comes out is read again by the one reader of requests.
 
-use attache_base::names::{MAX_SUBDOMAIN, is_dns_name, is_label};
 use http::Method;
 
 use super::{
@@ -11,6 +10,9 @@ use super::{
     query::Query,
     segments::{self, NAMESPACE_SUBRESOURCES, Segments},
 };
+
+/// The longest name of an object: a DNS subdomain (RFC 1123), the longest kind of name that Kubernetes bounds.
+pub const MAX_NAME: usize = 253;
 
 /// The parts of a request's path and query. Made by [`ApiRequest::builder`].
 #[derive(Debug, Clone, Default)]
@@ -117,7 +119,7 @@ impl PathBuilder {
 
     /// Names differ between types (`system:node` is one, `http_requests` another); all are one path segment.
     fn segment(&self, what: &'static str, value: &str) -> Result<String, InvalidRequest> {
-        if value.len() <= MAX_SUBDOMAIN && segments::naming(&self.group)(value).is_ok() {
+        if value.len() <= MAX_NAME && segments::naming(&self.group)(value).is_ok() {
             Ok(value.to_owned())
         } else {
             Err(part(what, value))
@@ -129,8 +131,23 @@ fn part(what: &'static str, value: &str) -> InvalidRequest {
     InvalidRequest::Part { what, value: super::shown(value) }
 }
 
+/// RFC 1123 label: lower-case letters, digits and inner hyphens, at most 63.
+pub(super) fn is_label(value: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !value.is_empty()
+        && value.len() <= 63
+        && value.bytes().all(inner)
+        && !value.starts_with('-')
+        && !value.ends_with('-')
+}
+
 fn label(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
     if is_label(value) { Ok(value.to_owned()) } else { Err(part(what, value)) }
+}
+
+/// RFC 1123 subdomain: labels joined by dots, at most 253.
+pub(super) fn is_dns_name(value: &str) -> bool {
+    value.len() <= MAX_NAME && value.split('.').all(is_label)
 }
 
 fn dns_name(what: &'static str, value: &str) -> Result<String, InvalidRequest> {

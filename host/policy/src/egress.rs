@@ -8,9 +8,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use attache_base::names::is_dns_name;
 use serde::Serialize;
 use thiserror::Error;
+
+use super::build::is_dns_name;
 
 /// The destinations that a grant names; empty is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

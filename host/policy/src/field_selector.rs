@@ -84,8 +84,7 @@ fn unescape(value: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::segments;
-    use attache_base::names::is_label;
+    use crate::{build::is_label, segments};
 
     fn named_object(selector: &str) -> Result<Option<String>, InvalidRequest> {
         super::named_object(selector, segments::check)

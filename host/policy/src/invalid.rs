@@ -61,7 +61,7 @@ pub enum InvalidRequest {
     /// A control character in a query parameter.
     #[error("the parameter `{0}` holds a control character")]
     Control(String),
-    /// There are more query parameters than the limit.
+    /// More query parameters than [`MAX_PARAMETERS`](super::MAX_PARAMETERS).
     #[error("more than {limit} query parameters")]
     TooManyParameters {
         /// The limit.

@@ -5,20 +5,18 @@
 
 use std::time::Duration;
 
-use super::document::{self, Cursor, Fields, Kind};
+use super::cursor::{Cursor, Fields};
 use super::duration::GoDuration;
-use super::{ComponentPin, DocumentError, Grant, Problem};
+use super::grant::{API_VERSION, grant_name};
+use super::grant_error::Problem;
+use super::tree::Node;
+use super::{ComponentPin, Grant, GrantError};
 
 /// The kind of the document.
 pub const EXTENSION_KIND: &str = "Extension";
 
-/// The document of an extension.
-const EXTENSION: Kind = Kind {
-    kind: &[EXTENSION_KIND],
-    article: "an",
-    noun: "extension",
-    spec: &["component", "grant", "grantFile", "trigger", "instance", "restart", "args", "env"],
-};
+/// The fields of `spec`.
+const SPEC: &[&str] = &["component", "grant", "grantFile", "trigger", "instance", "restart", "args", "env"];
 
 /// The most arguments or values of `env` that one extension is given: a guest holds them all.
 const MAX_VALUES: usize = 256;
@@ -42,7 +40,7 @@ const MAX_PAUSE: Duration = Duration::from_hours(24);
 /// ")?;
 /// assert_eq!(manifest.name, "config-sync");
 /// assert!(matches!(manifest.trigger, Trigger::Command { .. }));
-/// # Ok::<(), attache_policy::DocumentError>(())
+/// # Ok::<(), attache_policy::GrantError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -203,13 +201,14 @@ impl ExtensionManifest {
     /// Reads one manifest from YAML, strictly.
     ///
     /// # Errors
-    /// [`DocumentError`] with line, column and field.
-    pub fn parse(yaml: &str) -> Result<Self, DocumentError> {
-        document::read(yaml, &EXTENSION, Self::decode_spec)
-    }
-
-    /// Reads the `spec` of the extension of this name.
-    fn decode_spec(name: String, spec: &Fields<'_>) -> Result<Self, DocumentError> {
+    /// [`GrantError`] with line, column and field.
+    pub fn parse(yaml: &str) -> Result<Self, GrantError> {
+        let document = Node::parse(yaml)?;
+        let fields = Cursor::root(&document).fields(&["apiVersion", "kind", "metadata", "spec"])?;
+        fields.need("apiVersion")?.one_of(&[API_VERSION])?;
+        fields.need("kind")?.one_of(&[EXTENSION_KIND])?;
+        let name = fields.need("metadata")?.fields(&["name"])?.need("name").and_then(|at| grant_name(&at))?;
+        let spec = fields.need("spec")?.fields(SPEC)?;
         let (file, pin) = component(&spec.need("component")?)?;
         let trigger = trigger(&spec.need("trigger")?)?;
         let restart = spec.read("restart", |at| restart(&at))?;
@@ -221,26 +220,26 @@ impl ExtensionManifest {
             return Err(at.fail(Problem::Excludes("a trigger that is not `http`")));
         }
         Ok(Self {
-            grant: grant(&name, spec)?,
+            grant: grant(&name, &spec)?,
             name,
             file,
             pin,
             trigger,
             instance: instance.unwrap_or_default(),
             restart: restart.unwrap_or_default(),
-            args: arguments(spec)?,
+            args: arguments(&spec)?,
             env: spec.read("env", |at| values(&at))?.unwrap_or_default(),
         })
     }
 }
 
-fn component(at: &Cursor<'_>) -> Result<(String, Option<ComponentPin>), DocumentError> {
+fn component(at: &Cursor<'_>) -> Result<(String, Option<ComponentPin>), GrantError> {
     let fields = at.clone().fields(&["file", "sha256", "artefactSha256"])?;
     let file = path(&fields.need("file")?)?;
     Ok((file, ComponentPin::read(&fields)?))
 }
 
-fn grant(name: &str, spec: &Fields<'_>) -> Result<GrantSource, DocumentError> {
+fn grant(name: &str, spec: &Fields<'_>) -> Result<GrantSource, GrantError> {
     match (spec.get("grant"), spec.get("grantFile")) {
         (Some(at), Some(_)) => Err(at.fail(Problem::Excludes("grantFile"))),
         (Some(at), None) => Ok(GrantSource::Inline(Box::new(Grant::decode_inline(name, at)?))),
@@ -249,7 +248,7 @@ fn grant(name: &str, spec: &Fields<'_>) -> Result<GrantSource, DocumentError> {
     }
 }
 
-fn trigger(at: &Cursor<'_>) -> Result<Trigger, DocumentError> {
+fn trigger(at: &Cursor<'_>) -> Result<Trigger, GrantError> {
     const KINDS: &[&str] = &["command", "http", "schedule", "podinfo"];
     let fields = at.clone().fields(KINDS)?;
     let mut given = KINDS.iter().filter_map(|kind| fields.get(kind).map(|at| (*kind, at)));
@@ -265,7 +264,7 @@ fn trigger(at: &Cursor<'_>) -> Result<Trigger, DocumentError> {
     }
 }
 
-fn http(at: Cursor<'_>) -> Result<HttpTrigger, DocumentError> {
+fn http(at: Cursor<'_>) -> Result<HttpTrigger, GrantError> {
     let fields = at.fields(&["listen", "path", "host", "tls"])?;
     let prefix = |at: Cursor<'_>| {
         let text = at.words()?;
@@ -287,7 +286,7 @@ fn http(at: Cursor<'_>) -> Result<HttpTrigger, DocumentError> {
     })
 }
 
-fn schedule(at: Cursor<'_>) -> Result<ScheduleTrigger, DocumentError> {
+fn schedule(at: Cursor<'_>) -> Result<ScheduleTrigger, GrantError> {
     let fields = at.fields(&["cron", "timeZone", "overlap", "startWithin", "jitter", "args"])?;
     let overlap = |at: Cursor<'_>| {
         Ok(match at.one_of(&["Forbid", "Allow", "Replace"])? {
@@ -306,7 +305,7 @@ fn schedule(at: Cursor<'_>) -> Result<ScheduleTrigger, DocumentError> {
     })
 }
 
-fn instance(at: &Cursor<'_>) -> Result<InstanceReuse, DocumentError> {
+fn instance(at: &Cursor<'_>) -> Result<InstanceReuse, GrantError> {
     let fields = at.clone().fields(&["calls", "idle"])?;
     let default = InstanceReuse::default();
     let calls = |at: Cursor<'_>| match at.parse::<u64>()? {
@@ -319,7 +318,7 @@ fn instance(at: &Cursor<'_>) -> Result<InstanceReuse, DocumentError> {
     })
 }
 
-fn restart(at: &Cursor<'_>) -> Result<Restart, DocumentError> {
+fn restart(at: &Cursor<'_>) -> Result<Restart, GrantError> {
     let fields = at.clone().fields(&["policy", "backoff"])?;
     let mut restart = Restart::default();
     if let Some(at) = fields.get("policy") {
@@ -340,7 +339,7 @@ fn restart(at: &Cursor<'_>) -> Result<Restart, DocumentError> {
     Ok(restart)
 }
 
-fn arguments(fields: &Fields<'_>) -> Result<Vec<String>, DocumentError> {
+fn arguments(fields: &Fields<'_>) -> Result<Vec<String>, GrantError> {
     let args = fields.read("args", |at| at.each(|at| at.text().map(str::to_owned)))?.unwrap_or_default();
     match fields.get("args") {
         Some(at) if args.len() > MAX_VALUES => Err(at.invalid("args", format!("there are at most {MAX_VALUES}"))),
@@ -349,7 +348,7 @@ fn arguments(fields: &Fields<'_>) -> Result<Vec<String>, DocumentError> {
 }
 
 /// Values of variables, as a list of `name` and `value`, as in a Pod.
-fn values(at: &Cursor<'_>) -> Result<Vec<(String, String)>, DocumentError> {
+fn values(at: &Cursor<'_>) -> Result<Vec<(String, String)>, GrantError> {
     let values = at.each(|at| {
         let fields = at.clone().fields(&["name", "value"])?;
         let name = fields.need("name")?;
@@ -365,12 +364,12 @@ fn values(at: &Cursor<'_>) -> Result<Vec<(String, String)>, DocumentError> {
     Ok(values)
 }
 
-fn path(at: &Cursor<'_>) -> Result<String, DocumentError> {
+fn path(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
     if text.contains('\0') { Err(at.invalid(text, "a path has no zero byte")) } else { Ok(text.to_owned()) }
 }
 
-fn pause(at: &Cursor<'_>) -> Result<Duration, DocumentError> {
+fn pause(at: &Cursor<'_>) -> Result<Duration, GrantError> {
     let GoDuration(pause) = at.parse()?;
     if pause > MAX_PAUSE {
         return Err(at.invalid(at.words()?, "this is at most 24h"));

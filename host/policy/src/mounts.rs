@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-use super::{DocumentError, Problem, document::Cursor};
+use super::{GrantError, cursor::Cursor, grant_error::Problem};
 
 /// Where the Downward API volume is mounted when the grant does not say.
 pub const PODINFO_PATH: &str = "/etc/podinfo";
@@ -119,7 +119,7 @@ fn is_relative_path(path: &str) -> bool {
 ///        {mountPath: /etc/app/labels, subPath: labels}]}}",
 /// )?;
 /// assert_eq!(grant.podinfo[1].mount_path.as_str(), "/etc/app/labels");
-/// # Ok::<(), attache_policy::DocumentError>(())
+/// # Ok::<(), attache_policy::GrantError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -143,7 +143,7 @@ impl Default for PodInfoMount {
 
 impl PodInfoMount {
     /// Reads one mount, or a list of mounts.
-    pub(super) fn decode_all(at: &Cursor<'_>) -> Result<Vec<Self>, DocumentError> {
+    pub(super) fn decode_all(at: &Cursor<'_>) -> Result<Vec<Self>, GrantError> {
         if !at.is_list() {
             return Ok(vec![Self::decode(at)?]);
         }
@@ -155,7 +155,7 @@ impl PodInfoMount {
         Ok(mounts)
     }
 
-    fn decode(at: &Cursor<'_>) -> Result<Self, DocumentError> {
+    fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
         let fields = at.clone().fields(&["mountPath", "items", "subPath"])?;
         let mount = Self {
             mount_path: fields.read("mountPath", |at| at.parse())?.unwrap_or_else(|| Self::default().mount_path),
@@ -199,7 +199,7 @@ impl Default for CredentialsMount {
 
 impl CredentialsMount {
     /// Reads `scoped`, or `{mode: scoped, mountPath: …}`.
-    pub(super) fn decode(at: Cursor<'_>) -> Result<Self, DocumentError> {
+    pub(super) fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
         let default = Self::default();
         if !at.is_map() {
             return Ok(Self { mode: CredentialsMode::decode(&at)?, ..default });
@@ -212,7 +212,7 @@ impl CredentialsMount {
 }
 
 impl CredentialsMode {
-    fn decode(at: &Cursor<'_>) -> Result<Self, DocumentError> {
+    fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
         Ok(match at.one_of(&["none", "scoped", "real"])? {
             "scoped" => Self::Scoped,
             "real" => Self::Real,
@@ -238,7 +238,7 @@ impl Serialize for CredentialsMount {
 }
 
 /// The path of a file in the volume, as the pod spec's `items` allow it: relative, no `..`, not beginning with `..`.
-fn item(at: &Cursor<'_>) -> Result<String, DocumentError> {
+fn item(at: &Cursor<'_>) -> Result<String, GrantError> {
     let path = at.words()?;
     if is_relative_path(path)
         && !path.starts_with("..")
@@ -254,7 +254,7 @@ pub(super) fn refuse_overlap(
     podinfo: &Cursor<'_>,
     mounts: &[PodInfoMount],
     credentials: &CredentialsMount,
-) -> Result<(), DocumentError> {
+) -> Result<(), GrantError> {
     let mut taken = Vec::new();
     if credentials.mode != CredentialsMode::None {
         taken.push((&credentials.mount_path, "the credentials'"));

@@ -30,8 +30,21 @@ impl Grant {
     /// Reads all that is ordinary, in all namespaces: no secrets, nothing that hands out power. Its limits suit a
     /// person with kubectl.
     pub fn reading(name: impl Into<String>) -> Self {
-        let rule = Rule::default().api_groups([ALL]).resources([ALL]).verbs(READING).namespaces([ALL]);
-        let limits = Limits::default().requests_per_second(50).burst(300).in_flight(64).response_bytes(256 << 20);
+        let all = || vec![ALL.to_owned()];
+        let rule = Rule {
+            api_groups: all(),
+            resources: all(),
+            verbs: READING.map(str::to_owned).into(),
+            namespaces: all(),
+            ..Rule::default()
+        };
+        let limits = Limits {
+            requests_per_second: 50,
+            burst: 300,
+            in_flight: 64,
+            response_bytes: 256 << 20,
+            ..Limits::default()
+        };
         Self { api: vec![rule], limits, ..Self::nothing(name) }
     }
 
@@ -47,7 +60,11 @@ impl Grant {
     /// there are and nothing of any object. Every client asks for them before anything else.
     #[must_use]
     pub fn with_discovery(mut self) -> Self {
-        self.api.push(Rule::default().verbs(READING_PATHS).non_resource_urls(DISCOVERY));
+        self.api.push(Rule {
+            verbs: READING_PATHS.map(str::to_owned).into(),
+            non_resource_urls: DISCOVERY.map(str::to_owned).into(),
+            ..Rule::default()
+        });
         self
     }
 }

@@ -11,7 +11,7 @@ use super::InvalidRequest;
 
 /// The most query parameters of one request. The API's own options number about twenty; the search for doubled ones is
 /// quadratic and must stay small.
-pub(super) const MAX_PARAMETERS: usize = 64;
+pub const MAX_PARAMETERS: usize = 64;
 
 /// All but RFC 3986's unreserved characters is encoded: no reader then has a delimiter to disagree about.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

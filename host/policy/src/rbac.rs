@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use attache_base::names::{is_dns_name, is_label};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use super::build::{is_dns_name, is_label};
 use super::powers::ORDINARY_VERBS;
 use super::rules::ALL;
 use super::{Grant, ResolveError, Rule};

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use attache_base::names::{is_dns_name, is_label};
-
 use super::{
-    DocumentError, Problem, Rule,
-    document::{Cursor, Fields},
+    GrantError, Rule,
+    build::is_dns_name,
+    cursor::{Cursor, Fields},
+    grant_error::Problem,
     powers::is_power_of_any,
     rules::ALL,
     segments, variables,
@@ -40,7 +40,7 @@ pub(super) const OWN_NAMESPACE: &str = "$(POD_NAMESPACE)";
 
 impl Rule {
     /// Reads one entry of `spec.api`.
-    pub(super) fn decode(at: &Cursor<'_>) -> Result<Self, DocumentError> {
+    pub(super) fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
         let fields = at.clone().fields(FIELDS)?;
         match fields.get("nonResourceURLs") {
             Some(urls) => Self::decode_paths(&fields, &urls),
@@ -48,7 +48,7 @@ impl Rule {
         }
     }
 
-    fn decode_paths(fields: &Fields<'_>, urls: &Cursor<'_>) -> Result<Self, DocumentError> {
+    fn decode_paths(fields: &Fields<'_>, urls: &Cursor<'_>) -> Result<Self, GrantError> {
         for name in ["apiGroups", "resources", "namespaces", "resourceNames"] {
             if let Some(other) = fields.get(name) {
                 return Err(other.fail(Problem::Excludes("nonResourceURLs")));
@@ -61,7 +61,7 @@ impl Rule {
         })
     }
 
-    fn decode_resources(fields: &Fields<'_>) -> Result<Self, DocumentError> {
+    fn decode_resources(fields: &Fields<'_>) -> Result<Self, GrantError> {
         let own = || vec![OWN_NAMESPACE.to_owned()];
         let api_groups = fields.need("apiGroups")?.each(group)?;
         let letters = Letters::of(&api_groups);
@@ -80,7 +80,7 @@ impl Rule {
     }
 }
 
-fn group(at: &Cursor<'_>) -> Result<String, DocumentError> {
+fn group(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.text()?;
     if matches!(text, "" | ALL) || is_dns_name(text) {
         return Ok(text.to_owned());
@@ -110,7 +110,7 @@ impl Letters {
     }
 }
 
-fn resource(at: &Cursor<'_>, letters: Letters) -> Result<String, DocumentError> {
+fn resource(at: &Cursor<'_>, letters: Letters) -> Result<String, GrantError> {
     let text = at.words()?;
     let (plural, subresource) = text.split_once('/').map_or((text, None), |(plural, sub)| (plural, Some(sub)));
     if !(plural == ALL || letters.has(plural)) || !subresource.is_none_or(|part| letters.has(part)) {
@@ -124,15 +124,15 @@ fn resource(at: &Cursor<'_>, letters: Letters) -> Result<String, DocumentError> 
     Ok(text.to_owned())
 }
 
-fn namespace(at: &Cursor<'_>) -> Result<String, DocumentError> {
+fn namespace(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
-    if text == ALL || variables::is_template(text, is_label) {
+    if text == ALL || variables::is_template(text, super::build::is_label) {
         return Ok(text.to_owned());
     }
     Err(at.invalid(text, "a namespace is a DNS label, `$(VARIABLE)`, or `*` for all"))
 }
 
-fn name(at: &Cursor<'_>) -> Result<String, DocumentError> {
+fn name(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
     if text != ALL && variables::is_template(text, |plain| segments::check_name(plain).is_ok()) {
         return Ok(text.to_owned());
@@ -140,7 +140,7 @@ fn name(at: &Cursor<'_>) -> Result<String, DocumentError> {
     Err(at.invalid(text, "a resource name is one path segment and no pattern; leave the field out for all names"))
 }
 
-fn path(at: &Cursor<'_>) -> Result<String, DocumentError> {
+fn path(at: &Cursor<'_>) -> Result<String, GrantError> {
     let text = at.words()?;
     let fixed = text.strip_suffix(ALL).unwrap_or(text);
     let inner = fixed.strip_prefix('/').map(|inner| inner.strip_suffix('/').unwrap_or(inner));

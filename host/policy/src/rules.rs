@@ -56,20 +56,8 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant
 ///   opens;
 /// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` tell what the service account may do.
-///
-/// # Example
-/// ```
-/// use attache_policy::Rule;
-///
-/// let rule = Rule::default().api_groups(["apps"]).resources(["deployments/scale"]).verbs(["get"]).namespaces(["demo"]);
-/// assert_eq!(
-///     rule.to_string(),
-///     "{apiGroups: [apps], resources: [deployments/scale], verbs: [get], namespaces: [demo]}"
-/// );
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[non_exhaustive]
 pub struct Rule {
     /// API groups; empty for the core group, `*` for all.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "in_one_line")]
@@ -90,23 +78,6 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "in_one_line", rename = "nonResourceURLs")]
     pub non_resource_urls: Vec<String>,
 }
-
-/// Makes a setter for each list of a rule.
-macro_rules! setters {
-    ($($field:ident),*) => {
-        impl Rule {
-            $(
-                #[doc = concat!("Sets [`", stringify!($field), "`](field@Rule::", stringify!($field), ").")]
-                #[must_use]
-                pub fn $field(self, $field: impl IntoIterator<Item = impl Into<String>>) -> Self {
-                    Self { $field: $field.into_iter().map(Into::into).collect(), ..self }
-                }
-            )*
-        }
-    };
-}
-
-setters!(api_groups, resources, verbs, namespaces, resource_names, non_resource_urls);
 
 /// YAML in the form that people write rules in: `verbs: [get, list]`.
 pub(super) fn in_one_line<S: Serializer>(words: &[String], serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,10 +3,9 @@
 //! Threat: a value that widens the rule it is put into, such as a namespace called `*`. What comes out is checked again
 //! to be what the field holds in clear: a name, never a pattern.
 
-use attache_base::names::is_label;
 use thiserror::Error;
 
-use super::{Grant, rules::ALL, segments};
+use super::{Grant, build::is_label, rules::ALL, segments};
 
 /// Why a variable of a grant could not be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

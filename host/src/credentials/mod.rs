@@ -24,8 +24,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use attache_base::names::{MAX_LABEL, is_label};
-
 pub use general::{ClientCertificate, Credentials, MAX_CERTIFICATE_BYTES, Material};
 use source::Source;
 pub use token::Token;
@@ -41,8 +39,11 @@ pub const MAX_TOKEN_BYTES: usize = 64 << 10;
 /// Bytes of `ca.crt` that are read: it comes from the `ConfigMap` `kube-root-ca.crt`, which holds at most 1 MiB.
 pub const MAX_CA_BYTES: usize = 1 << 20;
 
+/// Characters of a namespace: a DNS-1123 label has at most 63.
+pub const MAX_NAMESPACE_BYTES: usize = 63;
+
 /// Room for the white space that an editor leaves around a namespace.
-const NAMESPACE_FILE_BYTES: usize = MAX_LABEL + 193;
+const NAMESPACE_FILE_BYTES: usize = MAX_NAMESPACE_BYTES + 193;
 
 /// Why a file of credentials gave nothing. No variant holds any of a file's content.
 #[derive(Debug, thiserror::Error)]
@@ -213,13 +214,15 @@ impl fmt::Debug for ServiceAccount {
 
 fn namespace_of(bytes: &[u8], path: PathBuf) -> Result<Arc<str>, CredentialsError> {
     let name = bytes.trim_ascii();
+    let label = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
     if name.is_empty() {
         return Err(CredentialsError::Empty { path });
     }
-    match std::str::from_utf8(name) {
-        Ok(name) if is_label(name) => Ok(name.into()),
-        _ => Err(CredentialsError::Malformed { path, fault: "does not hold the name of a namespace" }),
+    if name.len() > MAX_NAMESPACE_BYTES || !name.iter().all(label) {
+        let fault = "does not hold the name of a namespace";
+        return Err(CredentialsError::Malformed { path, fault });
     }
+    Ok(String::from_utf8_lossy(name).into())
 }
 
 fn ca_of(bytes: &[u8], last: Option<&Arc<CaPem>>, path: PathBuf) -> Result<Arc<CaPem>, CredentialsError> {

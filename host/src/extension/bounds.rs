@@ -14,12 +14,12 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtx;
 
 use super::call_error::{CallError, reached_by_growth};
-use super::drivers::Drivers;
 use super::invocation::Invocation;
 use super::mounts::{MountError, Mounts};
 use super::output::{Meter, Outputs};
 use super::runtime::Shared;
 use super::state::State;
+use super::timers;
 use crate::capability::PodCtx;
 use crate::engine::{CpuMeter, CpuRate, CpuTurn, Limiter, OutOfCpu};
 use crate::gate::Gate;
@@ -39,6 +39,8 @@ pub(super) struct Bounds {
     /// One permit for each instance that may live at once.
     pub(super) slots: Arc<Semaphore>,
     pub(super) meter: Arc<Meter>,
+    /// The digest of the file that was loaded.
+    pub(super) sha256: [u8; 32],
 }
 
 /// What one call cost.
@@ -82,7 +84,7 @@ pub(super) struct Instance<D: 'static> {
 
 impl Bounds {
     /// Puts together what the grant opens and bounds, within what this host allows.
-    pub(super) fn new(shared: &Arc<Shared>, mut grant: Grant) -> Result<Self, MountError> {
+    pub(super) fn new(shared: &Arc<Shared>, mut grant: Grant, sha256: [u8; 32]) -> Result<Self, MountError> {
         let limits = shared.capped(&grant);
         // The gate meters by the grant: what it judges by must be within the ceiling as well.
         grant.limits.clone_from(&limits);
@@ -102,13 +104,14 @@ impl Bounds {
         // As many as there are instances in the engine, which the ceiling takes into account.
         let slots = Arc::new(Semaphore::new(usize::try_from(limits.instances).unwrap_or(Semaphore::MAX_PERMITS)));
         let meter = Arc::new(Meter::new(limits.log_bytes_per_second));
-        Ok(Self { shared: Arc::clone(shared), grant, limits, mounts, pod, slots, meter })
+        Ok(Self { shared: Arc::clone(shared), grant, limits, mounts, pod, slots, meter, sha256 })
     }
 
     /// Makes the store of a new instance.
     pub(super) fn instance<D: Send>(&self, invocation: Invocation, data: D) -> Result<Instance<D>, CallError> {
-        self.check_runtime()?;
-        let slot = self.slot()?;
+        timers::check()?;
+        let instances = self.limits.instances;
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| CallError::Busy { instances })?;
         let limits = &self.limits;
         let handles = size(limits.handles.into());
         let mut outputs = Outputs::of(&self.grant.name);
@@ -125,22 +128,6 @@ impl Bounds {
         store.set_hostcall_fuel(size(limits.hostcall_bytes));
         let turn = self.shared.engine.schedule(&mut store, &self.grant.name);
         Ok(Instance { store, turn, outputs, _slot: slot })
-    }
-
-    /// Fails unless this code runs on a Tokio runtime with what a call needs.
-    pub(super) fn check_runtime(&self) -> Result<(), CallError> {
-        let requests = !self.grant.api.is_empty() && self.shared.cluster.is_some();
-        Drivers::of_this_runtime().check(requests || !self.grant.egress.is_empty())
-    }
-
-    fn slot(&self) -> Result<OwnedSemaphorePermit, CallError> {
-        Arc::clone(&self.slots).try_acquire_owned().map_err(|_all_taken| {
-            let busy = CallError::Busy { instances: self.limits.instances };
-            if let Some(reached) = busy.reached() {
-                self.pod.gate().tell_limit(reached, true);
-            }
-            busy
-        })
     }
 
     /// Runs one call in an instance, until it ends or its deadline or its CPU time does.
@@ -214,7 +201,7 @@ impl Bounds {
     }
 
     fn wasi(&self, invocation: Invocation, outputs: &mut Outputs) -> WasiCtx {
-        let Invocation { arguments, mut wasi, stdout, stderr } = invocation;
+        let Invocation { arguments, env, mut wasi, stdout, stderr } = invocation;
         wasi.arg(&self.grant.name).args(&arguments).max_random_size(RANDOM);
         // Nor would any address be let through: but a socket that leads nowhere is a file of the host's all the same.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
@@ -224,10 +211,13 @@ impl Bounds {
         if let Some(stream) = stderr {
             wasi.stderr(outputs.metered(stream, &self.meter));
         }
-        for name in &self.grant.env {
+        for name in self.grant.env.iter().filter(|name| !env.contains_key(*name)) {
             if let Some(value) = self.shared.variables.get(name) {
                 wasi.env(name, value);
             }
+        }
+        for (name, value) in env {
+            wasi.env(name, value);
         }
         wasi.build()
     }

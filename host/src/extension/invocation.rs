@@ -1,5 +1,7 @@
 //! What a call gives its guest beside the grant: arguments and streams.
 
+use std::collections::BTreeMap;
+
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 
@@ -9,6 +11,7 @@ use super::output::{Sink, inherited_stderr, inherited_stdout};
 #[derive(Default)]
 pub struct Invocation {
     pub(super) arguments: Vec<String>,
+    pub(super) env: BTreeMap<String, String>,
     pub(super) wasi: WasiCtxBuilder,
     pub(super) stdout: Option<Sink>,
     pub(super) stderr: Option<Sink>,
@@ -27,6 +30,14 @@ impl Invocation {
         self
     }
 
+    /// Adds variables, beside those that the grant passes on by name. A variable that the grant passes on as well has
+    /// the value from here.
+    #[must_use]
+    pub fn env(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.env.extend(variables);
+        self
+    }
+
     /// Gives the guest something to read; without it stdin is at its end.
     #[must_use]
     pub fn stdin(mut self, stream: impl StdinStream + 'static) -> Self {
@@ -40,6 +51,14 @@ impl Invocation {
     #[must_use]
     pub fn stdout(mut self, stream: impl StdoutStream + 'static) -> Self {
         self.stdout = Some(Sink::new(stream, false));
+        self
+    }
+
+    /// Takes what the guest writes to stdout, in whole lines that begin with the extension's name, as
+    /// [`Invocation::named_stderr`] does.
+    #[must_use]
+    pub fn named_stdout(mut self, stream: impl StdoutStream + 'static) -> Self {
+        self.stdout = Some(Sink::new(stream, true));
         self
     }
 

@@ -16,6 +16,7 @@ use super::source::{COMPONENT, Source};
 use super::state::State;
 use super::world::World;
 use crate::engine::{ArtefactError, EngineError};
+use crate::podinfo::PodInfo;
 use crate::policy::{Grant, LimitHit};
 
 /// Why a component was not loaded.
@@ -149,8 +150,7 @@ pub enum LoadError {
     /// A mount that the grant names cannot be had.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// The caller is on no Tokio runtime, or on one that shuts down, or a compiler's process is to be started from one
-    /// without timers or I/O.
+    /// The caller is on no Tokio runtime, or on one that shuts down.
     #[error("components are loaded on a Tokio runtime: build one with `enable_all`, and load from within it")]
     NoRuntime,
 }
@@ -166,58 +166,6 @@ fn first_bytes(found: &[u8]) -> String {
 /// A component and the grant that it runs under, ready to be called. Cheap to clone.
 ///
 /// `W` is the WIT world that it is called by, as its bindings ([`World`]); a command's if nothing else is said.
-///
-/// A guest runs within the limits of its grant or not at all. An extension hands out neither its `InstancePre`:
-///
-/// ```compile_fail,E0616
-/// # fn take(extension: attache::extension::Extension) {
-/// let instances = extension.world;
-/// # }
-/// ```
-///
-/// nor what a store is made of, nor a store beyond the end of a call:
-///
-/// ```compile_fail,E0451
-/// # use attache::extension::State;
-/// # fn forge(real: State<u8>) -> State<u8> {
-/// State { data: 1, ..real }
-/// # }
-/// ```
-///
-/// ```compile_fail,E0599
-/// # use attache::{extension::{Extension, State}, wasmtime::Store};
-/// # fn make(engine: &attache::engine::Engine) {
-/// let store: Store<State> = Store::new(engine.wasmtime(), State::new(()));
-/// # }
-/// ```
-///
-/// ```compile_fail
-/// # use attache::extension::Extension;
-/// # async fn keep(extension: Extension) {
-/// let mut kept = None;
-/// let called = extension.call((), async |_guest, store| {
-///     kept = Some(store);
-///     Ok(())
-/// });
-/// # called.await.unwrap();
-/// # drop(kept);
-/// # }
-/// ```
-///
-/// Within a call its store may be used:
-///
-/// ```
-/// # use attache::extension::Extension;
-/// # async fn look(extension: Extension) {
-/// let mut held = None;
-/// let called = extension.call((), async |_guest, store| {
-///     held = Some(store.data_mut().table().max_capacity());
-///     Ok(())
-/// });
-/// # called.await.unwrap();
-/// # drop(held);
-/// # }
-/// ```
 pub struct Extension<W = CommandPre<State>, D: 'static = ()> {
     pub(super) world: W,
     pub(super) bounds: Arc<Bounds>,
@@ -240,6 +188,16 @@ impl<W, D> Extension<W, D> {
     /// Returns its name: the grant's.
     pub fn name(&self) -> &str {
         &self.bounds.grant.name
+    }
+
+    /// Returns the SHA-256 digest of the file that was loaded: a component's, or an artefact's.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.bounds.sha256
+    }
+
+    /// Returns what the grant opens of the pod.
+    pub fn pod_info(&self) -> &PodInfo {
+        self.bounds.pod.pod_info()
     }
 
     /// Returns the grant that it runs under, its limits within the host's ceiling.
@@ -274,19 +232,25 @@ impl<D: Send + 'static> Runtime<D> {
 
     async fn load_source<W: World<D>>(&self, source: Source, grant: Grant) -> Result<Extension<W, D>, LoadError> {
         source.check(&grant)?;
+        let sha256 = source.sha256;
         let (component, _) = Shared::component(&self.shared, source, &grant).await?;
         let runtime = self.clone();
-        blocking(move || runtime.link(&component, grant)).await?
+        blocking(move || runtime.link(&component, grant, sha256)).await?
     }
 
-    fn link<W: World<D>>(&self, component: &Component, grant: Grant) -> Result<Extension<W, D>, LoadError> {
+    fn link<W: World<D>>(
+        &self,
+        component: &Component,
+        grant: Grant,
+        sha256: [u8; 32],
+    ) -> Result<Extension<W, D>, LoadError> {
         let lacks: Vec<_> = self.shared.imports(component, &grant).iter().filter_map(Import::lack).collect();
         if !lacks.is_empty() {
             return Err(LoadError::MissingGrant(lacks));
         }
         let pre = self.linker.instantiate_pre(component).map_err(LoadError::Link)?;
         let world = W::new(pre).map_err(|source| LoadError::OtherWorld { source })?;
-        let bounds = Arc::new(Bounds::new(&self.shared, grant)?);
+        let bounds = Arc::new(Bounds::new(&self.shared, grant, sha256)?);
         Ok(Extension { world, bounds, data: PhantomData })
     }
 }

@@ -9,7 +9,6 @@ mod buffered;
 mod call;
 mod call_error;
 mod compiled;
-mod drivers;
 mod imports;
 mod inspect;
 mod invocation;
@@ -25,6 +24,7 @@ mod session;
 mod source;
 mod state;
 mod suggested_grant;
+mod timers;
 mod world;
 
 pub use bounds::Usage;

@@ -114,11 +114,20 @@ fn as_any<T: Any>(of: &T) -> &dyn Any {
     of
 }
 
+/// What the streams of one call have noted.
+#[derive(Debug, Default)]
+struct Noted {
+    /// The guest had to wait for the rate.
+    slowed: AtomicBool,
+    /// The guest has written something that was not waited for yet.
+    wrote: AtomicBool,
+}
+
 /// The outputs of one call, as its host sees them. What is not written when they are dropped is reported.
 pub(super) struct Outputs {
     extension: String,
     all: Vec<Output>,
-    slowed: Arc<AtomicBool>,
+    noted: Arc<Noted>,
     /// Whether what was printed last has not gone out in time.
     late: bool,
 }
@@ -173,7 +182,7 @@ impl Output {
 
 impl Outputs {
     pub(super) fn of(extension: &str) -> Self {
-        Self { extension: extension.to_owned(), all: Vec::new(), slowed: Arc::default(), late: false }
+        Self { extension: extension.to_owned(), all: Vec::new(), noted: Arc::default(), late: false }
     }
 
     /// Puts the extension's meter before a stream, and its name before each line if so wanted.
@@ -184,7 +193,7 @@ impl Outputs {
         let output =
             Output { stream: own, buffer, lines: lines.clone(), meter: Arc::clone(&meter), rest: Bytes::new() };
         self.all.push(output);
-        let stream = Metered { stream, meter, slowed: Arc::clone(&self.slowed) };
+        let stream = Metered { stream, meter, noted: Arc::clone(&self.noted) };
         match lines {
             Some(lines) => GuestOutput::Lines(NamedLines { stream, lines }),
             None => GuestOutput::Bytes(stream),
@@ -193,17 +202,20 @@ impl Outputs {
 
     /// Notes that a call begins: what an earlier one of the same instance ran into is not its own.
     pub(super) fn begin(&mut self) {
-        self.slowed.store(false, Ordering::Relaxed);
+        self.noted.slowed.store(false, Ordering::Relaxed);
         self.late = false;
     }
 
     /// Returns whether the guest had to wait for the rate.
     pub(super) fn slowed(&self) -> bool {
-        self.slowed.load(Ordering::Relaxed)
+        self.noted.slowed.load(Ordering::Relaxed)
     }
 
-    /// Waits for what was printed to go out, for a moment.
+    /// Waits for what was printed to go out, for a moment. Where nothing was, it does not wait.
     pub(super) async fn drain(&mut self) {
+        if !self.noted.wrote.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let all = async {
             for output in &mut self.all {
                 // Where the reader has gone there is nobody to write to.
@@ -249,7 +261,7 @@ impl StdoutStream for GuestOutput {
 pub(super) struct Metered {
     stream: Box<dyn StdoutStream>,
     meter: Arc<Meter>,
-    slowed: Arc<AtomicBool>,
+    noted: Arc<Noted>,
 }
 
 impl IsTerminal for Metered {
@@ -260,9 +272,9 @@ impl IsTerminal for Metered {
 
 impl StdoutStream for Metered {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        let (meter, slowed) = (Arc::clone(&self.meter), Arc::clone(&self.slowed));
+        let (meter, noted) = (Arc::clone(&self.meter), Arc::clone(&self.noted));
         meter.streams.fetch_add(1, Ordering::Relaxed);
-        Box::new(MeteredStream { inner: self.stream.p2_stream(), meter, slowed, permit: 0 })
+        Box::new(MeteredStream { inner: self.stream.p2_stream(), meter, noted, permit: 0 })
     }
 
     /// Of WASI 0.3, which no guest is linked with: it takes nothing, rather than passing by the meter.
@@ -274,7 +286,7 @@ impl StdoutStream for Metered {
 struct MeteredStream {
     inner: Box<dyn OutputStream>,
     meter: Arc<Meter>,
-    slowed: Arc<AtomicBool>,
+    noted: Arc<Noted>,
     /// Bytes that may be written before the next question.
     permit: usize,
 }
@@ -306,6 +318,7 @@ impl OutputStream for MeteredStream {
         let left = self.permit.checked_sub(bytes.len());
         self.permit = left.ok_or_else(|| StreamError::trap("wrote more than check-write had allowed"))?;
         self.meter.take(bytes.len());
+        self.noted.wrote.store(true, Ordering::Relaxed);
         self.inner.write(bytes)
     }
 
@@ -324,7 +337,7 @@ impl Pollable for MeteredStream {
         while !self.is_silent()
             && let Err(wait) = self.meter.allowed(Instant::now())
         {
-            self.slowed.store(true, Ordering::Relaxed);
+            self.noted.slowed.store(true, Ordering::Relaxed);
             tokio::time::sleep(wait).await;
         }
         self.inner.ready().await;

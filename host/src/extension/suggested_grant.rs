@@ -51,5 +51,12 @@ impl Inspection {
 
 /// A rule that shows what one looks like.
 fn example() -> Rule {
-    Rule::default().api_groups([""]).resources(["pods"]).verbs(["get", "list"]).namespaces(["$(POD_NAMESPACE)"])
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    Rule {
+        api_groups: words(&[""]),
+        resources: words(&["pods"]),
+        verbs: words(&["get", "list"]),
+        namespaces: words(&["$(POD_NAMESPACE)"]),
+        ..Rule::default()
+    }
 }

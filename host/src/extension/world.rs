@@ -5,6 +5,8 @@ use std::future::Future;
 use wasmtime::StoreContextMut;
 use wasmtime::component::InstancePre;
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
+#[cfg(feature = "serve")]
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use super::state::State;
 
@@ -40,6 +42,20 @@ impl<D: Send + 'static> World<D> for CommandPre<State<D>> {
     }
 
     async fn instantiate(&self, store: StoreContextMut<'_, State<D>>) -> wasmtime::Result<Command> {
+        self.instantiate_async(store).await
+    }
+}
+
+#[cfg(feature = "serve")]
+impl<D: Send + 'static> World<D> for ProxyPre<State<D>> {
+    type Guest = Proxy;
+
+    fn new(component: InstancePre<State<D>>) -> wasmtime::Result<Self> {
+        let missing = "the component cannot serve HTTP: it does not export wasi:http/incoming-handler";
+        ProxyPre::new(component).map_err(|error| error.context(missing))
+    }
+
+    async fn instantiate(&self, store: StoreContextMut<'_, State<D>>) -> wasmtime::Result<Proxy> {
         self.instantiate_async(store).await
     }
 }

@@ -89,7 +89,7 @@ impl Gate {
         grant.limits.response_bytes = bytes;
         // A list of ten thousand objects takes twenty pages; what follows upon failures waits longer and longer.
         grant.limits.burst = 100;
-        grant.api.push(Rule::needed_for(list).verbs(["list", "watch"]));
+        grant.api.push(Rule { verbs: vec!["list".into(), "watch".into()], ..Rule::needed_for(list) });
         Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 

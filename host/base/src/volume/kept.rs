@@ -216,7 +216,7 @@ fn keep(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::{AtomicWriter, File};
+    use super::super::{AtomicWriter, FileProjection};
     use super::*;
     use std::os::unix::fs::symlink;
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn write(directory: &Path, files: &[(&str, &str)]) {
-        let file = |text: &str| File { data: text.into(), mode: 0o640 };
+        let file = |text: &str| FileProjection { data: text.into(), mode: 0o640 };
         let files = files.iter().map(|(name, text)| (RelativePath::new(name).unwrap(), file(text))).collect();
         AtomicWriter::open(directory).unwrap().write(&files).unwrap();
     }

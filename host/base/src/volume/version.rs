@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat}
 use rustix::io::Errno;
 
 use super::path::RelativePath;
-use super::{DATA_LINK, File, VolumeError};
+use super::writer::FileProjection;
+use super::{DATA_LINK, VolumeError};
 
 /// The most that is read of one file, in bytes. An API object has at most some 1.5 MiB (etcd's limit), and quoting
 /// a label or an annotation makes at most four bytes of one.
@@ -28,6 +30,15 @@ const MAX_DEPTH: usize = 64;
 
 /// Room for directory entries while listing, in bytes: some forty names at once.
 const LISTING_ROOM: usize = 4096;
+
+/// One file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeFile {
+    /// The whole content.
+    pub data: Vec<u8>,
+    /// The permission bits.
+    pub mode: u32,
+}
 
 /// One version of a volume, held open: what is read through it belongs together, however often the volume is updated
 /// meanwhile. Once the version was deleted its files are [`VolumeError::Missing`]; [`read_consistently`] then starts
@@ -72,7 +83,7 @@ impl Version {
     ///
     /// # Errors
     /// [`VolumeError::Missing`], [`VolumeError::Escapes`] for a link or a device, [`VolumeError::TooLarge`].
-    pub fn read(&self, path: &RelativePath) -> Result<File, VolumeError> {
+    pub fn read(&self, path: &RelativePath) -> Result<VolumeFile, VolumeError> {
         let failed = |error: Errno| self.failure(path.as_ref(), error);
         let file = self.open(path).map_err(failed)?;
         read_plain(file, &self.volume.join(path))
@@ -179,18 +190,18 @@ fn open_directory(volume: &Path, name: Option<&str>) -> Result<OwnedFd, Errno> {
 }
 
 /// Reads an open file whole, if it is a plain one. `path` is for the errors.
-pub(super) fn read_plain(file: OwnedFd, path: &Path) -> Result<File, VolumeError> {
+pub(super) fn read_plain(file: OwnedFd, path: &Path) -> Result<VolumeFile, VolumeError> {
     let status = fstat(&file).map_err(|error| VolumeError::io("look at", path)(error.into()))?;
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
         return Err(VolumeError::Escapes { path: path.into() });
     }
     let data = read_bounded(file, path)?;
-    Ok(File { data, mode: Mode::from_raw_mode(status.st_mode).bits() })
+    Ok(VolumeFile { data, mode: Mode::from_raw_mode(status.st_mode).bits() })
 }
 
 fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>, VolumeError> {
     let mut data = Vec::new();
-    let mut bounded = std::fs::File::from(file).take(MAX_FILE.saturating_add(1));
+    let mut bounded = File::from(file).take(MAX_FILE.saturating_add(1));
     let length = bounded.read_to_end(&mut data).map_err(VolumeError::io("read", path))?;
     if u64::try_from(length).is_ok_and(|length| length <= MAX_FILE) {
         Ok(data)
@@ -218,7 +229,7 @@ pub(super) fn is_single_element(name: &str) -> bool {
 }
 
 /// Returns whether the volume shows just these files with this content and these modes.
-pub(super) fn same_content(volume: &Path, files: &BTreeMap<RelativePath, File>) -> bool {
+pub(super) fn same_content(volume: &Path, files: &BTreeMap<RelativePath, FileProjection>) -> bool {
     let same = |version: &Version| {
         version.files().is_ok_and(|found| found.iter().eq(files.keys()))
             && files.iter().all(|(path, file)| {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::path::RelativePath;
 use super::version::{current_name, same_content};
-use super::{DATA_LINK, File, NEXT_DATA_LINK, VolumeError};
+use super::{DATA_LINK, NEXT_DATA_LINK, VolumeError};
 
 /// The mode of a dated directory and of those below it: whoever may use the files must be able to get to them.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -18,6 +18,15 @@ const FILE_MODE_BITS: u32 = 0o777;
 
 /// How many random characters end the name of a dated directory, so that two within a second differ.
 const RANDOM_CHARACTERS: usize = 10;
+
+/// One file to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileProjection {
+    /// The whole content.
+    pub data: Vec<u8>,
+    /// The permission bits, whatever the umask.
+    pub mode: u32,
+}
 
 /// Writes sets of files into a volume so that a reader sees all of one set or all of the next.
 ///
@@ -49,7 +58,7 @@ impl AtomicWriter {
     ///
     /// # Errors
     /// [`VolumeError::Io`] names the step that failed.
-    pub fn write(&self, files: &BTreeMap<RelativePath, File>) -> Result<bool, VolumeError> {
+    pub fn write(&self, files: &BTreeMap<RelativePath, FileProjection>) -> Result<bool, VolumeError> {
         let previous = current_name(&self.volume)?;
         if previous.is_some() && same_content(&self.volume, files) {
             return Ok(false);
@@ -66,7 +75,7 @@ impl AtomicWriter {
     }
 
     /// The dated directory with the files in it; it deletes itself if a step fails.
-    fn write_version(&self, files: &BTreeMap<RelativePath, File>) -> Result<tempfile::TempDir, VolumeError> {
+    fn write_version(&self, files: &BTreeMap<RelativePath, FileProjection>) -> Result<tempfile::TempDir, VolumeError> {
         let stamp = jiff::Timestamp::now().strftime("..%Y_%m_%d_%H_%M_%S.").to_string();
         let directory = tempfile::Builder::new()
             .prefix(&stamp)
@@ -94,7 +103,7 @@ impl AtomicWriter {
         Ok(())
     }
 
-    fn link(&self, files: &BTreeMap<RelativePath, File>) -> Result<(), VolumeError> {
+    fn link(&self, files: &BTreeMap<RelativePath, FileProjection>) -> Result<(), VolumeError> {
         for top in tops(files) {
             let link = self.volume.join(top);
             match symlink(Path::new(DATA_LINK).join(top), &link) {
@@ -108,7 +117,7 @@ impl AtomicWriter {
     }
 
     /// Only links are removed: a plain file that somebody else put into the volume is not the writer's.
-    fn unlink_stale(&self, files: &BTreeMap<RelativePath, File>) -> Result<(), VolumeError> {
+    fn unlink_stale(&self, files: &BTreeMap<RelativePath, FileProjection>) -> Result<(), VolumeError> {
         let kept = tops(files);
         let entries = fs::read_dir(&self.volume).map_err(VolumeError::io("list", &self.volume))?;
         for entry in entries {
@@ -123,7 +132,7 @@ impl AtomicWriter {
     }
 }
 
-fn tops(files: &BTreeMap<RelativePath, File>) -> BTreeSet<&str> {
+fn tops(files: &BTreeMap<RelativePath, FileProjection>) -> BTreeSet<&str> {
     files.keys().map(RelativePath::top).collect()
 }
 
@@ -144,7 +153,7 @@ fn make_parents(directory: &Path, path: &RelativePath) -> Result<(), VolumeError
     Ok(())
 }
 
-fn write_file(path: &Path, file: &File) -> Result<(), VolumeError> {
+fn write_file(path: &Path, file: &FileProjection) -> Result<(), VolumeError> {
     let mut handle = OpenOptions::new()
         .write(true)
         .create_new(true)

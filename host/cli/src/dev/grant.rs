@@ -58,7 +58,14 @@ fn downward_files(mount: &MountPoint) -> Option<Vec<String>> {
 }
 
 fn reading(namespace: &str) -> Rule {
-    Rule::default().api_groups(["*"]).resources(["*"]).verbs(["get", "list", "watch"]).namespaces([namespace])
+    let all = || vec!["*".to_owned()];
+    Rule {
+        api_groups: all(),
+        resources: all(),
+        verbs: ["get", "list", "watch"].map(str::to_owned).into(),
+        namespaces: vec![namespace.to_owned()],
+        ..Rule::default()
+    }
 }
 
 fn print(grant: &Grant) {

@@ -1,4 +1,4 @@
-//! Authentication and authorization: certificates, tokens, RBAC, and the roles of a new cluster.
+//! Who a client is and what it may do: certificates, tokens, RBAC, and the objects that a cluster begins with.
 
 pub(crate) mod bootstrap;
 pub(crate) mod pki;

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::identity::Identity;
 
-/// The DNS names of the API server inside a pod.
+/// The names under which a pod knows its API server.
 const NAMES: &[&str] = &[
     "localhost",
     "kubernetes",
@@ -23,13 +23,13 @@ const NAMES: &[&str] = &[
     "kubernetes.default.svc.cluster.local",
 ];
 
-/// An error while certificates are made.
+/// Why the certificates could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     /// A key or a certificate could not be made.
     #[error("cannot make a certificate")]
     Certificate(#[from] rcgen::Error),
-    /// TLS refused the certificates that were made.
+    /// The certificates were made and TLS would not take them.
     #[error("TLS refuses the certificate that was made for the server")]
     Tls(#[from] rustls::Error),
     /// The verifier of client certificates could not be made.
@@ -37,14 +37,14 @@ pub enum PkiError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// A CA and the certificate that it signed for the server.
+/// A CA, with what it signed for the server.
 pub(crate) struct Pki {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
     tls: Arc<rustls::ServerConfig>,
-    /// The identity of each client certificate that was signed, by the certificate's SHA-256 hash.
+    /// Whom each client certificate that was signed stands for, by its hash.
     clients: Vec<([u8; 32], Identity)>,
-    /// The announced CA, while both are published.
+    /// The next one, while both are published.
     next: Option<Box<Pki>>,
 }
 
@@ -53,12 +53,12 @@ pub(crate) struct Pki {
 pub struct ClientCertificate {
     /// The certificate, signed by the cluster's CA.
     pub certificate_pem: String,
-    /// The private key (PKCS #8).
+    /// Its private key (PKCS #8).
     pub key_pem: String,
 }
 
 impl Pki {
-    /// Makes a CA and signs a certificate for a server on `address`.
+    /// A new CA that signs a certificate for a server on `address`.
     pub(crate) fn new(address: IpAddr) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
         let params = authority();
@@ -68,23 +68,23 @@ impl Pki {
         Ok(Self { issuer, ca_pem: certificate.pem(), tls: Arc::new(tls), clients: Vec::new(), next: None })
     }
 
-    /// Returns the CA's certificate, followed by the announced CA's certificate if there is one.
+    /// The CA's certificate, and the next one's if there is one.
     pub(crate) fn published(&self) -> String {
         let next = self.next.as_ref().map(|next| next.ca_pem.as_str());
         [self.ca_pem.as_str(), next.unwrap_or_default()].concat()
     }
 
-    /// Publishes `next` beside this CA from now on.
+    /// Has `next` published from now on.
     pub(crate) fn announce(&mut self, next: Pki) {
         self.next = Some(Box::new(next));
     }
 
-    /// Takes the announced CA.
+    /// Takes out the one that was announced.
     pub(crate) fn announced(&mut self) -> Option<Pki> {
         self.next.take().map(|next| *next)
     }
 
-    /// Returns the TLS settings of the listener.
+    /// What the listener speaks TLS with.
     pub(crate) fn tls(&self) -> Arc<rustls::ServerConfig> {
         Arc::clone(&self.tls)
     }
@@ -105,7 +105,7 @@ impl Pki {
         Ok(ClientCertificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
-    /// Returns the identity of a client certificate that TLS accepted.
+    /// Whom a certificate that TLS let pass stands for.
     pub(crate) fn identify(&self, certificate: &CertificateDer<'_>) -> Option<Identity> {
         let hash: [u8; 32] = Sha256::digest(certificate).into();
         self.clients.iter().find(|(known, _)| *known == hash).map(|(_, identity)| identity.clone())
@@ -122,7 +122,7 @@ fn authority() -> CertificateParams {
     params
 }
 
-/// Sets dates that hold for the life of the process, even on a clock that is wrong.
+/// A certificate lives as long as its process; the dates only have to hold meanwhile, on a clock that may be wrong.
 fn validity(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2049, 12, 31);

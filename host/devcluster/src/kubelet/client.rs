@@ -1,6 +1,6 @@
-//! A small client of the API server: one request per connection, with a deadline and a bound on each answer.
+//! A small client of the API server: one request a connection, with a deadline and a bound on each answer.
 //!
-//! The kubelet sends a dozen requests in its life, so a connection pool would be idle. Only its one watch stays open.
+//! The kubelet asks for a dozen things in its life, so that a pool would be idle; what it keeps open is its one watch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +18,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// The longest time for an answer, connecting included.
+/// How long the server may take to answer, connecting included.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// The largest answer that is read, in bytes. An object has at most some 1.5 MiB, and so has an event of a watch.
+/// The largest answer that is read, in bytes: an object has at most some 1.5 MiB, and so has an event of a watch.
 pub(super) const MAX_ANSWER: usize = 8 << 20;
 
-/// An error of a request to the API server.
+/// Why a request got no object.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server's URL is invalid.
+    /// The server's address is not one.
     #[error("{0} is not the URL of an API server")]
     Url(String),
     /// The server's CA cannot be used.
@@ -36,19 +36,19 @@ pub enum ClientError {
     /// The client certificate cannot be used.
     #[error("the client certificate cannot be used with its key")]
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The connection could not be made.
+    /// No connection.
     #[error("cannot connect to the API server at {0}")]
     Connect(String, #[source] std::io::Error),
     /// The exchange broke off.
     #[error("the exchange with the API server broke off")]
     Exchange(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// There was no answer in time.
+    /// No answer in time.
     #[error("the API server did not answer within {} s", ANSWER.as_secs())]
     Deadline,
-    /// The answer is not JSON.
+    /// The answer is no JSON.
     #[error("the API server's answer is not JSON")]
     Json(#[from] serde_json::Error),
-    /// The server refused the request.
+    /// The server refused.
     #[error("the API server answered {code}: {message}")]
     Refused {
         /// The HTTP status.
@@ -59,12 +59,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Returns whether the server reports that there is no such object.
+    /// Returns whether the server says that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == StatusCode::NOT_FOUND)
     }
 
-    /// Returns whether the object is gone or has been replaced: deleted, changed, or made anew.
+    /// Returns whether the object that is meant is gone or another one by now: deleted, changed, or made anew.
     pub(super) fn is_about_another(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if matches!(*code, StatusCode::NOT_FOUND | StatusCode::CONFLICT))
     }
@@ -74,18 +74,18 @@ impl ClientError {
     }
 }
 
-/// The location of the server.
+/// Where the server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,
     tls: bool,
-    /// The path in front of every request's path.
+    /// The path that is put before every request's own.
     prefix: String,
 }
 
 impl Address {
-    /// Parses `https://host:port`, or `http://…` for a proxy on the same machine.
+    /// `https://host:port`, or `http://…` for a proxy on the same machine.
     fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let tls = match uri.scheme_str()? {
@@ -93,7 +93,7 @@ impl Address {
             "http" => false,
             _ => return None,
         };
-        // An IPv6 address has brackets in a URL only.
+        // An IPv6 address stands in brackets in a URL and nowhere else.
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         let prefix = uri.path().trim_end_matches('/').to_owned();
         Some(Self { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls, prefix })
@@ -108,13 +108,13 @@ impl Address {
     }
 }
 
-/// A method with its body.
+/// What is asked of an object.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Call<'a> {
     Get,
     Post(&'a Value),
     MergePatch(&'a Value),
-    /// The body is a `DeleteOptions`.
+    /// With `DeleteOptions`.
     Delete(&'a Value),
 }
 
@@ -122,10 +122,10 @@ pub(super) enum Call<'a> {
 #[derive(Clone)]
 pub(super) struct Client {
     address: Address,
-    identity: IdentitySource,
+    identity: Identity,
 }
 
-/// Credentials for the API server, and the CA that its certificate is verified with.
+/// Who asks the API server, and by what its answers are trusted.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ClientIdentity {
@@ -135,7 +135,7 @@ pub struct ClientIdentity {
     pub token: String,
     /// A client certificate and its key, as PEM.
     pub certificate: Option<(String, String)>,
-    /// The name that the server's certificate is verified against, in place of the one in the URL.
+    /// The name that the server's certificate has to have, in place of the one in its URL.
     pub server_name: Option<String>,
 }
 
@@ -146,9 +146,8 @@ impl std::fmt::Debug for ClientIdentity {
     }
 }
 
-/// A source of credentials. It is called for each connection, since a cluster may change its CA, and tokens and
-/// certificates expire.
-pub(super) type IdentitySource = Arc<dyn Fn() -> ClientIdentity + Send + Sync>;
+/// Gives it; asked for each connection, since a cluster may change its CA, and tokens and certificates end.
+pub(super) type Identity = Arc<dyn Fn() -> ClientIdentity + Send + Sync>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -158,7 +157,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, identity: IdentitySource) -> Result<Self, ClientError> {
+    pub(super) fn new(url: &str, identity: Identity) -> Result<Self, ClientError> {
         let address = Address::parse(url).ok_or_else(|| ClientError::Url(url.into()))?;
         Ok(Self { address, identity })
     }
@@ -167,7 +166,7 @@ impl Client {
         &self.address
     }
 
-    /// Sends a request and reads the whole object of the answer.
+    /// Asks for an object and reads it whole.
     pub(super) async fn object(&self, path: &str, call: Call<'_>) -> Result<Value, ClientError> {
         let whole = async {
             let response = self.exchange(path, call).await?;
@@ -178,7 +177,7 @@ impl Client {
         tokio::time::timeout(ANSWER, whole).await.map_err(|_| ClientError::Deadline)?
     }
 
-    /// Returns the object, or nothing if the server has none.
+    /// The object, or nothing if the server has none.
     pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, ClientError> {
         match self.object(path, Call::Get).await {
             Ok(object) => Ok(Some(object)),
@@ -187,7 +186,7 @@ impl Client {
         }
     }
 
-    /// Sends a request for a stream. The deadline is for the answer's head alone.
+    /// Asks for a stream; the answer's head is in time, its body goes on.
     pub(super) async fn stream(&self, path: &str) -> Result<Incoming, ClientError> {
         let response = tokio::time::timeout(ANSWER, self.exchange(path, Call::Get)).await;
         let response = response.map_err(|_| ClientError::Deadline)??;

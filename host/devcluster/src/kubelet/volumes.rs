@@ -1,9 +1,9 @@
-//! The content of a pod's volumes, as pure functions of objects from the API.
+//! The content of a pod's volumes, as pure functions of what was read from the API.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use attache_base::volume::{File, RelativePath};
+use attache_base::volume::{FileProjection, RelativePath};
 use serde_json::Value;
 
 use super::objects::{Kind, Objects, is_optional};
@@ -11,7 +11,7 @@ use super::ownership;
 use super::pod::{ContentError, Pod, text};
 use super::token::{Ask, Tokens};
 
-/// The mode of a file when neither item nor volume sets one; the API server's default.
+/// The mode of a file when neither item nor volume gives one: what the API server fills in.
 const DEFAULT_MODE: u32 = 0o644;
 
 /// The source of a file in a volume that a kubelet writes.
@@ -32,7 +32,7 @@ pub enum FileSource {
     PodCertificate,
 }
 
-/// A file of a volume, with its definition in the pod's spec.
+/// A file of a volume, and the part of the pod's spec that says what it holds.
 ///
 /// ```
 /// use attache_devcluster::kubelet::{FileSource, MountPoint};
@@ -58,15 +58,15 @@ pub struct VolumeFile {
 /// The files of one volume.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Files {
-    pub(super) projections: BTreeMap<RelativePath, File>,
-    /// The source and definition of each file. Where two sources write one file, the later one counts.
+    pub(super) projections: BTreeMap<RelativePath, FileProjection>,
+    /// One for each of the files. Where two sources write the same file, it holds what the later one says.
     origins: BTreeMap<RelativePath, (FileSource, Value)>,
     /// The files that the spec asks for and this kubelet does not write.
     left_out: Vec<VolumeFile>,
 }
 
 impl Files {
-    /// Returns the files at a path of the volume and below it; all files if there is no path.
+    /// The files at a path of the volume and below it; all of them for no path.
     pub(super) fn at(&self, path: Option<&RelativePath>) -> Vec<VolumeFile> {
         let part = self.origins.iter().filter(|(file, _)| path.is_none_or(|path| covers(path.as_str(), file.as_str())));
         let file = |(path, (source, item)): (&RelativePath, &(FileSource, Value))| VolumeFile {
@@ -77,8 +77,7 @@ impl Files {
         part.map(file).collect()
     }
 
-    /// Returns the files that this kubelet does not write, at a path of the volume and below it; all files if there is
-    /// no path.
+    /// The files that this kubelet does not write, at a path of the volume and below it; all of them for no path.
     pub(super) fn left_out_of(&self, path: Option<&RelativePath>) -> Vec<VolumeFile> {
         let part = self.left_out.iter().filter(|file| path.is_none_or(|path| covers(path.as_str(), &file.path)));
         part.cloned().collect()
@@ -93,7 +92,7 @@ impl Files {
     ) -> Result<(), ContentError> {
         let path = RelativePath::new(path)?;
         self.origins.insert(path.clone(), (from.0, from.1.clone()));
-        self.projections.insert(path, File { data, mode });
+        self.projections.insert(path, FileProjection { data, mode });
         Ok(())
     }
 
@@ -102,7 +101,7 @@ impl Files {
     }
 }
 
-/// Returns whether `path` is that of the file or of a directory above it.
+/// Returns whether a path of a volume is that of the file, or of a directory above it.
 fn covers(path: &str, file: &str) -> bool {
     file.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -112,11 +111,11 @@ fn covers(path: &str, file: &str) -> bool {
 pub(super) enum Content {
     /// Files that the kubelet writes.
     Files(Files),
-    /// An `emptyDir`, which belongs to the containers.
+    /// An `emptyDir`, which is the containers' own.
     Scratch,
 }
 
-/// The sources of all volumes.
+/// Everything that volumes are made of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub(super) pod: Pod<'a>,
@@ -124,15 +123,14 @@ pub(super) struct Sources<'a> {
     pub(super) tokens: &'a Tokens,
 }
 
-/// Returns a volume's kind, named as its field in the spec. A volume without a kind is an `emptyDir`, as for the API
-/// server.
+/// A volume's kind, as the field of its spec is named. One without any is an `emptyDir`, as to the API server.
 pub(super) fn kind(volume: &Value) -> &str {
     let given = volume.as_object().into_iter().flatten().find(|(name, value)| *name != "name" && !value.is_null());
     given.map_or("emptyDir", |(name, _)| name.as_str())
 }
 
-/// Returns the directory of a volume, below the pod's, with the name of the real kubelet's plugin. Returns nothing for
-/// a kind that needs more than files: storage, the host's directories, drivers, images.
+/// The directory of a volume, below the pod's, with the name of the real kubelet's plugin. Returns nothing for a
+/// volume of a kind that needs more than files: storage, the host's directories, drivers, images.
 pub(super) fn directory(volume: &Value) -> Option<PathBuf> {
     let plugin = match kind(volume) {
         "emptyDir" => "kubernetes.io~empty-dir",
@@ -145,7 +143,7 @@ pub(super) fn directory(volume: &Value) -> Option<PathBuf> {
     Some(["volumes", plugin, text(volume, "name")].iter().collect())
 }
 
-/// Returns the content of a volume that has a [`directory`].
+/// The content of a volume that has a [`directory`].
 pub(super) fn content(volume: &Value, sources: Sources<'_>) -> Result<Content, ContentError> {
     let kind = kind(volume);
     let source = volume.get(kind).unwrap_or(&Value::Null);
@@ -207,7 +205,7 @@ fn downward(source: &Value, default: u32, sources: Sources<'_>, files: &mut File
     Ok(())
 }
 
-/// Returns the keys of an object: all of them, or those of the items, under the items' paths.
+/// The keys of an object: all of them, or those that the items name, under the paths that they give.
 fn keys(
     kind: Kind,
     name: &str,
@@ -280,7 +278,7 @@ mod tests {
     }
 
     fn shown(volume: &Value) -> Vec<String> {
-        let line = |(path, file): (_, &attache_base::volume::File)| {
+        let line = |(path, file): (_, &attache_base::volume::FileProjection)| {
             format!("{path} {:o} {}", file.mode, String::from_utf8_lossy(&file.data))
         };
         files(volume).projections.iter().map(line).collect()

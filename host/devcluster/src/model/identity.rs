@@ -1,10 +1,10 @@
-//! The identities of clients: users, groups and service accounts.
+//! Who asks: users, groups and service accounts.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// The identity of a request's client.
+/// Who a request is from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) user: String,
@@ -14,23 +14,23 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity with all rights.
+    /// Whoever may do everything.
     pub(crate) fn admin() -> Self {
         Self::user("kubernetes-admin", ["system:masters", "system:authenticated"])
     }
 
-    /// Returns the identity of a client without credentials.
+    /// Whoever shows no credentials.
     pub(crate) fn anonymous() -> Self {
         Self::user("system:anonymous", ["system:unauthenticated"])
     }
 
-    /// Returns the identity of a user in groups.
+    /// A user in groups.
     pub(crate) fn user<'a>(name: &str, groups: impl IntoIterator<Item = &'a str>) -> Self {
         let groups = groups.into_iter().map(str::to_owned).collect();
         Self { user: name.to_owned(), groups, ..Self::default() }
     }
 
-    /// Returns the identity of a service account in its groups.
+    /// A service account in its groups.
     pub(crate) fn service_account(namespace: &str, name: &str, uid: &str) -> Self {
         let own = format!("system:serviceaccounts:{namespace}");
         let mut identity = Self::user(
@@ -41,17 +41,17 @@ impl Identity {
         identity
     }
 
-    /// Returns whether the identity is in the group that RBAC never judges.
+    /// Whoever is in this group is never judged.
     pub(crate) fn is_master(&self) -> bool {
         self.groups.iter().any(|group| group == "system:masters")
     }
 
-    /// Returns the namespace and name if the identity is a service account.
+    /// The namespace and name of the service account that it is, if it is one.
     pub(crate) fn as_service_account(&self) -> Option<(&str, &str)> {
         self.user.strip_prefix("system:serviceaccount:")?.split_once(':')
     }
 
-    /// Returns `userInfo`, as in reviews.
+    /// `userInfo`, as reviews tell it.
     pub(crate) fn info(&self) -> Value {
         let mut info = Map::new();
         info.insert("username".into(), self.user.as_str().into());

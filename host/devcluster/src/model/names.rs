@@ -1,10 +1,9 @@
 //! The rules for names, labels and annotations that all types share.
 
-use attache_base::names::{MAX_LABEL, MAX_SUBDOMAIN, has_label_form, has_qualified_form, has_subdomain_form};
 use serde_json::{Map, Value};
 
 use crate::model::resources::Type;
-use crate::model::status::StatusCause;
+use crate::model::status::Cause;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or \
      '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
@@ -24,28 +23,48 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. \
      'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
-/// The largest total size of an object's annotations, in bytes.
+/// The longest name of most types, in bytes.
+const SUBDOMAIN_LONGEST: usize = 253;
+/// The longest label, in bytes.
+const LABEL_LONGEST: usize = 63;
+/// All annotations of an object together, in bytes.
 const ANNOTATIONS_LONGEST: usize = 256 * 1024;
 
-/// Returns the faults of an object's name, by the rule of its type.
-pub(crate) fn name(of: &Type, name: &str) -> Vec<StatusCause> {
-    let invalid = |rule: &str| vec![StatusCause::invalid("metadata.name", &name.into(), rule)];
+/// Returns whether lower-case letters, digits and inner hyphens make it up.
+fn is_dns_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.chars().all(|c| inner(c) || c == '-') && text.starts_with(inner) && text.ends_with(inner)
+}
+
+fn is_subdomain(text: &str) -> bool {
+    text.split('.').all(is_dns_label)
+}
+
+/// Returns whether it is the second half of a label's key, or a label's value.
+fn is_qualified(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    text.chars().all(|c| edge(c) || "-_.".contains(c)) && text.starts_with(edge) && text.ends_with(edge)
+}
+
+/// What is wrong with an object's name, by the rule of its type.
+pub(crate) fn name(of: &Type, name: &str) -> Vec<Cause> {
+    let invalid = |rule: &str| vec![Cause::invalid("metadata.name", &name.into(), rule)];
     let too_long = |most: usize| invalid(&format!("must be no more than {most} bytes"));
     match (of.group.as_str(), of.kind.as_str()) {
         ("rbac.authorization.k8s.io", _) => path_segment(name).map_or_else(Vec::new, |rule| invalid(&rule)),
-        ("", "Namespace") if name.len() > MAX_LABEL => too_long(MAX_LABEL),
-        ("", "Service") if name.len() > MAX_LABEL => too_long(MAX_LABEL),
-        ("", "Namespace") if !has_label_form(name) => invalid(LABEL),
-        ("", "Service") if !has_label_form(name) || name.starts_with(|c: char| c.is_ascii_digit()) => {
+        ("", "Namespace") if name.len() > LABEL_LONGEST => too_long(LABEL_LONGEST),
+        ("", "Service") if name.len() > LABEL_LONGEST => too_long(LABEL_LONGEST),
+        ("", "Namespace") if !is_dns_label(name) => invalid(LABEL),
+        ("", "Service") if !is_dns_label(name) || name.starts_with(|c: char| c.is_ascii_digit()) => {
             invalid(SERVICE_LABEL)
         }
-        _ if name.len() > MAX_SUBDOMAIN => too_long(MAX_SUBDOMAIN),
-        _ if !has_subdomain_form(name) => invalid(SUBDOMAIN),
+        _ if name.len() > SUBDOMAIN_LONGEST => too_long(SUBDOMAIN_LONGEST),
+        _ if !is_subdomain(name) => invalid(SUBDOMAIN),
         _ => Vec::new(),
     }
 }
 
-/// Returns the reason why a text cannot be one segment of a path.
+/// Why a text cannot be one segment of a path.
 fn path_segment(name: &str) -> Option<String> {
     match name {
         "." | ".." => Some(format!("may not be '{name}'")),
@@ -54,8 +73,8 @@ fn path_segment(name: &str) -> Option<String> {
 }
 
 /// Checks the key of a label, an annotation or a selector.
-pub(crate) fn label_key(field: &str, key: &str) -> Result<(), StatusCause> {
-    let invalid = |rule: &str| Err(StatusCause::invalid(field, &key.into(), rule));
+pub(crate) fn label_key(field: &str, key: &str) -> Result<(), Cause> {
+    let invalid = |rule: &str| Err(Cause::invalid(field, &key.into(), rule));
     let (prefix, name) = match key.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
             return invalid(
@@ -71,20 +90,20 @@ pub(crate) fn label_key(field: &str, key: &str) -> Result<(), StatusCause> {
     if prefix.is_some_and(str::is_empty) {
         return invalid("prefix part must be non-empty");
     }
-    if prefix.is_some_and(|prefix| !has_subdomain_form(prefix)) {
+    if prefix.is_some_and(|prefix| !is_subdomain(prefix)) {
         return invalid(&format!("prefix part {SUBDOMAIN}"));
     }
     if name.is_empty() {
         return invalid("name part must be non-empty");
     }
-    if name.len() > MAX_LABEL {
+    if name.len() > LABEL_LONGEST {
         return invalid("name part must be no more than 63 bytes");
     }
-    if has_qualified_form(name) { Ok(()) } else { invalid(QUALIFIED) }
+    if is_qualified(name) { Ok(()) } else { invalid(QUALIFIED) }
 }
 
-/// Returns the faults of the labels and annotations below `path`.
-pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<StatusCause> {
+/// What is wrong with the labels and annotations below `path`.
+pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<Cause> {
     let empty = Map::new();
     let of = |name: &str| metadata.get(name).and_then(Value::as_object).unwrap_or(&empty);
     let mut causes = Vec::new();
@@ -101,17 +120,13 @@ pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<StatusCause> {
         for name in ["apiVersion", "kind", "name", "uid"] {
             if owner.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
                 let at = if name == "apiVersion" { "version" } else { name };
-                causes.push(StatusCause::invalid(
-                    format!("{path}.ownerReferences.{at}"),
-                    &"".into(),
-                    "must not be empty",
-                ));
+                causes.push(Cause::invalid(format!("{path}.ownerReferences.{at}"), &"".into(), "must not be empty"));
             }
         }
     }
     let size: usize = of("annotations").iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if size > ANNOTATIONS_LONGEST {
-        causes.push(StatusCause {
+        causes.push(Cause {
             reason: "FieldValueTooLong",
             message: format!("Too long: may not be more than {ANNOTATIONS_LONGEST} bytes"),
             field,
@@ -120,26 +135,26 @@ pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<StatusCause> {
     causes
 }
 
-fn label_value(field: &str, value: &str) -> Option<StatusCause> {
-    let rule = if value.len() > MAX_LABEL {
+fn label_value(field: &str, value: &str) -> Option<Cause> {
+    let rule = if value.len() > LABEL_LONGEST {
         "must be no more than 63 bytes"
-    } else if value.is_empty() || has_qualified_form(value) {
+    } else if value.is_empty() || is_qualified(value) {
         return None;
     } else {
         LABEL_VALUE
     };
-    Some(StatusCause::invalid(field, &value.into(), rule))
+    Some(Cause::invalid(field, &value.into(), rule))
 }
 
-/// Returns the fault of a key of a `ConfigMap` or a Secret.
-pub(crate) fn config_key(field: &str, key: &str) -> Option<StatusCause> {
+/// What is wrong with a key of a `ConfigMap` or a Secret.
+pub(crate) fn config_key(field: &str, key: &str) -> Option<Cause> {
     let fits = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     let rule = match key {
         "." | ".." => format!("must not be '{key}'"),
-        _ if key.len() > MAX_SUBDOMAIN => format!("must be no more than {MAX_SUBDOMAIN} bytes"),
+        _ if key.len() > SUBDOMAIN_LONGEST => format!("must be no more than {SUBDOMAIN_LONGEST} bytes"),
         _ if fits && key.starts_with("..") => "must not start with '..'".to_owned(),
         _ if fits => return None,
         _ => CONFIG_KEY.to_owned(),
     };
-    Some(StatusCause::invalid(format!("{field}[{key}]"), &key.into(), &rule))
+    Some(Cause::invalid(format!("{field}[{key}]"), &key.into(), &rule))
 }

@@ -1,5 +1,5 @@
-//! The check of objects against the fields of their types. Unknown fields are dropped and reported. Values of the wrong
-//! type are refused, in the words of a real server's decoder.
+//! Checking objects against what is known of their types' fields: unknown ones are dropped and told, and values of the
+//! wrong sort are refused, in the words of a real server's decoder.
 
 use attache_base::quantity::{Quantity, QuantityError};
 use serde_json::Value;
@@ -8,10 +8,10 @@ use crate::model::resources::Type;
 use crate::model::status::ApiError;
 use crate::model::types::{self, Shape, Struct};
 
-/// Drops the fields that the type does not have, and returns warnings about them.
+/// Drops what the type does not have.
 ///
 /// # Errors
-/// 400 for a value of the wrong type, and for an unknown field if the client wants strict validation.
+/// 400 for a value of the wrong sort, and for an unknown field where the client wants that.
 pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -> Result<Vec<String>, ApiError> {
     let refused = |why: &str, field: Option<String>| {
         let kind = &of.kind;
@@ -43,36 +43,37 @@ pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -
     }
 }
 
-/// Returns unknown fields in a real server's words, as in warnings.
+/// Unknown fields in a real server's words, as warnings have them.
 fn unknown(paths: &[String]) -> Vec<String> {
     paths.iter().map(|path| format!("unknown field {path:?}")).collect()
 }
 
-/// Returns the error about unknown fields under strict validation.
+/// The same as the error of a client that wants none.
 fn strictly(paths: &[String]) -> String {
     format!("strict decoding error: {}", unknown(paths).join(", "))
 }
 
-/// A value of a built-in type that no server can read, or a field that the type does not have.
+/// A value of an object of a built-in type that no server can read, or a field that the type does not have.
 pub(crate) struct Misread {
     /// The path of the value, such as `spec.containers[0].env[0].valueFrom.configMapKeyRef.name`.
     pub(crate) field: String,
-    /// The message of the server's 400.
+    /// The server's 400.
     pub(crate) message: String,
 }
 
-/// Returns the first value of the wrong type, else the first unknown field. Returns nothing for a type that is not
-/// built in.
+/// Returns the first value of the wrong sort, else the first unknown field; nothing of an object whose type is not built
+/// in.
 pub(crate) fn misread(object: &Value) -> Option<Misread> {
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let (kind, version) = (text("kind"), text("apiVersion").rsplit('/').next().unwrap_or_default());
     let (_, shape) = types::of_kind(text("apiVersion"), kind)?;
     let mut walk = Walk { kind, unknown: Vec::new(), fault: None };
-    let (field, why) = if let Err(why) = walk.whole(shape, &mut object.clone()) {
-        (walk.fault.unwrap_or_default(), why)
-    } else {
-        let why = strictly(&walk.unknown);
-        (walk.unknown.into_iter().next()?, why)
+    let (field, why) = match walk.whole(shape, &mut object.clone()) {
+        Err(why) => (walk.fault.unwrap_or_default(), why),
+        Ok(()) => {
+            let told = strictly(&walk.unknown);
+            (walk.unknown.into_iter().next()?, told)
+        }
     };
     let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
     Some(Misread { field, message })
@@ -81,7 +82,7 @@ pub(crate) fn misread(object: &Value) -> Option<Misread> {
 struct Walk<'a> {
     kind: &'a str,
     unknown: Vec<String>,
-    /// The path of the unreadable value.
+    /// The path of the value that could not be read.
     fault: Option<String>,
 }
 
@@ -115,7 +116,7 @@ impl Walk<'_> {
             match (of.field(&name), map.get_mut(&name)) {
                 (Some(_), Some(Value::Null)) => _ = map.remove(&name),
                 (Some(shape), Some(value)) => self.value(shape, value, &below)?,
-                // Whole objects in others, such as a claim's template, may have a type.
+                // Whole objects in others, such as a claim's template, may say what they are.
                 _ if matches!(&*name, "kind" | "apiVersion") && of.field("metadata").is_some() => {}
                 _ => {
                     map.remove(&name);
@@ -163,7 +164,7 @@ impl Walk<'_> {
         if fits { Ok(()) } else { Err(self.wrong(value, path, sort)) }
     }
 
-    /// Converts a time into its stored form.
+    /// Times are kept in one form.
     fn time(&mut self, micro: bool, value: &mut Value, path: &str) -> Result<(), String> {
         let Some(text) = value.as_str() else {
             return if value.is_null() { Ok(()) } else { Err(self.wrong(value, path, "string")) };
@@ -173,7 +174,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Converts a quantity, which may be a number, into its canonical form.
+    /// Quantities may be written as numbers and are kept in their canonical form.
     fn quantity(&mut self, value: &mut Value, path: &str) -> Result<(), String> {
         let text = match &*value {
             Value::String(text) => text.clone(),
@@ -205,7 +206,7 @@ impl Walk<'_> {
     }
 }
 
-/// The treatment of fields that the type does not have.
+/// What becomes of fields that the type does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldValidation {
     Ignore,
@@ -223,7 +224,7 @@ impl FieldValidation {
     }
 }
 
-/// Fails with 400 if the value is not an object, since all code behind this sets fields of it.
+/// 400 for what is no object: everything behind this sets fields of it.
 pub(crate) fn check_object(kind: &str, value: &Value) -> Result<(), ApiError> {
     if value.is_object() {
         return Ok(());

@@ -1,7 +1,8 @@
-//! The OpenAPI documents, as far as `kubectl explain` and kubectl's own checks read them.
+//! The OpenAPI documents: as much as `kubectl explain` and kubectl's own checks read of them.
 //!
-//! The fields come from the table of types, and from the definitions of custom types. Built-in fields have no
-//! descriptions. There is no `requestBody`, so clients check bodies and make patches by their own knowledge.
+//! The fields are those of the table of types, and of the definitions for custom types. There are no descriptions of
+//! built-in fields, and no `requestBody`: clients leave the checking of bodies and the making of patches to what they
+//! know themselves.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +16,11 @@ use crate::server::discovery::Discovery;
 use crate::wire::answer::Answer;
 use crate::wire::request::Query;
 
-/// The path of schemas in a document.
+/// Where schemas stand in a document.
 const SCHEMAS: &str = "#/components/schemas/";
 
 impl Api {
-    /// Returns the document or index at the rest of the path, if there is one.
+    /// The document or index at the rest of the path, if there is one.
     pub(crate) fn openapi(&self, rest: &[&str], query: &Query) -> Option<Answer> {
         let discovery = self.discovered();
         match rest {
@@ -122,13 +123,13 @@ impl Schemas {
         self.written.insert(format!("{}.{}", of.api_version().replace('/', "."), of.kind), schema);
     }
 
-    /// Adds a struct and the structs of its fields.
+    /// Adds a struct and all that its fields are made of.
     fn add_struct(&mut self, name: &'static str) {
         let key = schema_name(name);
         if self.written.contains_key(&key) {
             return;
         }
-        // Added before its fields, since a struct may contain itself.
+        // There before its fields, for a struct may hold itself.
         self.written.insert(key.clone(), Value::Null);
         let schema = types::named(name).map_or_else(|| json!({"type": "object"}), |known| self.fields(known));
         self.written.insert(key, schema);
@@ -174,7 +175,7 @@ fn reference(name: &str) -> Value {
     json!({"allOf": [{"$ref": format!("{SCHEMAS}{}", schema_name(name))}], "default": {}})
 }
 
-/// Returns a schema's name. The table writes `Event.core.v1`, but `kubectl explain` shows the last part as the name.
+/// The table writes `Event.core.v1`; a schema's own name stands last, for `kubectl explain` shows that part.
 fn schema_name(name: &str) -> String {
     match name.split_once('.') {
         Some((own, place)) => format!("fields.{place}.{own}"),

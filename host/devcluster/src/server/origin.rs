@@ -1,16 +1,16 @@
-//! The author of a write.
+//! On whose behalf an object is written.
 
-use crate::rules::entries::Writer;
+use crate::rules::managed::Writer;
 use crate::server::api::Call;
 
-/// The author of a write, and its options.
+/// Who writes, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) writer: Writer,
     pub(crate) dry_run: bool,
-    /// True if the status of a new object is kept, as for a manifest, since no controller would make one.
+    /// Whether the status of a new object is kept, as a manifest's is when there is no controller to make one.
     pub(crate) keep_status: bool,
-    /// True if managed fields are recorded already, as by a server-side apply.
+    /// Whether it is noted already who wrote what, as a server-side apply does.
     pub(crate) tracked: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Answers: status, headers, and a body that is streamed if it is large.
+//! What goes back to the client: status, headers and a body that is streamed where it is large.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,41 +16,41 @@ use crate::model::object::Object;
 use crate::model::object::ordered;
 use crate::model::status::ApiError;
 
-/// The body of any answer. The error breaks the connection, as a fault may ask.
+/// The body of any answer. The error breaks the connection off, as a fault may ask.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BrokenOff>;
 
-/// The error by which the server breaks an answer.
+/// The server breaks an answer off.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is broken off, as the fault asks")]
 pub(crate) struct BrokenOff;
 
-/// The number of bytes of a long list that are encoded at a time: four TLS records.
+/// How many bytes of a long list are written at a time: one TLS record's worth four times over.
 const CHUNK: usize = 64 * 1024;
 
-/// The representation of an object that a client asks for.
+/// In what form a client wants an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Representation {
-    /// The object itself.
+pub(crate) enum Shape {
+    /// As it is.
     Object,
-    /// Rows of a table for people.
+    /// As rows for a person.
     Table,
-    /// The metadata alone.
+    /// Its metadata alone.
     Partial,
 }
 
-/// The notation of an answer.
+/// In what notation a client wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notation {
     Json,
     Yaml,
 }
 
-/// The representation and notation that a client accepts.
+/// What a client accepts, as far as it can be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Accept {
-    pub(crate) representation: Representation,
+    pub(crate) shape: Shape,
     pub(crate) notation: Notation,
-    /// True if the answer is indented for people.
+    /// Whether a person reads it.
     pub(crate) pretty: bool,
 }
 
@@ -59,7 +59,7 @@ const RESOURCE_NOTATIONS: &str = "application/json, application/yaml, applicatio
      application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 impl Accept {
-    /// Returns the first of the accepted forms that can be served.
+    /// Takes the first of the accepted forms that can be served.
     ///
     /// # Errors
     /// 406 when there is none.
@@ -67,7 +67,7 @@ impl Accept {
         let pretty = pretty.unwrap_or_else(|| reads_pretty(headers));
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if accept.trim().is_empty() {
-            return Ok(Self { representation: Representation::Object, notation: Notation::Json, pretty });
+            return Ok(Self { shape: Shape::Object, notation: Notation::Json, pretty });
         }
         let found = accept.split(',').find_map(|entry| Self::one(entry, pretty));
         found.ok_or_else(|| {
@@ -85,19 +85,19 @@ impl Accept {
         };
         let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
         let value = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-        let representation = match (value("as"), value("g"), value("v")) {
-            (None, _, _) => Representation::Object,
-            (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Representation::Table,
+        let shape = match (value("as"), value("g"), value("v")) {
+            (None, _, _) => Shape::Object,
+            (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Shape::Table,
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => {
-                Representation::Partial
+                Shape::Partial
             }
             _ => return None,
         };
-        Some(Self { representation, notation, pretty })
+        Some(Self { shape, notation, pretty })
     }
 }
 
-/// Returns whether the client is a tool that shows answers to people.
+/// Returns whether the client is one that a person sits before.
 fn reads_pretty(headers: &HeaderMap) -> bool {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     ["curl/", "kubectl/", "Wget/", "Mozilla/"].iter().any(|person| agent.starts_with(person))
@@ -121,23 +121,23 @@ impl Answer {
         Self { status, content_type, headers: Vec::new(), content: Content::Whole(body.into()) }
     }
 
-    /// Makes an answer of encoded JSON.
+    /// JSON that is written already.
     pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> Self {
         Self::whole(status, "application/json", body)
     }
 
-    /// Makes an answer of plain text.
+    /// Plain text.
     pub(crate) fn text(status: u16, body: impl Into<Bytes>) -> Self {
         Self::whole(status, "text/plain; charset=utf-8", body)
             .with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
     }
 
-    /// Makes an answer without a body.
+    /// No body at all.
     pub(crate) fn empty(status: u16) -> Self {
         Self::whole(status, "", Bytes::new())
     }
 
-    /// Makes an answer of a tree, in the notation that the client wants.
+    /// A tree in the notation that the client wants.
     pub(crate) fn tree(status: u16, accept: Accept, value: &Value) -> Self {
         match accept.notation {
             Notation::Yaml => Self::whole(status, "application/yaml", yaml(value)),
@@ -146,7 +146,7 @@ impl Answer {
         }
     }
 
-    /// Makes an answer of lines that are sent as they come.
+    /// Lines that are written as they come.
     pub(crate) fn stream(
         content_type: &'static str,
         lines: impl Stream<Item = Result<Bytes, BrokenOff>> + Send + 'static,
@@ -155,7 +155,7 @@ impl Answer {
         Self { status: 200, content_type, headers: Vec::new(), content: Content::Stream(body) }
     }
 
-    /// Makes an answer of a list that is encoded while it is sent: `head`, then each item by `item`, then `tail`.
+    /// A list that is written while it is sent: `head`, then each item as `item` writes it, then `tail`.
     pub(crate) fn list(
         head: Vec<u8>,
         items: Vec<Arc<Object>>,
@@ -176,7 +176,7 @@ impl Answer {
         self
     }
 
-    /// Returns the answer as an HTTP response.
+    /// The answer as HTTP sends it.
     pub(crate) fn response(self) -> Response<Body> {
         let body = match self.content {
             Content::Whole(bytes) => Full::new(bytes).map_err(never).boxed_unsync(),
@@ -228,7 +228,7 @@ impl Chunks {
     }
 }
 
-/// Appends the newline with which a real server ends JSON for programs.
+/// A real server ends what it writes for programs with a line's end.
 pub(crate) fn line(mut json: Vec<u8>) -> Vec<u8> {
     json.push(b'\n');
     json

@@ -1,21 +1,21 @@
-//! Requests: the API server's reading of method, path and query.
+//! What a request asks for: the API server's own reading of method, path and query.
 //!
 //! The rules are those of `k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-/// The attributes of a request, as the API server judges it.
+/// A request as the API server judges it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RequestInfo {
     pub(crate) verb: &'static str,
     /// The decoded path.
     pub(crate) path: String,
-    /// The resource; `None` for a path that names none.
+    /// What it is about; `None` for a path that names no resource.
     pub(crate) resource: Option<ResourcePath>,
 }
 
-/// A resource in a path.
+/// A resource, as a path names it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ResourcePath {
     pub(crate) group: String,
@@ -24,7 +24,7 @@ pub(crate) struct ResourcePath {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) subresource: String,
-    /// The path behind the subresource, such as the proxied path.
+    /// What stands behind the subresource, such as the path that is proxied.
     pub(crate) tail: String,
 }
 
@@ -37,32 +37,32 @@ impl Query {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
-    /// Returns the first value of a parameter, or nothing.
+    /// The first value of a parameter, or nothing.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// Returns whether the parameter is set at all.
+    /// Whether the parameter is there at all.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(key, _)| key == name)
     }
 
-    /// Returns a flag by the API's own conversion: set unless it is `0` or `false`.
+    /// A flag as the API's own conversion reads it: set unless it says `0` or `false`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.has(name) && !["0", "false"].contains(&self.get(name).to_ascii_lowercase().as_str())
     }
 
-    /// Returns a number, or nothing if the parameter is missing or not a number.
+    /// A number, or nothing if there is none or it is none.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.get(name).parse().ok()
     }
 }
 
-/// The subresources of a namespace, which are not resources within it.
+/// The subresources of a namespace, which are no resources within it.
 const OF_NAMESPACE: &[&str] = &["status", "finalize"];
 
 impl RequestInfo {
-    /// Parses a request. Nothing is refused here: a path without a resource is judged as a path.
+    /// Reads a request. Nothing is refused here: what names no resource is judged by its path.
     pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
         let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -76,7 +76,7 @@ impl RequestInfo {
         Self { verb, path, resource }
     }
 
-    /// Returns the one object of a list, watch or deletecollection whose selector names it. A client that may touch
+    /// The one object that a list, watch or deletecollection is about whose selector wants one name: who may touch
     /// that object may do so.
     pub(crate) fn named_by(&self, query: &Query) -> Option<ResourcePath> {
         let at = self.resource.as_ref().filter(|at| at.name.is_empty())?;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use attache_base::backoff::with_jitter;
 use tokio::time::Instant;
 
 /// The wait after a first failure: a server that restarts or a connection that is cut is back at once as a rule.
@@ -72,7 +71,8 @@ impl Backoff {
             Cost::Work => self.next,
         };
         self.next = self.next.saturating_mul(2).min(LONGEST);
-        with_jitter(wait, JITTER_PART, random)
+        let jitter = (wait / JITTER_PART).as_nanos().saturating_mul(u128::from(random)) / u128::from(u32::MAX);
+        wait.saturating_add(Duration::from_nanos(u64::try_from(jitter).unwrap_or_default()))
     }
 
     /// For how long nothing has succeeded.

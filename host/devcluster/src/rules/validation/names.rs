@@ -1,7 +1,11 @@
-//! The rules for names. Each returns the messages of the rules that a text breaks, in the words of
+//! The rules for names, each as the list of what a text breaks. The words are those of
 //! `apimachinery/pkg/util/validation/validation.go`.
 
-use attache_base::names::{MAX_LABEL, MAX_SUBDOMAIN, has_label_form, has_qualified_form, has_subdomain_form};
+/// The longest DNS label, label's name part and the like, in bytes (RFC 1123).
+const MAX_LABEL: usize = 63;
+
+/// The longest DNS subdomain and the longest key of a `ConfigMap`, in bytes.
+const MAX_SUBDOMAIN: usize = 253;
 
 const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
     must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
@@ -21,19 +25,29 @@ fn too_long(text: &str, most: usize) -> Option<String> {
     (text.len() > most).then(|| format!("must be no more than {most} bytes"))
 }
 
-/// Judges a DNS label: the name of a container or a volume.
+fn is_label(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || c == '-')
+}
+
+fn is_name_part(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || "-_.".contains(c))
+}
+
+/// A DNS label: the name of a container or a volume.
 pub(super) fn label(text: &str) -> Vec<String> {
-    let malformed = (!has_label_form(text)).then(|| LABEL_RULE.to_owned());
+    let malformed = (!is_label(text)).then(|| LABEL_RULE.to_owned());
     too_long(text, MAX_LABEL).into_iter().chain(malformed).collect()
 }
 
-/// Judges a DNS subdomain: the name of most objects.
+/// A DNS subdomain: the name of most objects.
 pub(super) fn subdomain(text: &str) -> Vec<String> {
-    let malformed = (!has_subdomain_form(text)).then(|| SUBDOMAIN_RULE.to_owned());
+    let malformed = (!text.split('.').all(is_label)).then(|| SUBDOMAIN_RULE.to_owned());
     too_long(text, MAX_SUBDOMAIN).into_iter().chain(malformed).collect()
 }
 
-/// Judges a qualified name: the key of a label or an annotation.
+/// A qualified name: the key of a label or an annotation.
 pub(super) fn qualified(text: &str) -> Vec<String> {
     let (prefix, name) = match text.split_once('/') {
         Some((_, name)) if name.contains('/') => {
@@ -54,13 +68,13 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
         broken.push("name part must be non-empty".to_owned());
     }
     broken.extend(too_long(name, MAX_LABEL).map(|rule| format!("name part {rule}")));
-    if !has_qualified_form(name) {
+    if !is_name_part(name) {
         broken.push(format!("name part {NAME_PART_RULE}"));
     }
     broken
 }
 
-/// Judges a key of a `ConfigMap` or a Secret.
+/// A key of a `ConfigMap` or a Secret.
 pub(super) fn config_key(text: &str) -> Vec<String> {
     let mut broken: Vec<_> = too_long(text, MAX_SUBDOMAIN).into_iter().collect();
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
@@ -74,7 +88,7 @@ pub(super) fn config_key(text: &str) -> Vec<String> {
     broken
 }
 
-/// Judges the name of an environment variable, by the relaxed rule in force since 1.32.
+/// The name of an environment variable, by the relaxed rule that is in force since 1.32.
 pub(super) fn variable(text: &str) -> Vec<String> {
     let fits = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=');
     if fits { Vec::new() } else { vec![VARIABLE_RULE.to_owned()] }

@@ -1,0 +1,203 @@
+//! A YAML document as a tree in which each node knows its place.
+//!
+//! A grant is security policy: a mistyped field must never be read as "nothing written here". Decoding by hand from a
+//! tree lets every error name the line, the column and the field.
+
+use std::fmt;
+
+use attache_base::untrusted::is_hidden;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Error, MergeKeyPolicy, Options, Spanned};
+
+use super::{GrantError, grant_error::Problem};
+
+/// The largest grant, in bytes. The longest rules that people write for RBAC are a few KiB.
+pub(super) const MAX_DOCUMENT: usize = 256 * 1024;
+
+/// How much of the parser's words an error repeats, in characters.
+const MAX_REASON: usize = 300;
+
+/// The most that aliases may add, in parser events: enough to repeat a rule, too little for an alias bomb.
+const MAX_REPLAYED: usize = 10_000;
+
+/// Where in the file something stands. Lines and columns count from 1; 0 where the place is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Location {
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in characters, from 1.
+    pub column: u64,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+impl From<serde_saphyr::Location> for Location {
+    fn from(location: serde_saphyr::Location) -> Self {
+        Self { line: location.line(), column: location.column() }
+    }
+}
+
+/// One node of the document.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) place: Location,
+    pub(super) value: Value,
+}
+
+/// What a node is.
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    /// Text, and plain numbers and booleans as they were written.
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+/// A field's name and where it stands.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) place: Location,
+    pub(super) name: String,
+}
+
+impl Node {
+    /// Parses the one document of a text.
+    pub(super) fn parse(text: &str) -> Result<Self, GrantError> {
+        if text.len() > MAX_DOCUMENT {
+            return Err(GrantError::new(
+                Location { line: 1, column: 1 },
+                "",
+                Problem::TooLarge { limit: MAX_DOCUMENT },
+            ));
+        }
+        let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
+            let place = error.location().map(Location::from).unwrap_or_default();
+            GrantError::new(place, "", reason(&error))
+        })?;
+        Ok(Self::from_raw(raw, text))
+    }
+
+    fn from_raw(raw: Spanned<Raw>, text: &str) -> Self {
+        let place = raw.referenced.into();
+        let value = match raw.value {
+            Raw::Null => Value::Null,
+            Raw::Text(written) => Value::Text(written),
+            Raw::Plain(fallback) => Value::Text(written_at(raw.defined, text).unwrap_or(fallback)),
+            Raw::List(items) => Value::List(items.into_iter().map(|item| Self::from_raw(item, text)).collect()),
+            Raw::Map(fields) => Value::Map(fields.into_iter().map(|field| Self::field(field, text)).collect()),
+        };
+        Self { place, value }
+    }
+
+    fn field((key, value): (Spanned<String>, Spanned<Raw>), text: &str) -> (Key, Self) {
+        (Key { place: key.referenced.into(), name: key.value }, Self::from_raw(value, text))
+    }
+}
+
+/// The text of a number or a boolean as it was written: `1e3` is a quantity, and must not turn into a float on the way.
+fn written_at(location: serde_saphyr::Location, text: &str) -> Option<String> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let end = start.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
+    text.get(start..end).map(|written| written.trim().to_owned()).filter(|written| !written.is_empty())
+}
+
+/// The parser's words, without the place, which the error names already.
+fn reason(error: &Error) -> Problem {
+    match error.without_snippet() {
+        Error::MultipleDocuments { .. } => Problem::ManyDocuments,
+        other => {
+            let said = other.to_string();
+            Problem::Yaml(told(said.rsplit_once(" at line ").map_or(said.as_str(), |(reason, _)| reason)))
+        }
+    }
+}
+
+/// The parser repeats what it does not know, of whatever length.
+fn told(reason: &str) -> String {
+    let letters = reason.chars().take(MAX_REASON);
+    letters.map(|letter| if is_hidden(letter) { ' ' } else { letter }).collect()
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    // `Cursor::fields` refuses them, with the field's name.
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    options.merge_keys = MergeKeyPolicy::Error;
+    options.strict_booleans = true;
+    options.reject_unsupported_tags = true;
+    options.with_snippet = false;
+    options.alias_limits.max_total_replayed_events = MAX_REPLAYED;
+    options
+}
+
+/// A node as the parser hands it over.
+enum Raw {
+    Null,
+    Text(String),
+    Plain(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, a list or a map")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Plain(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Plain(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Plain(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Raw::Plain(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Raw::Map(fields))
+    }
+}

@@ -1,0 +1,116 @@
+//! What an extension is, read from files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::policy::{ExtensionManifest, Grant, GrantError, GrantSource, Problem};
+
+/// The largest manifest or grant that is read, in bytes; the reader of YAML has the same bound.
+const MAX_FILE: u64 = 256 << 10;
+
+/// Why an extension's files cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DefinitionError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A manifest or a grant is not valid.
+    #[error("{}:{error}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        error: GrantError,
+    },
+    /// The manifest and its grant pin two components.
+    #[error("{}: the manifest and its grant pin two different components", path.display())]
+    TwoPins {
+        /// The manifest.
+        path: PathBuf,
+    },
+}
+
+impl DefinitionError {
+    /// Returns whether the file is a grant, which stands in a folder beside the manifest that names it.
+    pub(super) fn is_of_a_grant(&self) -> bool {
+        let Self::Invalid { error, .. } = self else { return false };
+        error.field() == "kind" && matches!(error.problem(), Problem::UnknownValue { value, .. } if value == "Grant")
+    }
+}
+
+/// One extension: its manifest, its grant, and the folder that its files are relative to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Definition {
+    /// The manifest.
+    pub manifest: ExtensionManifest,
+    /// The grant, read from its file where the manifest names one; the manifest's name is its name.
+    pub grant: Grant,
+    /// The folder that relative paths of the manifest begin at.
+    pub folder: PathBuf,
+    /// The files that it was read from: the manifest, and the grant's.
+    pub files: Vec<PathBuf>,
+}
+
+impl Definition {
+    /// Makes a definition from a manifest in memory.
+    ///
+    /// # Errors
+    /// Fails if the grant's file cannot be read, or is not valid.
+    pub fn new(manifest: ExtensionManifest, folder: impl Into<PathBuf>) -> Result<Self, DefinitionError> {
+        let folder = folder.into();
+        let mut files = Vec::new();
+        let mut grant = match &manifest.grant {
+            GrantSource::Inline(grant) => Grant::clone(grant),
+            GrantSource::File(name) => {
+                let path = folder.join(name);
+                let grant = Grant::parse(&read(&path)?);
+                files.push(path.clone());
+                grant.map_err(|error| DefinitionError::Invalid { path, error })?
+            }
+            _ => Grant::nothing(manifest.name.as_str()),
+        };
+        match (manifest.pin, grant.component) {
+            (Some(pin), None) => grant.component = Some(pin),
+            (Some(pin), Some(other)) if pin != other => return Err(DefinitionError::TwoPins { path: folder }),
+            _ => {}
+        }
+        grant.name.clone_from(&manifest.name);
+        Ok(Self { manifest, grant, folder, files })
+    }
+
+    /// Reads a manifest's file.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read, or is not valid.
+    pub fn read(path: &Path) -> Result<Self, DefinitionError> {
+        let manifest = ExtensionManifest::parse(&read(path)?);
+        let manifest = manifest.map_err(|error| DefinitionError::Invalid { path: path.to_owned(), error })?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut definition = Self::new(manifest, folder)?;
+        definition.files.insert(0, path.to_owned());
+        Ok(definition)
+    }
+
+    /// Returns the component's file.
+    pub fn component(&self) -> PathBuf {
+        self.folder.join(&self.manifest.file)
+    }
+}
+
+fn read(path: &Path) -> Result<String, DefinitionError> {
+    let failed = |source| DefinitionError::Read { path: path.to_owned(), source };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_FILE {
+        let why = format!("it has {size} bytes, and at most {MAX_FILE} are read");
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}

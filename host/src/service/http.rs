@@ -1,0 +1,217 @@
+//! The trigger `http`: listeners, and which extension a request is for.
+//!
+//! Extensions that name the same address share its listener. A request goes to the extension with its host, or with
+//! none, and the longest prefix of its path. Between two versions nothing is closed: a request takes the version that is
+//! newest when it arrives, and keeps it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Answer, plain};
+use super::pool::Pool;
+use super::runner::Prepare;
+use super::status::Reporter;
+use super::tls::Certificate;
+use super::version::{ServiceError, Version};
+use crate::policy::{HttpTrigger, Trigger};
+use crate::serving::{Listener, Server, from_fn};
+
+/// The interval at which TCP probes a silent client.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+
+/// The longest time that a request in progress may take once its listener stops. The extension's deadline is shorter.
+const GRACE: Duration = Duration::from_hours(24);
+
+/// The mode of a Unix socket: its owner and group connect, as siblings in a pod do that share a group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// All listeners, and what is served on them.
+#[derive(Clone, Default)]
+pub(super) struct Router {
+    sites: Arc<Mutex<BTreeMap<String, Site>>>,
+}
+
+/// One address.
+struct Site {
+    routes: Arc<RwLock<Vec<Route>>>,
+    certificate: Option<Certificate>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What one extension serves on an address.
+#[derive(Clone)]
+struct Route {
+    extension: String,
+    host: Option<String>,
+    path: String,
+    pool: Arc<Pool>,
+}
+
+impl Route {
+    fn new(version: &Arc<Version>, trigger: &HttpTrigger, reporter: &Reporter, prepare: &Prepare) -> Self {
+        Self {
+            extension: version.definition.manifest.name.clone(),
+            host: trigger.host.clone(),
+            path: trigger.path.clone(),
+            pool: Arc::new(Pool::new(Arc::clone(version), reporter.clone(), Arc::clone(prepare))),
+        }
+    }
+
+    /// Returns whether a request with this host and path is for the extension.
+    fn takes(&self, host: &str, path: &str) -> bool {
+        let of_host = self.host.as_deref().is_none_or(|own| own.eq_ignore_ascii_case(host));
+        let prefix = self.path.trim_end_matches('/');
+        of_host && path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Orders routes by what is tried first: those with a host, then those with a longer path.
+    fn rank(&self) -> (bool, usize) {
+        (self.host.is_some(), self.path.trim_end_matches('/').len())
+    }
+}
+
+impl Router {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    fn sites(&self) -> MutexGuard<'_, BTreeMap<String, Site>> {
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a version serve, in place of the extension's version before it.
+    pub(super) async fn route(
+        &self,
+        version: &Arc<Version>,
+        reporter: &Reporter,
+        prepare: &Prepare,
+    ) -> Result<(), ServiceError> {
+        let Trigger::Http(trigger) = &version.definition.manifest.trigger else { return Ok(()) };
+        let certificate =
+            trigger.tls.as_ref().map(|directory| Certificate::read(&version.definition.folder.join(directory)));
+        let certificate = certificate.transpose()?;
+        let route = Route::new(version, trigger, reporter, prepare);
+        if self.join(&trigger.listen, &route, certificate.as_ref())? {
+            return Ok(());
+        }
+        let listen = trigger.listen.clone();
+        let mut listener = listener(&listen).await.map_err(|source| ServiceError::Listen { listen, source })?;
+        if let Some(certificate) = &certificate {
+            let current = certificate.clone();
+            listener = listener.tls(move || current.config());
+        }
+        self.open(trigger, listener.http2(true), route, certificate);
+        Ok(())
+    }
+
+    /// Adds a route to an address that is open already. Returns whether it is.
+    fn join(&self, listen: &str, route: &Route, certificate: Option<&Certificate>) -> Result<bool, ServiceError> {
+        let mut sites = self.sites();
+        self.forget_elsewhere(&mut sites, &route.extension, listen);
+        let Some(site) = sites.get(listen) else { return Ok(false) };
+        let listen = listen.to_owned();
+        if site.certificate.as_ref().map(Certificate::directory) != certificate.map(Certificate::directory) {
+            return Err(ServiceError::OtherCertificate { listen });
+        }
+        let mut routes = site.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let taken = |other: &&Route| {
+            other.extension != route.extension
+                && other.host == route.host
+                && other.rank() == route.rank()
+                && other.path.trim_end_matches('/') == route.path.trim_end_matches('/')
+        };
+        if let Some(other) = routes.iter().find(taken) {
+            return Err(ServiceError::Taken { other: other.extension.clone(), path: route.path.clone(), listen });
+        }
+        routes.retain(|other| other.extension != route.extension);
+        routes.push(route.clone());
+        routes.sort_by_key(|route| std::cmp::Reverse(route.rank()));
+        Ok(true)
+    }
+
+    fn forget_elsewhere(&self, sites: &mut BTreeMap<String, Site>, extension: &str, here: &str) {
+        for (_, site) in sites.iter().filter(|(listen, _)| *listen != here) {
+            site.routes.write().unwrap_or_else(PoisonError::into_inner).retain(|route| route.extension != extension);
+        }
+        close_empty(sites, here);
+    }
+
+    fn open(&self, trigger: &HttpTrigger, listener: Listener, route: Route, certificate: Option<Certificate>) {
+        let routes = Arc::new(RwLock::new(vec![route]));
+        let stop = CancellationToken::new();
+        let served = Arc::clone(&routes);
+        let handler = from_fn(move |request: Request<Incoming>| {
+            let served = Arc::clone(&served);
+            async move { Ok::<_, Infallible>(answer(&served, request).await) }
+        });
+        let server = Server::new().serve(listener, handler);
+        let stopped = stop.clone().cancelled_owned();
+        let task = tokio::spawn(async move {
+            server.run(stopped, GRACE).await;
+        });
+        let site = Site { routes, certificate, stop, task };
+        self.sites().insert(trigger.listen.clone(), site);
+    }
+
+    /// Takes an extension's routes away. Requests in progress go on.
+    pub(super) fn forget(&self, extension: &str) {
+        let mut sites = self.sites();
+        self.forget_elsewhere(&mut sites, extension, "");
+    }
+
+    /// Stops listening, and waits for requests in progress.
+    pub(super) async fn drain(&self) {
+        let sites = std::mem::take(&mut *self.sites());
+        sites.values().for_each(|site| site.stop.cancel());
+        for site in sites.into_values() {
+            let _ = site.task.await;
+        }
+    }
+}
+
+/// Stops listening on addresses on which nothing is served any more.
+fn close_empty(sites: &mut BTreeMap<String, Site>, here: &str) {
+    sites.retain(|listen, site| {
+        let empty = site.routes.read().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if empty && listen != here {
+            site.stop.cancel();
+        }
+        !empty || listen == here
+    });
+}
+
+async fn listener(listen: &str) -> io::Result<Listener> {
+    if let Some(path) = listen.strip_prefix("unix:") {
+        return Listener::unix(Path::new(path), SOCKET_MODE);
+    }
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "an address is HOST:PORT, [IPV6]:PORT or unix:PATH");
+    let (host, port) = listen.rsplit_once(':').ok_or_else(invalid)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Listener::tcp(host, port.parse().map_err(|_| invalid())?, KEEPALIVE).await
+}
+
+async fn answer(routes: &RwLock<Vec<Route>>, request: Request<Incoming>) -> Response<Answer> {
+    let host = request.uri().authority().map(|authority| authority.host().to_owned()).or_else(|| {
+        let host = request.headers().get(header::HOST)?.to_str().ok()?;
+        Some(host.parse::<http::uri::Authority>().ok()?.host().to_owned())
+    });
+    let found = {
+        let routes = routes.read().unwrap_or_else(PoisonError::into_inner);
+        let host = host.unwrap_or_default();
+        routes.iter().find(|route| route.takes(&host, request.uri().path())).map(|route| Arc::clone(&route.pool))
+    };
+    match found {
+        Some(pool) => super::answer::answer(pool, request).await,
+        None => plain(StatusCode::NOT_FOUND, "no extension serves this host and path\n"),
+    }
+}

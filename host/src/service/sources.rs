@@ -1,0 +1,265 @@
+//! Manifests in files and folders, applied to a supervisor whenever they change.
+//!
+//! A folder may be the volume of a ConfigMap: its files are links into `..data`, which the kubelet exchanges at once.
+//! Files whose names begin with a dot are passed over, and grants, which manifests name.
+//!
+//! Threat: a half-written file that takes an extension away. A manifest that is not valid, or whose component does not
+//! load, leaves the version before; only a file that is gone removes its extension.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::definition::{Definition, DefinitionError};
+use super::supervisor::Supervisor;
+use super::version::ServiceError;
+
+/// The most manifests that are read from all paths together.
+const MAX_MANIFESTS: usize = 20_000;
+
+/// The quiet time after a change before files are read: editors and kubelets change several.
+const SETTLE: Duration = Duration::from_millis(10);
+
+/// The longest time for which changes are collected before files are read.
+const SETTLE_WITHIN: Duration = Duration::from_millis(200);
+
+/// The interval at which files are looked at where the system reports changes of their folders.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// The interval at which files are looked at where it does not, as on network file systems.
+const POLL_EVERY: Duration = Duration::from_secs(5);
+
+/// The files of one extension as they were when they were last applied: a change of any is a new version.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen(Vec<Option<(u64, u64, i64, i64)>>);
+
+impl Seen {
+    fn of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Self {
+        let seen = |found: Metadata| (found.ino(), found.len(), found.mtime(), found.mtime_nsec());
+        Self(files.into_iter().map(|file| std::fs::metadata(file).ok().map(seen)).collect())
+    }
+}
+
+/// One manifest that was read.
+struct Kept {
+    name: String,
+    /// The manifest, its grant's file and its component.
+    files: Vec<PathBuf>,
+    seen: Seen,
+    applied: bool,
+}
+
+impl Kept {
+    fn has_changed(&self) -> bool {
+        self.seen != Seen::of(self.files.iter().map(PathBuf::as_path))
+    }
+}
+
+/// Manifests in files and folders.
+///
+/// ```no_run
+/// use attache::service::{Sources, Supervisor};
+///
+/// # async fn example(supervisor: Supervisor) {
+/// let mut sources = Sources::new(["/etc/attache/extensions"]);
+/// for (path, error) in sources.sync(&supervisor).await {
+///     eprintln!("{}: {error}", path.display());
+/// }
+/// # }
+/// ```
+pub struct Sources {
+    paths: Vec<PathBuf>,
+    kept: BTreeMap<PathBuf, Kept>,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// Names files and folders of manifests.
+    pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        Self { paths: paths.into_iter().map(Into::into).collect(), kept: BTreeMap::new() }
+    }
+
+    /// Reads all manifests.
+    ///
+    /// # Errors
+    /// For each manifest, and for each path that cannot be read, what is wrong.
+    pub fn read(&self) -> Vec<(PathBuf, Result<Definition, DefinitionError>)> {
+        let (found, mut read) = self.manifests();
+        for path in found {
+            match Definition::read(&path) {
+                Err(error) if error.is_of_a_grant() => {}
+                definition => read.push((path, definition)),
+            }
+        }
+        read
+    }
+
+    /// The files that may be manifests, and the paths that cannot be read.
+    #[expect(clippy::type_complexity, reason = "both halves are results of the same walk")]
+    fn manifests(&self) -> (BTreeSet<PathBuf>, Vec<(PathBuf, Result<Definition, DefinitionError>)>) {
+        let (mut found, mut failed) = (BTreeSet::new(), Vec::new());
+        for path in &self.paths {
+            if !path.is_dir() {
+                found.insert(path.clone());
+                continue;
+            }
+            match std::fs::read_dir(path) {
+                Ok(entries) => found.extend(entries.flatten().map(|entry| entry.path()).filter(|path| is_yaml(path))),
+                Err(source) => failed.push((path.clone(), Err(DefinitionError::Read { path: path.clone(), source }))),
+            }
+        }
+        (found.into_iter().take(MAX_MANIFESTS).collect(), failed)
+    }
+
+    /// Applies what has changed since the last time. Returns what cannot be applied, by the file.
+    pub async fn sync(&mut self, supervisor: &Supervisor) -> Vec<(PathBuf, ServiceError)> {
+        self.sync_those(supervisor, false).await
+    }
+
+    /// Applies everything anew that has changed or could not be applied.
+    pub async fn retry(&mut self, supervisor: &Supervisor) -> Vec<(PathBuf, ServiceError)> {
+        self.sync_those(supervisor, true).await
+    }
+
+    async fn sync_those(&mut self, supervisor: &Supervisor, retry: bool) -> Vec<(PathBuf, ServiceError)> {
+        let (found, failed) = self.manifests();
+        let mut errors: Vec<_> =
+            failed.into_iter().filter_map(|(path, error)| Some((path, error.err()?.into()))).collect();
+        // A folder that cannot be read takes nothing away.
+        if errors.is_empty() {
+            self.remove_those_gone(&found, supervisor).await;
+        }
+        for path in found {
+            let known = self.kept.get(&path);
+            if known.is_some_and(|kept| (kept.applied || !retry) && !kept.has_changed()) {
+                continue;
+            }
+            if let Err(error) = self.apply(&path, supervisor).await {
+                errors.push((path, error));
+            }
+        }
+        errors
+    }
+
+    async fn remove_those_gone(&mut self, found: &BTreeSet<PathBuf>, supervisor: &Supervisor) {
+        let gone: Vec<_> = self.kept.keys().filter(|path| !found.contains(*path)).cloned().collect();
+        for path in gone {
+            let Some(kept) = self.kept.remove(&path) else { continue };
+            supervisor.forget_failure(&path);
+            if !self.kept.values().any(|other| other.name == kept.name) {
+                supervisor.remove(&kept.name).await;
+            }
+        }
+    }
+
+    async fn apply(&mut self, path: &Path, supervisor: &Supervisor) -> Result<(), ServiceError> {
+        let definition = match Definition::read(path) {
+            Err(error) if error.is_of_a_grant() => return Ok(()),
+            definition => definition,
+        };
+        let mut files = definition.as_ref().map_or_else(|_| vec![path.to_owned()], |found| found.files.clone());
+        files.extend(definition.as_ref().ok().map(Definition::component));
+        // What is seen before it is read can only be too old: then it is read once more.
+        let seen = Seen::of(files.iter().map(PathBuf::as_path));
+        let name = match (&definition, self.kept.get(path)) {
+            (Ok(definition), _) => definition.manifest.name.clone(),
+            (Err(_), Some(kept)) => kept.name.clone(),
+            (Err(_), None) => String::new(),
+        };
+        let twice = self.kept.iter().find(|(other, kept)| *other != path && kept.name == name && !name.is_empty());
+        let applied = match (definition, twice) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(_), Some((other, _))) => Err(ServiceError::Twice { name: name.clone(), other: other.clone() }),
+            (Ok(definition), None) => {
+                if let Some(kept) = self.kept.get(path).filter(|kept| kept.name != name) {
+                    supervisor.remove(&kept.name).await;
+                }
+                supervisor.apply(definition).await
+            }
+        };
+        supervisor.report(path, &name, applied.as_ref().err());
+        self.kept.insert(path.to_owned(), Kept { name, files, seen, applied: applied.is_ok() });
+        applied
+    }
+
+    /// Applies changes as they happen, until the future is dropped. `wake` applies all that failed once more, at once.
+    ///
+    /// Errors are logged, and stand in the [statuses](Supervisor::statuses).
+    pub async fn follow(mut self, supervisor: &Supervisor, mut wake: mpsc::Receiver<()>) {
+        let (changed, mut changes) = mpsc::channel(1);
+        let mut watcher = Folders::new(changed);
+        loop {
+            let every = if watcher.watch(&self) { LOOK_EVERY } else { POLL_EVERY };
+            let retry = tokio::select! {
+                Some(()) = wake.recv() => true,
+                Some(()) = changes.recv() => {
+                    let _ = timeout(SETTLE_WITHIN, async {
+                        while timeout(SETTLE, changes.recv()).await.is_ok() {}
+                    })
+                    .await;
+                    false
+                }
+                () = sleep(every) => true,
+            };
+            for (path, error) in self.sync_those(supervisor, retry).await {
+                let error = crate::telemetry::legible(&crate::telemetry::chain(&error).to_string());
+                tracing::error!(path = %path.display(), error, "an extension is not (re)loaded");
+            }
+        }
+    }
+}
+
+fn is_yaml(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    !name.starts_with(b".") && path.extension().is_some_and(|end| end == "yaml" || end == "yml") && path.is_file()
+}
+
+/// Watches the folders of manifests, grants and components.
+struct Folders {
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+}
+
+impl Folders {
+    fn new(changed: mpsc::Sender<()>) -> Self {
+        let told = move |event: notify::Result<notify::Event>| {
+            // Reading changes nothing.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                // A signal that waits already stands for this one, too.
+                let _ = changed.try_send(());
+            }
+        };
+        Self { watcher: notify::recommended_watcher(told).ok(), watched: BTreeSet::new() }
+    }
+
+    /// Watches all folders that matter now. Returns whether the system reports changes in all of them.
+    fn watch(&mut self, sources: &Sources) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
+        let files = sources.kept.values().flat_map(|kept| &kept.files).filter_map(|file| file.parent());
+        let named = sources.paths.iter().map(|path| if path.is_dir() { path } else { path.parent().unwrap_or(path) });
+        let wanted: BTreeSet<PathBuf> = files.chain(named).map(|folder| folder.join(".")).collect();
+        for gone in self.watched.difference(&wanted) {
+            let _ = watcher.unwatch(gone);
+        }
+        let kept: BTreeSet<_> = wanted
+            .iter()
+            .filter(|folder| {
+                self.watched.contains(*folder) || watcher.watch(folder, RecursiveMode::NonRecursive).is_ok()
+            })
+            .cloned()
+            .collect();
+        self.watched = kept;
+        self.watched.len() == wanted.len()
+    }
+}

@@ -1,0 +1,319 @@
+//! The handle by which extensions are kept.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::definition::Definition;
+use super::http::Router;
+use super::runner::{Prepare, Runner};
+use super::schedule::Schedule;
+use super::status::{Reporter, State, Status, Transition};
+use super::version::{ServiceError, Version};
+use crate::extension::{Invocation, Runtime};
+use crate::policy::Trigger;
+
+/// Transitions that a listener may be behind; older ones are lost for it.
+const TRANSITIONS: usize = 1024;
+
+/// Looks a variable up that a grant names as `$(NAME)`.
+type Variable = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Makes a [`Supervisor`].
+///
+/// ```
+/// use attache::extension::Runtime;
+/// use attache::service::Supervisor;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let supervisor = Supervisor::builder(Runtime::builder().build()?)
+///     .variables(|name| std::env::var(name).ok())
+///     .prepare(|invocation, _extension| invocation.inherit_output())
+///     .stop_grace(Duration::from_secs(10))
+///     .build();
+/// assert!(supervisor.statuses().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct SupervisorBuilder {
+    runtime: Runtime,
+    variable: Variable,
+    prepare: Prepare,
+    stop_grace: Duration,
+}
+
+impl SupervisorBuilder {
+    /// Looks up the variables that grants name as `$(NAME)`; without it there are none.
+    pub fn variables(mut self, variable: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.variable = Arc::new(variable);
+        self
+    }
+
+    /// Completes the invocation of each call, for its streams; without it what guests print goes nowhere. `prepare` is
+    /// given the extension's name.
+    pub fn prepare(mut self, prepare: impl Fn(Invocation, &str) -> Invocation + Send + Sync + 'static) -> Self {
+        self.prepare = Arc::new(prepare);
+        self
+    }
+
+    /// Sets how long a command that was asked to stop may go on; five seconds if not set.
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.stop_grace = grace;
+        self
+    }
+
+    /// Makes the supervisor.
+    pub fn build(self) -> Supervisor {
+        let Self { runtime, variable, prepare, stop_grace } = self;
+        let (transitions, _) = broadcast::channel(TRANSITIONS);
+        let router = Router::new();
+        let inner = Inner {
+            runtime,
+            variable,
+            prepare,
+            stop_grace,
+            transitions,
+            router,
+            stop: CancellationToken::new(),
+            services: Mutex::default(),
+            failures: Mutex::default(),
+            changing: AsyncMutex::default(),
+        };
+        Supervisor { inner: Arc::new(inner) }
+    }
+}
+
+/// Keeps extensions. Cheap to clone; extensions stop when the last clone is dropped.
+#[derive(Clone)]
+pub struct Supervisor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Runtime,
+    variable: Variable,
+    prepare: Prepare,
+    stop_grace: Duration,
+    transitions: broadcast::Sender<Transition>,
+    router: Router,
+    stop: CancellationToken,
+    services: Mutex<BTreeMap<String, Service>>,
+    /// Manifests that no extension could be made of, by their files.
+    failures: Mutex<BTreeMap<PathBuf, Status>>,
+    /// Held while an extension is changed, so that two changes of one do not mix.
+    changing: AsyncMutex<()>,
+}
+
+/// One extension that is kept.
+struct Service {
+    versions: watch::Sender<Arc<Version>>,
+    reporter: Reporter,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("services", &self.inner.services().len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Inner {
+    fn services(&self) -> MutexGuard<'_, BTreeMap<String, Service>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Status>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Supervisor {
+    /// Makes a supervisor with the defaults of its [builder](Supervisor::builder).
+    pub fn new(runtime: Runtime) -> Self {
+        Self::builder(runtime).build()
+    }
+
+    /// Starts to make a supervisor of extensions that run in `runtime`.
+    pub fn builder(runtime: Runtime) -> SupervisorBuilder {
+        SupervisorBuilder {
+            runtime,
+            variable: Arc::new(|_| None),
+            prepare: Arc::new(|invocation, _| invocation),
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+
+    /// Loads a definition without keeping it: what [`Supervisor::apply`] would refuse, this refuses.
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub async fn check(&self, definition: Definition) -> Result<(), ServiceError> {
+        self.load(definition).await.map(drop)
+    }
+
+    async fn load(&self, definition: Definition) -> Result<Arc<Version>, ServiceError> {
+        if let Trigger::Schedule(trigger) = &definition.manifest.trigger {
+            Schedule::parse(trigger)?;
+        }
+        let version = Version::load(&self.inner.runtime, definition, &*self.inner.variable).await?;
+        Ok(Arc::new(version))
+    }
+
+    /// Adds an extension, or replaces the one of its name: calls under way end on the version that they began on.
+    ///
+    /// # Errors
+    /// Says why the version cannot take over; the one before, if there is one, stays. It is in the extension's status
+    /// as well.
+    pub async fn apply(&self, definition: Definition) -> Result<(), ServiceError> {
+        let _changing = self.inner.changing.lock().await;
+        if self.inner.stop.is_cancelled() {
+            return Err(ServiceError::Stopping);
+        }
+        let name = definition.manifest.name.clone();
+        let applied = self.replace(definition).await;
+        if let Some(service) = self.inner.services().get(&name) {
+            let error = applied.as_ref().err().map(|error| crate::telemetry::chain(error).to_string());
+            service.reporter.update(|status| status.reload_error = error);
+        }
+        applied
+    }
+
+    async fn replace(&self, definition: Definition) -> Result<(), ServiceError> {
+        let version = self.load(definition).await?;
+        let manifest = &version.definition.manifest;
+        let (name, trigger) = (manifest.name.clone(), manifest.trigger.name());
+        let same_trigger = {
+            let services = self.inner.services();
+            services.get(&name).is_some_and(|service| service.reporter.status().trigger == trigger)
+        };
+        if !same_trigger {
+            self.stop_one(&name).await;
+        }
+        let reporter = match self.inner.services().get(&name) {
+            Some(service) => service.reporter.clone(),
+            None => Reporter::new(&name, trigger, self.inner.transitions.clone()),
+        };
+        self.inner.router.route(&version, &reporter, &self.inner.prepare).await?;
+        reporter.update(|status| {
+            status.component_sha256.clone_from(&version.component_sha256);
+            status.grant_sha256.clone_from(&version.grant_sha256);
+        });
+        let mut services = self.inner.services();
+        if let Some(service) = services.get(&name) {
+            service.versions.send_replace(version);
+            service.reporter.count(|counts| counts.reloads += 1);
+            tracing::info!(extension = name, "a new version took over");
+        } else {
+            let service = self.start(version, reporter);
+            services.insert(name, service);
+        }
+        Ok(())
+    }
+
+    fn start(&self, version: Arc<Version>, reporter: Reporter) -> Service {
+        let (versions, newest) = watch::channel(version);
+        let stop = self.inner.stop.child_token();
+        let runner = Runner {
+            newest,
+            reporter: reporter.clone(),
+            prepare: Arc::clone(&self.inner.prepare),
+            stop: stop.clone(),
+            stop_grace: self.inner.stop_grace,
+        };
+        Service { versions, reporter, stop, task: tokio::spawn(runner.keep()) }
+    }
+
+    /// Removes an extension: it takes no more calls, and those under way finish. Returns whether there was one.
+    pub async fn remove(&self, name: &str) -> bool {
+        let _changing = self.inner.changing.lock().await;
+        self.stop_one(name).await
+    }
+
+    async fn stop_one(&self, name: &str) -> bool {
+        self.inner.router.forget(name);
+        let Some(service) = self.inner.services().remove(name) else { return false };
+        service.reporter.enter(State::Draining, "it is removed");
+        service.stop.cancel();
+        // A command ends within its grace, and a scheduled call within its deadline.
+        let _ = service.task.await;
+        service.reporter.enter(State::Stopped, "it was removed");
+        true
+    }
+
+    /// Returns the status of each extension, in the order of their names, and after them of each manifest that no
+    /// extension could be made of.
+    pub fn statuses(&self) -> Vec<Status> {
+        let services = self.inner.services();
+        let failures = self.inner.failures();
+        services.values().map(|service| service.reporter.status()).chain(failures.values().cloned()).collect()
+    }
+
+    /// Notes what came of a manifest's file.
+    pub(super) fn report(&self, path: &Path, name: &str, error: Option<&ServiceError>) {
+        let Some(error) = error else { return self.forget_failure(path) };
+        let error = crate::telemetry::chain(error).to_string();
+        if let Some(service) = self.inner.services().get(name) {
+            service.reporter.update(|status| status.reload_error = Some(error));
+            return;
+        }
+        let shown = if name.is_empty() { path.display().to_string() } else { name.to_owned() };
+        let reporter = Reporter::new(&shown, "none", self.inner.transitions.clone());
+        reporter.enter(State::Failed, error);
+        self.inner.failures().insert(path.to_owned(), reporter.status());
+    }
+
+    /// Forgets that no extension could be made of a manifest's file.
+    pub(super) fn forget_failure(&self, path: &Path) {
+        self.inner.failures().remove(path);
+    }
+
+    /// Returns whether the extensions are being stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stop.is_cancelled()
+    }
+
+    /// Returns each change of an extension's state from now on. A listener that is more than 1,024 behind misses some.
+    pub fn transitions(&self) -> broadcast::Receiver<Transition> {
+        self.inner.transitions.subscribe()
+    }
+
+    /// Stops all extensions: none takes a new call, and calls under way may finish within `grace`. Returns whether all
+    /// did.
+    pub async fn drain(&self, grace: Duration) -> bool {
+        self.inner.stop.cancel();
+        let _changing = self.inner.changing.lock().await;
+        let services = std::mem::take(&mut *self.inner.services());
+        let mut tasks = Vec::new();
+        for service in services.into_values() {
+            service.reporter.enter(State::Draining, "the host stops");
+            tasks.push((service.task, service.reporter));
+        }
+        let all = async {
+            self.inner.router.drain().await;
+            for (task, reporter) in &mut tasks {
+                let _ = task.await;
+                reporter.enter(State::Stopped, "the host stops");
+            }
+        };
+        let drained = timeout(grace, all).await.is_ok();
+        tasks.iter().for_each(|(task, _)| task.abort());
+        drained
+    }
+}
