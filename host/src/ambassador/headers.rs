@@ -12,11 +12,11 @@ use thiserror::Error;
 use crate::serving::asks_for_upgrade;
 
 /// How many headers a request may have: what hyper reads at most.
-pub const MAX_HEADERS: usize = 100;
+pub(super) const MAX_HEADERS: usize = 100;
 
 /// How large all headers of a request together may be, in bytes. Servers commonly stop at 8 to 16 KiB; a bound token
 /// takes one to two.
-pub const MAX_HEADER_BYTES: usize = 32 << 10;
+pub(super) const MAX_HEADER_BYTES: usize = 32 << 10;
 
 /// Headers by which another server says on whose behalf it asks.
 const IDENTITY: [&str; 2] = ["impersonate-", "x-remote-"];
@@ -60,7 +60,7 @@ pub enum HeaderFault {
 ///
 /// # Errors
 /// The first fault that is found.
-pub fn check(headers: &HeaderMap) -> Result<(), HeaderFault> {
+pub(super) fn check(headers: &HeaderMap) -> Result<(), HeaderFault> {
     check_apart_from_upgrade(headers)?;
     if asks_for_upgrade(headers) { Err(HeaderFault::Upgrade) } else { Ok(()) }
 }
@@ -82,7 +82,7 @@ pub(super) fn check_apart_from_upgrade(headers: &HeaderMap) -> Result<(), Header
 ///
 /// # Errors
 /// [`HeaderFault::TooMany`] or [`HeaderFault::TooLarge`].
-pub fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
+pub(super) fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
     if headers.len() > MAX_HEADERS {
         return Err(HeaderFault::TooMany);
     }
@@ -97,7 +97,7 @@ pub fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
 ///
 /// # Errors
 /// [`HeaderFault::NoBearer`] for another scheme, or for bytes that no token has.
-pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, HeaderFault> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, HeaderFault> {
     let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(HeaderFault::NoBearer)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(HeaderFault::NoBearer) }

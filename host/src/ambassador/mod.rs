@@ -9,7 +9,7 @@
 //!
 //! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written
 //! anew from what was judged, the guest's bytes are never sent; what its content type makes of a patch is judged too);
-//! headers that change who asks (refused, see [`headers`]; of all others only a few are passed on, see [`ForwardedHeaders`]); a
+//! headers that change who asks (refused, see `headers`; of all others only a few are passed on, see [`ForwardedHeaders`]); a
 //! token that is not the asker's (401, and recorded); bodies without an end (cut at the permit's limits, never kept
 //! whole); a redirect that carries a token away (handed to the asker as it is, never followed).
 //!
@@ -44,7 +44,7 @@
 //! come: its clients have rules of their own for what to ask again, and when. Of their bodies 64 KiB are read ahead.
 
 pub mod egress;
-pub mod headers;
+mod headers;
 pub mod local;
 mod names;
 mod request_error;
@@ -52,10 +52,10 @@ mod token;
 mod upgrade;
 mod upload;
 
+pub use headers::HeaderFault;
 pub use names::ServerNames;
 pub use request_error::RequestError;
-pub use token::{ScopedTokens, TOKEN_PREFIX};
-pub use upload::MAX_REQUEST_BODY;
+pub use token::ScopedTokens;
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -72,7 +72,6 @@ use crate::gate::{Channel, Gate};
 use crate::policy::{ApiRequest, InvalidRequest, Limit};
 use crate::serving::asks_for_upgrade;
 use crate::telemetry::Decision;
-use headers::HeaderFault;
 use upgrade::Slot;
 use upload::{PROXY_READ_AHEAD, READ_AHEAD, Upload, UploadFault};
 
@@ -93,7 +92,7 @@ fn own_body(text: impl Into<Bytes>) -> AnswerBody {
 /// ```no_run
 /// use attache::ambassador::Ambassador;
 /// use attache::gate::Channel;
-/// # async fn f(gate: attache::gate::Gate, cluster: attache::cluster::Cluster) {
+/// # async fn f(gate: attache::gate::Gate, cluster: attache::cluster::ApiClient) {
 /// let ambassador = Ambassador::new(Channel::Proxy, gate, Some(cluster));
 /// let request = http::Request::get("/api/v1/namespaces/demo/pods").body(http_body_util::Empty::<bytes::Bytes>::new());
 /// let answer = ambassador.answer(request.unwrap()).await;

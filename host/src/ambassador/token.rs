@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// What each token begins with, so that people and scanners of leaked secrets know what it is.
-pub const TOKEN_PREFIX: &str = "attache_";
+const TOKEN_PREFIX: &str = "attache_";
 
 /// Random bytes of one token.
 const RANDOM: usize = 32;

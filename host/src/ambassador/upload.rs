@@ -19,7 +19,7 @@ use crate::cluster::{Payload, StreamBody};
 
 /// The largest body of a request where the grant does not say, in bytes: what an API server takes
 /// (`MaxRequestBodyBytes` of `apiserver/pkg/server`).
-pub const MAX_REQUEST_BODY: u64 = 3 << 20;
+const MAX_REQUEST_BODY: u64 = 3 << 20;
 
 /// The bytes of a body that are read before anything is sent. Objects that people write are smaller, and a request that
 /// is held whole can be made again when the server says 429.

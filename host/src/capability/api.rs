@@ -1,90 +1,26 @@
-//! `attache:pod/api`: the Kubernetes API, as far as the gate opens it.
+//! `attache:pod/api`: the Kubernetes API, within the limits of the grant.
 //!
-//! Threat: everything here comes from the guest. Parts of a path go through the one builder of requests, each request
-//! through the gate, and only the permit that comes back is sent.
+//! Threat: all arguments come from the guest. Parts of a path go through the one builder of requests, and each request
+//! through the gate. The client sends only the permit that the gate returns.
 
 use http::Method;
 use wasmtime::component::Resource;
 
 use super::bindings::api::{self as wit, Host, HostCollection};
+use super::collection::Collection;
 use super::ctx::{PodCtx, PodCtxView};
 use super::error::ApiError;
 use super::watch::Watch;
 use crate::cluster::{Answer, ApiClient, ListPage, Payload, ResourceInfo, list_page};
 use crate::gate::Channel;
-use crate::policy::{ApiRequest, PathBuilder};
-
-/// Objects in a page where the guest asks for none in particular, and at most: what `kubectl` and kube-rs ask for.
-const PAGE: u32 = 500;
-
-/// What is left of a page that was too large for one answer: few kinds of object differ in size by more, so that one
-/// more request is mostly enough, and three get from a whole page to one object.
-const PART_OF_PAGE: u32 = 8;
-
-/// The objects of one type in one namespace or in all, or one of their subresources.
-#[derive(Clone, Debug)]
-pub struct Collection {
-    of: wit::ResourceType,
-    namespace: Option<String>,
-    subresource: Option<String>,
-    /// Objects in a page at most: more of these objects were too large for one answer.
-    most: u32,
-}
-
-impl Collection {
-    pub(super) fn of(&self) -> &wit::ResourceType {
-        &self.of
-    }
-
-    pub(super) fn namespace(&self) -> Option<&str> {
-        self.namespace.as_deref()
-    }
-
-    pub(super) fn subresource(&self) -> Option<&str> {
-        self.subresource.as_deref()
-    }
-
-    /// Whether it holds the namespaces themselves, in whose paths the name looks like the namespace of something else.
-    fn is_namespaces(&self) -> bool {
-        self.of.group.is_empty() && self.of.plural == "namespaces"
-    }
-
-    pub(super) fn path(&self) -> PathBuilder {
-        ApiRequest::builder()
-            .resource(&self.of.group, &self.of.version, &self.of.plural)
-            .namespace(self.namespace.as_deref())
-    }
-
-    pub(super) fn named(&self, name: &str) -> PathBuilder {
-        match &self.subresource {
-            Some(subresource) => self.path().name(name).subresource(subresource),
-            None => self.path().name(name),
-        }
-    }
-
-    fn listed(&self, select: &wit::Selector, limit: u32, cursor: Option<&str>) -> Result<PathBuilder, ApiError> {
-        let path = self.selected(select)?.query("limit", &limit.to_string());
-        let begun = cursor.filter(|cursor| !cursor.is_empty());
-        Ok(begun.into_iter().fold(path, |path, cursor| path.query("continue", cursor)))
-    }
-
-    /// The path of those that a selector selects.
-    pub(super) fn selected(&self, select: &wit::Selector) -> Result<PathBuilder, ApiError> {
-        if let Some(subresource) = &self.subresource {
-            return Err(ApiError::invalid(format!("subresource {subresource:?} is no collection: name the object")));
-        }
-        let query = [("labelSelector", &select.labels), ("fieldSelector", &select.fields)];
-        let given = query.into_iter().filter(|(_, value)| !value.is_empty());
-        Ok(given.fold(self.path(), |path, (key, value)| path.query(key, value)))
-    }
-}
+use crate::policy::PathBuilder;
 
 impl PodCtx {
     pub(super) fn cluster(&self) -> Result<&ApiClient, ApiError> {
         self.cluster.as_ref().ok_or_else(|| ApiError::unavailable("this host is not connected to an API server"))
     }
 
-    /// Reads a page of as many objects as the grant lets pass at a time, which may be fewer than asked for.
+    /// Reads one page. It has fewer objects than the guest asked for where more exceed the grant's limit.
     async fn page(
         &self,
         of: &mut Collection,
@@ -93,11 +29,10 @@ impl PodCtx {
         cursor: Option<&str>,
     ) -> Result<Answer, ApiError> {
         loop {
-            let asked = page_size(limit).min(of.most);
+            let asked = of.page_size(limit);
             match self.read(of.listed(select, asked, cursor)?).await {
-                // What is known of the objects is kept, also for a guest that has to wait for its rate before it goes
-                // on.
-                Err(error) if error.is_too_large() && asked > 1 => of.most = (asked / PART_OF_PAGE).max(1),
+                // The smaller size is kept, also for a guest that has to wait for its rate before the next request.
+                Err(error) if error.is_too_large() && asked > 1 => of.shrink_pages(asked),
                 answered => return answered,
             }
         }
@@ -135,11 +70,6 @@ impl From<&ResourceInfo> for wit::ResourceInfo {
     }
 }
 
-/// How many objects a page has that a guest asks for.
-pub(super) fn page_size(limit: u32) -> u32 {
-    if limit == 0 { PAGE } else { limit.min(PAGE) }
-}
-
 impl From<ListPage> for wit::Page {
     fn from(page: ListPage) -> Self {
         let ListPage { items, cursor, remaining, resource_version } = page;
@@ -156,7 +86,7 @@ impl Host for PodCtxView<'_> {
     }
 
     async fn discover(&mut self) -> Result<Vec<wit::ResourceInfo>, ApiError> {
-        // The host asks in the guest's stead, once for all guests: whoever causes it pays for it.
+        // The host discovers once for all guests. The guest that causes a discovery pays with its rate.
         self.ctx.gate.spend()?;
         let discovery = self.ctx.cluster()?.discovery().await?;
         Ok(discovery.types().iter().filter(|info| self.ctx.opens_somewhere(info)).map(Into::into).collect())
@@ -182,8 +112,8 @@ impl Host for PodCtxView<'_> {
     }
 
     fn open(&mut self, of: wit::ResourceType, namespace: Option<String>) -> Result<Resource<Collection>, ApiError> {
-        let collection = Collection { of, namespace, subresource: None, most: PAGE };
-        if collection.is_namespaces() && collection.namespace.is_some() {
+        let collection = Collection::new(of, namespace);
+        if collection.is_namespaces() && collection.namespace().is_some() {
             return Err(ApiError::invalid("namespaces live in no namespace: open them without one"));
         }
         self.ctx.gate.admit_opening(Channel::Api, &collection.path().build(&Method::GET)?)?;
@@ -264,8 +194,8 @@ impl HostCollection for PodCtxView<'_> {
         collection: Resource<Collection>,
         name: String,
     ) -> Result<Resource<Collection>, ApiError> {
-        let narrowed = Collection { subresource: Some(name), ..self.table.get(&collection)?.clone() };
-        // As in `open`: the object's name is not known yet, any valid one shows whether the rest is.
+        let narrowed = self.table.get(&collection)?.narrowed(name);
+        // The object's name is not known yet. Any valid name shows whether the rest of the path is valid.
         narrowed.named("x").build(&Method::GET)?;
         Ok(self.table.push(narrowed)?)
     }

@@ -32,6 +32,7 @@ pub mod bindings;
 mod body;
 #[cfg(test)]
 mod body_tests;
+mod collection;
 mod ctx;
 mod error;
 pub mod filesystem;
@@ -42,7 +43,7 @@ mod watch;
 mod writes;
 mod yaml;
 
-pub use api::Collection;
+pub use collection::Collection;
 pub use ctx::{PodCtx, PodCtxView, PodView};
 pub use error::{ApiError, MetadataError};
 pub use watch::Watch;

@@ -10,8 +10,8 @@ use attache_base::untrusted::word;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
-use super::api::{Collection, page_size};
 use super::bindings::api::{self as wit, HostWatch};
+use super::collection::{Collection, page_size};
 use super::ctx::{PodCtx, PodCtxView};
 use super::error::ApiError;
 use crate::cluster::Unavailable;

@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
-use super::api::Collection;
 use super::bindings::api as wit;
 use super::body::{self, BodyError, Place};
+use super::collection::Collection;
 use super::ctx::PodCtx;
 use super::error::ApiError;
 use crate::cluster::{ClusterError, ObjectKind, Payload};

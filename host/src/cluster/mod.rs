@@ -46,7 +46,7 @@ pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, Found, HOST_VARIABLE, P
 pub use error::ClusterError;
 pub(crate) use informational::{Cut, Cuttable};
 pub use kubeconfig::{KUBECONFIG_VARIABLE, Kubeconfig, KubeconfigChoice, KubeconfigContext, KubeconfigError};
-pub use page::{ListPage, list_page};
+pub(crate) use page::{ListPage, list_page};
 pub use resolve::ResolveError;
 pub use status::ServerStatus;
 pub use transport::TlsError;

@@ -31,7 +31,7 @@ struct ListMeta {
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListPage {
+pub(crate) struct ListPage {
     /// The objects, each as JSON that says its own type.
     pub items: Vec<Vec<u8>>,
     /// What the next page is asked for with; `None` on the last one.
@@ -66,7 +66,7 @@ const LEAST: usize = 64 << 10;
 ///
 /// # Errors
 /// When it is no list, or its objects take many times its size.
-pub fn list_page(list: &[u8]) -> Result<ListPage, serde_json::Error> {
+pub(crate) fn list_page(list: &[u8]) -> Result<ListPage, serde_json::Error> {
     let page = UncutPage::read(list)?;
     let (mut items, mut left) = (Vec::new(), list.len().saturating_mul(AS_OBJECTS).max(LEAST));
     page.cut(|item| {

@@ -1,110 +1,22 @@
-//! `wasi:filesystem` over the tree. Everything that would change something fails with `read-only`, as in a container
-//! whose root file system is read-only.
+//! `wasi:filesystem` over the tree. Every change fails with `read-only`, as in a container whose root file system is
+//! read-only.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use wasmtime::component::Resource;
-use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, IoError};
 
 use super::ctx::FilesystemCtxView;
+use super::descriptor::{Descriptor, Identity, Listing, OpenedFile, PathFromRoot, kind, stat, stat_of};
 use super::error::{ErrorCode, FilesystemError, of_reading};
-use super::open::{FileStream, MAX_READ, OpenFile, slice};
-use super::tree::{Directory, File, Node};
+use super::open::{FileStream, MAX_READ, slice};
+use super::tree::{Directory, File};
 use super::walk::{Found, Resolved, resolve, revisit};
 use crate::capability::bindings::{filesystem as types, preopens};
 
 type Result<T, E = FilesystemError> = std::result::Result<T, E>;
-
-/// An open file or directory of a guest.
-#[derive(Debug)]
-pub enum Descriptor {
-    /// A directory: the path to it. What lies there is looked up at each use, so that a handle holds nothing open.
-    #[doc(hidden)]
-    Directory(Place),
-    /// A file: its bytes.
-    #[doc(hidden)]
-    File(OpenedFile),
-}
-
-/// The path from the root, without links and dots.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place(Box<[String]>);
-
-/// A file as it was when it was opened.
-#[derive(Clone, Debug)]
-pub struct OpenedFile {
-    identity: Identity,
-    modified: SystemTime,
-    file: Arc<OpenFile>,
-}
-
-/// A place in the listing of a directory.
-#[derive(Debug)]
-pub struct Listing {
-    directory: Place,
-    /// The name that was read last.
-    last: Option<String>,
-}
-
-/// A hash of a file's place and time: two that are the same are the same file, in the same version of its volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    lower: u64,
-    upper: u64,
-}
-
-impl Identity {
-    fn of(path: &[String], modified: SystemTime) -> Self {
-        let hash = |seed: u8| {
-            let mut hasher = DefaultHasher::new();
-            (seed, path, modified).hash(&mut hasher);
-            hasher.finish()
-        };
-        Self { lower: hash(0), upper: hash(1) }
-    }
-}
-
-impl From<Identity> for types::MetadataHashValue {
-    fn from(identity: Identity) -> Self {
-        Self { lower: identity.lower, upper: identity.upper }
-    }
-}
-
-fn stat(kind: types::DescriptorType, size: usize, modified: Option<SystemTime>) -> types::DescriptorStat {
-    let since = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
-    let time = since.map(|since| Datetime { seconds: since.as_secs(), nanoseconds: since.subsec_nanos() });
-    types::DescriptorStat {
-        type_: kind,
-        link_count: 1,
-        size: size as u64,
-        data_access_timestamp: time,
-        data_modification_timestamp: time,
-        status_change_timestamp: time,
-    }
-}
-
-fn stat_of(found: &Found) -> Result<types::DescriptorStat, ErrorCode> {
-    Ok(match found {
-        Found::Directory(directory) => stat(types::DescriptorType::Directory, 0, Some(directory.modified)),
-        Found::Link(target) => stat(types::DescriptorType::SymbolicLink, target.len(), None),
-        Found::File(file) => {
-            let size = file.data.as_ref().map_or(0, bytes::Bytes::len);
-            stat(types::DescriptorType::RegularFile, size, Some(file.modified))
-        }
-    })
-}
-
-fn kind(node: &Node) -> types::DescriptorType {
-    match node {
-        Node::Directory(_) | Node::Mount(_) => types::DescriptorType::Directory,
-        Node::File(_) => types::DescriptorType::RegularFile,
-        Node::Link(_) => types::DescriptorType::SymbolicLink,
-    }
-}
 
 impl FilesystemCtxView<'_> {
     fn descriptor(&self, handle: &Resource<Descriptor>) -> Result<&Descriptor> {
@@ -118,29 +30,28 @@ impl FilesystemCtxView<'_> {
         }
     }
 
-    fn place(&self, handle: &Resource<Descriptor>) -> Result<&Place> {
+    fn path(&self, handle: &Resource<Descriptor>) -> Result<&PathFromRoot> {
         match self.descriptor(handle)? {
-            Descriptor::Directory(place) => Ok(place),
+            Descriptor::Directory(path) => Ok(path),
             Descriptor::File(_) => Err(ErrorCode::NotDirectory.into()),
         }
     }
 
     fn resolve(&self, handle: &Resource<Descriptor>, path: &str, follow: bool) -> Result<Resolved> {
-        Ok(resolve(&self.ctx.root, &self.place(handle)?.0, path, follow)?)
+        Ok(resolve(&self.ctx.root, &self.path(handle)?.0, path, follow)?)
     }
 
-    fn directory(&self, place: &Place) -> Result<Arc<Directory>, ErrorCode> {
-        revisit(&self.ctx.root, &place.0)
+    fn directory(&self, path: &PathFromRoot) -> Result<Arc<Directory>, ErrorCode> {
+        revisit(&self.ctx.root, &path.0)
     }
 
-    /// What any change comes to: the handles have to be good all the same.
+    /// Refuses a change of an open file. A broken handle is a trap all the same.
     fn read_only<T>(&self, handle: &Resource<Descriptor>) -> Result<T> {
         self.descriptor(handle)?;
         Err(ErrorCode::ReadOnly.into())
     }
 
-    /// What making `path` comes to: the errors of a path that cannot be made come first, as on any read-only file
-    /// system.
+    /// Refuses to make `path`. The errors of an impossible path come first, as on any read-only file system.
     fn make<T>(&self, handle: &Resource<Descriptor>, path: &str) -> Result<T> {
         let trimmed = path.trim_end_matches('/');
         match self.resolve(handle, trimmed, false) {
@@ -156,7 +67,7 @@ impl FilesystemCtxView<'_> {
         }
     }
 
-    /// What changing what lies at `path` comes to.
+    /// Refuses to change the file at `path`.
     fn change<T>(&self, handle: &Resource<Descriptor>, path: &str, follow: bool) -> Result<T> {
         self.resolve(handle, path, follow)?;
         Err(ErrorCode::ReadOnly.into())
@@ -172,7 +83,7 @@ impl FilesystemCtxView<'_> {
     fn identity(&self, descriptor: &Descriptor) -> Result<Identity, ErrorCode> {
         match descriptor {
             Descriptor::File(file) => Ok(file.identity),
-            Descriptor::Directory(place) => Ok(Identity::of(&place.0, self.directory(place)?.modified)),
+            Descriptor::Directory(path) => Ok(Identity::of(&path.0, self.directory(path)?.modified)),
         }
     }
 }
@@ -189,7 +100,7 @@ impl types::Host for FilesystemCtxView<'_> {
         }
     }
 
-    /// No stream over a file of this file system fails but by its end.
+    /// Returns no code, because a stream over a file of this file system fails only by its end.
     fn filesystem_error_code(&mut self, error: Resource<IoError>) -> wasmtime::Result<Option<ErrorCode>> {
         self.table.get(&error)?;
         Ok(None)
@@ -198,7 +109,7 @@ impl types::Host for FilesystemCtxView<'_> {
 
 impl preopens::Host for FilesystemCtxView<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-        let root = self.table.push(Descriptor::Directory(Place(Box::default())))?;
+        let root = self.table.push(Descriptor::Directory(PathFromRoot(Box::default())))?;
         Ok(vec![(root, "/".to_owned())])
     }
 }
@@ -269,7 +180,7 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
     }
 
     fn read_directory(&mut self, handle: Resource<Descriptor>) -> Result<Resource<Listing>> {
-        let directory = self.place(&handle)?.clone();
+        let directory = self.path(&handle)?.clone();
         self.directory(&directory)?;
         Ok(self.table.push(Listing { directory, last: None })?)
     }
@@ -283,7 +194,7 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
             Descriptor::File(file) => {
                 stat(types::DescriptorType::RegularFile, file.file.data.len(), Some(file.modified))
             }
-            Descriptor::Directory(place) => stat_of(&Found::Directory(self.directory(place)?))?,
+            Descriptor::Directory(path) => stat_of(&Found::Directory(self.directory(path)?))?,
         })
     }
 
@@ -328,7 +239,7 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
         access: types::DescriptorFlags,
     ) -> Result<Resource<Descriptor>> {
         let resolved = match self.resolve(&handle, &path, follows(flags)) {
-            // It would be made where it is not.
+            // The file would be made, because it does not exist.
             Err(FilesystemError::Code(ErrorCode::NoEntry)) if open.contains(types::OpenFlags::CREATE) => {
                 return self.make(&handle, &path);
             }
@@ -349,7 +260,7 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
             return Err(ErrorCode::ReadOnly.into());
         }
         let descriptor = match &resolved.found {
-            Found::Directory(_) => Descriptor::Directory(Place(resolved.path.into())),
+            Found::Directory(_) => Descriptor::Directory(PathFromRoot(resolved.path.into())),
             Found::Link(_) => return Err(ErrorCode::Loop.into()),
             Found::File(file) => self.open(&resolved.path, file)?,
         };
@@ -423,7 +334,7 @@ impl types::HostDescriptor for FilesystemCtxView<'_> {
 impl types::HostDirectoryEntryStream for FilesystemCtxView<'_> {
     fn read_directory_entry(&mut self, handle: Resource<Listing>) -> Result<Option<types::DirectoryEntry>> {
         let Listing { directory, last } = self.table.get(&handle)?;
-        // A directory that is gone has no more entries.
+        // A removed directory has no more entries.
         let Ok(found) = revisit(&self.ctx.root, &directory.0) else { return Ok(None) };
         let after = last.as_ref().map_or(Bound::Unbounded, |last| Bound::Excluded(last.clone()));
         let next = found.entries.range((after, Bound::Unbounded)).next();

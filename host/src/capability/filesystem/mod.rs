@@ -9,6 +9,7 @@
 //! | `tree` | the root, directories, links, and mounts whose content changes |
 //! | `walk` | from a path to what lies there |
 //! | `open` | files that a guest holds open, their bound, and streams over them |
+//! | `descriptor` | handles, and the facts about the files behind them |
 //! | `host` | the interfaces of `wasi:filesystem` |
 //!
 //! ```
@@ -35,6 +36,7 @@
 //! ```
 
 mod ctx;
+mod descriptor;
 mod error;
 mod host;
 mod open;
@@ -42,8 +44,8 @@ mod tree;
 mod walk;
 
 pub use self::ctx::{FilesystemCtx, FilesystemCtxView, FilesystemView};
+pub use self::descriptor::{Descriptor, Listing};
 pub use self::error::FilesystemError;
-pub use self::host::{Descriptor, Listing};
 pub use self::open::MAX_OPEN_BYTES;
 pub use self::tree::{Directory, Mount, Root};
 

@@ -4,8 +4,8 @@ use std::io;
 
 use wasmtime_wasi_http::Error;
 
+use crate::ambassador::HeaderFault;
 use crate::ambassador::egress::EgressError;
-use crate::ambassador::headers::HeaderFault;
 use crate::cluster::{ClusterError, Unavailable};
 use crate::gate::GateError;
 
