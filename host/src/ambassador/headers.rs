@@ -1,9 +1,10 @@
-//! What the headers of a request may say.
+//! The checks of a request's headers.
 //!
-//! Threat: headers that change who asks. The API server takes `Impersonate-*` from whoever may impersonate, and the
-//! `X-Remote-*` of the request-header authenticator from whoever holds a front proxy's certificate; a request with one
-//! of these is refused loudly, since dropping it would answer as somebody other than was meant. Forwarding headers
-//! (`Forwarded`, `X-Forwarded-*`, `Via`), cookies and all others that are not named here never reach the server.
+//! Threat: headers that change the identity of the caller. The API server accepts `Impersonate-*` from every account
+//! that may impersonate. It accepts `X-Remote-*` (the request-header authenticator) from every holder of a front
+//! proxy's certificate. A request with one of these is refused, because without the header it would be answered for
+//! another user than meant. Forwarding headers (`Forwarded`, `X-Forwarded-*`, `Via`), cookies and all headers that are
+//! not named here never reach the server.
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,32 +12,32 @@ use thiserror::Error;
 
 use crate::serving::asks_for_upgrade;
 
-/// How many headers a request may have: what hyper reads at most.
+/// The largest number of headers of a request: hyper's own maximum.
 pub(super) const MAX_HEADERS: usize = 100;
 
-/// How large all headers of a request together may be, in bytes. Servers commonly stop at 8 to 16 KiB; a bound token
-/// takes one to two.
+/// The largest size of all headers of a request together, in bytes. Servers commonly stop at 8 to 16 KiB, and a bound
+/// token takes one to two.
 pub(super) const MAX_HEADER_BYTES: usize = 32 << 10;
 
-/// Headers by which another server says on whose behalf it asks.
+/// The beginnings of headers with which another server names the user of a request.
 const IDENTITY: [&str; 2] = ["impersonate-", "x-remote-"];
 
-/// Headers that may stand in a request once only: what the second says could be read as what the first does.
+/// Headers that a request may have only once. One reader takes the first value, another the second.
 const SINGLE: [HeaderName; 3] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE];
 
-/// Why a request is refused for its headers.
+/// A fault in the headers of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HeaderFault {
-    /// A header says who asks.
+    /// A header names another user.
     #[error("the header {0} asks on behalf of another, which nobody may here: each asks as itself")]
     Identity(HeaderName),
-    /// It asks to leave HTTP for another protocol, and no such upgrade is passed on here.
+    /// The request asks for an upgrade to another protocol, which is not forwarded here.
     #[error(
         "this upgrade to another protocol is not passed on: only `attache proxy` passes upgrades on, to WebSocket and \
          SPDY/3.1, of exec, attach, portforward, proxy, watches and logs that are followed"
     )]
     Upgrade,
-    /// Its headers for an upgrade have two readings or none.
+    /// The headers for an upgrade have two readings or none.
     #[error("the headers that ask for an upgrade cannot be understood: {0}")]
     BadUpgrade(&'static str),
     /// A WebSocket's subprotocol is a bearer token.
@@ -48,24 +49,24 @@ pub enum HeaderFault {
     /// `Authorization` is no bearer token.
     #[error("the header authorization holds no bearer token")]
     NoBearer,
-    /// There are more than [`MAX_HEADERS`].
+    /// There are more headers than [`MAX_HEADERS`].
     #[error("more than {MAX_HEADERS} headers")]
     TooMany,
-    /// They are larger than [`MAX_HEADER_BYTES`].
+    /// The headers are larger than [`MAX_HEADER_BYTES`].
     #[error("the headers are larger than {MAX_HEADER_BYTES} bytes")]
     TooLarge,
 }
 
-/// Checks all that does not depend on who asks.
+/// Checks all headers that do not depend on the caller.
 ///
 /// # Errors
-/// The first fault that is found.
+/// Returns the first fault.
 pub(super) fn check(headers: &HeaderMap) -> Result<(), HeaderFault> {
     check_apart_from_upgrade(headers)?;
     if asks_for_upgrade(headers) { Err(HeaderFault::Upgrade) } else { Ok(()) }
 }
 
-/// The same, for a request whose upgrade is checked elsewhere.
+/// Checks the headers as [`check`] does, for a request whose upgrade is checked elsewhere.
 pub(super) fn check_apart_from_upgrade(headers: &HeaderMap) -> Result<(), HeaderFault> {
     check_size(headers)?;
     let identity = |name: &&HeaderName| IDENTITY.iter().any(|start| name.as_str().starts_with(start));
@@ -78,10 +79,10 @@ pub(super) fn check_apart_from_upgrade(headers: &HeaderMap) -> Result<(), Header
     }
 }
 
-/// Checks how many headers there are and how large they are.
+/// Checks the number and the size of the headers.
 ///
 /// # Errors
-/// [`HeaderFault::TooMany`] or [`HeaderFault::TooLarge`].
+/// Returns [`HeaderFault::TooMany`] or [`HeaderFault::TooLarge`].
 pub(super) fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
     if headers.len() > MAX_HEADERS {
         return Err(HeaderFault::TooMany);
@@ -93,17 +94,17 @@ pub(super) fn check_size(headers: &HeaderMap) -> Result<(), HeaderFault> {
     Ok(())
 }
 
-/// The bearer token, if the request has one.
+/// Returns the bearer token, if the request has one.
 ///
 /// # Errors
-/// [`HeaderFault::NoBearer`] for another scheme, or for bytes that no token has.
+/// Returns [`HeaderFault::NoBearer`] for another scheme, or for bytes that no token has.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, HeaderFault> {
     let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(HeaderFault::NoBearer)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(HeaderFault::NoBearer) }
 }
 
-/// What forms of the answer are wanted, all `Accept` headers in one.
+/// Returns the accepted forms of the answer: all `Accept` headers in one.
 pub(super) fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut all = headers.get_all(ACCEPT).iter();
     let first = all.next()?;
@@ -115,7 +116,7 @@ pub(super) fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&joined).ok()
 }
 
-/// What the body is.
+/// Returns the type of the body.
 pub(super) fn content_type(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(CONTENT_TYPE).cloned()
 }

@@ -1,47 +1,51 @@
-//! Answers HTTP for the API server, as an ambassador container does: TLS, token and policy stay on the host's side.
+//! HTTP answered on behalf of the API server, as by an ambassador container. TLS, token and policy stay with the host.
 //!
-//! Whoever speaks plain HTTP (a guest through `wasi:http`, a sibling container through a local socket) hands each
-//! request to [`Ambassador::answer`] and passes on what comes back. In between there is one way for all:
+//! A guest (through `wasi:http`) or a sibling container (through a local socket) sends plain HTTP. Each request goes to
+//! [`Ambassador::answer`], and all requests take one way:
 //!
 //! ```text
-//! headers are checked ── ApiRequest::parse ── Gate::admit ── Permit ── Cluster::send ── API server
+//! headers are checked ── ApiRequest::parse ── Gate::admit ── Permit ── ApiClient::send ── API server
 //! ```
 //!
-//! Threats, and what stops each: a request that is judged as one thing and acted on as another (the target is written
-//! anew from what was judged, the guest's bytes are never sent; what its content type makes of a patch is judged too);
-//! headers that change who asks (refused, see `headers`; of all others only a few are passed on, see [`ForwardedHeaders`]); a
-//! token that is not the asker's (401, and recorded); bodies without an end (cut at the permit's limits, never kept
-//! whole); a redirect that carries a token away (handed to the asker as it is, never followed).
+//! Threats, and the defence against each:
 //!
-//! # What comes back
-//! An answer always: the server's own, streamed, with the headers left out that belong to one connection; or a
-//! Kubernetes `Status` in JSON that says why the server was not asked or could not answer.
+//! - A request is judged as one thing and handled as another. The target is written anew from what was judged, and the
+//!   guest's bytes are never sent. The content type of a patch is judged too.
+//! - Headers change the identity of the caller. They are refused (see `headers`), and only a few others are forwarded
+//!   (see [`ForwardedHeaders`]).
+//! - A token belongs to another caller. The answer is 401, with a record.
+//! - A body has no end. It is cut at the permit's limits and never kept whole.
+//! - A redirect carries a token away. The caller gets the redirect as it is, and the ambassador never follows it.
+//!
+//! # Answers
+//! Every request is answered, either with the server's own answer, streamed, or with a Kubernetes `Status` in JSON that
+//! says why there is none. Headers of the server's connection are left out.
 //!
 //! | code | reason | when |
 //! | --- | --- | --- |
 //! | 101 | | the connection of a [`local`] client changes to WebSocket or SPDY |
 //! | 400 | `BadRequest` | the request has two readings or none; two `Authorization` headers; its body broke off |
-//! | 401 | `Unauthorized` | it carries a token that this ambassador does not take |
-//! | 403 | `Forbidden` | the grant does not allow it (the message has the rule that would), or a header says who asks |
+//! | 401 | `Unauthorized` | the request carries a token that this ambassador does not accept |
+//! | 403 | `Forbidden` | the grant does not allow it (the missing rule is in the message), or a header names a user |
 //! | 405 | `MethodNotAllowed` | a method that the API does not know |
 //! | 408 | `Timeout` | the body did not come in time |
 //! | 413, 414, 431 | `RequestEntityTooLarge` | body, target or headers are too large |
-//! | 429 | `TooManyRequests` | the grant's rate, its requests under way or its watches are spent; with `Retry-After` |
-//! | 501 | `NotImplemented` | it asks for an upgrade that is not passed on |
+//! | 429 | `TooManyRequests` | the grant's rate, concurrent requests or watches are exhausted; with `Retry-After` |
+//! | 501 | `NotImplemented` | the request asks for an upgrade that is not forwarded |
 //! | 502 | `BadGateway` | the server's answer is larger than the grant allows, or makes no sense |
 //! | 503 | `ServiceUnavailable` | the server cannot be reached, or there is none |
 //! | 504 | `Timeout` | the server did not answer in time (a minute; [`Channel::Proxy`] waits as long as its client) |
 //!
 //! # Streams
-//! A watch and a log that is followed are passed on piece by piece, and go on until their reader drops the body: no
-//! limit on their bytes, no deadline of the ambassador's. Nor is there one for any log and for what a pod, a service or
-//! a node answers by `proxy`: the API server sets them none, and of a silent container's log not even the head comes.
-//! Whoever reads them ends them: a guest's run at its own deadline, a sibling by closing its connection. For as long as
-//! it goes on, a watch holds one of the grant's `watches` places, and any other one of its `inFlight` places.
+//! Watches and followed logs are forwarded piece by piece until their reader drops the body. They have no limit on
+//! bytes and no deadline of the ambassador. The other logs, and the answers of a pod, a service or a node by `proxy`,
+//! have no deadline either. The API server sets none, and does not send even the head for the log of a silent
+//! container. The reader ends them: a guest at the deadline of its run, a sibling by closing its connection. Until then
+//! a watch holds one of the grant's `watches`, and any other request one of its `inFlight`.
 //!
-//! A request's body of up to 256 KiB is read before anything is sent, so that a server that says 429 is asked again; a
-//! larger one is passed on as it comes. Requests of [`Channel::Proxy`] are made once, and their answers handed back as they
-//! come: its clients have rules of their own for what to ask again, and when. Of their bodies 64 KiB are read ahead.
+//! Bodies of requests up to 256 KiB are read before anything is sent, so that a request can be sent again after a 429.
+//! Larger bodies are forwarded as they come. Requests of [`Channel::Proxy`] are sent once and their answers forwarded
+//! as they come, because the proxy's clients have retry rules of their own. Of their bodies 64 KiB are read ahead.
 
 pub mod egress;
 mod headers;
@@ -75,19 +79,19 @@ use crate::telemetry::Decision;
 use upgrade::Slot;
 use upload::{PROXY_READ_AHEAD, READ_AHEAD, Upload, UploadFault};
 
-/// What a body's own failure is boxed as.
+/// The type in which errors of bodies are boxed.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of an answer. It holds the request's slot among those in progress until it ends or is dropped; dropping it
-/// ends the request at the server.
+/// The body of an answer. It holds the request's slot among the concurrent requests until it ends or is dropped.
+/// Dropping it ends the request at the server.
 pub type AnswerBody = UnsyncBoxBody<Bytes, ClusterError>;
 
-/// Returns a body of our own.
+/// Returns a body that the host wrote.
 fn own_body(text: impl Into<Bytes>) -> AnswerBody {
     Full::new(text.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Answers the requests of one asker, under the grant of one gate. Cheap to clone.
+/// The ambassador of one caller, under the grant of one gate. Cheap to clone.
 ///
 /// ```no_run
 /// use attache::ambassador::Ambassador;
@@ -108,42 +112,44 @@ pub struct Ambassador {
 }
 
 impl Ambassador {
-    /// Answers what `gate` lets through from this API server; without one every request that is let through gets a 503.
+    /// Makes an ambassador that forwards the requests that `gate` admits. Without an API server each admitted request
+    /// gets a 503.
     pub fn new(way: Channel, gate: Gate, cluster: Option<ApiClient>) -> Self {
         Self { way, gate, cluster, tokens: None }
     }
 
-    /// Answers from this API server.
+    /// Sets the API server.
     #[must_use]
     pub fn with_cluster(mut self, cluster: ApiClient) -> Self {
         self.cluster = Some(cluster);
         self
     }
 
-    /// Takes requests with a bearer token of these too. Without this a request with any `Authorization` is refused.
+    /// Accepts requests with one of these bearer tokens too. Without this, a request with any `Authorization` is
+    /// refused.
     ///
-    /// A request without a token is answered either way: who asks is known by the way it came.
+    /// A request without a token is answered either way, because the channel identifies its caller.
     #[must_use]
     pub fn with_tokens(mut self, tokens: ScopedTokens) -> Self {
         self.tokens = Some(tokens);
         self
     }
 
-    /// Waits for no server beyond `ends`; see [`Gate::until`].
+    /// Bounds every wait for the server by `ends`; see [`Gate::until`].
     #[must_use]
     pub fn until(self, ends: Instant) -> Self {
         Self { gate: self.gate.until(ends), ..self }
     }
 
-    /// The gate that judges the requests.
+    /// Returns the gate that judges the requests.
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    /// Answers one request, whatever it is.
+    /// Answers one request.
     ///
-    /// Its URI has to be in origin form: a path and perhaps a query. Scheme and authority, if a guest or a client named
-    /// any, are for the caller to check and to take off. Dropping the future, or the answer's body, ends the request.
+    /// The request's URI must be in origin form: a path and perhaps a query. The caller checks and removes scheme and
+    /// authority. Dropping the future or the answer's body ends the request.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<AnswerBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -153,7 +159,7 @@ impl Ambassador {
         self.answer_read(request, read).await
     }
 
-    /// Answers a request whose target has been read already, by [`read`].
+    /// Answers a request whose target [`read`] has read already.
     async fn answer_read<B>(
         &self,
         request: Request<B>,
@@ -205,7 +211,7 @@ impl Ambassador {
         let sent = cluster.send(permit, self.payload(head, upload)).await;
         match sent {
             Ok(response) => Ok(response.map(BodyExt::boxed_unsync)),
-            // The body that grew too large is why the server's connection was broken off.
+            // The server's connection broke off because the body was too large.
             Err(_) if overrun.happened() => {
                 self.gate.reached(Limit::RequestBytes);
                 Err(RequestError::BodyTooLarge(limit))
@@ -230,7 +236,7 @@ impl Ambassador {
         upload.into_payload(payload)
     }
 
-    /// Returns whether the request says that somebody else asks.
+    /// Checks the token of a request, if it has one.
     fn authorize(&self, head: &Parts, target: &str) -> Result<(), RequestError> {
         let Some(presented) = headers::bearer(&head.headers).map_err(|fault| self.refuse(head, target, fault))? else {
             return Ok(());
@@ -243,7 +249,7 @@ impl Ambassador {
         Err(refused)
     }
 
-    /// The request as it was read, or the record that nobody could read it.
+    /// Returns the request, or records that it could not be read.
     fn understood(
         &self,
         head: &Parts,
@@ -268,13 +274,14 @@ impl Ambassador {
     }
 }
 
-/// Reads what a request asks for. What is judged, what chooses a grant and what is sent all come from this one reading.
+/// Reads the target of a request. The judgement, the choice of a grant and the request that is sent all use this one
+/// reading.
 fn read(method: &Method, uri: &Uri) -> Result<ApiRequest, InvalidRequest> {
     ApiRequest::parse(method, &target(method, uri))
 }
 
-/// What the request line asked for. A URI in absolute or authority form is kept as such, for [`ApiRequest::parse`] to
-/// refuse.
+/// Returns the target of the request line. A URI in absolute or authority form stays as it is, for
+/// [`ApiRequest::parse`] to refuse.
 fn target<'a>(method: &Method, uri: &'a Uri) -> Cow<'a, str> {
     if uri.scheme().is_some() || uri.authority().is_some() || *method == Method::CONNECT {
         return uri.to_string().into();

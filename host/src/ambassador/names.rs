@@ -1,21 +1,21 @@
-//! By which names a sandboxed program may call the API server.
+//! The API server's names for a sandboxed program.
 //!
-//! Threat: a name that means the API server to a guest and another host to this one, so that a request goes past the
-//! gate. A destination either is one of these, compared whole, and is then judged as a request to the API; or it is
-//! egress.
+//! Threat: a name that means the API server to a guest and another host to this one, so that a request bypasses the
+//! gate. A destination is compared whole. It either is one of these names, and then judged as a request to the API, or
+//! it is egress.
 
 use crate::cluster::{Endpoint, Found};
 use crate::policy::Destination;
 
-/// The service's name as a pod resolves it: alone in the namespace `default`, and from anywhere.
+/// The names of the service as a pod resolves them: the bare name in the namespace `default`, the others everywhere.
 const SERVICE: [&str; 4] =
     ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
 
-/// Where an ambassador container listens: the port of `kubectl proxy`.
+/// The address of an ambassador container, with the port of `kubectl proxy`.
 const AMBASSADOR: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 const AMBASSADOR_PORT: u16 = 8001;
 
-/// The API server's names: those of its service, those of an ambassador container, and what this host calls it.
+/// The API server's names: those of its service, those of an ambassador container, and the host's own.
 #[derive(Clone, Debug)]
 pub struct ServerNames {
     all: Vec<Destination>,
@@ -23,7 +23,7 @@ pub struct ServerNames {
 }
 
 impl Default for ServerNames {
-    /// The names that hold in every pod.
+    /// Returns the names that hold in every pod.
     fn default() -> Self {
         let service = SERVICE.map(|name| Destination::of("https", name, None));
         let ambassador = AMBASSADOR.map(|name| Destination::of("http", name, Some(AMBASSADOR_PORT)));
@@ -32,19 +32,19 @@ impl Default for ServerNames {
 }
 
 impl ServerNames {
-    /// Adds what this host calls the server.
+    /// Adds the name by which this host calls the server.
     #[must_use]
     pub fn with_endpoint(self, endpoint: &Endpoint) -> Self {
         let scheme = if endpoint.is_encrypted() { "https" } else { "http" };
         self.with(Destination::of(scheme, endpoint.host(), Some(endpoint.port())).ok())
     }
 
-    /// Adds what the pod's `KUBERNETES_SERVICE_HOST` and `_PORT` say; `variable` looks them up.
+    /// Adds the address in the pod's `KUBERNETES_SERVICE_HOST` and `_PORT`. `variable` looks them up.
     #[must_use]
     pub fn with_variables(self, variable: impl Fn(&str) -> Option<String>) -> Self {
         match Endpoint::find(variable) {
             Ok(endpoint) if endpoint.found() == Found::Environment => self.with_endpoint(&endpoint),
-            // Of variables that make no address no guest can make one either.
+            // Variables that make no address here make none in a guest either.
             _ => self,
         }
     }
@@ -57,23 +57,23 @@ impl ServerNames {
         self
     }
 
-    /// Returns whether this is one of them.
+    /// Returns whether a destination is the API server.
     pub fn contain(&self, destination: &Destination) -> bool {
         self.all.contains(destination)
     }
 
-    /// All of them.
+    /// Returns all names.
     pub fn all(&self) -> &[Destination] {
         &self.all
     }
 
-    /// Those that were added: where this host itself finds the server.
+    /// Returns the added names: the addresses at which this host finds the server.
     pub fn own(&self) -> &[Destination] {
         &self.own
     }
 
-    /// Those to whose addresses no other name may lead: where this host finds the server, and the service that every
-    /// pod knows. The other names of the service have the same addresses.
+    /// Returns the names to whose addresses no other name may lead: the addresses at which this host finds the server,
+    /// and the service that every pod knows. The other names of the service have these addresses too.
     pub fn shielded(&self) -> Vec<Destination> {
         let service = Destination::of("https", SERVICE[2], None).ok().filter(|service| !self.own.contains(service));
         self.own.iter().cloned().chain(service).collect()

@@ -1,5 +1,5 @@
-//! Why a request got no answer of the server's, and the answer that it gets instead: a `Status` of the Kubernetes API,
-//! so that every client library reads it as one of its own errors.
+//! Requests without an answer of the server, and the answer that their callers get instead: a `Status` of the
+//! Kubernetes API, which every client library reads as an error.
 
 use std::time::Duration;
 
@@ -16,44 +16,44 @@ use crate::gate::{Gate, GateError};
 use crate::policy::InvalidRequest;
 use crate::telemetry::chain;
 
-/// When to try again where too many requests are under way, or too many watches open. The header knows whole seconds
-/// only.
+/// The wait before a retry while too many requests run, or too many watches are open. The header knows only whole
+/// seconds.
 const PLACE_WAIT: Duration = Duration::from_secs(1);
 
-/// Why a request got no answer of the server's.
+/// The reason why a request got no answer of the server.
 #[derive(Debug, Error)]
 pub enum RequestError {
-    /// It could not be understood.
+    /// The request could not be understood.
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
-    /// One of its headers is not for an asker to set.
+    /// A header is not for a caller to set.
     #[error(transparent)]
     Header(#[from] HeaderFault),
-    /// It carries a token that is not its extension's.
+    /// The token is not one of the extension's.
     #[error("the bearer token is not one that this host gave to this extension")]
     Unauthorized,
-    /// It carries a token, and no token is taken by the way it comes.
+    /// There is a token, and the channel takes none.
     #[error(
         "no credentials are taken here, since all is asked with the proxy's own: leave the header authorization out (kubectl: \
          --server, and a kubeconfig without a user)"
     )]
     NoCredentials,
-    /// The gate did not let it through.
+    /// The gate did not admit the request.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// Its body is larger than the grant allows, in bytes.
+    /// The body is larger than the grant allows, in bytes.
     #[error("the body is larger than {0} bytes")]
     BodyTooLarge(u64),
-    /// Its body did not come whole.
+    /// The body broke off.
     #[error("the body broke off")]
     BodyBrokenOff,
-    /// Its body did not come in time.
+    /// The body did not come in time.
     #[error("the body did not come in time")]
     BodyLate,
-    /// As many connections have left HTTP as there may be.
+    /// The maximum number of connections have left HTTP.
     #[error("as many connections are upgraded to another protocol as this proxy serves at once: close one")]
     TooManyUpgrades,
-    /// There is no server to ask.
+    /// The host is not connected to an API server.
     #[error("this host is not connected to an API server")]
     NotConnected,
     /// The server gave no answer.
@@ -71,7 +71,7 @@ impl From<UploadFault> for RequestError {
     }
 }
 
-/// A `metav1.Status` that tells a failure.
+/// A `metav1.Status` of a failure.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusObject<'a> {
@@ -96,7 +96,7 @@ struct Details {
 }
 
 impl RequestError {
-    /// The HTTP status that tells it.
+    /// Returns the HTTP status.
     pub fn code(&self) -> StatusCode {
         match self {
             Self::Invalid(InvalidRequest::Method(_)) => StatusCode::METHOD_NOT_ALLOWED,
@@ -120,7 +120,7 @@ impl RequestError {
         }
     }
 
-    /// How long to wait before asking again, where that helps.
+    /// Returns the wait before a retry, where a retry helps.
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
             Self::Gate(GateError::Throttled(wait) | GateError::HostThrottled(wait)) => *wait,
@@ -132,7 +132,7 @@ impl RequestError {
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
     }
 
-    /// What the asker may read: nothing of the host's addresses, paths or credentials.
+    /// Returns the text for the caller, without addresses, paths or credentials of the host.
     fn message(&self) -> String {
         match self {
             Self::Cluster(error) => error.guest_text(),
@@ -140,14 +140,14 @@ impl RequestError {
         }
     }
 
-    /// Tells the operator what the asker is not told.
+    /// Logs for the operator what the caller does not get.
     pub(super) fn log(&self, gate: &Gate) {
         if let Self::Cluster(error) = self {
             gate.unasked(error.kind(), &chain(error));
         }
     }
 
-    /// The answer. One to HEAD has no body.
+    /// Returns the answer. The answer to HEAD has no body.
     pub fn into_response(self, method: &Method) -> Response<AnswerBody> {
         let (code, retry_after) = (self.code(), self.retry_after());
         let mut response = Response::new(own_body(self.body(code, retry_after, method)));
@@ -174,7 +174,7 @@ impl RequestError {
             details: retry_after.map(|retry_after_seconds| Details { retry_after_seconds }),
             code: code.as_u16(),
         };
-        // Text and numbers alone have nothing to fail on.
+        // Serialising text and numbers cannot fail.
         serde_json::to_vec(&status).unwrap_or_default()
     }
 }
@@ -207,7 +207,7 @@ fn code_of(error: &ClusterError) -> StatusCode {
     }
 }
 
-/// The reason that goes with a code, in the words of `apimachinery/pkg/apis/meta/v1/types.go` where it has one.
+/// Returns the reason for a code, from `apimachinery/pkg/apis/meta/v1/types.go` where it has one.
 fn reason_of(code: StatusCode) -> &'static str {
     match code.as_u16() {
         400 => "BadRequest",

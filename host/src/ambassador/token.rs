@@ -1,7 +1,7 @@
-//! Tokens that only this host's ambassador takes, for one extension, while it runs.
+//! Tokens that only this host's ambassador accepts, for one extension, while it runs.
 //!
 //! Threat: a guest that guesses another extension's token, or carries its own away. A token is 256 bits from the
-//! system's source of randomness, is compared in constant time, is worth nothing at the API server, and dies with its
+//! system's source of randomness. It is compared in constant time, is worthless at the API server, and ends with its
 //! extension.
 
 use std::fmt;
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// What each token begins with, so that people and scanners of leaked secrets know what it is.
+/// The beginning of each token, by which people and scanners for leaked secrets recognise it.
 const TOKEN_PREFIX: &str = "attache_";
 
-/// Random bytes of one token.
+/// The random bytes of one token.
 const RANDOM: usize = 32;
 
-/// The tokens of one extension: the one in force, and after a change the one before for a while. Clones share them.
+/// The tokens of one extension: the current one and, for a while after a change, the previous one. Clones share them.
 #[derive(Clone)]
 pub struct ScopedTokens(Arc<RwLock<Tokens>>);
 
@@ -25,12 +25,12 @@ struct Tokens {
     /// `None` when the extension has ended.
     current: Option<Zeroizing<String>>,
     issued: Instant,
-    /// The token before, and the end of its grace; `None` is no end.
+    /// The previous token, and the end of its grace. `None` is no end.
     previous: Option<(Zeroizing<String>, Option<Instant>)>,
     rotation: Option<Rotation>,
 }
 
-/// A token is replaced at the age of `every`, and taken for `grace` more.
+/// The rotation: a token is replaced at the age of `every`, and accepted for `grace` more.
 #[derive(Clone, Copy)]
 struct Rotation {
     every: Duration,
@@ -42,7 +42,7 @@ impl Tokens {
         self.current.is_some() && self.rotation.is_some_and(|rotation| self.issued.elapsed() >= rotation.every)
     }
 
-    /// Puts `next` in force, if the extension has not ended: what has ended stays ended.
+    /// Makes `next` the current token. An extension that has ended gets none.
     fn replace(&mut self, next: Zeroizing<String>, grace_ends: Option<Instant>) {
         let Some(current) = self.current.take() else { return };
         self.previous = Some((current, grace_ends));
@@ -52,19 +52,19 @@ impl Tokens {
 }
 
 impl ScopedTokens {
-    /// Makes a first token.
+    /// Makes the first token.
     ///
     /// # Errors
-    /// When the system has no randomness to give; a guessable token is never made.
+    /// Fails if the system has no randomness. A guessable token is never made.
     pub fn issue() -> Result<Self, getrandom::Error> {
         Self::with(None)
     }
 
-    /// Makes a first token, and a new one whenever the one in force is looked at and older than `every`. The one before
-    /// is taken for `grace` after its time, or until it has a second successor.
+    /// Makes the first token, and a new one when the current one is read and older than `every`. The previous token is
+    /// accepted for `grace` more, or until it has a second successor.
     ///
     /// # Errors
-    /// As [`ScopedTokens::issue`].
+    /// Fails as [`ScopedTokens::issue`] does.
     pub fn rotating(every: Duration, grace: Duration) -> Result<Self, getrandom::Error> {
         Self::with(Some(Rotation { every, grace }))
     }
@@ -74,13 +74,13 @@ impl ScopedTokens {
         Ok(Self(Arc::new(RwLock::new(tokens))))
     }
 
-    /// Replaces a token whose time is over. Without randomness it stays in force.
+    /// Replaces a token whose time is over. Without randomness it stays current.
     fn rotate_if_due(&self) {
         if !self.0.read().unwrap_or_else(PoisonError::into_inner).is_due() {
             return;
         }
         let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Another thread may have come first.
+        // Another thread may have replaced the token first.
         let Some(Rotation { every, grace }) = tokens.rotation.filter(|_| tokens.is_due()) else { return };
         match random() {
             Ok(next) => {
@@ -91,17 +91,17 @@ impl ScopedTokens {
         }
     }
 
-    /// The token in force, to be handed to its extension and to nobody else; empty when the extension has ended.
+    /// Returns the current token, to be handed to its extension alone. It is empty when the extension has ended.
     pub fn expose(&self) -> Zeroizing<String> {
         self.rotate_if_due();
         self.0.read().unwrap_or_else(PoisonError::into_inner).current.clone().unwrap_or_default()
     }
 
-    /// Puts a new token in force and takes the one before for `grace` more, as long as a guest may go on with what it
-    /// has read. After [`ScopedTokens::end`] it does nothing.
+    /// Replaces the current token, and accepts the previous one for `grace` more. `grace` is the time for which a guest
+    /// may still use a token that it has read. After [`ScopedTokens::end`] it does nothing.
     ///
     /// # Errors
-    /// As [`ScopedTokens::issue`]; the old token stays in force then.
+    /// Fails as [`ScopedTokens::issue`] does. The current token then stays.
     pub fn rotate(&self, grace: Duration) -> Result<(), getrandom::Error> {
         let next = random()?;
         let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -109,13 +109,13 @@ impl ScopedTokens {
         Ok(())
     }
 
-    /// Makes all tokens worthless: the extension has ended.
+    /// Revokes all tokens, because the extension has ended.
     pub fn end(&self) {
         let mut tokens = self.0.write().unwrap_or_else(PoisonError::into_inner);
         (tokens.current, tokens.previous) = (None, None);
     }
 
-    /// Returns whether this is one of them. How long it takes says nothing of how much of it is right.
+    /// Returns whether a token is one of these. The time of the comparison is independent of the number of right bytes.
     pub fn take(&self, presented: &str) -> bool {
         self.rotate_if_due();
         let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);

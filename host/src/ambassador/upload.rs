@@ -1,7 +1,7 @@
 //! The body of a request, on its way to the server.
 //!
-//! Threat: a body without an end, or one that comes a byte at a time. It is counted and cut; what is read ahead is
-//! small; and a connection to the server is opened only when the body is whole or larger than what is read ahead.
+//! Threat: a body without an end, or one that comes a byte at a time. The body is counted and cut, and little of it is
+//! read ahead. A connection to the server is opened only when the body is whole or exceeds what is read ahead.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,19 +17,15 @@ use thiserror::Error;
 use super::BoxError;
 use crate::cluster::{Payload, StreamBody};
 
-/// The largest body of a request where the grant does not say, in bytes: what an API server takes
-/// (`MaxRequestBodyBytes` of `apiserver/pkg/server`).
-const MAX_REQUEST_BODY: u64 = 3 << 20;
-
-/// The bytes of a body that are read before anything is sent. Objects that people write are smaller, and a request that
-/// is held whole can be made again when the server says 429.
+/// The bytes of a body that are read before anything is sent. Most objects that people write are smaller. A request
+/// that is held whole can be sent again after a 429.
 pub(super) const READ_AHEAD: usize = 256 << 10;
 
-/// The same for clients of the proxy, whose requests are made again after a 401 only. Many of them may send slowly at
-/// once.
+/// The bytes that are read ahead for clients of the proxy, whose requests are sent again only after a 401. Many of
+/// these clients may send slowly at once.
 pub(super) const PROXY_READ_AHEAD: usize = 64 << 10;
 
-/// Why a body cannot be sent.
+/// The reason why a body cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum UploadFault {
     #[error("the body is larger than {0} bytes")]
@@ -40,13 +36,13 @@ pub(super) enum UploadFault {
     Late,
 }
 
-/// A request's body: read whole, or its beginning and what is still to come.
+/// The body of a request: read whole, or its beginning and the rest to come.
 pub(super) enum Upload {
     Whole(Bytes),
     Larger { streamed: StreamBody, overrun: Overrun },
 }
 
-/// Whether a streamed body has turned out too large. Clones share the answer.
+/// A mark that a streamed body was too large. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Overrun(Arc<AtomicBool>);
 
@@ -57,7 +53,7 @@ impl Overrun {
 }
 
 impl Upload {
-    /// No body.
+    /// Returns an empty body.
     pub(super) fn nothing() -> Self {
         Self::Whole(Bytes::new())
     }
@@ -113,7 +109,7 @@ impl Upload {
     }
 }
 
-/// What was read ahead, then what is still to come, cut at the limit. Trailers are not passed on.
+/// The bytes that were read ahead, then the rest, cut at the limit. Trailers are left out.
 struct Rest<B> {
     ahead: Bytes,
     body: Pin<Box<B>>,
@@ -160,7 +156,7 @@ where
         }
     }
 
-    /// What was announced keeps its length on the way, so that the server is told it too.
+    /// Returns the announced length, so that the server learns it too.
     fn size_hint(&self) -> SizeHint {
         let ahead = u64::try_from(self.ahead.len()).unwrap_or(u64::MAX);
         match self.body.size_hint().exact().and_then(|rest| rest.checked_add(ahead)) {
@@ -177,9 +173,12 @@ mod tests {
     use futures_util::{StreamExt, stream};
     use http_body_util::StreamBody;
 
+    /// The largest body of a request, in bytes, where the grant sets no limit.
+    const MAX_REQUEST_BODY: u64 = 3 << 20;
+
     const SOON: Duration = Duration::from_secs(10);
 
-    /// A body of so many pieces of 64 KiB.
+    /// Returns a body of so many pieces of 64 KiB.
     fn pieces(count: usize) -> impl Body<Data = Bytes, Error = std::io::Error> + Send + 'static {
         let piece = Bytes::from(vec![b'x'; 64 << 10]);
         StreamBody::new(stream::iter(0..count).map(move |_| Ok(Frame::data(piece.clone()))))

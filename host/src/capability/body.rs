@@ -1,7 +1,7 @@
-//! What a guest sends to be stored, held against the call that sends it.
+//! The checks of a body that a guest sends to be stored.
 //!
-//! Question: does the body speak of the object that was judged? The API server asks too; here a guest hears of its
-//! mistake without a request. The bytes that are sent are the guest's own, or what was read of them written anew.
+//! Question: is the body about the object that was judged? The API server checks this too. Here a guest gets the error
+//! without a request. The server gets the guest's own bytes, or bytes written anew from what was read.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -14,56 +14,56 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::yaml;
 use crate::cluster::ObjectKind;
 
-/// The largest body in bytes: what the API server takes (`MaxRequestBodyBytes` in apiserver's `pkg/server/config.go`).
+/// The largest body in bytes, as in the API server (`MaxRequestBodyBytes` in apiserver's `pkg/server/config.go`).
 pub(super) const MAX_BODY: usize = 3 << 20;
 
-/// How much of a guest's text a message repeats, in characters.
+/// The longest piece of a guest's text in a message, in characters.
 const SHOWN: usize = 80;
 
-/// Why a body is not sent.
+/// The reason why a body is not sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    /// It is larger than any that the server takes.
+    /// The body is larger than the server's maximum.
     #[error("the body has {0} bytes; the API server takes {MAX_BODY} at most")]
     TooLarge(usize),
-    /// It is no text.
+    /// The body is no text.
     #[error("the body is not UTF-8")]
     NotUtf8(#[source] std::str::Utf8Error),
-    /// It is not what was asked for.
+    /// The body is of another kind than required.
     #[error("the body is no JSON {what}: {found}")]
     NotJson {
-        /// What it should be.
+        /// The required kind.
         what: &'static str,
-        /// What the parser found, cut: it repeats the guest's own words.
+        /// The parser's error, cut because it repeats the guest's own words.
         found: String,
     },
     /// A field has another type.
     #[error("the body's {field} is no {what}")]
     Mistyped {
-        /// Such as `metadata.name`.
+        /// The field, such as `metadata.name`.
         field: &'static str,
-        /// What it should be.
+        /// The required type.
         what: &'static str,
     },
-    /// It speaks of something else than the call does.
+    /// A field differs from the call.
     #[error("the body's {field} is {found:?}, but the call is for {expected:?}")]
     Disagrees {
-        /// Such as `metadata.name`.
+        /// The field, such as `metadata.name`.
         field: &'static str,
-        /// What the body says, cut.
+        /// The value in the body, cut.
         found: String,
-        /// What it has to say.
+        /// The required value.
         expected: String,
     },
-    /// A member stands twice, or in a second spelling.
+    /// A member occurs twice, or in a second spelling.
     #[error("the body's {field} stands twice, as {again:?}: readers take one, the other or both of them")]
     Doubled {
-        /// Such as `metadata.name`.
+        /// The member, such as `metadata.name`.
         field: &'static str,
-        /// How it stands there again.
+        /// The second spelling.
         again: String,
     },
-    /// It does not say what it is created below.
+    /// The body does not name the object below which it is created.
     #[error("the body needs metadata.name: it says of which object the subresource is")]
     Nameless,
 }
@@ -71,13 +71,13 @@ pub(super) enum BodyError {
 impl BodyError {
     fn not_json(what: &'static str, source: &serde_json::Error) -> Self {
         let mut found = Cut(String::new());
-        // It fails where the text is cut.
+        // Writing fails where the text is cut.
         let _ = write!(found, "{source}");
         Self::NotJson { what, found: found.0 }
     }
 }
 
-/// A text that takes [`SHOWN`] bytes and then no more: what would be written beyond is not even made.
+/// A text that takes [`SHOWN`] bytes and then fails, so that no longer text is made.
 struct Cut(String);
 
 impl fmt::Write for Cut {
@@ -89,12 +89,12 @@ impl fmt::Write for Cut {
     }
 }
 
-/// What a body has to agree with.
+/// The facts with which a body has to agree.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place<'a> {
-    /// `None` where the server does not say.
+    /// The kind; `None` where the server does not name it.
     pub(super) kind: Option<&'a ObjectKind>,
-    /// Whether `kind` is a subresource's: several versions of those are taken in one place.
+    /// The kind is a subresource's. Several versions of such a kind are accepted in one location.
     pub(super) is_subresource: bool,
     /// The name in the path.
     pub(super) name: Option<&'a str>,
@@ -102,7 +102,7 @@ pub(super) struct Place<'a> {
     pub(super) namespace: Option<&'a str>,
 }
 
-/// Takes an object that is to be stored whole. What it leaves out of its type and its name is filled in.
+/// Reads an object that is to be stored whole. Missing parts of its type and name are filled in.
 pub(super) fn object(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError> {
     let mut read = Members::read(&body)?;
     read.check(place)?;
@@ -110,20 +110,21 @@ pub(super) fn object(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError
     Ok(written.unwrap_or(body).into())
 }
 
-/// Takes an object that is to be applied: as [`object`], and written so that the server's parser of YAML reads it.
+/// Reads an object that is to be applied, as [`object`] does. It is written so that the server's parser of YAML reads
+/// it.
 pub(super) fn applied(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError> {
     let whole = object(body, place)?;
     let written = yaml::readable(text(&whole)?).map_err(|source| BodyError::not_json("object", &source))?;
     Ok(written.into())
 }
 
-/// Takes a part of an object: what it says of its type and name has to agree, and may be left out.
+/// Reads a part of an object. Its type and name have to agree with the call, and may be missing.
 pub(super) fn part(body: Vec<u8>, place: Place<'_>) -> Result<Bytes, BodyError> {
     Members::read(&body)?.check(place)?;
     Ok(body.into())
 }
 
-/// Takes the operations of a JSON patch (RFC 6902).
+/// Reads the operations of a JSON patch (RFC 6902).
 pub(super) fn operations(body: Vec<u8>) -> Result<Bytes, BodyError> {
     #[derive(Deserialize)]
     struct Operation<'a> {
@@ -138,7 +139,7 @@ pub(super) fn operations(body: Vec<u8>) -> Result<Bytes, BodyError> {
     Ok(body.into())
 }
 
-/// The `metadata.name` of an object that is created below another.
+/// Returns the `metadata.name` of an object that is created below another.
 pub(super) fn name(body: &[u8]) -> Result<String, BodyError> {
     let read = Members::read(body)?;
     Ok(word(&read.metadata, "name", "metadata.name")?.ok_or(BodyError::Nameless)?.into_owned())
@@ -151,17 +152,16 @@ fn text(body: &[u8]) -> Result<&str, BodyError> {
     std::str::from_utf8(body).map_err(BodyError::NotUtf8)
 }
 
-/// A body that begins as what it should be. Of anything else the parser would make a message that repeats all of it,
-/// escaped: a guest's megabytes several times over.
+/// Checks the first character of a body. For a wrong one, the parser's message would repeat the whole body, escaped:
+/// several times a guest's megabytes.
 fn begun_by<'a>(first: char, what: &'static str, body: &'a [u8]) -> Result<&'a str, BodyError> {
     let text = text(body)?;
     let begins = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with(first);
     if begins { Ok(text) } else { Err(BodyError::NotJson { what, found: "it begins as something else".to_owned() }) }
 }
 
-/// The members of an object in their order, borrowed from its text: a body of megabytes may have hundreds of thousands,
-/// and a map of those takes longer than a thread that others wait for may be held. Those that are looked at stand once:
-/// see
+/// The members of an object in their order, borrowed from its text. A body of megabytes may have hundreds of thousands
+/// of members, and a map of those would hold a shared thread for too long. The members that are checked occur once: see
 /// [`Fields::refuse_doubled`].
 #[derive(Default)]
 struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
@@ -171,11 +171,11 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text)
     }
 
-    /// Refuses a member that stands twice.
+    /// Refuses a member that occurs twice.
     ///
-    /// Threat: a body that says one thing to this reader and another to the API server. Of a member that stands twice
-    /// Go takes the last text, but merges objects, so a name in the first of two `metadata` would count there. And to
-    /// find out the kind of an object it does not look at case.
+    /// Threat: a body that this reader and the API server read differently. Go uses the last text of a repeated member,
+    /// but merges objects. So a name in the first of two `metadata` would count there. Go also ignores case where it
+    /// reads the kind of an object.
     fn refuse_doubled(&self, name: &str, field: &'static str, any_case: bool) -> Result<(), BodyError> {
         let spells = |member: &str| member == name || (any_case && folded_alike(member, name));
         let mut found = self.0.iter().map(|(member, _)| member).filter(|member| spells(member));
@@ -190,7 +190,7 @@ impl<'a> Fields<'a> {
         self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value)
     }
 
-    /// Puts a member in the place of the one of this name.
+    /// Replaces the member of this name.
     fn set(&mut self, name: &'static str, value: Box<RawValue>) {
         self.0.retain(|(member, _)| member != name);
         self.0.push((name.into(), Cow::Owned(value)));
@@ -227,12 +227,12 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// A member's name: `Cow` alone would be read as an owned one.
+/// A member's name. A plain `Cow` would always be read as an owned string.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// An object, read no deeper than needed.
+/// An object, read only as deep as needed.
 struct Members<'a> {
     top: Fields<'a>,
     metadata: Fields<'a>,
@@ -263,7 +263,7 @@ impl<'a> Members<'a> {
         agree("kind", word(&self.top, "kind", "kind")?, kind)?;
         agree("metadata.name", word(&self.metadata, "name", "metadata.name")?, place.name)?;
         let namespace = word(&self.metadata, "namespace", "metadata.namespace")?;
-        // In a path without one there is none to disagree with but none at all.
+        // A path without a namespace agrees only with a body without one.
         agree("metadata.namespace", namespace, place.namespace.or(Some("")))?;
         let version = word(&self.top, "apiVersion", "apiVersion")?;
         let expected = place.kind.map(|of| of.api_version.as_str());
@@ -273,7 +273,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Fills in what is missing; whether anything was.
+    /// Fills in what is missing. Returns whether anything was.
     fn fill(&mut self, place: Place<'_>) -> bool {
         let mut filled = false;
         if let Some(kind) = place.kind {
@@ -289,12 +289,12 @@ impl<'a> Members<'a> {
     }
 
     fn write(&self) -> Vec<u8> {
-        // What was read as JSON has nothing that cannot be written as JSON.
+        // A value that was read from JSON can be written as JSON.
         serde_json::to_vec(&self.top).unwrap_or_default()
     }
 }
 
-/// The text of a field; `None` when it is missing, null or empty, which the API server takes for the same.
+/// Returns the text of a field; `None` when it is missing, null or empty, which the API server treats alike.
 fn word<'a>(of: &'a Fields<'_>, name: &str, field: &'static str) -> Result<Option<Cow<'a, str>>, BodyError> {
     #[derive(Deserialize)]
     #[serde(transparent)]
@@ -318,7 +318,7 @@ fn agree(field: &'static str, found: Option<Cow<'_, str>>, expected: Option<&str
     }
 }
 
-/// Puts a text where none is; whether none was.
+/// Sets a text where there is none. Returns whether there was none.
 fn put(fields: &mut Fields<'_>, name: &'static str, text: &str) -> bool {
     let missing = fields.get(name).is_none_or(|value| matches!(value.get(), "null" | "\"\""));
     match to_raw_value(text) {
@@ -330,7 +330,7 @@ fn put(fields: &mut Fields<'_>, name: &'static str, text: &str) -> bool {
     }
 }
 
-/// Returns whether Go's `encoding/json` takes two names for one: without case, which folds `K` (the Kelvin sign) and
+/// Returns whether Go's `encoding/json` treats two names as one. It ignores case, and folds `K` (the Kelvin sign) and
 /// `ſ` too.
 fn folded_alike(one: &str, other: &str) -> bool {
     let folded = |letter: char| match letter {
@@ -341,7 +341,7 @@ fn folded_alike(one: &str, other: &str) -> bool {
     one.chars().map(folded).eq(other.chars().map(folded))
 }
 
-/// The group of an `apiVersion`; empty for the core group.
+/// Returns the group of an `apiVersion`; empty for the core group.
 fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _version)| group)
 }

@@ -1,4 +1,4 @@
-//! Bodies as a guest hands them over.
+//! Tests of bodies as a guest sends them.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -73,11 +73,11 @@ fn what_stands_twice_is_refused_wherever_it_is_looked_at() {
         let place = Place { name: Some("a"), namespace: Some("demo"), ..Place::default() };
         assert!(part(body.into(), place).is_err() && applied(body.into(), place).is_err(), "{body}");
     }
-    // What is not looked at is the server's to judge: it warns of it.
+    // The server judges all other members, and warns of this one.
     assert!(stored(r#"{"data":{"a":"1"},"data":{"b":"2"},"metadata":{"Name":"x"}}"#, Some("a")).is_ok());
 }
 
-/// Members of a body in their order, among them those that are looked at, twice and in other spellings.
+/// Members of a body in their order. Those that are checked occur among them, twice and in other spellings.
 fn members() -> impl Strategy<Value = Vec<(String, Value)>> {
     let names = ["kind", "Kind", "apiVersion", "metadata", "metadata", "Metadata", "data", "spec"];
     let word = prop::sample::select(vec!["ConfigMap", "Secret", "v1", "a", "b", ""]).prop_map(Value::from);
@@ -91,7 +91,7 @@ fn members() -> impl Strategy<Value = Vec<(String, Value)>> {
     prop::collection::vec((prop::sample::select(names.to_vec()).prop_map(str::to_owned), value), 0..6)
 }
 
-/// The name that Go reads: the members of all `metadata`, one merged into the other.
+/// Returns the name that Go reads: the members of all `metadata`, one merged into the other.
 fn name_merged(members: &[(String, Value)]) -> Option<String> {
     let metadata = members.iter().filter(|(name, _)| name == "metadata").map(|(_, value)| value);
     let mut named = metadata.filter_map(|value| value.get("name")).filter_map(Value::as_str);

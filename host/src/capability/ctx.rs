@@ -1,4 +1,4 @@
-//! What one guest's store holds for `attache:pod`.
+//! The state of one guest's `attache:pod`.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use crate::cluster::ApiClient;
 use crate::gate::Gate;
 use crate::podinfo::PodInfo;
 
-/// The pod and the API server as one guest may see them. Cheap to clone: clones share the pod, the gate's budgets and
-/// the connections.
+/// The pod and the API server, as far as one guest may see them. Cheap to clone. Clones share the pod, the gate's
+/// budgets and the connections.
 #[derive(Clone, Debug)]
 pub struct PodCtx {
     pub(super) pod: PodInfo,
@@ -22,19 +22,19 @@ pub struct PodCtx {
 }
 
 impl PodCtx {
-    /// Opens as much of `pod` as the gate's grant names, and no API server: calls of `api` answer `unavailable`.
+    /// Makes a context with the granted part of `pod` and without an API server. Calls of `api` then fail with
+    /// `unavailable`.
     pub fn new(pod: &PodInfo, gate: Gate) -> Self {
         let grant = gate.grant();
         let mut http = HttpCtx::new(gate.clone());
-        // All that is known of the pod, whatever the grant shows of it: its own addresses are no destinations.
+        // The pod's own addresses are no destinations, even where the grant does not show them.
         let addresses = pod.identity().map(|identity| identity.pod_ips).unwrap_or_default();
         http.set_pod(&addresses.iter().filter_map(|address| address.parse().ok()).collect::<Vec<_>>());
         let pod = pod.granted(&grant.podinfo, &grant.env);
         Self { pod, gate, cluster: None, http }
     }
 
-    /// Answers calls of `api`, and plain HTTP to the API server's names, from this API server, as far as the gate lets
-    /// them pass.
+    /// Sets the API server for calls of `api` and for plain HTTP to the server's names. The gate judges each request.
     #[must_use]
     pub fn with_cluster(mut self, cluster: ApiClient) -> Self {
         self.http.set_cluster(cluster.clone());
@@ -42,32 +42,32 @@ impl PodCtx {
         self
     }
 
-    /// Takes these tokens in the guest's plain HTTP to the API server: those that it was given as files. Without them a
-    /// request that carries any is refused.
+    /// Accepts these tokens in the guest's plain HTTP to the API server: those in the guest's files. Without them a
+    /// request with any token is refused.
     #[must_use]
     pub fn with_tokens(mut self, tokens: ScopedTokens) -> Self {
         self.http.set_tokens(tokens);
         self
     }
 
-    /// Sends plain HTTP to the destinations of the grant's `egress` with this client; the default trusts the system's
-    /// roots and asks its resolver.
+    /// Sets the client for plain HTTP to the destinations of the grant's `egress`. The default trusts the system's
+    /// roots and uses its resolver.
     #[must_use]
     pub fn with_egress(mut self, client: EgressClient) -> Self {
         self.http.set_egress(client);
         self
     }
 
-    /// Takes the address that the pod's `KUBERNETES_SERVICE_HOST` and `_PORT` make for the API server's too; `variable`
-    /// looks them up.
+    /// Adds the address in the pod's `KUBERNETES_SERVICE_HOST` and `_PORT` to the API server's names. `variable` looks
+    /// them up.
     #[must_use]
     pub fn with_server_variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         self.http.rename(|names| names.with_variables(variable));
         self
     }
 
-    /// Says when the guest's run will be over: a `Retry-After` beyond that is told the guest at once, not waited for.
-    /// Without this the bound is [`ApiClient::deadline`].
+    /// Sets the end of the guest's run. A `Retry-After` beyond it is returned to the guest at once instead of waited
+    /// for. The default is [`ApiClient::deadline`].
     #[must_use]
     pub fn until(mut self, ends: Instant) -> Self {
         self.gate = self.gate.until(ends);
@@ -80,7 +80,7 @@ impl PodCtx {
         &self.gate
     }
 
-    /// Returns what the grant opens of the pod.
+    /// Returns the granted part of the pod.
     pub fn pod_info(&self) -> &PodInfo {
         &self.pod
     }
@@ -92,7 +92,7 @@ pub trait PodView: Send {
     fn pod(&mut self) -> PodCtxView<'_>;
 }
 
-/// What the host functions of `attache:pod` work on.
+/// The view on which the host functions of `attache:pod` work.
 pub struct PodCtxView<'a> {
     /// The guest's pod and API server.
     pub ctx: &'a mut PodCtx,

@@ -1,5 +1,5 @@
-//! What becomes of a failure: a typed error where the guest can cause and mend it, a trap where it holds a broken
-//! handle or this host has a bug.
+//! The result of a failure: a typed error where the guest can cause and correct it, a trap where the guest's handle is
+//! broken or this host has a bug.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use crate::gate::GateError;
 use crate::policy::InvalidRequest;
 use crate::telemetry::{LogThrottle, chain};
 
-/// What the operator was told of failures, those of all guests together: what they have in common is the server.
+/// The log lines about failures of all guests together, throttled. Their common cause is the server.
 static TOLD: LazyLock<LogThrottle<&'static str>> = LazyLock::new(LogThrottle::default);
 
-/// Why a call of `attache:pod/api` failed.
+/// An error of a call of `attache:pod/api`.
 #[derive(Debug)]
 pub enum ApiError {
-    /// The guest is told.
+    /// The guest gets this error.
     Typed(api::Error),
-    /// The guest is ended.
+    /// The guest's call traps.
     Trap(wasmtime::Error),
 }
 
-/// Why a call of `attache:pod/metadata` failed.
+/// An error of a call of `attache:pod/metadata`.
 #[derive(Debug)]
 pub enum MetadataError {
-    /// The guest is told.
+    /// The guest gets this error.
     Typed(metadata::Error),
-    /// The guest is ended.
+    /// The guest's call traps.
     Trap(wasmtime::Error),
 }
 
@@ -75,7 +75,7 @@ impl From<GateError> for ApiError {
     }
 }
 
-/// When to try again where too many requests are under way: about the time that one takes.
+/// The wait before a retry while too many requests run: about the time of one request.
 const IN_FLIGHT_WAIT: Duration = Duration::from_millis(10);
 
 fn nanoseconds(wait: Duration) -> u64 {
@@ -97,7 +97,7 @@ impl From<ClusterError> for ApiError {
             | ClusterError::Request(_)
             | ClusterError::Gate(_)
             | ClusterError::Review(_) => {
-                // The guest hears only that; why is for the operator.
+                // The guest gets no more than this. The reason is for the operator.
                 if let Some(times) = TOLD.note(error.kind()) {
                     tracing::warn!(error = %chain(&error), times, "the API server could not be asked");
                 }

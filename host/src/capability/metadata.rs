@@ -1,4 +1,4 @@
-//! `attache:pod/metadata`: what the grant opens of the Downward API.
+//! `attache:pod/metadata`: the granted part of the Downward API.
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
@@ -12,7 +12,7 @@ impl From<PodInfoError> for MetadataError {
     fn from(error: PodInfoError) -> Self {
         Self::Typed(match &error {
             PodInfoError::Malformed { fault, .. } => wit::Error::Malformed(format!("{error}: {fault}")),
-            // What lies below has the host's paths in it.
+            // The source of the error names paths of the host.
             PodInfoError::Unreadable(_) => wit::Error::Unreadable(error.to_string()),
         })
     }

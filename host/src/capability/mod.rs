@@ -1,8 +1,8 @@
 //! The host side of the package `attache:pod`, for any wasmtime `Linker`.
 //!
-//! Beside it, in [`http`], is `wasi:http/outgoing-handler`, with which a guest calls the API server by plain HTTP.
+//! Beside it, in [`http`], is `wasi:http/outgoing-handler`, for plain HTTP from a guest to the API server.
 //!
-//! It follows wasmtime's own conventions: state ([`PodCtx`]), a view on it ([`PodView`]), and [`add_to_linker`].
+//! The parts follow wasmtime's conventions: state ([`PodCtx`]), a view on it ([`PodView`]), and [`add_to_linker`].
 //!
 //! ```
 //! use attache::capability::{PodCtx, PodCtxView, PodView};
@@ -58,7 +58,7 @@ impl HasData for HasPod {
 
 /// Adds all interfaces of `attache:pod` to a linker whose store is run asynchronously.
 ///
-/// What a guest may do with them is decided call by call, by the gate in its [`PodCtx`].
+/// The gate in a guest's [`PodCtx`] judges each call.
 ///
 /// # Errors
 /// Fails when the linker has one of the names already.

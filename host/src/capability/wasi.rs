@@ -1,7 +1,7 @@
-//! WASI as an extension gets it: all of wasmtime-wasi but its file system and its texts of errors.
+//! WASI for an extension: all of wasmtime-wasi but its file system and its texts of errors.
 //!
-//! Threat: `wasi:io/error.to-debug-string` gives a guest what `Debug` prints of an error of the host: a backtrace with
-//! the host's paths, for which megabytes of symbols are read. Here a guest gets the error's words, cut.
+//! Threat: `wasi:io/error.to-debug-string` gives a guest the `Debug` output of a host's error. That is a backtrace with
+//! the host's paths, for which megabytes of symbols are read. Here a guest gets the error's message, cut.
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::WasiView;
@@ -28,7 +28,7 @@ impl HasData for HasErrors {
     type Data<'a> = Errors<'a>;
 }
 
-/// The errors of streams that a guest holds.
+/// The errors of streams in a guest's table.
 struct Errors<'a>(&'a mut ResourceTable);
 
 impl error::Host for Errors<'_> {}
@@ -45,7 +45,7 @@ impl error::HostError for Errors<'_> {
     }
 }
 
-/// The texts of an error and its causes, one after another, cut at [`MAX_ERROR`].
+/// Returns the messages of an error and its causes, one after another, cut at [`MAX_ERROR`].
 fn words(causes: impl Iterator<Item = String>) -> String {
     let mut words = causes.collect::<Vec<_>>().join(": ");
     let end = (0..=MAX_ERROR.min(words.len())).rev().find(|end| words.is_char_boundary(*end));
@@ -80,8 +80,7 @@ pub fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime:
     add_sockets_to_linker(l)
 }
 
-/// Components of wasi-libc import sockets whether they use them or not; what they open is refused in the guest's
-/// `WasiCtx`.
+/// Components of wasi-libc import sockets even if they do not use them. The guest's `WasiCtx` refuses each use.
 fn add_sockets_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let l = linker;
     sockets::tcp::add_to_linker::<T, WasiSockets>(l, T::sockets)?;

@@ -1,8 +1,8 @@
-//! `attache:pod/api`: following a collection, and reading the host's copy of it.
+//! `attache:pod/api`: follows a collection, and reads the host's copy of it.
 //!
-//! Threat: a guest that sees through a shared watch what its grant does not open. The collection and the selection of
-//! this very guest are judged, for `list` and for `watch`, before it is given a place among those who follow; the
-//! permit names what it follows, and is held for as long as it does.
+//! Threat: a guest that sees more through a shared watch than its grant opens. The gate judges the guest's own
+//! collection and selection, for `list` and for `watch`, before the guest becomes a follower. The permit names what is
+//! followed, and is held for as long as the watch.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::cluster::Unavailable;
 use crate::cluster::watch::{Follower, Scope, StorePage, WatchError, WatchEvent, WatchedObject};
 use crate::gate::Channel;
 
-/// Events that one call returns at most, however many a guest asks for.
+/// The largest number of events that one call returns.
 const MAX_EVENTS: u32 = 1024;
 
 /// One guest's watch of a collection.
@@ -117,7 +117,7 @@ impl From<WatchError> for ApiError {
             // The first limit is the grant's, the second the host's.
             WatchError::TooLarge(limit) | WatchError::Overflow(limit) => Self::Typed(wit::Error::TooLarge(limit)),
             WatchError::Invalid(_) => Self::invalid(error.to_string()),
-            // Why is for the operator, who was told when the watch ended.
+            // The reason is for the operator, and was logged when the watch ended.
             WatchError::Unavailable(why) => Self::unavailable(Unavailable::guest_text(&why)),
             WatchError::Unreadable(_) | WatchError::TooMany(_) | WatchError::Stopped => {
                 Self::unavailable(error.to_string())

@@ -1,7 +1,7 @@
-//! `attache:pod/api`: what changes objects, and whether one may.
+//! `attache:pod/api`: the calls that change objects, and `can-i`.
 //!
-//! Threat: a body that speaks of another object than the request that was judged. Path and body are held against each
-//! other before anything is sent; that and the size are all that is looked at, the rest is the API server's to judge.
+//! Threat: a body about another object than the judged request. Path and body are compared before anything is sent. The
+//! host checks only that and the size; the API server judges the rest.
 
 use std::sync::LazyLock;
 
@@ -22,18 +22,18 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const JSON_PATCH: HeaderValue = HeaderValue::from_static("application/json-patch+json");
 const MERGE_PATCH: HeaderValue = HeaderValue::from_static("application/merge-patch+json");
 const STRATEGIC_PATCH: HeaderValue = HeaderValue::from_static("application/strategic-merge-patch+json");
-/// JSON is YAML, nearly ([`super::yaml`]), and this is the type that every release since the first with server-side
-/// apply takes.
+/// The content type of an apply. JSON is almost YAML ([`super::yaml`]), and every release since the first with
+/// server-side apply accepts this type.
 const APPLY_PATCH: HeaderValue = HeaderValue::from_static("application/apply-patch+yaml");
 
 /// The longest name of a field manager, in bytes (`ValidateFieldManager` in apimachinery's
 /// `pkg/apis/meta/v1/validation`).
 const MAX_MANAGER: usize = 128;
 
-/// The longest verb that is asked for, in bytes: several times `deletecollection`.
+/// The longest verb in a question, in bytes: several times `deletecollection`.
 const MAX_VERB: usize = 63;
 
-/// Of bodies whose type was not checked, those that were told of; of all guests together.
+/// The log lines about bodies whose type was not checked, of all guests together, throttled.
 static UNCHECKED: LazyLock<Sampled> = LazyLock::new(Sampled::lines);
 
 impl PodCtx {
@@ -118,7 +118,7 @@ impl PodCtx {
         if !self.gate().grant().allows(verb, &what) {
             return Ok(false);
         }
-        // The question is the host's own; the guest that causes it pays for it.
+        // The host asks for itself. The guest that causes the question pays with its rate.
         self.gate().spend()?;
         Ok(self.cluster()?.may(verb, &what).await?)
     }
@@ -134,8 +134,7 @@ impl PodCtx {
         let (cluster, payload) = (self.cluster()?, Payload::of(JSON, how.json()));
         let permit = self.admitted(&Method::DELETE, path, &payload)?;
         match cluster.fetch(permit, payload).await {
-            // Only the answer to what was done is measured. It shows all that was deleted once more, and nobody reads
-            // it.
+            // Only the answer's size is measured. It repeats all deleted objects, and no one reads it.
             Err(ClusterError::TooLarge(_)) => Ok(()),
             answered => Ok(answered.map(drop)?),
         }
@@ -146,8 +145,8 @@ impl PodCtx {
         Ok(self.gate().admit(Channel::Api, request)?)
     }
 
-    /// The kind of what is stored in a collection, which must be one in which there is something to change. `None` when
-    /// the server does not say: then it is left to judge bodies.
+    /// Returns the kind of the objects in a collection. Fails for a collection without anything to change. `None` is a
+    /// kind that the server does not name, and then the server alone judges bodies.
     async fn kind_of(&self, of: &Collection) -> Result<Option<ObjectKind>, ApiError> {
         let wit::ResourceType { group, version, plural } = of.of();
         let info = match self.cluster()?.find(group, version, plural).await {
@@ -169,7 +168,7 @@ impl PodCtx {
         }
     }
 
-    /// What is written belongs to the extension: its name stands in the object's `managedFields`.
+    /// The default owner of a written field is the extension: its name stands in the object's `managedFields`.
     fn managed(&self, path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
         let name = self.gate().extension();
         let name = name.get(..name.floor_char_boundary(MAX_MANAGER)).unwrap_or_default();
@@ -188,8 +187,8 @@ fn written(path: PathBuilder, options: wit::WriteOptions) -> PathBuilder {
     if options.contains(wit::WriteOptions::DRY_RUN) { path.query("dryRun", "All") } else { path }
 }
 
-/// The API's own options of a deletion. With this body the server looks at no parameter any more, so all of them are in
-/// it.
+/// The options of a deletion in the API's own form. With this body the server ignores all parameters, so all of them
+/// are in the body.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DeleteOptions {
@@ -214,7 +213,7 @@ struct Preconditions {
 }
 
 impl DeleteOptions {
-    /// Those that say nothing of what is deleted.
+    /// Returns the options that are independent of the deleted object.
     fn every(options: wit::WriteOptions) -> Self {
         let dry_run: &[_] = if options.contains(wit::WriteOptions::DRY_RUN) { &["All"] } else { &[] };
         Self {
@@ -238,7 +237,7 @@ impl DeleteOptions {
     }
 
     fn json(&self) -> Vec<u8> {
-        // Texts and numbers alone have nothing to fail on.
+        // Serialising texts and numbers cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
@@ -259,8 +258,9 @@ fn manager(name: &str) -> Result<&str, ApiError> {
     Err(ApiError::invalid(format!("a field manager has a printable name of at most {MAX_MANAGER} bytes")))
 }
 
-/// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols, and of the spaces only U+0020. The standard
-/// library has that table for `escape_debug`, which goes by it for every character but the first.
+/// Returns whether Go's `unicode.IsPrint` holds: for letters, marks, numbers, punctuation, symbols, and of the spaces
+/// only U+0020. The standard library has that table for `escape_debug`, which uses it for every character but the
+/// first.
 fn is_print(letter: char) -> bool {
     match letter {
         ' '..='~' => true,
@@ -268,7 +268,7 @@ fn is_print(letter: char) -> bool {
     }
 }
 
-/// What `can-i` asks about, each part checked as one of a path.
+/// Returns the question of `can-i`, with each part checked as a part of a path.
 fn asked(
     verb: &str,
     of: &wit::ResourceType,
@@ -282,7 +282,7 @@ fn asked(
         Some((plural, subresource)) => (plural, Some(subresource)),
         None => (of.plural.as_str(), None),
     };
-    // A name makes the path of a subresource whole where every object is meant.
+    // A name completes the path of a subresource where every object is meant.
     let named = name.as_deref().or(subresource.map(|_| "x"));
     let path = ApiRequest::builder().resource(&of.group, &of.version, plural).namespace(namespace.as_deref());
     let path = named.into_iter().fold(path, PathBuilder::name);

@@ -1,9 +1,9 @@
-//! JSON as the API server reads a server-side apply: with a parser of YAML 1.1.
+//! JSON in the form that the API server's parser of YAML 1.1 reads, for a server-side apply.
 //!
-//! Question: does it read what was meant? JSON is nearly YAML. What is not, the parser (`go.yaml.in/yaml/v2`, below
-//! `sigs.k8s.io/yaml`) refuses or reads as something else: escapes of surrogates, control characters beyond ASCII, line
-//! breaks beyond those of JSON, and white space between tokens in some places. So strings are written anew, white space
-//! is left out, and everything else, numbers above all, keeps its bytes.
+//! Question: does the server read what was meant? JSON is almost YAML. The parser (`go.yaml.in/yaml/v2`, below
+//! `sigs.k8s.io/yaml`) refuses the rest or reads it differently: escapes of surrogates, control characters beyond
+//! ASCII, line breaks beyond those of JSON, and white space between tokens in some places. So strings are written anew,
+//! and white space is left out. Everything else keeps its bytes, numbers above all.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
-/// Writes a JSON text so that a parser of YAML 1.1 reads the same from it.
+/// Writes a JSON text so that a parser of YAML 1.1 reads the text's own value.
 ///
 /// # Errors
-/// When a string in it is none: half of a surrogate pair. All else must have been found to be JSON before.
+/// Fails if a string contains half of a surrogate pair. The caller has checked that the rest is JSON.
 pub(super) fn readable(json: &str) -> Result<String, serde_json::Error> {
     let mut written = Vec::with_capacity(json.len());
     let mut rest = json;
@@ -31,7 +31,7 @@ pub(super) fn readable(json: &str) -> Result<String, serde_json::Error> {
     String::from_utf8(written).map_err(|error| serde_json::Error::io(io::Error::other(error)))
 }
 
-/// The length of the string that a text begins with, quotes included.
+/// Returns the length of the string at the beginning of a text, quotes included.
 fn literal(text: &str) -> usize {
     let mut escaped = false;
     let end = text.bytes().skip(1).position(|byte| {
@@ -46,7 +46,7 @@ fn without_space(text: &str) -> impl Iterator<Item = u8> {
     text.bytes().filter(|byte| !byte.is_ascii_whitespace())
 }
 
-/// Writes what YAML 1.1 does not take as it is as an escape that it takes.
+/// Writes the characters that YAML 1.1 does not accept as escapes that it accepts.
 struct Printable;
 
 impl Formatter for Printable {
@@ -63,8 +63,8 @@ impl Formatter for Printable {
     }
 }
 
-/// Whether a character stands for itself: printable (YAML 1.1, section 5.1), no line break (section 5.4), and no mark
-/// of the byte order.
+/// Returns whether a character may stand unescaped: printable (YAML 1.1, section 5.1), no line break (section 5.4), and
+/// no byte order mark.
 fn is_plain(letter: char) -> bool {
     matches!(letter, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
         && !matches!(letter, '\u{2028}' | '\u{2029}' | '\u{feff}')
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// Any JSON, its strings full of what YAML is particular about.
+    /// Any JSON, with the characters that YAML treats specially in its strings.
     fn json() -> impl Strategy<Value = Value> {
         let odd =
             prop::sample::select(vec!['"', '\\', '\n', '\u{7f}', '\u{85}', '\u{2028}', '\u{feff}', '\u{ffff}', '😀']);
@@ -128,7 +128,7 @@ mod tests {
         })
     }
 
-    /// As Python's `json.dumps` writes it: all but ASCII as escapes.
+    /// Writes JSON as Python's `json.dumps` does, with escapes for all but ASCII.
     fn in_ascii(json: &str) -> String {
         let escaped = |letter: char| {
             letter.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>()
@@ -142,10 +142,10 @@ mod tests {
             for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap(), in_ascii(&value.to_string())] {
                 let written = readable(&text).unwrap();
                 prop_assert!(written.chars().all(is_plain), "{written:?}");
-                // A number is not read quite as the one that it was written from, so both are read.
+                // A number is not read exactly as it was written, so both are read.
                 let [given, read] = [&text, &written].map(|text| serde_json::from_str::<Value>(text).unwrap());
                 prop_assert_eq!(read, given);
-                // What needs no escape is left alone.
+                // A text without need of escapes stays as it is.
                 prop_assert_eq!(&readable(&written).unwrap(), &written);
             }
         }

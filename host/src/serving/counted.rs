@@ -1,8 +1,8 @@
-//! A local connection, read message by message.
+//! A connection that is read message by message.
 //!
-//! Nothing behind a head is handed on before the length of its body is known (see [`Framing`](super::framing::Framing)),
-//! and a connection that waits for a head is closed when that takes too long, or to make room (see
-//! [`Heads`](super::heads::Heads)).
+//! Nothing behind a head is forwarded before the length of its body is known (see
+//! [`Framing`](super::framing::Framing)). A connection that waits for a head is closed when that takes too long, or to
+//! make room (see [`Heads`](super::heads::Heads)).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,9 +19,9 @@ use super::heads::Head;
 pub(super) struct Counted<S> {
     stream: S,
     head: Head,
-    /// What was read with a head and comes behind it.
+    /// The bytes that were read with a head and come behind it.
     rest: Bytes,
-    /// The wait of a head that has begun, and its end.
+    /// The current wait, and the end of its time once its head has begun.
     ends: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
@@ -30,12 +30,12 @@ impl<S> Counted<S> {
         Self { stream, head, rest: Bytes::new(), ends: None }
     }
 
-    /// The connection, and what was read of it and not handed on.
+    /// Returns the connection, and the bytes that were read and not forwarded.
     pub(super) fn into_parts(self) -> (S, Bytes) {
         (self.stream, self.rest)
     }
 
-    /// Fails once the connection has to go, also while it only writes: a client that reads nothing keeps no place.
+    /// Fails once the connection has to go, even while it only writes. So a client that reads nothing keeps no slot.
     fn closed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.poll_check(cx) {
             Poll::Ready(Err(error)) => Err(error),
@@ -43,7 +43,7 @@ impl<S> Counted<S> {
         }
     }
 
-    /// Fails where the connection waits and may not go on waiting.
+    /// Fails if the connection may not wait any longer.
     fn poll_check(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some((ticket, begun)) = self.head.waits() else {
             self.ends = None;
@@ -76,7 +76,7 @@ impl<S> Counted<S> {
 }
 
 impl<S: AsyncRead + Unpin> Counted<S> {
-    /// Reads a piece of a head. What comes behind the head is kept.
+    /// Reads a piece of a head. The bytes behind the head are kept.
     fn poll_piece(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<()>> {
         let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(limit));
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;

@@ -1,11 +1,11 @@
-//! Where the requests of a connection begin and end.
+//! The boundaries of the requests on a connection.
 //!
-//! Threat: a target whose end is dropped before anybody has looked at it, because the reader of URIs cuts it off at a
-//! `#`: the request would be answered as another than was sent. So a connection is read message by message. Nothing
-//! behind a head is handed on before the reader of HTTP has said how long its body is, and so each request line is
-//! known for one, wherever it stands. A body of unknown length is the last of its connection.
+//! Threat: a target whose end is lost before it is judged, because the parser of URIs cuts it off at a `#`. The request
+//! would be answered for another target than was sent. So a connection is read message by message. Nothing behind a
+//! head is forwarded before the parser of HTTP has returned the length of the body. So every request line is
+//! recognised, wherever it stands. A body of unknown length is the last of its connection.
 
-/// The most of a head that is read at a time, in bytes. What follows the head is kept until it is asked for.
+/// The most bytes of a head that are read at a time. The bytes behind the head are kept until the parser asks for them.
 const PIECE: usize = 4 << 10;
 
 /// A mark in the extensions of an HTTP/1.1 request whose target had a fragment, which the reader of HTTP has cut off.
@@ -14,7 +14,7 @@ const PIECE: usize = 4 << 10;
 #[derive(Clone, Copy, Debug)]
 pub struct HadFragment;
 
-/// The position in what a client sends.
+/// The position in the bytes of a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Framing {
     at: At,
@@ -25,9 +25,9 @@ pub(super) struct Framing {
 #[derive(Clone, Copy, Debug)]
 enum At {
     Head(Line),
-    /// Behind a head whose body is not known yet.
+    /// Behind a head whose body has no known length yet.
     HeadEnd,
-    /// So many bytes before the end of a body.
+    /// This number of bytes before the end of a body.
     Body(u64),
     /// In a body that ends with its connection.
     LastBody,
@@ -36,11 +36,12 @@ enum At {
 /// The position in a head.
 #[derive(Clone, Copy, Debug)]
 enum Line {
-    /// In the empty lines that may come before it.
+    /// In the empty lines that may precede it.
     Before,
     Request,
-    /// At the beginning of a line, and behind a carriage return there.
+    /// At the beginning of a line.
     Start,
+    /// Behind a carriage return at the beginning of a line.
     Return,
     Field,
 }
@@ -50,7 +51,8 @@ impl Framing {
         Self { at: At::Head(Line::Before), fragment: false }
     }
 
-    /// The most bytes that may be read next, of as many as there is room for; none while a body is not known.
+    /// Returns the largest number of bytes that may be read next, up to `room`. It is 0 while the body has no known
+    /// length.
     pub(super) fn limit(&self, room: usize) -> usize {
         match self.at {
             At::Head(_) => room.min(PIECE),
@@ -64,7 +66,7 @@ impl Framing {
         matches!(self.at, At::Head(_) | At::HeadEnd)
     }
 
-    /// Reads on. Returns the number of bytes that belong to the same head or body.
+    /// Reads on. Returns the number of bytes that belong to this head or body.
     pub(super) fn read(&mut self, bytes: &[u8]) -> usize {
         match self.at {
             At::Head(line) => self.read_head(line, bytes),
@@ -103,8 +105,8 @@ impl Framing {
         if left == 0 { At::Head(Line::Before) } else { At::Body(left) }
     }
 
-    /// Goes on behind a head whose body has this length, or one that is not known. Returns whether the request line may
-    /// hold a fragment: it does, or it was never seen.
+    /// Goes on behind a head, with the length of its body where that is known. Returns whether the request line may
+    /// have had a fragment: there was one, or the line was never seen.
     pub(super) fn head_is_read(&mut self, body: Option<u64>) -> bool {
         let unseen = !matches!(self.at, At::HeadEnd);
         let at = if unseen { At::LastBody } else { body.map_or(At::LastBody, Self::in_body) };
@@ -117,7 +119,7 @@ impl Framing {
 mod tests {
     use super::*;
 
-    /// The pieces in which a stream is handed on, when each head is followed by a body of the next of these lengths.
+    /// Returns the pieces in which a stream is forwarded, when the bodies behind its heads have these lengths.
     fn pieces<'a>(stream: &'a str, bodies: &[Option<u64>]) -> Vec<(&'a str, bool)> {
         let (mut framing, mut rest, mut bodies) = (Framing::new(), stream, bodies.iter());
         let mut found = Vec::new();

@@ -1,8 +1,8 @@
-//! Connections of one socket that wait for the head of a request.
+//! The connections of one listener that wait for the head of a request.
 //!
-//! Threat: clients that connect and send nothing, or half a head, before any grant is asked. Each holds a connection
-//! and a buffer. Here all heads of one socket share one budget of bytes, a head that has begun has to be complete soon,
-//! and where connections run out the one that has waited longest is closed.
+//! Threat: clients that connect and send nothing, or half a head, before any request is judged. Each holds a connection
+//! and a buffer. All heads of one listener share one budget of bytes. A head that has begun has to be complete soon.
+//! Where connections run out, the one that has waited longest is closed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 
 use super::framing::Framing;
 
-/// The connections of one socket that wait.
+/// The waiting connections of one listener.
 pub(super) struct Heads {
     /// The most bytes of all heads together.
     limit: usize,
@@ -22,12 +22,12 @@ pub(super) struct Heads {
 struct Table {
     next: u64,
     bytes: usize,
-    /// By the order in which they began to wait. A connection that finds itself missing is over.
+    /// The waiting connections, oldest first. A connection that misses its entry has to close.
     waiting: BTreeMap<u64, Entry>,
-    /// The bytes of connections that are over and do not know it yet, and their sum.
+    /// The bytes of connections that have to close and have not done so yet, and their sum.
     closing: BTreeMap<u64, usize>,
     closing_bytes: usize,
-    /// Connections that read on when those are gone.
+    /// The connections that may read on when those are closed.
     paused: BTreeMap<u64, Waker>,
 }
 
@@ -45,7 +45,7 @@ impl Table {
         Some(entry)
     }
 
-    /// Closes the connection that has waited longest of those that `fit`.
+    /// Closes the connection that has waited longest among those that `fit`.
     fn close_oldest(&mut self, fit: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let oldest = self.waiting.iter().find(|(_, entry)| fit(entry)).map(|(ticket, _)| *ticket)?;
         let entry = self.remove(oldest)?;
@@ -56,7 +56,7 @@ impl Table {
         Some(entry)
     }
 
-    /// Takes a connection out, whatever has become of it. Returns who may read on.
+    /// Removes a connection. Returns the wakers of the connections that may read on.
     fn leave(&mut self, ticket: u64) -> BTreeMap<u64, Waker> {
         self.remove(ticket);
         let Some(bytes) = self.closing.remove(&ticket) else { return BTreeMap::new() };
@@ -86,8 +86,8 @@ impl Heads {
         ticket
     }
 
-    /// Notes who is to be woken when the connection is closed. Returns whether it may read on; not yet, while
-    /// connections that are closed for their heads still hold them.
+    /// Stores the waker that is woken when the connection has to close. Returns whether the connection may read on. It
+    /// is pending while connections that have to close still hold bytes.
     fn poll_waits(&self, ticket: u64, waker: &Waker) -> Poll<bool> {
         let mut table = self.table();
         let full = table.bytes.saturating_add(table.closing_bytes) > self.limit;
@@ -108,7 +108,7 @@ impl Heads {
         resumed.into_values().for_each(Waker::wake);
     }
 
-    /// Counts bytes of a head. Beyond the budget the oldest head is given up, and so on.
+    /// Counts bytes of a head. Beyond the budget, connections with the oldest heads are closed.
     fn count(&self, ticket: u64, bytes: usize) {
         let mut table = self.table();
         if let Some(entry) = table.waiting.get_mut(&ticket) {
@@ -133,8 +133,7 @@ fn wake(closed: impl IntoIterator<Item = Entry>) {
     closed.into_iter().filter_map(|entry| entry.waker).for_each(Waker::wake);
 }
 
-/// The part of one connection in [`Heads`], and the position in what its client sends. Clones are the same
-/// connection's.
+/// One connection's entry in [`Heads`], and the position in the bytes of its client. Clones belong to one connection.
 #[derive(Clone)]
 pub(super) struct Head(Arc<Connection>);
 
@@ -145,9 +144,9 @@ struct Connection {
 
 struct State {
     framing: Framing,
-    /// The bytes of the next head that have come already.
+    /// The received bytes of the next head.
     begun: usize,
-    /// The number of the wait for that head; `None` while a request is in progress.
+    /// The number of this wait; `None` while a request is in progress.
     ticket: Option<u64>,
     /// The number of requests in progress: at most one with HTTP/1.1.
     answering: usize,
@@ -156,22 +155,22 @@ struct State {
 }
 
 impl Head {
-    /// A connection that waits for its first head.
+    /// Makes the entry of a connection that waits for its first head.
     pub(super) fn first(heads: Arc<Heads>) -> Self {
         let ticket = Some(heads.wait(0));
         let state = State { framing: Framing::new(), begun: 0, ticket, answering: 0, idle: None };
         Self(Arc::new(Connection { heads, state: Mutex::new(state) }))
     }
 
-    /// Notes that a head is complete, and how long the body behind it is, where that is known. The connection waits for
-    /// the next head when the result is dropped.
+    /// Ends the wait for a head, with the length of its body where that is known. The connection waits for the next
+    /// head when the result is dropped.
     pub(super) fn arrived(&self, body: Option<u64>) -> Answering {
         let fragment = self.0.state().framing.head_is_read(body);
         self.answering(fragment)
     }
 
-    /// Notes a request of HTTP/2, whose heads are not read here. The connection waits when the results of all calls are
-    /// dropped.
+    /// Ends the wait for a request of HTTP/2, whose heads are not read here. The connection waits again when the
+    /// results of all calls are dropped.
     pub(super) fn stream_opened(&self) -> Answering {
         self.answering(false)
     }
@@ -188,7 +187,8 @@ impl Head {
         Answering { head: self.clone(), fragment }
     }
 
-    /// Returns the number of this wait, or wakes the caller when the connection waits.
+    /// Returns the number of this wait. While a request is in progress, stores the waker for the end of the last
+    /// request.
     pub(super) fn note_idle(&self, waker: &Waker) -> Option<u64> {
         let mut state = self.0.state();
         if state.ticket.is_none() {
@@ -200,7 +200,7 @@ impl Head {
         state.ticket
     }
 
-    /// Reads on. Returns the number of bytes that belong to the same head or body.
+    /// Reads on. Returns the number of bytes that belong to this head or body.
     pub(super) fn read(&self, bytes: &[u8]) -> usize {
         let mut state = self.0.state();
         let in_head = state.framing.is_in_head();
@@ -215,7 +215,7 @@ impl Head {
         taken
     }
 
-    /// The most bytes that may be read next, of as many as there is room for.
+    /// Returns the largest number of bytes that may be read next, up to `room`.
     pub(super) fn limit(&self, room: usize) -> io::Result<usize> {
         match self.0.state().framing.limit(room) {
             0 if room > 0 => Err(io::Error::new(io::ErrorKind::InvalidData, "the head of a request has no clear end")),
@@ -223,7 +223,7 @@ impl Head {
         }
     }
 
-    /// The number of this wait, and whether the head has begun; `None` while a request is under way.
+    /// Returns the number of this wait, and whether the head has begun; `None` while a request is in progress.
     pub(super) fn waits(&self) -> Option<(u64, bool)> {
         let state = self.0.state();
         state.ticket.map(|ticket| (ticket, state.begun > 0))
@@ -252,14 +252,14 @@ impl Drop for Connection {
     }
 }
 
-/// A request under way, from its head to the end of its answer.
+/// A request in progress, from its head to the end of its answer.
 pub(super) struct Answering {
     head: Head,
     fragment: bool,
 }
 
 impl Answering {
-    /// Returns whether the target had a fragment, which the reader of HTTP has cut off.
+    /// Returns whether the target had a fragment, which the parser of HTTP has cut off.
     pub(super) fn had_fragment(&self) -> bool {
         self.fragment
     }
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(head.read(&vec![b'x'; bytes]), bytes);
     }
 
-    /// The bytes of heads that are waited for, and of those that are given up.
+    /// Returns the bytes of waiting heads, and of connections that have to close.
     fn held(heads: &Heads) -> (usize, usize) {
         let table = heads.table();
         (table.bytes, table.closing_bytes)

@@ -1,8 +1,7 @@
 //! The end of a connection.
 //!
-//! A client that is refused is answered before it has sent its whole request. A socket that is closed with unread bytes
-//! takes the answer away again: the system resets the connection, and the client may see that in place of why it was
-//! refused.
+//! A refused client gets its answer before it has sent its whole request. A socket that is closed with unread bytes
+//! loses the answer: the system resets the connection, and the client may see the reset in place of the answer.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,20 +16,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::stream::Stream;
 
-/// How long a client may go on sending after its answer, as with Go's server.
+/// The time for which a client may go on sending after its answer, as with Go's server.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// How much is thrown away at a time meanwhile, in bytes.
+/// The bytes that are discarded at a time meanwhile.
 const THROWN_AWAY: usize = 8 << 10;
 
-/// A connection that, when nothing more is sent, is read for a while before it is closed; not while the server stops. A
+/// A connection that is read for a while between the last sent byte and its end, except while the server stops. A
 /// client that is gone, or has closed its side, ends it at once.
 pub(super) struct Lingering {
     stream: Stream,
     /// The bytes that were read already, to know the protocol.
     ahead: Bytes,
     stopping: CancellationToken,
-    /// When nobody waits any more, from when nothing more is sent.
+    /// The end of the wait, from the last sent byte on.
     ends: Option<Pin<Box<Sleep>>>,
 }
 
@@ -39,12 +38,12 @@ impl Lingering {
         Self { stream, ahead, stopping, ends: None }
     }
 
-    /// Returns the connection, and the bytes that were read already and not handed on.
+    /// Returns the connection, and the bytes that were read to know the protocol and not forwarded.
     pub(super) fn into_parts(self) -> (Stream, Bytes) {
         (self.stream, self.ahead)
     }
 
-    /// Returns whether something came.
+    /// Reads and discards. Returns whether bytes came.
     fn poll_throw_away(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut thrown_away = [MaybeUninit::uninit(); THROWN_AWAY];
         let mut buffer = ReadBuf::uninit(&mut thrown_away);

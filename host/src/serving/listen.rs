@@ -1,4 +1,4 @@
-//! Where local clients connect.
+//! Listeners on TCP ports and Unix sockets.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -22,7 +22,7 @@ use super::connection::Peer;
 use super::stream::Socket;
 use super::tls::Tls;
 
-/// A socket that takes connections. A Unix socket's file is removed when it is dropped.
+/// A socket that accepts connections. The file of a Unix socket is removed when the listener is dropped.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
@@ -43,25 +43,25 @@ enum Kind {
 }
 
 impl Listener {
-    /// Listens on a TCP port of an address or a host name; port 0 takes a free one. A `keepalive` other than zero
+    /// Listens on a TCP port of an address or a host name. Port 0 is any free port. A `keepalive` other than zero
     /// probes connections that have been silent for that long.
     ///
     /// # Errors
-    /// When the name means no address, or the system does not give the port.
+    /// Fails if the name has no address, or if the system refuses the port.
     pub async fn tcp(host: &str, port: u16, keepalive: Duration) -> io::Result<Self> {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         Ok(Self::of(Kind::Tcp { listener: TcpListener::bind((bare, port)).await?, keepalive }))
     }
 
-    /// Listens on a Unix socket, whose file gets the permission bits `mode`. A socket at `path` on which nobody
-    /// listens, as a process leaves that was killed, is replaced.
+    /// Listens on a Unix socket, whose file gets the permission bits `mode`. A stale socket at `path`, as a killed
+    /// process leaves it, is replaced.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AddrInUse`] when another process listens there, or when a file is there that is no socket. Any
-    /// other error when the folder cannot be written to, or the socket's owner keeps this process out.
+    /// Fails with [`io::ErrorKind::AddrInUse`] if another process listens there, or if the file there is no socket.
+    /// Fails with another error if the folder is not writable, or if the socket's owner does not let this process in.
     pub fn unix(path: &Path, mode: u32) -> io::Result<Self> {
         remove_stale(path)?;
-        // It is made with its mode: a name that is changed afterwards may be another file's by then.
+        // The file is made with its mode. A later change by name may change another process's file.
         let before = umask(rustix::fs::Mode::from_raw_mode(!mode & 0o777));
         let listener = UnixListener::bind(path);
         umask(before);
@@ -77,7 +77,7 @@ impl Listener {
     /// Speaks TLS, with the configuration that `current` returns when a client connects. So a renewed certificate is
     /// used as soon as `current` returns another `Arc`. `current` must not block.
     ///
-    /// The listener sets ALPN itself, by [`Listener::http2`]; the configuration's own `alpn_protocols` do not count.
+    /// The listener sets ALPN itself, by [`Listener::http2`], in place of the configuration's own `alpn_protocols`.
     ///
     /// ```no_run
     /// use attache::serving::Listener;
@@ -112,7 +112,7 @@ impl Listener {
         &self.protocols
     }
 
-    /// The address, where it is TCP.
+    /// Returns the address of a TCP listener.
     pub fn address(&self) -> Option<SocketAddr> {
         match &self.kind {
             Kind::Tcp { listener, .. } => listener.local_addr().ok(),
@@ -136,7 +136,7 @@ impl Listener {
     }
 }
 
-/// Removes the socket at `path` if nobody listens on it.
+/// Removes the socket at `path` if no process listens on it.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !std::fs::metadata(path).is_ok_and(|target| target.file_type().is_socket()) {
@@ -144,19 +144,19 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
     match knock(path) {
         Err(Errno::CONNREFUSED) => {}
-        // The name of a full queue of connections: whoever listens is busy.
+        // The error for a full queue of connections: the listening process is busy.
         Ok(()) | Err(Errno::AGAIN) => {
             let why = "another process listens on it: end that process first, or choose another socket";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
         }
         Err(other) => return Err(other.into()),
     }
-    // The socket that was tried is removed, and none that a process has bound since.
+    // Only the socket that was tried is removed. Another process may have bound a new one since.
     let now = std::fs::symlink_metadata(path).ok().map(identity);
     if now == Some(identity(found)) { std::fs::remove_file(path) } else { Ok(()) }
 }
 
-/// Connects to a Unix socket and closes the connection. Never waits.
+/// Connects to a Unix socket and closes the connection, without waiting.
 fn knock(path: &Path) -> Result<(), Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -167,13 +167,14 @@ fn prepare(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     if !keepalive.is_zero() {
         sockopt::set_socket_keepalive(stream, true)?;
-        // The system counts whole seconds, and not less than one.
+        // The system counts whole seconds, at least one.
         sockopt::set_tcp_keepidle(stream, keepalive.max(Duration::from_secs(1)))?;
     }
     Ok(())
 }
 
-/// The next connection of any of these, and of which. They are asked in this order, so begin with another each time.
+/// Accepts the next connection of any of these listeners. The listeners are polled in this order, so the caller begins
+/// with another one each time.
 pub(super) async fn accept<'a, T>(
     listeners: impl Iterator<Item = (&'a Listener, T)> + Clone,
 ) -> io::Result<(Socket, Peer, T)> {
@@ -188,13 +189,13 @@ pub(super) async fn accept<'a, T>(
     poll_fn(any).await
 }
 
-/// What tells one file from all others on this machine.
+/// Returns the identity of a file on this machine.
 fn identity(file: Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
 impl fmt::Display for Listener {
-    /// Address and port, or the path.
+    /// Writes address and port, or the path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Tcp { listener, .. } => match listener.local_addr() {
@@ -209,7 +210,7 @@ impl fmt::Display for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let Kind::Unix { path, file, .. } = &self.kind else { return };
-        // Whoever listens there by now keeps it.
+        // Another process that listens there by now keeps the file.
         if std::fs::symlink_metadata(path).ok().map(identity) == *file {
             let _ = std::fs::remove_file(path);
         }

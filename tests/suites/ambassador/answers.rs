@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use serde_json::json;
 
-use crate::asking::{COLOURS, MAPS, SPEC, ambassador, gate, get, line, read, request, scripted};
+use crate::asking::{COLOURS, MAPS, SPEC, gate, get, line, read, request, scripted};
 use crate::records::Records;
 use crate::scripted::{Authority, Scripted, Step, answer, ok};
 use crate::world::{World, client, service_account};

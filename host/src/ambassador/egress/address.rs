@@ -1,29 +1,28 @@
 //! The addresses that a granted destination may lead to.
 //!
-//! Threat: a name in the grant whose owner lets it resolve to this machine, to a cloud's metadata service or to the API
-//! server, and so reaches with the grant's words what the grant never meant. The addresses are checked after the
-//! look-up, by
-//! [`fault`] alone, and the connection is made to the very address that was checked.
+//! Threat: a granted name whose owner resolves it to this machine, to a cloud's metadata service or to the API server.
+//! The grant would then open what its author never meant. So the addresses are checked after the look-up, by [`fault`]
+//! alone, and the connection goes to the very address that was checked.
 //!
-//! An address that the grant itself spells out is what its author meant, loopback included. Only what is no address of
-//! one host, and the API server's configured one, stay refused.
+//! An address that the grant itself spells out is meant by its author, loopback included. Only two kinds stay refused:
+//! the API server's configured address, and those that are not the address of one host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The host's knowledge of addresses that are no destinations.
+/// The addresses that are no destinations, as this host knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     /// The pod's own addresses. Its other containers listen there.
     pub(super) own: Vec<IpAddr>,
-    /// Where the API server's names lead, and where this host is connected to it.
+    /// The addresses of the API server's names, and those at which this host is connected to it.
     pub(super) server: Vec<IpAddr>,
-    /// Where the host was told to find the API server.
+    /// The configured addresses of the API server.
     pub(super) configured: Vec<SocketAddr>,
 }
 
 /// Metadata and credential services over IPv4 that are not link-local: Azure's WireServer, Alibaba's, Oracle's older
-/// one, Volcano Engine's, UCloud's; and the address that most clouds share, which is looked for inside IPv6 addresses
-/// too.
+/// one, Volcano Engine's, UCloud's. The address that most clouds share is here too, because IPv6 addresses may contain
+/// it.
 const METADATA_V4: [Ipv4Addr; 6] = [
     Ipv4Addr::new(168, 63, 129, 16),
     Ipv4Addr::new(100, 100, 100, 200),
@@ -42,17 +41,16 @@ const METADATA_V6: [Ipv6Addr; 5] = [
     Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200),
 ];
 
-/// The first two segments of the block that Amazon keeps for its services on a machine: metadata, EKS Pod Identity,
-/// DNS.
+/// The first two segments of the block that Amazon reserves for services on a machine: metadata, EKS Pod Identity, DNS.
 const AMAZON: [u16; 2] = [0xfd00, 0xec2];
 
-/// The places of an IPv4 address inside an IPv6 one, byte by byte, for the prefixes of 32, 40, 48, 56, 64 and 96 bits
-/// that translators use (RFC 6052 section 2.2). Byte 8 is always left out.
+/// The positions of an IPv4 address inside an IPv6 one, byte by byte, for the prefixes of 32, 40, 48, 56, 64 and 96
+/// bits that translators use (RFC 6052 section 2.2). Byte 8 is always left out.
 const TRANSLATED: [[usize; 4]; 6] =
     [[4, 5, 6, 7], [5, 6, 7, 9], [6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
 
-/// Says what is wrong with connecting to `address`; `None` when nothing is. `granted` is the address that the grant
-/// itself spells out, if it is one.
+/// Returns the reason against connecting to `address`; `None` when there is none. `granted` is the address that the
+/// grant itself spells out, if any.
 pub(super) fn fault(address: SocketAddr, granted: Option<IpAddr>, known: &Known) -> Option<&'static str> {
     let readings = Readings::of(address.ip());
     if let Some(fault) = readings.certain.iter().find_map(|reading| fault_of_any(*reading)) {
@@ -93,7 +91,7 @@ fn fault_of_any(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Where no name leads.
+/// Returns the reason against an address to which no name may lead.
 fn fault_of_named(address: IpAddr) -> Option<&'static str> {
     match address {
         address if address.is_loopback() => Some("this machine (loopback)"),
@@ -113,19 +111,19 @@ fn is_metadata(address: IpAddr) -> bool {
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
-        // Site-local addresses (RFC 3879) are no longer given out, and were no less local.
+        // Site-local addresses (RFC 3879) are no longer assigned, and were as local.
         IpAddr::V6(address) => address.is_unicast_link_local() || address.segments()[0] & 0xffc0 == 0xfec0,
     }
 }
 
-/// The addresses that one address may be on its way.
+/// The addresses that one address may become on its way.
 struct Readings {
-    /// The address itself, and what stands inside it in a form that has one reading.
+    /// The address itself, and those inside it in a form with one reading.
     certain: Vec<IpAddr>,
     /// The addresses inside it, if its network is divided so.
     perhaps: Vec<IpAddr>,
-    /// What a translator would make of it whose prefix only its own network knows. Any address has these by chance, so
-    /// only single addresses are looked for among them.
+    /// The result of a translator whose prefix only its own network knows. Any address has these by chance, so only
+    /// single addresses are compared with them.
     in_any_network: Vec<IpAddr>,
 }
 
@@ -138,7 +136,7 @@ impl Readings {
         certain.extend(embedded(wide));
         let in_any_network: Vec<_> = TRANSLATED.iter().map(|places| at(wide, *places)).collect();
         let mut perhaps = tunnelled(wide);
-        // The block that RFC 8215 leaves to each network for translators of its own.
+        // RFC 8215 leaves this block to each network for translators of its own.
         if wide.segments().starts_with(&[0x64, 0xff9b, 1]) {
             perhaps.extend(&in_any_network);
         }
@@ -146,29 +144,30 @@ impl Readings {
     }
 }
 
-/// The four bytes of an IPv6 address at these places.
+/// Returns the four bytes of an IPv6 address at these positions.
 fn at(address: Ipv6Addr, places: [usize; 4]) -> IpAddr {
     let octets = address.octets();
     IpAddr::from(places.map(|place| octets.get(place).copied().unwrap_or_default()))
 }
 
-/// The IPv4 address inside an IPv6 one of a fixed form: mapped (`::ffff:0:0/96`), translated (`::ffff:0:0:0/96`, RFC
-/// 2765), compatible (`::/96`), of the well-known prefix of translators (`64:ff9b::/96`), and 6to4 (`2002::/16`).
+/// Returns the IPv4 address inside an IPv6 one of a fixed form: mapped (`::ffff:0:0/96`), translated
+/// (`::ffff:0:0:0/96`, RFC 2765), compatible (`::/96`), of the well-known prefix of translators (`64:ff9b::/96`), and
+/// 6to4 (`2002::/16`).
 fn embedded(address: Ipv6Addr) -> Option<IpAddr> {
     const LAST: [usize; 4] = [12, 13, 14, 15];
     match address.segments() {
         [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
             Some(at(address, LAST))
         }
-        // `::` and `::1` are IPv6's own.
+        // `::` and `::1` belong to IPv6.
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => Some(at(address, LAST)),
         [0x2002, ..] => Some(at(address, [2, 3, 4, 5])),
         _ => None,
     }
 }
 
-/// The IPv4 addresses inside an IPv6 one that stands for a tunnel: Teredo's server and client (`2001::/32`, RFC 4380;
-/// the client's bits are inverted) and ISATAP (RFC 5214).
+/// Returns the IPv4 addresses inside an IPv6 one of a tunnel: Teredo's server and client (`2001::/32`, RFC 4380, with
+/// the client's bits inverted) and ISATAP (RFC 5214).
 fn tunnelled(address: Ipv6Addr) -> Vec<IpAddr> {
     let octets = address.octets();
     match address.segments() {
@@ -182,7 +181,7 @@ fn tunnelled(address: Ipv6Addr) -> Vec<IpAddr> {
     }
 }
 
-/// The address that is known of a host, in the one form in which addresses are compared.
+/// Returns an address in the one form in which addresses are compared.
 pub(super) fn plain(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(wide) => embedded(wide).unwrap_or(address),

@@ -1,4 +1,4 @@
-//! The body of an answer from outside, counted and cut.
+//! The body of an answer of a granted destination, counted and cut.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +12,7 @@ use super::error::EgressError;
 use crate::gate::EgressPermit;
 use crate::policy::Limit;
 
-/// The connection of one request: it ends when this is dropped.
+/// The connection of one request. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Connection(pub(super) AbortHandle);
 
@@ -22,7 +22,7 @@ impl Drop for Connection {
     }
 }
 
-/// The body of one answer. It holds the permit and the connection until it ends, fails or is dropped.
+/// The body of one answer. It holds permit and connection until it ends, fails or is dropped.
 #[derive(Debug)]
 pub struct EgressBody {
     /// `None` when the body has ended.

@@ -1,4 +1,4 @@
-//! Connections to places outside the API server: the look-up, the check of what it gave, TCP, TLS.
+//! Connections to granted destinations: the look-up, the check of its addresses, TCP, TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -18,19 +18,19 @@ use super::error::EgressError;
 use super::shield::{Lately, LookUps, Shield};
 use crate::policy::Destination;
 
-/// How many of a name's addresses are tried. More than a few that take no connection only use up the time.
+/// The largest number of a name's addresses that are tried. More addresses that accept no connection only take time.
 const MAX_ADDRESSES: usize = 8;
 
-/// What looks names up. The default asks the system, as every program in the pod does.
+/// A resolver of names. The default is the system's, as for every program in the pod.
 ///
-/// It must give addresses and nothing else: what it gives is checked, and connected to as it is.
+/// A resolver returns addresses and nothing else. The addresses are checked, and connected to as they are.
 pub trait Resolve: Send + Sync {
-    /// Finds the addresses of a name.
+    /// Returns the addresses of a name.
     fn resolve<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
 }
 
-/// How many look-ups of the system's resolver run at once. Each holds a thread until the system gives up, whoever still
-/// waits for it, and files are read on the same threads.
+/// The largest number of concurrent look-ups of the system's resolver. Each holds a thread until the system gives up,
+/// even if its caller is gone, and files are read on the same threads.
 const MAX_LOOK_UPS: usize = 16;
 
 /// The system's resolver.
@@ -62,7 +62,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Makes connections. Shared by all extensions of a host.
+/// The connections of all extensions of a host.
 pub(super) struct Connector {
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) roots: Vec<u8>,
@@ -75,7 +75,7 @@ impl Connector {
         Self { resolver, roots, tls: OnceCell::new(), lately: Lately::default() }
     }
 
-    /// Connects to a granted destination, at an address that may be connected to. `places` bound the look-ups of one
+    /// Connects to a granted destination, at an allowed address. `places` bound the concurrent look-ups of one
     /// extension.
     pub(super) async fn connect(
         &self,
@@ -94,7 +94,7 @@ impl Connector {
         Ok(Box::new(connector.connect(name, tcp).await.map_err(failed)?))
     }
 
-    /// The addresses of a destination that may be connected to. There is no other look-up after this one.
+    /// Returns the allowed addresses of a destination. There is no second look-up after this one.
     async fn addresses(
         &self,
         destination: &Destination,
@@ -141,13 +141,13 @@ impl Connector {
     }
 }
 
-/// Connects to the first of the addresses that takes a connection.
+/// Connects to the first of the addresses that accepts a connection.
 async fn tcp(destination: &Destination, addresses: &[SocketAddr]) -> Result<TcpStream, EgressError> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                // Only latency is at stake.
+                // A failure costs only latency.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
@@ -164,7 +164,7 @@ fn server_name(destination: &Destination) -> Result<ServerName<'static>, rustls:
     }
 }
 
-/// Trusts the system's roots and those given.
+/// Returns a configuration that trusts the system's roots and those given.
 fn client_config(given: &[u8]) -> Result<Arc<ClientConfig>, EgressError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();

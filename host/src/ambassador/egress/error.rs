@@ -1,4 +1,4 @@
-//! Why a request to a granted destination got no answer.
+//! Errors of requests to granted destinations.
 
 use std::io;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use crate::ambassador::headers::HeaderFault;
 use crate::gate::GateError;
 use crate::policy::DestinationError;
 
-/// Why a request to a place outside the API server got no answer, or not a whole one.
+/// The reason why a request to a granted destination got no answer, or not a whole one.
 #[derive(Debug, Error)]
 pub enum EgressError {
-    /// What the request names is no destination.
+    /// The request names no destination.
     #[error("no destination: {0}")]
     Destination(#[from] DestinationError),
-    /// The gate did not let it through.
+    /// The gate did not admit the request.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// Its headers are too many or too large.
+    /// The headers are too many or too large.
     #[error(transparent)]
     Header(#[from] HeaderFault),
     /// The name has no address.
@@ -26,19 +26,19 @@ pub enum EgressError {
     NoAddress {
         /// The name.
         name: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// All addresses are such as no granted name may lead to.
+    /// All addresses are of a kind to which no granted name may lead.
     #[error("{destination} leads to {what}")]
     Prohibited {
         /// The destination.
         destination: String,
-        /// What is there.
+        /// The kind of address.
         what: &'static str,
     },
-    /// A step was not done in time.
+    /// A step took too long.
     #[error("{destination}: no {step} in time")]
     Late {
         /// The destination.
@@ -46,45 +46,45 @@ pub enum EgressError {
         /// `connection` or `answer`.
         step: &'static str,
     },
-    /// None of the addresses takes a connection.
+    /// None of the addresses accepts a connection.
     #[error("cannot connect to {destination}")]
     Connect {
         /// The destination.
         destination: String,
-        /// What the system said of the last address.
+        /// The system's error for the last address.
         #[source]
         source: io::Error,
     },
-    /// There are no certificates to check anybody's against.
+    /// There are no trusted certificates.
     #[error("no root certificates: install the system's, name a file in SSL_CERT_FILE, or give some in the settings")]
     NoRoots,
-    /// The certificates given in the settings cannot be used.
+    /// The certificates in the settings cannot be used.
     #[error("the root certificates for egress cannot be used")]
     Roots(#[source] Arc<rustls::Error>),
-    /// TLS failed: mostly a certificate that is not trusted, or not this name's.
+    /// TLS failed, mostly because the certificate is not trusted or is for another name.
     #[error("no secure connection with {destination}")]
     Tls {
         /// The destination.
         destination: String,
-        /// What TLS said.
+        /// The error of TLS.
         #[source]
         source: io::Error,
     },
-    /// The request's body is larger than is passed on.
+    /// The request's body is larger than the limit.
     #[error("the body is larger than {0} bytes")]
     BodyTooLarge(u64),
     /// The answer is larger than the grant's `responseBytes`.
     #[error("the answer is larger than {0} bytes")]
     AnswerTooLarge(u64),
-    /// The other side began to speak another protocol.
+    /// The server changed to another protocol.
     #[error("{0} switched protocols")]
     Switched(String),
-    /// The connection ended, or what came over it was not HTTP.
+    /// The connection ended, or its bytes were not HTTP.
     #[error("{destination} broke off")]
     BrokenOff {
         /// The destination.
         destination: String,
-        /// What hyper said.
+        /// The error of hyper.
         #[source]
         source: hyper::Error,
     },

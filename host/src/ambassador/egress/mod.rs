@@ -1,12 +1,16 @@
-//! Requests to places outside the API server, as far as a grant's `egress` names them.
+//! Requests to destinations other than the API server, as named in a grant's `egress`.
 //!
-//! Threats, and what stops each: a destination that is not granted (compared whole, before anything is looked up); a
-//! granted name that leads elsewhere (see `address`; what was checked is what is connected to, there is no second
-//! look-up); a server that is not the name's (TLS with the system's roots, and no way round it); a redirect (handed to
-//! the guest, whose next request is judged anew); bodies without an end in either direction (cut); the host's own proxy
-//! settings and credentials (nothing reads them here).
+//! Threats, and the defence against each:
 //!
-//! Each request has a connection of its own, so that nothing of one extension is left on a connection for another.
+//! - A destination is not granted. It is compared whole, before any look-up.
+//! - A granted name leads elsewhere (see `address`). The connection goes to the address that was checked, without a
+//!   second look-up.
+//! - A server is not the name's. TLS checks it with the system's roots, and there is no way round TLS.
+//! - A redirect leads elsewhere. The guest gets it, and its next request is judged anew.
+//! - A body has no end, in either direction. It is cut.
+//! - The host has proxy settings and credentials. Nothing reads them here.
+//!
+//! Each request has a connection of its own, so a connection never carries data of two extensions.
 
 mod address;
 mod body;
@@ -43,25 +47,25 @@ use body::Connection;
 use connect::Connector;
 use shield::Shield;
 
-/// How long the look-up and the connection may take where the guest names no time.
+/// The default time for look-up and connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long the head of an answer may take where the guest names no time. A run's own deadline is mostly sooner.
+/// The default time for the head of an answer. The deadline of a run is mostly sooner.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
-/// How many look-ups of one extension run at once: a quarter of the resolver's. One whose answer does not come holds
-/// its place for as long as the resolver waits, though nobody else may any more.
+/// The largest number of concurrent look-ups of one extension: a quarter of the resolver's. A look-up holds its slot
+/// for as long as the resolver waits, even if its caller is gone.
 const LOOK_UPS: usize = 4;
 
-/// How large one head of an answer may be, in bytes.
+/// The largest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
-/// What connections outward are made with.
+/// The settings of connections to granted destinations.
 pub struct EgressSettings {
-    /// What looks names up.
+    /// The resolver of names.
     pub resolver: Arc<dyn Resolve>,
-    /// PEM certificates that are trusted besides the system's (which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace): those
-    /// of a company's own authority, say.
+    /// PEM certificates that are trusted besides the system's, such as those of a company's own authority.
+    /// (`SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's.)
     pub extra_roots: Vec<u8>,
 }
 
@@ -72,12 +76,12 @@ impl Default for EgressSettings {
     }
 }
 
-/// Makes connections outward, for all extensions of a host. Cheap to clone.
+/// The connections to granted destinations, for all extensions of a host. Cheap to clone.
 #[derive(Clone)]
 pub struct EgressClient(Arc<Connector>);
 
 impl EgressClient {
-    /// A client of these settings. Roots are read when they are first needed.
+    /// Makes a client. Roots are read when they are first needed.
     pub fn new(settings: EgressSettings) -> Self {
         Self(Arc::new(Connector::new(settings.resolver, settings.extra_roots)))
     }
@@ -95,17 +99,16 @@ impl fmt::Debug for EgressClient {
     }
 }
 
-/// How long the steps of one request may take; `None` takes a default.
+/// The times for the steps of one request. `None` is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Patience {
-    /// Look-up, connection and TLS together. Default 10 s.
+    /// The time for look-up, connection and TLS together. Default 10 s.
     pub connect: Option<Duration>,
-    /// From then to the head of the answer. Default 60 s.
+    /// The time from then to the head of the answer. Default 60 s.
     pub answer: Option<Duration>,
 }
 
-/// The requests of one extension to the destinations of its grant. Cheap to clone; clones share the places for
-/// look-ups.
+/// The requests of one extension to the destinations of its grant. Cheap to clone. Clones share the slots for look-ups.
 #[derive(Clone, Debug)]
 pub struct Egress {
     way: Channel,
@@ -116,47 +119,48 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Sends what `gate` lets through. No name may lead to where `shielded`, the API server's own names, lead.
+    /// Makes an egress for the requests that `gate` admits. No name may lead to the addresses of `shielded`, the API
+    /// server's own names.
     pub fn new(way: Channel, gate: Gate, client: EgressClient, shielded: Vec<Destination>) -> Self {
         let shield = Arc::new(Shield { names: shielded, ..Shield::default() });
         Self { way, gate, client, shield, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
     }
 
-    /// Sends with this client.
+    /// Sets the client.
     #[must_use]
     pub fn with_client(self, client: EgressClient) -> Self {
         Self { client, ..self }
     }
 
-    /// Shields these names of the API server in place of others.
+    /// Sets the shielded names of the API server.
     #[must_use]
     pub fn shielding(self, shielded: &[Destination]) -> Self {
         let shield = Shield { names: shielded.into(), ..Shield::clone(&self.shield) };
         Self { shield: Arc::new(shield), ..self }
     }
 
-    /// Shields the addresses of this pod too, as its status has them. Those of this machine's interfaces always are:
-    /// looked at before each connection.
+    /// Shields the addresses in this pod's status too. Those of this machine's interfaces are always shielded, and read
+    /// before each connection.
     #[must_use]
     pub fn shielding_pod(self, addresses: &[IpAddr]) -> Self {
         let shield = Shield { pod: addresses.into(), ..Shield::clone(&self.shield) };
         Self { shield: Arc::new(shield), ..self }
     }
 
-    /// Shields the addresses too at which this client has found the API server.
+    /// Shields the addresses at which this client has found the API server too.
     #[must_use]
     pub fn shielding_peers(self, cluster: ApiClient) -> Self {
         let shield = Shield { cluster: Some(cluster), ..Shield::clone(&self.shield) };
         Self { shield: Arc::new(shield), ..self }
     }
 
-    /// Sends a request to `destination` and hands back the head of the answer, whatever it is; its body streams, and
-    /// ends with an error at the grant's `responseBytes`. Dropping the future, or the body, ends the request.
+    /// Sends a request to `destination` and returns the head of the answer. The body streams, and fails at the grant's
+    /// `responseBytes`. Dropping the future or the body ends the request.
     ///
     /// Of the request's URI only path and query count.
     ///
     /// # Errors
-    /// [`EgressError`]. Refusals are recorded, and so are failures to connect.
+    /// Returns an [`EgressError`]. Refusals and failures to connect are recorded.
     pub async fn send<B>(
         &self,
         destination: &Destination,
@@ -205,7 +209,7 @@ impl Egress {
         let stream = Cuttable::new(TokioIo::new(stream), cut.clone());
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(stream);
         let (mut sender, driver) = handshake.await.map_err(broken)?;
-        // Its failure comes out where the answer, or its body, is waited for.
+        // The failure reaches the wait for the answer, or its body.
         let connection = Connection(tokio::spawn(async { drop(driver.await) }).abort_handle());
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut request = request.map(|body| Limited::new(body, limit));
@@ -226,7 +230,7 @@ fn in_origin_form<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
-/// Tells a body of ours that was cut apart from a connection that ended.
+/// Distinguishes a body that the host cut from a connection that ended.
 fn broken_off(destination: &Destination, limit: u64, source: hyper::Error) -> EgressError {
     let mut cause = source.source();
     while let Some(error) = cause {

@@ -1,4 +1,5 @@
-//! What is looked at before each connection outward, for the check of addresses: this pod's own, and the API server's.
+//! The addresses that are read before each connection, for the check of addresses: this pod's own, and the API
+//! server's.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,32 +14,32 @@ use super::connect::Resolve;
 use crate::cluster::ApiClient;
 use crate::policy::Destination;
 
-/// How long the addresses of the API server's names are kept, so that not every request outward looks them up.
+/// The time for which the addresses of the API server's names are kept, so that few requests look them up.
 const KEPT: Duration = Duration::from_secs(30);
 
 /// The number of names whose addresses are kept: a server has a handful.
 const MAX_KEPT: usize = 16;
 
-/// What no granted name may lead to, as far as it is known beforehand.
+/// The names and addresses to which no granted name may lead.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shield {
     /// The API server's names and addresses.
     pub(super) names: Vec<Destination>,
-    /// The pod's addresses, as its status has them.
+    /// The addresses in the pod's status.
     pub(super) pod: Vec<IpAddr>,
-    /// The client of the API server, which knows where it is connected.
+    /// The client of the API server, which knows the address of its connection.
     pub(super) cluster: Option<ApiClient>,
 }
 
-/// Looks names up, each extension a few at a time.
+/// The look-ups of one extension, a few at a time.
 pub(super) struct LookUps<'a> {
     pub(super) resolver: &'a Arc<dyn Resolve>,
     pub(super) places: &'a Arc<Semaphore>,
 }
 
 impl LookUps<'_> {
-    /// Looks a name up in one of the extension's places, which it holds until the resolver is done: a caller that stops
-    /// waiting does not get to begin the next.
+    /// Looks up a name in one of the extension's slots. The slot is free again when the resolver is done, so a caller
+    /// that gives up cannot begin the next look-up.
     pub(super) async fn find(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let place = Arc::clone(self.places).acquire_owned().await.map_err(io::Error::other)?;
         let (resolver, name) = (Arc::clone(self.resolver), name.to_owned());
@@ -51,12 +52,12 @@ impl LookUps<'_> {
     }
 }
 
-/// The addresses that the API server's names had lately.
+/// The last addresses of the API server's names.
 #[derive(Default)]
 pub(super) struct Lately(Mutex<BTreeMap<String, (Instant, Vec<IpAddr>)>>);
 
 impl Lately {
-    /// Looks at all that no name may lead to.
+    /// Returns all addresses to which no name may lead.
     pub(super) async fn known(&self, shield: &Shield, look_ups: &LookUps<'_>) -> Known {
         let mut known = Known { own: own(&shield.pod), ..Known::default() };
         known.server.extend(shield.cluster.iter().flat_map(ApiClient::peers).map(plain));
@@ -70,8 +71,8 @@ impl Lately {
         known
     }
 
-    /// The addresses of one of the API server's names. While it cannot be looked up, those that it had count: a name
-    /// that leads there must not be let through because a resolver is down. One that never had any leads nowhere.
+    /// Returns the addresses of one of the API server's names. While the look-up fails, the last addresses count, so
+    /// that a resolver that is down opens nothing. A name that never had any leads nowhere.
     async fn addresses(&self, name: &str, look_ups: &LookUps<'_>) -> Vec<IpAddr> {
         let before = self.kept().get(name).cloned();
         if let Some((_, found)) = before.as_ref().filter(|(since, _)| since.elapsed() < KEPT) {
@@ -92,7 +93,8 @@ impl Lately {
     }
 }
 
-/// The addresses of this pod: those of its status, and those of its interfaces now. A pod gets more while it lives.
+/// Returns the addresses of this pod: those of its status, and those of its interfaces now. A pod gets more while it
+/// lives.
 fn own(status: &[IpAddr]) -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::debug!(%error, "the addresses of this machine's interfaces are not known");

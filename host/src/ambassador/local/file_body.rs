@@ -10,10 +10,10 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// How much of a file is read at a time, in bytes.
+/// The bytes of a file that are read at a time.
 const PIECE: usize = 16 << 10;
 
-/// A file that is read as it is sent, up to the length that was announced.
+/// A file that is read as it is sent, up to the announced length.
 pub(super) struct FileBody {
     file: File,
     left: u64,
@@ -22,8 +22,7 @@ pub(super) struct FileBody {
 }
 
 impl FileBody {
-    /// `length` is in bytes. A file that is shorter by the time that it is read ends in an error. `room` is given back
-    /// at the end.
+    /// `length` is in bytes. A file that has become shorter ends in an error. `room` is released at the end.
     pub(super) fn new(file: File, length: u64, room: OwnedSemaphorePermit) -> Self {
         Self { file, left: length, piece: Vec::new(), _room: room }
     }

@@ -1,7 +1,7 @@
 //! Static files beside the API: `--www` of `kubectl proxy`.
 //!
-//! Threat: a path that leads out of the folder. It is taken apart into plain names before a file is looked for. Links
-//! in the folder are followed: whoever fills it decides what they lead to.
+//! Threat: a path that leads out of the folder. It is split into plain names before any file is opened. Links in the
+//! folder are followed, because their owner decides where they lead.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use super::body::{LocalBody, text};
 use super::file_body::FileBody;
 use super::{moved, plain};
 
-/// The most files that are sent at once. Each takes some 100 KiB where its reader is slow, and no grant bounds them.
+/// The largest number of files that are sent at once. Each takes some 100 KiB where its reader is slow, and no grant
+/// bounds them.
 const AT_ONCE: usize = 64;
 
-/// What a folder's own path shows.
+/// The file for a folder's own path.
 const INDEX: &str = "index.html";
 
-/// What files are, by the end of their names. What is not here is bytes that a browser keeps and does not show.
+/// The types of files, by the end of their names. A browser stores all other files and does not show them.
 const TYPES: [(&str, &str); 20] = [
     ("html", "text/html; charset=utf-8"),
     ("htm", "text/html; charset=utf-8"),
@@ -59,8 +60,8 @@ impl Files {
         Self { folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Answers a request for the file at `path` below the folder, which `whole` asked for. A folder's own path has to
-    /// end with a slash, so that what its index names is found beside it.
+    /// Answers a request for the file at `path` below the folder; `whole` is the request's path. A folder's own path
+    /// has to end with a slash, so that relative links in its index lead to its files.
     pub(super) async fn answer(&self, method: &Method, whole: &str, path: &str) -> Response<LocalBody> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return plain(StatusCode::METHOD_NOT_ALLOWED);
@@ -88,7 +89,7 @@ impl Files {
     }
 }
 
-/// The file that a path means; `None` for a path with parts that are no plain names.
+/// Returns the file of a path; `None` for a path with parts that are no plain names.
 fn below(folder: &Path, path: &str) -> Option<PathBuf> {
     let path = percent_decode_str(path).decode_utf8().ok()?;
     let plain = |name: &&str| !matches!(*name, "." | "..") && !name.contains(['\\', '\0']);
@@ -97,7 +98,7 @@ fn below(folder: &Path, path: &str) -> Option<PathBuf> {
 }
 
 async fn open(path: PathBuf) -> std::io::Result<(File, u64, &'static str)> {
-    // Looked at before it is opened: a pipe's opening waits for a writer.
+    // The kind is checked before the file is opened, because opening a pipe waits for a writer.
     if !tokio::fs::metadata(&path).await?.is_file() {
         return Err(std::io::ErrorKind::NotFound.into());
     }

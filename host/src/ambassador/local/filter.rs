@@ -1,10 +1,9 @@
 //! The filter of `kubectl proxy`: by host, path and method, before any grant is asked.
 //!
-//! Threat: a page in a browser on this machine that has a name of its own resolve to 127.0.0.1 and then speaks to the
-//! proxy (DNS rebinding). Its requests carry its name in `Host`, which [`FilterSettings::accept_hosts`] does not know.
-//! A page that keeps its own name can still send requests here, whose answers it cannot read but which may write (a
-//! form's POST asks for no leave before): the browser says in `Origin` and `Sec-Fetch-Site` where such a request comes
-//! from.
+//! Threat: a page in a browser on this machine whose owner resolves its name to 127.0.0.1 (DNS rebinding). The page
+//! then sends requests to the proxy. Its name is in `Host`, and [`FilterSettings::accept_hosts`] does not know it. A
+//! page under its own name can still send requests, such as a form's POST, without permission. It cannot read the
+//! answers, but the requests may write. The browser names the page in `Origin` and `Sec-Fetch-Site`.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -15,36 +14,36 @@ use percent_encoding::percent_decode_str;
 use regex::RegexSet;
 use thiserror::Error;
 
-/// How a browser says whose page a request comes from (Fetch Metadata).
+/// The header in which a browser relates a request to the page that sent it (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Hosts that are this machine.
 pub const ACCEPT_HOSTS: &str = r"^localhost$,^127\.0\.0\.1$,^\[::1\]$";
 /// Every path.
 pub const ACCEPT_PATHS: &str = "^.*";
-/// The paths that `kubectl proxy` rejects, and those that it forgets: port-forward, and all ways in which the API
+/// The paths that `kubectl proxy` rejects, and those that it misses: port-forward, and all paths on which the API
 /// server is itself a proxy.
 pub const REJECT_PATHS: &str = "^/api/.*/pods/.*/exec,^/api/.*/pods/.*/attach,^/api/.*/pods/.*/portforward,\
     ^/api/.*/(pods|services|nodes)/.*/proxy,^/api/[^/]*/proxy/";
 /// No method.
 pub const REJECT_METHODS: &str = "^$";
 
-/// The words about a path that is rejected, such as that of `kubectl exec`. They reach clients that read them as YAML.
+/// The text for a rejected path, such as that of `kubectl exec`. Some clients read it as YAML.
 pub(super) const REJECTED_PATH: &str = "its path is rejected by the filter (--reject-paths)";
 
-/// What is let through: lists of regular expressions, separated by commas and unanchored unless written so.
+/// The settings of a filter: lists of regular expressions, separated by commas and unanchored unless written so.
 ///
-/// An empty list accepts nothing, or rejects nothing. An empty entry, as after a trailing comma, is no expression: it
-/// would match everything.
+/// An empty list accepts nothing, or rejects nothing. An empty entry, as after a trailing comma, counts as no
+/// expression, because it would match everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterSettings {
-    /// One of them has to fit the host of the `Host` header; an IPv6 address with its brackets or without them.
+    /// Expressions for the host in `Host`. One has to match, for an IPv6 address with or without its brackets.
     pub accept_hosts: String,
-    /// One of them has to fit the path.
+    /// Expressions for the path. One has to match.
     pub accept_paths: String,
-    /// None of them may fit the path, whatever else fits.
+    /// Expressions for rejected paths, which win over all others.
     pub reject_paths: String,
-    /// None of them may fit the method, whatever else fits.
+    /// Expressions for rejected methods, which win over all others.
     pub reject_methods: String,
 }
 
@@ -59,7 +58,7 @@ impl Default for FilterSettings {
     }
 }
 
-/// Why there is no filter.
+/// The error for a list that holds no regular expression.
 #[derive(Debug, Error)]
 #[error("{list:?} is not a list of regular expressions")]
 pub struct FilterError {
@@ -68,7 +67,7 @@ pub struct FilterError {
     source: regex::Error,
 }
 
-/// Says which requests are let through to be judged by a grant.
+/// The requests that may go on to be judged by a grant.
 #[derive(Clone, Debug)]
 pub struct Filter {
     accept_hosts: RegexSet,
@@ -81,7 +80,7 @@ impl Filter {
     /// Compiles the lists.
     ///
     /// # Errors
-    /// When one of them is not a list of regular expressions.
+    /// Fails if one of them is not a list of regular expressions.
     pub fn new(settings: &FilterSettings) -> Result<Self, FilterError> {
         Ok(Self {
             accept_hosts: compile(&settings.accept_hosts)?,
@@ -91,9 +90,9 @@ impl Filter {
         })
     }
 
-    /// What stands in the way of a request; `None` when nothing does. `host` is the value of `Host`, `path` the path as
-    /// it was sent: escapes in it are undone before it is compared. What is no host, with or without a port, is never
-    /// accepted.
+    /// Returns the reason against a request; `None` when there is none. `host` is the value of `Host`. `path` is the
+    /// path as it was sent, and its escapes are decoded before the comparison. A value that is no host, with or without
+    /// a port, is never accepted.
     pub fn refuses(&self, method: &str, path: &str, host: &str) -> Option<&'static str> {
         let path = decoded(path);
         if self.reject_paths.is_match(&path) {
@@ -109,13 +108,13 @@ impl Filter {
         }
     }
 
-    /// Returns whether a path is among those to reject, whatever is accepted.
+    /// Returns whether a path is rejected, independent of all that is accepted.
     pub fn rejects(&self, path: &str) -> bool {
         self.reject_paths.is_match(&decoded(path))
     }
 
-    /// What stands in the way of a request that a page in a browser makes; `None` for all other clients, and for pages
-    /// of hosts that are accepted.
+    /// Returns the reason against a request of a page in a browser; `None` for all other clients, and for pages of
+    /// accepted hosts.
     pub fn refuses_page(&self, headers: &HeaderMap) -> Option<&'static str> {
         let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
         let host = |origin: &'_ str| origin.split_once("://").and_then(|(_, host)| host_of(host).map(Cow::into_owned));
@@ -126,7 +125,8 @@ impl Filter {
         None
     }
 
-    /// An IPv6 address counts with its brackets and, as `kubectl proxy` has it where there is a port, without them.
+    /// Returns whether a host is accepted. An IPv6 address counts with its brackets and, as in `kubectl proxy` with a
+    /// port, without them.
     fn accepts(&self, host: &str) -> bool {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         self.accept_hosts.is_match(host) || bare.is_some_and(|bare| self.accept_hosts.is_match(bare))
@@ -138,13 +138,14 @@ fn compile(list: &str) -> Result<RegexSet, FilterError> {
     RegexSet::new(expressions).map_err(|source| FilterError { list: list.to_owned(), source })
 }
 
-/// A path with its escapes undone. What is no text after that is refused when it is parsed.
+/// Returns a path with its escapes decoded. Bytes that are no text are refused when the path is parsed.
 fn decoded(path: &str) -> Cow<'_, str> {
     if path.contains('%') { percent_decode_str(path).decode_utf8_lossy() } else { path.into() }
 }
 
-/// The host of `host[:port]` without its port, an IPv6 address in brackets; `None` for all else. `kubectl proxy` loses
-/// the brackets where there is no port, and so rejects such a host. A bare IPv6 address is taken for one in brackets.
+/// Returns the host of `host[:port]` without its port, an IPv6 address in brackets; `None` for all else. A bare IPv6
+/// address counts as one in brackets. `kubectl proxy` loses the brackets where there is no port, and rejects such a
+/// host.
 fn host_of(header: &str) -> Option<Cow<'_, str>> {
     if header.parse::<Ipv6Addr>().is_ok() {
         return Some(format!("[{header}]").into());

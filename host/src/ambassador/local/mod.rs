@@ -1,10 +1,10 @@
 //! The ambassador for sibling containers: a local socket that speaks plain HTTP/1.1, as `kubectl proxy` does, under
 //! grants.
 //!
-//! A [`Listener`](crate::serving::Listener) takes connections, a [`Site`] says what is behind it: an
-//! [`Ambassador`](super::Ambassador) for each path prefix. A caller is known by the way it comes: by the socket, which file permissions and mounts keep to one
-//! container, or by the prefix, which tells callers apart that do not mean to be taken for each other. Each has the
-//! grant, the limits and the records of its own gate.
+//! A [`Listener`](crate::serving::Listener) accepts connections. A [`Site`] is the handler behind it, with an
+//! [`Ambassador`](super::Ambassador) for each path prefix. The channel identifies the caller. It is a socket, which
+//! file permissions and mounts keep to one container, or a prefix, which separates callers that trust each other. Each
+//! has the grant, the limits and the records of its own gate.
 //!
 //! ```no_run
 //! use attache::ambassador::Ambassador;
@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Nothing is buffered on the way: a piece of an answer is written as soon as it has come. A client that does not read
-//! holds up its own answer and nobody else's.
+//! stalls its own answer alone.
 
 mod body;
 mod file_body;
@@ -38,12 +38,12 @@ pub use site::{SESSIONS, Site, SiteBuilder, SiteError};
 use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 
-/// An answer that is only its status, as Go's `http.Error` writes it.
+/// Returns an answer that is only its status, as Go's `http.Error` writes it.
 fn plain(status: StatusCode) -> Response<LocalBody> {
     explained(status, status.canonical_reason().unwrap_or_default())
 }
 
-/// An answer that is its status and a line of text.
+/// Returns an answer that is its status and a line of text.
 fn explained(status: StatusCode, why: &str) -> Response<LocalBody> {
     let mut response = Response::new(body::text(format!("{why}\n")));
     *response.status_mut() = status;
@@ -53,7 +53,7 @@ fn explained(status: StatusCode, why: &str) -> Response<LocalBody> {
     response
 }
 
-/// An answer that sends its asker to another path of the same site, as Go's `ServeMux` and `FileServer` do.
+/// Returns a redirect to another path of the site, as Go's `ServeMux` and `FileServer` do.
 fn moved(to: &str) -> Response<LocalBody> {
     let Ok(location) = HeaderValue::try_from(to) else { return plain(StatusCode::NOT_FOUND) };
     let mut response = plain(StatusCode::MOVED_PERMANENTLY);

@@ -1,4 +1,4 @@
-//! What one socket serves: for each path prefix a grant of its own, and files and texts beside them.
+//! The handler of one socket: a grant for each path prefix, and files beside them.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -33,26 +33,26 @@ use crate::telemetry::Decision;
 /// buffers of both directions, and those of TLS.
 pub const SESSIONS: usize = 128;
 
-/// Why a prefix cannot be served.
+/// The error for a prefix that cannot be served.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum SiteError {
-    /// It is no path.
+    /// The prefix is no path.
     #[error("the prefix {0:?} is not a path: it begins with a slash")]
     NotAPath(String),
-    /// It is a path that does not tell requests apart.
+    /// The prefix is a path that does not separate requests.
     #[error("the prefix {prefix:?} tells no requests apart: {why}")]
     Unclear {
         /// The prefix.
         prefix: String,
-        /// What is wrong with it.
+        /// The fault in the prefix.
         why: InvalidRequest,
     },
-    /// It is served already.
+    /// The prefix is served already.
     #[error("the prefix {0} is served twice")]
     Twice(String),
 }
 
-/// What one socket serves. Cheap to clone.
+/// The handler of one socket. Cheap to clone.
 #[derive(Clone)]
 pub struct Site(Arc<Inner>);
 
@@ -83,8 +83,7 @@ impl Default for SiteBuilder {
 }
 
 impl SiteBuilder {
-    /// Lets this filter look at each request for the API first. Without one none is looked at before its grant is
-    /// asked.
+    /// Checks each request for the API with this filter first. Without a filter, requests go to their grant unchecked.
     #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
@@ -97,20 +96,22 @@ impl SiteBuilder {
         Self { sessions, ..self }
     }
 
-    /// Serves the API below a path prefix, under the ambassador's grant. The prefix is taken off, unless it is itself
-    /// the beginning of the API's paths (`/api/`, `/apis/apps/`): then it holds for each request whose
-    /// [subject](ApiRequest::subject) lies below it, however the request is spelt.
+    /// Serves the API below a path prefix, under the ambassador's grant.
+    ///
+    /// The prefix is removed from each path, unless it is the beginning of the API's own paths (`/api/`,
+    /// `/apis/apps/`). Such a prefix holds for each request whose [subject](ApiRequest::subject) lies below it, in any
+    /// spelling.
     ///
     /// # Errors
-    /// When the prefix is no path, has several readings, or is taken.
+    /// Fails if the prefix is no path, has several readings, or is taken.
     pub fn api(self, prefix: &str, ambassador: Ambassador) -> Result<Self, SiteError> {
         self.place(prefix, Place::Api(ambassador))
     }
 
-    /// Serves the files of a folder below a path prefix. The filter does not look at requests for them.
+    /// Serves the files of a folder below a path prefix. The filter does not check requests for them.
     ///
     /// # Errors
-    /// As [`SiteBuilder::api`].
+    /// Fails as [`SiteBuilder::api`] does.
     pub fn files(self, prefix: &str, folder: impl Into<PathBuf>) -> Result<Self, SiteError> {
         self.place(prefix, Place::Files(Files::new(folder.into())))
     }
@@ -137,12 +138,12 @@ impl SiteBuilder {
 }
 
 impl Site {
-    /// Starts to make a site that serves nothing.
+    /// Returns a builder of a site that serves nothing.
     pub fn builder() -> SiteBuilder {
         SiteBuilder::default()
     }
 
-    /// Answers one request, whatever it is. A watch, or a log that is followed, ends when `stopping` is cancelled.
+    /// Answers one request. A watch or a followed log ends when `stopping` is cancelled.
     pub async fn answer<B>(&self, request: Request<B>, stopping: &CancellationToken) -> Response<LocalBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -169,17 +170,17 @@ impl Site {
         }
     }
 
-    /// The place with the longest prefix that fits. A prefix fits without its last slash too.
+    /// Returns the location with the longest prefix that fits. A prefix fits without its last slash too.
     fn find(&self, path: &str) -> Option<(&PathPrefix, &Place)> {
         let found = self.0.places.iter().find(|(prefix, _)| prefix.rest(path).is_some());
         let root = || self.0.places.iter().find(|(prefix, _)| prefix.is_of_api());
-        // A request may lie below a prefix of the API's that its path does not begin with.
+        // A request may lie below a prefix of the API with which its path does not begin.
         found.or_else(root).map(|(prefix, place)| (prefix, place))
     }
 
-    /// Whose grant a request of the API is judged by: that of the longest prefix inside the API's own paths below which
-    /// its subject lies, else that of the place where it came in. What cannot be read is refused, so its spelling will
-    /// do.
+    /// Returns the ambassador that judges a request for the API: that of the longest prefix inside the API's own paths
+    /// above the request's subject, else that of the location where it came in. An unreadable request is refused, so
+    /// its spelling is enough.
     fn narrower<'a, B>(
         &'a self,
         found: &'a Ambassador,
@@ -214,7 +215,7 @@ impl Site {
         if let Some(why) = self.refuses(&request, &read) {
             let target = request.uri().path_and_query().map_or(Cow::Borrowed("/"), |target| target.as_str().into());
             let (gate, method) = (ambassador.gate(), request.method());
-            // Whether the rate was spent by it makes no difference to one that is refused anyway.
+            // The request is refused anyway, so it does not matter whether the rate allows the record.
             let _ = gate.refuse(Channel::Proxy, method, &target, Decision::Denied, why);
             // No colon and space: a client whose upgrade has failed reads the text as YAML, and a mapping as a `Status`
             // without a message.
@@ -228,14 +229,14 @@ impl Site {
         })
     }
 
-    /// What the filter has against a request. It looks at the path that will be sent, and rejects what lies below a
-    /// path that it rejects, however it was asked for.
+    /// Returns the filter's reason against a request. The filter checks the path that will be sent, and rejects every
+    /// request below a rejected path, in any spelling.
     fn refuses<B>(&self, request: &Request<B>, read: &Result<ApiRequest, InvalidRequest>) -> Option<&'static str> {
         let filter = self.0.filter.as_ref()?;
         let mut hosts = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
         let host = match (hosts.next(), hosts.next()) {
             (host, None) => host.unwrap_or_default(),
-            // Two hosts are none: other readers take the other one.
+            // Two hosts count as none, because other readers take the other one.
             (_, Some(_)) => "?",
         };
         let path = read.as_ref().map_or_else(|_| request.uri().path(), ApiRequest::path);
@@ -275,7 +276,7 @@ where
     }
 }
 
-/// Answers from what is served beside the API.
+/// Answers from the files beside the API.
 async fn beside(prefix: &PathPrefix, place: &Place, head: &Head) -> Response<LocalBody> {
     if head.extensions.get::<HadFragment>().is_some() {
         return plain(StatusCode::BAD_REQUEST);
@@ -284,13 +285,13 @@ async fn beside(prefix: &PathPrefix, place: &Place, head: &Head) -> Response<Loc
     let path = prefix.rest(whole).unwrap_or_default();
     match (place, path.strip_prefix('/')) {
         (Place::Files(files), Some(path)) => files.answer(method, whole, path).await,
-        // The prefix without its last slash.
+        // The path is the prefix without its last slash.
         (Place::Files(_), None) => moved(&prefix.to_string()),
         (Place::Api(_), _) => plain(StatusCode::NOT_FOUND),
     }
 }
 
-/// Reads what a request asks for. What is left of a target whose fragment was cut off is not what was sent.
+/// Reads the target of a request. A target whose fragment was cut off is not the one that was sent.
 fn read<B>(request: &Request<B>) -> Result<ApiRequest, InvalidRequest> {
     match request.extensions().get::<HadFragment>() {
         Some(HadFragment) => Err(InvalidRequest::Fragment),
@@ -298,7 +299,8 @@ fn read<B>(request: &Request<B>) -> Result<ApiRequest, InvalidRequest> {
     }
 }
 
-/// The request with the prefix taken off its path; one that names another server is left as it is, to be refused.
+/// Returns the request without the prefix in its path. A request that names another server stays as it is, to be
+/// refused.
 fn without<B>(prefix: &PathPrefix, mut request: Request<B>) -> Request<B> {
     let uri = request.uri();
     if prefix.is_root() || prefix.is_of_api() || uri.authority().is_some() {
@@ -314,8 +316,8 @@ fn without<B>(prefix: &PathPrefix, mut request: Request<B>) -> Request<B> {
     request
 }
 
-/// Where to ask instead, for whoever reads below a path with empty or dot segments: what clients make of a base URL
-/// with a slash at its end. What would be judged is never rewritten, the client asks anew.
+/// Returns the path of a redirect for readers whose path has empty or dot segments, as clients make it of a base URL
+/// with a slash at its end. The path is never rewritten before it is judged; the client asks again.
 fn tidied<B>(request: &Request<B>) -> Option<String> {
     let uri = request.uri();
     let path = uri.path();
@@ -324,7 +326,7 @@ fn tidied<B>(request: &Request<B>) -> Option<String> {
         return None;
     }
     let inner = path.strip_suffix('/').unwrap_or(path).strip_prefix('/')?;
-    // A browser reads a backslash as a slash: two at the beginning would name another host.
+    // A browser reads a backslash as a slash, and two at the beginning would name another host.
     if path.contains('\\') || inner.split('/').all(|part| !matches!(part, "" | "." | "..")) {
         return None;
     }

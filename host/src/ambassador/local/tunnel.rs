@@ -1,7 +1,8 @@
-//! A local connection and one to the API server that have left HTTP, joined.
+//! Tunnels: a local connection joined to one to the API server, after both have left HTTP.
 //!
-//! Threat: sessions that nobody uses and nobody ends. Each direction has one small buffer; a side that has closed its
-//! direction may read on for as long as something comes; silence, the grant's deadline and the server's stop end both.
+//! Threat: sessions that are never used and never end. Each direction has one small buffer. After one side has closed
+//! its direction, the other one may go on while bytes come. Silence, the grant's deadline and the server's stop end
+//! both.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -26,16 +27,16 @@ use crate::serving::take_over;
 /// The buffer of one direction, in bytes: one record of TLS.
 const BUFFER: usize = 16 << 10;
 
-/// How long both sides may be silent: what a kubelet allows a session (`streamingConnectionIdleTimeout`).
+/// The longest silence of both sides: the kubelet's limit for a session (`streamingConnectionIdleTimeout`).
 const IDLE: Duration = Duration::from_hours(4);
 
-/// How long both sides may be silent once one of them has closed its direction.
+/// The longest silence of both sides after one of them has closed its direction.
 const HALF_CLOSED: Duration = Duration::from_mins(1);
 
-/// How long the end of HTTP may take on both connections after the 101, and the end of the connections themselves.
+/// The longest time for the end of HTTP on both connections after the 101, and for the end of the connections.
 const ORDERLY_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why a session was ended that neither side has ended.
+/// The reason why the proxy ended a session.
 #[derive(Debug, Error)]
 enum Ended {
     #[error("neither side has sent anything for {} minutes", .0.as_secs() / 60)]
@@ -48,7 +49,7 @@ enum Ended {
     Deadline,
 }
 
-/// Passes bytes on in both directions until both sides have closed theirs, or until `stop` returns.
+/// Forwards bytes in both directions until both sides have closed theirs, or until `stop` returns.
 pub(super) async fn run(switched: Switched, stop: impl Future<Output = ()>) {
     let Switched { client, server, permit, ends, room } = switched;
     let _room = room;
@@ -75,12 +76,12 @@ pub(super) async fn run(switched: Switched, stop: impl Future<Output = ()>) {
         Err(why) => record.permit.failed(&why),
         Ok(()) => return,
     }
-    // Each side is told in order; one that does not listen is left after a while.
+    // Each side gets an orderly end, within a bound.
     let told = async { tokio::join!(client.stream.shutdown(), server.stream.shutdown()) };
     let _ = timeout(ORDERLY_WITHIN, told).await;
 }
 
-/// The two connections once HTTP is over on both, and what the client has sent already.
+/// Waits until HTTP is over on both connections. Returns them, and the bytes that the client has sent already.
 async fn opened(
     client: OnUpgrade,
     server: OnUpgrade,
@@ -105,7 +106,7 @@ async fn join(
     Ok(())
 }
 
-/// The permit of a session, which gets its numbers however the session ends.
+/// The permit of a session. It gets the byte counts at every end of the session.
 struct Record {
     permit: Permit,
     activity: Arc<Activity>,
@@ -124,10 +125,10 @@ enum Side {
     Server,
 }
 
-/// What has passed, and when something passed last.
+/// The byte counts of a session, and the time of its last byte.
 struct Activity {
     began: Instant,
-    /// In milliseconds since the beginning.
+    /// The time of the last byte, in milliseconds since the beginning.
     last: AtomicU64,
     from_client: AtomicU64,
     from_server: AtomicU64,
@@ -163,7 +164,7 @@ impl Activity {
         }
     }
 
-    /// Returns when both sides have been silent for too long, with how long that was.
+    /// Returns when both sides have been silent for too long, with the bound that was exceeded.
     async fn silence(&self) -> Duration {
         loop {
             let bound = if self.half_closed.load(Ordering::Acquire) { HALF_CLOSED } else { IDLE };
@@ -180,7 +181,7 @@ impl Activity {
     }
 }
 
-/// One side of a session, whose bytes are noted.
+/// One side of a session, whose bytes are counted.
 struct Noted<S> {
     stream: S,
     activity: Arc<Activity>,

@@ -1,9 +1,9 @@
-//! What a request for an upgrade may say, and which answer fits it.
+//! The headers of a request for an upgrade, and of the answer that fits it.
 //!
-//! Threat: headers that one reader takes for an upgrade and the next one does not, so that what follows is judged by
-//! nobody; an upgrade to HTTP/2 or TLS, behind which requests are never judged; and credentials in a WebSocket's
-//! subprotocol, which the API server takes in place of `Authorization`. Only what a client of Kubernetes sends is
-//! understood; the rest is refused.
+//! Threat: headers that one reader takes for an upgrade and the next one does not, so that the bytes behind them are
+//! never judged. An upgrade to HTTP/2 or TLS hides requests. A WebSocket's subprotocol may carry credentials, which the
+//! API server accepts in place of `Authorization`. Only the headers of Kubernetes clients are understood; all others
+//! are refused.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -17,20 +17,20 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::ambassador::headers::HeaderFault;
 
-/// By which an offer of SPDY says what its streams are.
+/// The header in which an offer of SPDY names the protocol of its streams.
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 
-/// How the subprotocol begins in which a browser's client sends a bearer token
+/// The beginning of the subprotocol in which a browser's client sends a bearer token
 /// (`apiserver/pkg/authentication/request/websocket`).
 const BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
-/// The most subprotocols that are offered. kubectl offers five.
+/// The largest number of offered subprotocols. kubectl offers five.
 const MAX_OFFERED: usize = 32;
 
 /// The longest subprotocol, and the longest list of extensions, in bytes.
 const MAX_NAME: usize = 256;
 
-/// What the server appends to the client's key (RFC 6455 section 1.3).
+/// The text that the server appends to the client's key (RFC 6455 section 1.3).
 const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The bytes of a client's key before its encoding (RFC 6455 section 4.1).
@@ -40,7 +40,7 @@ const KEY_BYTES: usize = 16;
 const OF_WEBSOCKET: [HeaderName; 4] =
     [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_EXTENSIONS];
 
-/// The protocols that are upgraded to.
+/// The protocols to which a connection may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
     WebSocket,
@@ -55,7 +55,7 @@ impl Protocol {
         }
     }
 
-    /// The header that offers subprotocols, and that says which one the server took.
+    /// Returns the header that offers subprotocols and, in the answer, names the chosen one.
     fn offer(self) -> HeaderName {
         match self {
             Self::WebSocket => SEC_WEBSOCKET_PROTOCOL,
@@ -64,15 +64,15 @@ impl Protocol {
     }
 }
 
-/// A request for an upgrade, understood.
+/// A request for an upgrade.
 #[derive(Debug)]
 pub(super) struct Asked {
     protocol: Protocol,
-    /// What the server is sent.
+    /// The headers for the server.
     headers: HeaderMap,
     /// The subprotocols that the client offers.
     offered: Vec<String>,
-    /// What a server that speaks WebSocket answers with.
+    /// The proof with which a WebSocket server answers.
     accept: Option<String>,
 }
 
@@ -80,8 +80,8 @@ impl Asked {
     /// Reads the head of a request that asks for an upgrade.
     ///
     /// # Errors
-    /// [`HeaderFault::Upgrade`] for other protocols, [`HeaderFault::BearerProtocol`] for credentials, and
-    /// [`HeaderFault::BadUpgrade`] for all that has two readings or none.
+    /// Returns [`HeaderFault::Upgrade`] for other protocols, [`HeaderFault::BearerProtocol`] for credentials, and
+    /// [`HeaderFault::BadUpgrade`] for headers with two readings or none.
     pub(super) fn of(head: &Parts) -> Result<Self, HeaderFault> {
         let headers = &head.headers;
         check_connection(headers)?;
@@ -110,12 +110,12 @@ impl Asked {
         Ok(Self { protocol, headers: sent, offered, accept })
     }
 
-    /// The headers that the server is sent.
+    /// Returns the headers for the server.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The headers of an answer that changes to the protocol that was asked for; `None` when the answer does not.
+    /// Returns the headers of an answer that changes to the requested protocol; `None` when the answer does not.
     pub(super) fn answered(&self, answer: &HeaderMap) -> Option<HeaderMap> {
         if !options(answer).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
             return None;
@@ -139,20 +139,21 @@ impl Asked {
     }
 }
 
-/// The options of `Connection`.
+/// Returns the options of `Connection`.
 fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lists = headers.get_all(CONNECTION).iter();
     lists.flat_map(|list| list.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// The one value of a header, if it has any; `None` where it has several.
+/// Returns the one value of a header, if it has any; `None` where it has several.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Option<&'a HeaderValue>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     values.next().is_none().then_some(first)
 }
 
-/// `Connection` names no header but `Upgrade`: what it names is taken off on the way, `Authorization` included.
+/// Checks that `Connection` names no header but `Upgrade`. The next server removes each named header, `Authorization`
+/// included.
 fn check_connection(headers: &HeaderMap) -> Result<(), HeaderFault> {
     let known = |option: &[u8]| [&b"upgrade"[..], b"keep-alive"].iter().any(|name| option.eq_ignore_ascii_case(name));
     let upgrades = options(headers).filter(|option| option.eq_ignore_ascii_case(b"upgrade")).count();
@@ -171,7 +172,7 @@ fn protocol(headers: &HeaderMap) -> Result<Protocol, HeaderFault> {
     [Protocol::WebSocket, Protocol::Spdy].into_iter().find(is).ok_or(HeaderFault::Upgrade)
 }
 
-/// A body would end where the other protocol begins, and readers differ about where that is.
+/// Checks that there is no body. Readers differ about where a body ends and the other protocol begins.
 fn check_framing(head: &Parts) -> Result<(), HeaderFault> {
     let empty = |value: &HeaderValue| value.as_bytes() == b"0";
     if head.version != Version::HTTP_11 {
@@ -187,7 +188,7 @@ fn check_framing(head: &Parts) -> Result<(), HeaderFault> {
     }
 }
 
-/// The subprotocols that a client offers, none of which carries credentials.
+/// Returns the subprotocols that a client offers, none of which carries credentials.
 fn offered(headers: &HeaderMap, protocol: Protocol) -> Result<Vec<String>, HeaderFault> {
     let plain = |name: &&str| {
         !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
@@ -207,7 +208,7 @@ fn offered(headers: &HeaderMap, protocol: Protocol) -> Result<Vec<String>, Heade
     if all.len() > MAX_OFFERED { Err(HeaderFault::BadUpgrade("too many subprotocols")) } else { Ok(all) }
 }
 
-/// Copies the headers of a WebSocket's client. Returns what the server has to prove itself with.
+/// Copies the headers of a WebSocket's client. Returns the proof that the server has to give.
 fn websocket(head: &Parts, sent: &mut HeaderMap) -> Result<String, HeaderFault> {
     if head.method != Method::GET {
         return Err(HeaderFault::BadUpgrade("a WebSocket begins with GET"));

@@ -1,13 +1,15 @@
 //! Upgrades: requests that leave HTTP for WebSocket or SPDY, as `kubectl exec`, `cp` and `port-forward` do.
 //!
-//! They come by the local proxy alone, whose clients have a connection of their own, and are judged, metered and
-//! recorded as any other request. From the server's 101 on, bytes are passed on as they come in both directions; before
-//! it, none are.
+//! Upgrades come through the local proxy alone, whose clients have connections of their own. They are judged, metered
+//! and recorded as all requests are. Bytes are forwarded as they come in both directions, but only after the server's
+//! 101.
 //!
-//! Threats, and what stops each: a request that one reader takes for an upgrade and another one does not (see `asked`);
-//! a server that changes to what was not asked for (its 101 is compared with the request); requests behind an upgrade
-//! that was refused (the connection is closed after the answer); an upgrade of what is no session (see
-//! [`ApiRequest::upgraded`](crate::policy::ApiRequest::upgraded)).
+//! Threats, and the defence against each:
+//!
+//! - One reader takes a request for an upgrade, and another one does not (see `asked`).
+//! - A server changes to another protocol than requested. Its 101 is compared with the request.
+//! - Requests follow a refused upgrade. The connection is closed after the answer.
+//! - The target is no session (see [`ApiRequest::upgraded`](crate::policy::ApiRequest::upgraded)).
 
 mod asked;
 
@@ -30,8 +32,8 @@ use crate::policy::{ApiRequest, InvalidRequest};
 use crate::telemetry::Decision;
 use asked::Asked;
 
-/// Where a connection that is upgraded finds what it is upgraded to. Whoever serves a connection puts one into each of
-/// its requests; a request without one is not upgraded.
+/// The slot for the two connections of an upgrade. The server of a connection puts one into the extensions of a
+/// request. A request without a slot is not upgraded.
 #[derive(Clone)]
 pub(super) struct Slot {
     switched: Arc<Mutex<Option<Switched>>>,
@@ -39,12 +41,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// A slot for one connection. All connections together have as much room as `room`.
+    /// Makes a slot for one connection. `room` bounds all connections together.
     pub(super) fn new(room: Arc<Semaphore>) -> Self {
         Self { switched: Arc::default(), room }
     }
 
-    /// What the connection was upgraded to, once HTTP is over.
+    /// Takes the two connections out, once HTTP is over.
     pub(super) fn take(&self) -> Option<Switched> {
         self.switched.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -59,13 +61,13 @@ pub(super) struct Switched {
     pub(super) client: OnUpgrade,
     pub(super) server: OnUpgrade,
     pub(super) permit: Permit,
-    /// When it is over, whatever is under way.
+    /// The end of the session, whatever is in progress.
     pub(super) ends: Option<Instant>,
     pub(super) room: OwnedSemaphorePermit,
 }
 
 impl Ambassador {
-    /// Answers a request for an upgrade, in a connection that may be upgraded.
+    /// Answers a request for an upgrade, on a connection that may be upgraded.
     pub(super) async fn upgrade(
         &self,
         head: &Parts,

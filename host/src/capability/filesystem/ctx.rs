@@ -1,4 +1,4 @@
-//! What one guest's store holds for `wasi:filesystem`.
+//! The state of one guest's `wasi:filesystem`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTable;
 use super::open::OpenFiles;
 use super::tree::Root;
 
-/// The file system of one guest: the root that it sees, and what it holds open.
+/// The file system of one guest: its root, and its open files.
 ///
 /// ```
 /// use attache::capability::filesystem::{FilesystemCtx, Root};
@@ -21,7 +21,7 @@ pub struct FilesystemCtx {
 }
 
 impl FilesystemCtx {
-    /// A file system with this root, nothing of which is open yet.
+    /// Makes a file system with this root and without open files.
     pub fn new(root: Root) -> Self {
         Self { root, files: Arc::default() }
     }
@@ -33,7 +33,7 @@ pub trait FilesystemView: Send {
     fn filesystem(&mut self) -> FilesystemCtxView<'_>;
 }
 
-/// What the host functions of `wasi:filesystem` work on.
+/// The view on which the host functions of `wasi:filesystem` work.
 pub struct FilesystemCtxView<'a> {
     /// The guest's file system.
     pub ctx: &'a mut FilesystemCtx,

@@ -1,4 +1,4 @@
-//! The handles of a guest, and the facts about what lies behind them.
+//! The handles of a guest, and the facts about the files behind them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub enum Descriptor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathFromRoot(pub(super) Box<[String]>);
 
-/// A file as it was when it was opened.
+/// A file in the version in which it was opened.
 #[derive(Clone, Debug)]
 pub struct OpenedFile {
     pub(super) identity: Identity,
@@ -45,7 +45,7 @@ pub struct Listing {
 
 /// A hash of a file's path and time. Equal hashes mean one file, in one version of its volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(super) struct Identity {
     lower: u64,
     upper: u64,
 }

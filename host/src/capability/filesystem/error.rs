@@ -1,4 +1,4 @@
-//! What becomes of a failure of the file system.
+//! Failures of the file system.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use wasmtime::component::ResourceTableError;
 
 pub(super) use crate::capability::bindings::filesystem::ErrorCode;
 
-/// Why a call of `wasi:filesystem` failed.
+/// An error of a call of `wasi:filesystem`.
 #[derive(Debug)]
 pub enum FilesystemError {
     /// The guest gets this code.
     Code(ErrorCode),
-    /// The guest is ended: it used a handle that it does not have, or has more than it may.
+    /// The guest's call traps: its handle is broken, or it has too many.
     Trap(wasmtime::Error),
 }
 
@@ -27,7 +27,7 @@ impl From<ResourceTableError> for FilesystemError {
     }
 }
 
-/// The code for a file that the host could not read when it read the volume.
+/// Returns the code for a file that the host could not read when it read the volume.
 pub(super) fn of_reading(kind: io::ErrorKind) -> ErrorCode {
     match kind {
         io::ErrorKind::PermissionDenied => ErrorCode::Access,

@@ -1,4 +1,4 @@
-//! What a guest holds open.
+//! The open files of a guest.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,12 +9,12 @@ use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
 use super::error::ErrorCode;
 
-/// The bytes of files that one guest may hold open, each file counted once. A volume that changes leaves its old files
-/// to those that have them open; without a bound a guest would collect all versions there ever were. As much as is kept
-/// of one volume, a thousand times what most pods project.
+/// The largest sum of the bytes of one guest's open files, each file counted once. A guest keeps the old files of a
+/// changed volume open. Without a bound it could collect all versions. The bound is the size that is kept of one
+/// volume, a thousand times what most pods project.
 pub const MAX_OPEN_BYTES: usize = crate::volume::MAX_VOLUME;
 
-/// The files that one guest holds open, by the address of their bytes: how often, and how large.
+/// The open files of one guest by the address of their bytes, with the number of their handles and their size.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles(Mutex<HashMap<usize, (usize, usize)>>);
 
@@ -38,7 +38,7 @@ impl OpenFiles {
     }
 }
 
-/// An open file: its descriptor and its streams share it.
+/// An open file. Its descriptor and its streams share it.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) data: Bytes,
@@ -58,17 +58,17 @@ impl Drop for OpenFile {
     }
 }
 
-/// The most that one read gives, in bytes, as wasmtime-wasi gives of a file.
+/// The most bytes that one read returns, as in wasmtime-wasi.
 pub(super) const MAX_READ: usize = 64 << 10;
 
-/// Returns the bytes of a file from an offset on, at most `length` of them.
+/// Returns at most `length` bytes of a file, from an offset on.
 pub(super) fn slice(data: &Bytes, offset: u64, length: usize) -> Bytes {
     let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
     let end = begin.saturating_add(length).min(data.len());
     data.slice(begin..end)
 }
 
-/// A stream over a file. It owns an offset and nothing else.
+/// A stream over a file. It owns only an offset.
 pub(super) struct FileStream {
     file: Arc<OpenFile>,
     offset: u64,

@@ -1,4 +1,4 @@
-//! The tree of directories that a guest sees, in memory.
+//! The tree of directories of a guest, in memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,17 +10,17 @@ use bytes::Bytes;
 
 use crate::volume::{KeptVersion, RelativePath};
 
-/// The link that names the version in force, as in each volume of a kubelet.
+/// The link to the current version, as in each volume of a kubelet.
 const DATA_LINK: &str = "..data";
 
-/// The directory that images have as a link to `/run`.
+/// The directory that is a link to `/run` in most images.
 const VAR: &str = "var";
 const RUN: &str = "run";
 
 /// The target of that link.
 const TO_RUN: &str = "../run";
 
-/// What lies below a mount: a directory that may be another one at each look.
+/// The content of a mount: a directory that may be replaced at any time.
 ///
 /// ```
 /// use attache::capability::filesystem::{Directory, Mount};
@@ -36,7 +36,7 @@ const TO_RUN: &str = "../run";
 /// }
 /// ```
 pub trait Mount: Send + Sync {
-    /// Returns the directory as it is now. It is called at each open through the mount, on the guest's thread.
+    /// Returns the current directory. It is called at each open through the mount, on the guest's thread.
     fn newest(&self) -> Arc<Directory>;
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Node {
     Mount(Arc<dyn Mount>),
 }
 
-/// A file: its bytes are shared by all that have it open.
+/// A file. All its handles share its bytes.
 #[derive(Clone, Debug)]
 pub(super) struct File {
     pub(super) data: Result<Bytes, io::ErrorKind>,
@@ -69,8 +69,8 @@ impl Directory {
         Self { entries: BTreeMap::new(), modified }
     }
 
-    /// Lays out a version of a volume as a kubelet does: a dated directory with the files, a link `..data` to it, and
-    /// for each name at the top a link into `..data`.
+    /// Lays out a version of a volume as a kubelet does: a dated directory with the files, a link `..data` to it, and a
+    /// link into `..data` for each name at the top.
     pub fn of_volume(version: &KeptVersion) -> Self {
         let mut dated = Self::new(version.modified);
         let mut top = Self::new(version.modified);
@@ -85,7 +85,7 @@ impl Directory {
         top
     }
 
-    /// Puts a node at a path, and makes the directories on the way to it.
+    /// Puts a node at a path, and makes the directories that lead to it.
     fn insert(&mut self, path: &mut dyn Iterator<Item = &str>, node: Node, modified: SystemTime) {
         let mut path = path.peekable();
         let Some(name) = path.next() else { return };
@@ -107,10 +107,10 @@ impl fmt::Debug for Directory {
     }
 }
 
-/// The root directory of a guest: mounts at their places, and the directories on the way to them.
+/// The root directory of a guest: mounts, and the directories that lead to them.
 ///
-/// A mount at or below `/run` or `/var/run` is seen under both names, since in most images the one is a link to the
-/// other.
+/// A mount at or below `/run` or `/var/run` is seen under both names, because one is a link to the other in most
+/// images.
 ///
 /// ```
 /// use attache::capability::filesystem::Root;
@@ -127,12 +127,12 @@ impl Default for Root {
 }
 
 impl Root {
-    /// An empty root.
+    /// Returns an empty root.
     pub fn new() -> Self {
         Self(Arc::new(Directory::new(SystemTime::now())))
     }
 
-    /// Adds a mount. `path` is absolute; its empty, `.` and `..` elements are passed over.
+    /// Adds a mount. `path` is absolute; its empty, `.` and `..` elements are ignored.
     #[must_use]
     pub fn with_mount(self, path: &str, mount: Arc<dyn Mount>) -> Self {
         self.with(path, Node::Mount(mount))

@@ -1,8 +1,8 @@
-//! From a path to what lies there.
+//! The resolution of paths.
 //!
-//! Threat: a path that leads out of the directory that it is resolved in. A descriptor is a capability: what a guest
-//! hands to another part of itself must not open more than lies below it. So `..` and links never lead above the
-//! descriptor's directory, and the root of all, where `..` is the root itself as on any system.
+//! Threat: a path that leads out of the directory in which it is resolved. A descriptor is a capability: a guest may
+//! hand it to another part of itself, and it must open only what lies below it. So `..` and links never lead above the
+//! descriptor's directory. Nor do they lead above the root, where `..` is the root itself as on any system.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use std::sync::Arc;
 use super::error::ErrorCode;
 use super::tree::{Directory, File, Node, Root};
 
-/// The longest path that is looked at, in bytes (Linux's `PATH_MAX`).
+/// The longest path, in bytes (Linux's `PATH_MAX`).
 const MAX_PATH: usize = 4096;
 
 /// The longest element of a path, in bytes (Linux's `NAME_MAX`).
 const MAX_NAME: usize = 255;
 
-/// The most links that one path may lead through, as on Linux.
+/// The largest number of links in one path, as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// What a path leads to.
+/// The node at a path.
 #[derive(Clone, Debug)]
 pub(super) enum Found {
     Directory(Arc<Directory>),
@@ -27,20 +27,20 @@ pub(super) enum Found {
     Link(Arc<str>),
 }
 
-/// What a path leads to, and the path to it without links and dots, from the root.
+/// The node at a path, and its path from the root, without links and dots.
 #[derive(Clone, Debug)]
 pub(super) struct Resolved {
     pub(super) path: Vec<String>,
     pub(super) found: Found,
 }
 
-/// The way from the root to a directory.
-struct Channel {
+/// The directories from the root to a directory.
+struct Descent {
     root: Arc<Directory>,
     below: Vec<(String, Arc<Directory>)>,
 }
 
-impl Channel {
+impl Descent {
     fn here(&self) -> &Arc<Directory> {
         self.below.last().map_or(&self.root, |(_, directory)| directory)
     }
@@ -50,9 +50,9 @@ impl Channel {
     }
 }
 
-/// Opens a directory by the path that [`Resolved`] gave. A directory of an older version of a volume is gone.
-fn base(root: &Root, path: &[String]) -> Result<Channel, ErrorCode> {
-    let mut way = Channel { root: Arc::clone(&root.0), below: Vec::with_capacity(path.len()) };
+/// Opens a directory by the path in [`Resolved`]. A directory of an older version of a volume is gone.
+fn base(root: &Root, path: &[String]) -> Result<Descent, ErrorCode> {
+    let mut way = Descent { root: Arc::clone(&root.0), below: Vec::with_capacity(path.len()) };
     for name in path {
         match way.here().entries.get(name).map(look) {
             Some(Found::Directory(directory)) => way.below.push((name.clone(), directory)),
@@ -102,7 +102,7 @@ pub(super) fn resolve(root: &Root, from: &[String], path: &str, follow: bool) ->
                         if links > MAX_LINKS {
                             return Err(ErrorCode::Loop);
                         }
-                        // No link of ours is absolute; the WIT refuses those.
+                        // No link of this tree is absolute, and the WIT refuses such links.
                         target.rsplit('/').for_each(|element| ahead.push_front(element.to_owned()));
                     }
                     found if ahead.is_empty() => return Ok(Resolved { path: way.path(Some(name)), found }),
@@ -114,7 +114,7 @@ pub(super) fn resolve(root: &Root, from: &[String], path: &str, follow: bool) ->
     Ok(Resolved { found: Found::Directory(Arc::clone(way.here())), path: way.path(None) })
 }
 
-/// Looks again at what [`resolve`] gave the path of.
+/// Opens the directory that [`resolve`] found before.
 pub(super) fn revisit(root: &Root, path: &[String]) -> Result<Arc<Directory>, ErrorCode> {
     base(root, path).map(|way| Arc::clone(way.here()))
 }

@@ -22,14 +22,15 @@ use crate::gate::{Channel, Gate};
 use crate::policy::{Destination, DestinationError};
 use crate::telemetry::{Decision, Sampled, chain};
 
-/// How much a guest may write to a request's body at once, in bytes. Each unsent body of a guest holds two such pieces
-/// in the host, and it may have as many bodies as requests: wasmtime's own default of 1 MiB would let it hold 256 MiB.
+/// The largest piece that a guest may write to a request's body at once, in bytes. The host holds two such pieces for
+/// each unsent body, and a guest may have as many bodies as requests. wasmtime's own default of 1 MiB would allow 256
+/// MiB.
 const CHUNK: usize = 64 << 10;
 
-/// Of requests that failed, those that were told of; of all guests together.
+/// The log lines about failed requests of all guests together, throttled.
 static FAILED: LazyLock<Sampled> = LazyLock::new(Sampled::lines);
 
-/// What the answer to one request is, and what has to go on running for its body: nothing, here.
+/// The answer to one request, and the work that goes on for its body: none, here.
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 impl<'a> PodCtxView<'a> {
@@ -41,14 +42,14 @@ impl<'a> PodCtxView<'a> {
     }
 }
 
-/// What one guest's store holds for `wasi:http`.
+/// The state of one guest's `wasi:http`.
 #[derive(Clone, Debug)]
 pub(in crate::capability) struct HttpCtx {
     outgoing: Outgoing,
     wasi: WasiHttpCtx,
 }
 
-/// Where a guest's requests go.
+/// The destinations of a guest's requests.
 #[derive(Clone, Debug)]
 struct Outgoing {
     ambassador: Ambassador,
@@ -141,7 +142,7 @@ impl Outgoing {
         Ok(answer.map(timed))
     }
 
-    /// Records a request to what is no destination.
+    /// Records a request whose URI is no destination.
     fn refuse(&self, request: &Request<WasiBody>, why: DestinationError) -> Error {
         let (gate, target) = (self.ambassador.gate(), request.uri().to_string());
         let refused = gate.refuse(Channel::WasiHttp, request.method(), &target, Decision::Denied, &why.to_string());
@@ -156,7 +157,7 @@ impl WasiHttpHooks for Outgoing {
         options: Option<RequestOptions>,
         processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        // What the guest makes of the answer concerns nobody here.
+        // The guest's use of the answer needs no work here.
         drop(processed);
         Box::new(self.clone().send(request, options.unwrap_or_default()))
     }
@@ -165,7 +166,7 @@ impl WasiHttpHooks for Outgoing {
         CHUNK
     }
 
-    // The defaults of these write a line of the log for each error that a guest comes to.
+    // The defaults of these log a line for each error of a guest.
     fn p2_error_from_hyper(&mut self, _: &hyper::Error) -> ErrorCode {
         ErrorCode::HttpProtocolError
     }
@@ -179,7 +180,7 @@ impl WasiHttpHooks for Outgoing {
     }
 }
 
-/// Scheme, host and port of a request, if they can be read in one way only.
+/// Returns scheme, host and port of a request. Fails if they have several readings.
 fn destination(uri: &Uri) -> Result<Destination, DestinationError> {
     let authority = uri.authority().ok_or(DestinationError::Host)?;
     if authority.as_str().contains('@') {
@@ -188,7 +189,8 @@ fn destination(uri: &Uri) -> Result<Destination, DestinationError> {
     Destination::of(uri.scheme_str().unwrap_or_default(), authority.host(), port(authority)?)
 }
 
-/// The port, if one is named. To `http` a `host:` and a `host:99999` have none, which would quietly become the default.
+/// Returns the port, if one is named. The crate `http` reads `host:` and `host:99999` as without a port, which would
+/// silently become the default.
 fn port(authority: &Authority) -> Result<Option<u16>, DestinationError> {
     let named = authority.as_str().len() > authority.host().len();
     match authority.port_u16() {

@@ -1,4 +1,4 @@
-//! What a guest is told when a request or a body fails, in the words of `wasi:http`.
+//! The errors of requests and bodies, as error codes of `wasi:http`.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use crate::ambassador::egress::EgressError;
 use crate::cluster::{ClusterError, Unavailable};
 use crate::gate::GateError;
 
-/// Why the body of an answer of the API server broke off. All that fails before is told with an answer.
+/// Returns the error for a body of the API server that broke off. All earlier failures have an answer.
 pub(super) fn of_cluster(error: ClusterError) -> Error {
     match error {
         ClusterError::TooLarge(limit) => Error::HttpResponseBodySize(Some(limit)),
@@ -18,7 +18,7 @@ pub(super) fn of_cluster(error: ClusterError) -> Error {
     }
 }
 
-/// Why a request to another place failed, or the body of its answer.
+/// Returns the error for a request to another destination, or for the body of its answer.
 pub(super) fn of_egress(error: EgressError) -> Error {
     match error {
         EgressError::Destination(_) => Error::HttpRequestUriInvalid,

@@ -1,12 +1,11 @@
-//! `outgoing-handler`, with a handle given back that wasmtime-wasi-http 48 keeps.
+//! `outgoing-handler`, which returns the handles that wasmtime-wasi-http 48 keeps.
 //!
-//! `handle` is given the request options for good, and reads them without taking them out of the table: each request
-//! would cost its guest one of its handles, and one that sends options would end after a thousand requests.
+//! `handle` takes ownership of the request options and leaves them in the table. Each request with options would cost
+//! its guest a handle, and a thousand such requests would end the guest.
 //!
-//! Threat: a guest that floods the log. `handle` puts scheme, authority and path together, and each time that this
-//! fails it writes a line of a level that nobody mutes. So they are put together here first, and what fails is refused
-//! and recorded as a request that could not be understood, at the rate of such. A request without a path is one for
-//! `/`.
+//! Threat: a guest that floods the log. `handle` joins scheme, authority and path, and logs a line at a high level for
+//! each failure. So they are joined here first. A failure is refused and recorded as a request that could not be
+//! understood, within the rate of such records. A request without a path is one for `/`.
 
 use http::uri::Scheme;
 use http::{Method, Uri};
@@ -24,7 +23,7 @@ use crate::policy::InvalidRequest;
 
 const INTERFACE: &str = "wasi:http/outgoing-handler@0.2.12";
 
-/// What `handle` is given, and what it answers.
+/// The arguments of `handle`, and its result.
 type Given = (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>);
 type Answered = (Result<Resource<HostFutureIncomingResponse>, ErrorCode>,);
 
@@ -48,7 +47,7 @@ pub(super) fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> was
     })
 }
 
-/// Makes a request without a path one for `/`. Returns the target of one whose parts make no URI.
+/// Sets the path of a request without one to `/`. Returns the target of a request whose parts make no URI.
 fn unreadable(request: &mut HostOutgoingRequest) -> Option<String> {
     let path = request.path_with_query.get_or_insert_with(|| "/".to_owned()).as_str();
     let authority = request.authority.as_deref().unwrap_or_default();
@@ -56,7 +55,7 @@ fn unreadable(request: &mut HostOutgoingRequest) -> Option<String> {
     uri.is_err().then(|| format!("{authority}{path}"))
 }
 
-/// The method, for a record; one that is none is recorded as what is asked for most.
+/// Returns the method for a record. An invalid one is recorded as GET.
 fn method(named: &types::Method) -> Method {
     match named {
         types::Method::Get => Method::GET,

@@ -1,26 +1,27 @@
 //! `wasi:http/outgoing-handler`: plain HTTP of a guest, answered by the ambassador.
 //!
-//! A request to one of the API server's names ([`ServerNames`]) goes to the [`Ambassador`], whatever the guest thinks
-//! of TLS and token; every other goes to the grant's `egress`, or nowhere. The interfaces themselves are wasmtime's:
-//! only what becomes of a request is ours.
+//! A request to one of the API server's names ([`ServerNames`](crate::ambassador::ServerNames)) goes to the
+//! [`Ambassador`](crate::ambassador::Ambassador), in any scheme and with any token. Every other request goes to a
+//! destination of the grant's `egress`, or is refused. The interfaces are wasmtime's; only the handling of a request is
+//! this host's.
 //!
-//! An embedder that has an outgoing handler of its own leaves [`add_to_linker`] out, and its guests' HTTP is then its
-//! own affair: no grant judges it.
+//! An embedder with an outgoing handler of its own leaves [`add_to_linker`] out. No grant judges the HTTP of its guests
+//! then.
 //!
-//! # What a guest is told
-//! The API server's part is answered with HTTP, refusals too: see [`ambassador`](crate::ambassador). For other places a
-//! refusal is an `error-code`:
+//! # Errors of a guest
+//! Requests to the API server are always answered with HTTP, refusals too: see [`ambassador`](crate::ambassador). For
+//! other destinations a refusal is an `error-code`:
 //!
 //! | error code | when |
 //! | --- | --- |
 //! | `HTTP-request-denied` | the grant's `egress` does not name the destination |
-//! | `HTTP-request-URI-invalid` | what is named is no destination |
-//! | `destination-IP-prohibited` | the name leads to where no granted name may lead |
-//! | `connection-limit-reached` | the grant's rate or its requests under way are spent |
-//! | `HTTP-request-body-size`, `HTTP-response-body-size` | a body is larger than is passed on |
+//! | `HTTP-request-URI-invalid` | the URI names no destination |
+//! | `destination-IP-prohibited` | the name leads to an address to which no granted name may lead |
+//! | `connection-limit-reached` | the grant's rate or its concurrent requests are exhausted |
+//! | `HTTP-request-body-size`, `HTTP-response-body-size` | a body exceeds its limit |
 //!
-//! and the others as their names say. The guest's request options count: `connect-timeout` outward,
-//! `first-byte-timeout` and `between-bytes-timeout` everywhere. The run's deadline ends all of it.
+//! The other codes mean what their names say. The guest's request options count: `connect-timeout` for other
+//! destinations, `first-byte-timeout` and `between-bytes-timeout` for all. The run's deadline ends every request.
 
 mod ctx;
 mod error;
@@ -37,8 +38,8 @@ use super::ctx::PodView;
 pub(super) use ctx::HttpCtx;
 
 /// Adds `wasi:http/types` and `wasi:http/outgoing-handler` to a linker whose store is run asynchronously. The embedder
-/// adds the rest of WASI, with `wasmtime_wasi::p2::add_to_linker_async`. Afterwards the linker takes no name twice, as
-/// it does at first (`allow_shadowing`).
+/// adds the rest of WASI, with `wasmtime_wasi::p2::add_to_linker_async`. Afterwards the linker refuses a name that it
+/// has already, as it does by default (`allow_shadowing`).
 ///
 /// # Errors
 /// Fails when the linker has one of the names already.

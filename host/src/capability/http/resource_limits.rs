@@ -1,9 +1,8 @@
-//! What a guest may hold of requests that it has not sent.
+//! Bounds on requests that a guest has not sent yet.
 //!
 //! Threat: a guest that makes requests and never sends them. wasmtime-wasi-http 48 keeps methods and authorities of any
-//! length, and each of a thousand handles may be a request or a set of headers: gigabytes of the host's memory, and no
-//! gate has seen a request yet. So the parts of a request are bounded, and so are the requests and headers of one
-//! instance.
+//! length. Each of a thousand handles may be a request or a set of headers: gigabytes of the host's memory before any
+//! gate has seen a request. So the parts of a request are bounded, and so are the requests and headers of one instance.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
@@ -15,20 +14,20 @@ use super::super::ctx::PodView;
 
 const INTERFACE: &str = "wasi:http/types@0.2.12";
 
-/// The longest method, in bytes. The longest that is registered (`UPDATEREDIRECTREF`) has 17.
+/// The longest method, in bytes. The longest registered one (`UPDATEREDIRECTREF`) has 17.
 const METHOD: usize = 64;
 
-/// The longest authority, in bytes: a name has at most 253 and a port six; the rest is room for what is refused with
-/// reason.
+/// The longest authority, in bytes. A name has at most 253 and a port six. The rest is room for authorities that are
+/// refused with a reason.
 const AUTHORITY: usize = 512;
 
-/// The longest path and query, in bytes, for a guest whose grant opens nothing that they could be sent to; for others
-/// it is the grant's `targetBytes`.
+/// The longest path and query, in bytes, for a guest whose grant opens no destination. For other guests it is the
+/// grant's `targetBytes`.
 const PATH: u64 = 16 << 10;
 
-/// Requests, responses and sets of headers that one instance may hold together. A program has some for each request
-/// under way, and answers whose heads it keeps count too. Each may hold the grant's `headerBytes`, of which many small
-/// ones take three times their size, and an unsent body.
+/// The largest number of requests, responses and sets of headers of one instance together. A program has some for each
+/// concurrent request, and for the answers whose heads it keeps. Each may hold the grant's `headerBytes`, of which many
+/// small ones take three times their size, and an unsent body.
 pub(crate) const MOST: usize = 128;
 
 /// Ends the call of a guest that holds [`MOST`] and makes one more.
@@ -36,7 +35,7 @@ pub(crate) const MOST: usize = 128;
 #[error("the guest holds {MOST} requests, responses and sets of headers, and may hold no more: drop or send them")]
 pub(crate) struct Full;
 
-/// Puts the bounds before what `wasi:http/types` has there already.
+/// Puts the bounds in front of the functions that `wasi:http/types` has already.
 pub(super) fn add_to_linker<T: PodView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let added = linker.instance(INTERFACE).and_then(|mut types| {
@@ -68,7 +67,7 @@ fn add_setters<T: PodView + 'static>(types: &mut LinkerInstance<'_, T>) -> wasmt
     types.func_wrap(
         "[method]outgoing-request.set-path-with-query",
         |mut store: StoreContextMut<'_, T>, (request, path): Set<Option<String>>| -> wasmtime::Result<Done> {
-            // The reader of URIs drops a fragment, so what would be sent is not what the guest says.
+            // The parser of URIs drops a fragment, so the sent target would differ from the guest's.
             let has_fragment = path.as_ref().is_some_and(|path| path.contains('#'));
             let refused = is_longer(path.as_ref(), longest_path(&mut store)) || has_fragment;
             Ok((if refused { Err(()) } else { view(&mut store).set_path_with_query(request, path)? },))
@@ -88,8 +87,8 @@ fn is_longer(text: Option<&String>, most: usize) -> bool {
     text.is_some_and(|text| text.len() > most)
 }
 
-/// Each request and each response begins as a set of headers, which it then takes: where those are made all can be
-/// counted.
+/// Each request and each response begins as a set of headers, which it then takes. So counting sets of headers counts
+/// all of them.
 fn add_fields<T: PodView + 'static>(types: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     types.func_wrap("[constructor]fields", |mut store: StoreContextMut<'_, T>, (): ()| {
         let mut view = with_room(&mut store)?;
@@ -119,7 +118,7 @@ fn view<'a, T: PodView + 'static>(store: &'a mut StoreContextMut<'_, T>) -> Wasi
     store.data_mut().pod().into_http()
 }
 
-/// The view, if there may be one more.
+/// Returns the view, if there may be one more.
 fn with_room<'a, T: PodView + 'static>(store: &'a mut StoreContextMut<'_, T>) -> wasmtime::Result<WasiHttpCtxView<'a>> {
     let view = view(store);
     if held(view.table) >= MOST {

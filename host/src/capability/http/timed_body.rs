@@ -1,4 +1,4 @@
-//! A body that may not pause for longer than a guest waits.
+//! A body whose pauses are bounded.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,17 +9,17 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::Error;
 
-/// Passes a body on; a pause longer than `between-bytes-timeout` is an error. Without one it may pause for ever.
+/// A body that fails when it pauses for longer than `between-bytes-timeout`. Without that option it may pause for ever.
 pub(super) struct TimedBody<B, F> {
     body: B,
     between: Option<Duration>,
-    /// Set while nothing comes.
+    /// The end of the current pause.
     alarm: Option<Pin<Box<Sleep>>>,
     explain: F,
 }
 
 impl<B, F> TimedBody<B, F> {
-    /// `explain` puts the body's own errors into the words of `wasi:http`.
+    /// `explain` turns the body's own errors into those of `wasi:http`.
     pub(super) fn new(body: B, between: Option<Duration>, explain: F) -> Self {
         Self { body, between, alarm: None, explain }
     }
