@@ -79,10 +79,10 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(|body| body.is_end_stream())
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), |body| body.size_hint())
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }

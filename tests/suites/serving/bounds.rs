@@ -80,7 +80,7 @@ async fn a_client_that_resets_what_it_asks_for_is_cut_off() {
     let other = tokio::spawn(async move { client.send_request(request("/")).await });
     within(async {
         while calls.load(Ordering::Relaxed) == 0 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;

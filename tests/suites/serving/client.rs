@@ -37,7 +37,7 @@ pub(crate) fn text(text: impl Into<Bytes>) -> Answer {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) stop: CancellationToken,
-    pub(crate) running: JoinHandle<Stopped>,
+    pub(crate) ended: JoinHandle<Stopped>,
 }
 
 pub(crate) async fn listener() -> Listener {
@@ -52,8 +52,8 @@ where
 {
     let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
     let server = Server::new().connections(connections).serve(listener, from_fn(handler));
-    let running = tokio::spawn(server.run(stop.clone().cancelled_owned(), grace));
-    Running { address, stop, running }
+    let ended = tokio::spawn(server.run(stop.clone().cancelled_owned(), grace));
+    Running { address, stop, ended }
 }
 
 pub(crate) type Http2 = http2::SendRequest<Empty<Bytes>>;

@@ -71,7 +71,7 @@ async fn requests_in_progress_finish_and_no_connection_is_accepted() {
     for answer in [new, old] {
         assert_eq!(within(answer).await.unwrap().unwrap(), (200, "done".into()));
     }
-    assert_eq!(within(server.running).await.unwrap().cut, 0);
+    assert_eq!(within(server.ended).await.unwrap().cut, 0);
     drop(idle);
 }
 
@@ -84,7 +84,7 @@ async fn what_does_not_finish_within_the_grace_is_cut() {
     let old = tokio::spawn(async move { read(old.send_request(request("/")).await).await });
     wait_for(&gate.begun, 2).await;
     server.stop.cancel();
-    let Stopped { cut, .. } = within(server.running).await.unwrap();
+    let Stopped { cut, .. } = within(server.ended).await.unwrap();
     assert_eq!(cut, 2);
     for answer in [new, old] {
         within(answer).await.unwrap().unwrap_err();
@@ -122,5 +122,5 @@ async fn a_handler_hears_of_the_stop() {
     wait_for(&begun, 1).await;
     server.stop.cancel();
     assert_eq!(within(answer).await.unwrap().unwrap(), (200, "stopped".into()));
-    assert_eq!(within(server.running).await.unwrap().cut, 0);
+    assert_eq!(within(server.ended).await.unwrap().cut, 0);
 }
