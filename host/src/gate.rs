@@ -1,14 +1,11 @@
 //! The only maker of a permit.
 //!
 //! Threat: a request that reaches the API server without having been judged, metered and recorded. The API client takes
-//! a
-//! [`Permit`] by value, a permit is made by [`Gate::admit`] alone, and it is recorded exactly once when it is dropped,
-//! however the request ended. Nobody else can make one:
+//! a [`Permit`] by value, and only [`Gate::admit`] makes one. Each permit is recorded exactly once, when it is dropped,
+//! however the request ended. Other code cannot make a permit:
 //!
 //! ```compile_fail,E0451
-//! # fn forge(gate: attache::gate::Gate, request: attache::policy::ApiRequest, real: attache::gate::Permit) {
-//! let forged = attache::gate::Permit { gate, request, ..real };
-//! # }
+//! let forged = attache::gate::Permit { exchange: unreachable!() };
 //! ```
 //!
 //! or send two requests with one:
@@ -18,14 +15,27 @@
 //! let again = permit.clone();
 //! # }
 //! ```
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `permit`, `egress`, `follower` | what is let through: to the API server, past it, and to shared watches |
+//! | `exchange` | the running record that every permit has |
+//! | `host` | the gates of the host's own requests |
+//! | `slots`, `rate` | the meters |
+//! | `refusals` | refusals that are recorded, and those that are only counted |
+//! | `operator_log` | log lines beside the audit |
 
 mod egress;
+mod exchange;
 mod follower;
+mod host;
 mod operator_log;
 mod permit;
-mod place;
 mod rate;
 mod refusals;
+mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,7 +46,7 @@ use http::Method;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Rule, Verdict};
+use crate::policy::{ApiRequest, Grant, InvalidRequest, Limit, Verdict};
 use crate::telemetry::{Audit, AuditRecord, Decision, Sampled};
 
 pub use crate::telemetry::Channel;
@@ -44,37 +54,20 @@ pub use egress::EgressPermit;
 pub use follower::FollowerPermit;
 use operator_log::Reported;
 pub use permit::Permit;
-use place::{Slot, Slots};
 pub use rate::HostRate;
+use slots::{Slot, Slots};
 
-/// The name of the host itself in records.
-const HOST: &str = "attache";
-
-/// What the host may read on its own account: what there is in the API. Every account of a cluster may
-/// (`system:discovery`).
-const DISCOVERY: [&str; 5] = ["/version", "/api", "/api/*", "/apis", "/apis/*"];
-
-/// The most bytes of one discovery document. The aggregated document of a cluster with some thousand types of its own
-/// has about 10 MiB.
-const DISCOVERY_BYTES: u64 = 32 << 20;
-
-/// What the host asks about its own rights: every account of a cluster may (`system:basic-user`).
-const REVIEWS: [&str; 2] = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
-
-/// How many of those questions a second, and at once: for ten extensions that ask at their default rate. Who asks more
-/// than all others together makes them wait, but no longer than its own rate lets it ask.
-const REVIEW_RATE: (u32, u32) = (200, 400);
-
-/// Why a request was not let through.
+/// The refusal of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum GateError {
-    /// The grant does not allow it; the payload says what was asked and which rule would allow it.
+    /// The grant does not allow the request; the text has what was asked and the rule that would allow it.
     #[error("{0}")]
     Denied(String),
     /// The rate is spent; try again after this long.
     #[error("the grant's rate is spent; try again in {} ms", .0.as_millis())]
     Throttled(Duration),
-    /// As many requests as the grant allows are under way.
+    /// As many requests as the grant allows are in flight.
     #[error("as many requests are under way as the grant allows ({limit})")]
     TooMany {
         /// The grant's `inFlight`.
@@ -110,27 +103,50 @@ impl GateError {
     }
 }
 
-/// Judges, meters and records the requests of one extension. Cheap to clone; clones share the meters.
+/// The judge, meter and recorder of one extension's requests. Cheap to clone; clones share the meters.
+///
+/// ```
+/// use attache::gate::{Channel, Gate};
+/// use attache::policy::{ApiRequest, Grant};
+/// use attache::telemetry::ToTracing;
+/// use http::Method;
+/// use std::sync::Arc;
+///
+/// let grant = Grant::parse("
+/// apiVersion: attache.dev/v1alpha1
+/// kind: Grant
+/// metadata: {name: reader}
+/// spec: {api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: [demo]}]}
+/// ")?;
+/// let gate = Gate::new("reader", Arc::new(grant), Arc::new(ToTracing));
+/// let pod = ApiRequest::parse(&Method::GET, "/api/v1/namespaces/demo/pods/a")?;
+/// let permit = gate.admit(Channel::Api, pod)?; // for `ApiClient::send`
+/// let secret = ApiRequest::parse(&Method::GET, "/api/v1/namespaces/demo/secrets/a")?;
+/// assert!(gate.admit(Channel::Api, secret).is_err());
+/// # drop(permit);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Gate {
-    inner: Arc<Inner>,
+    state: Arc<GateState>,
     ends: Option<Instant>,
 }
 
-struct Inner {
+/// The part that all clones of a gate share.
+struct GateState {
     extension: Arc<str>,
     grant: Arc<Grant>,
     audit: Arc<dyn Audit>,
     rate: DefaultDirectRateLimiter,
     host_rate: Option<HostRate>,
-    places: Slots,
+    slots: Slots,
     refusals: Sampled,
-    told: Reported,
+    reported: Reported,
 }
 
-impl Drop for Inner {
+impl Drop for GateState {
     fn drop(&mut self) {
-        self.tell_rest();
+        self.report_rest();
         let unrecorded = self.refusals.left_out();
         if unrecorded > 0 {
             self.audit.unrecorded(&self.extension, unrecorded);
@@ -139,102 +155,72 @@ impl Drop for Inner {
 }
 
 impl Gate {
-    /// A gate for one extension under one grant.
+    /// Makes a gate for one extension under one grant.
     pub fn new(extension: impl Into<Arc<str>>, grant: Arc<Grant>, audit: Arc<dyn Audit>) -> Self {
         Self::within(None, extension, grant, audit)
     }
 
-    /// As [`Gate::new`], with what all extensions of the host may ask together.
+    /// Makes a gate as [`Gate::new`] does, with the rate that all extensions of the host share.
     pub fn within(
         host_rate: Option<HostRate>,
         extension: impl Into<Arc<str>>,
         grant: Arc<Grant>,
         audit: Arc<dyn Audit>,
     ) -> Self {
-        let (rate, places, refusals) = (rate::of(&grant.limits), Slots::default(), refusals::sampled());
-        let (extension, told) = (extension.into(), Reported::default());
-        let inner = Inner { extension, grant, audit, rate, host_rate, places, refusals, told };
-        Self { inner: Arc::new(inner), ends: None }
+        let (rate, slots, refusals) = (rate::of(&grant.limits), Slots::default(), refusals::sampled());
+        let (extension, reported) = (extension.into(), Reported::default());
+        let state = GateState { extension, grant, audit, rate, host_rate, slots, refusals, reported };
+        Self { state: Arc::new(state), ends: None }
     }
 
-    /// The same gate, for one run of the extension that is over at `ends`: a server that says to come back later than
-    /// that is not waited for. Ending the run is up to whoever runs it. A later end than before makes no difference.
+    /// Returns this gate for one run of the extension that is over at `ends`: when a server asks to be retried later
+    /// than that, there is no retry. The caller ends the run itself. An `ends` later than the present one has no
+    /// effect.
     #[must_use]
     pub fn until(&self, ends: Instant) -> Self {
-        Self { inner: Arc::clone(&self.inner), ends: Some(self.ends.map_or(ends, |sooner| sooner.min(ends))) }
+        Self { state: Arc::clone(&self.state), ends: Some(self.ends.map_or(ends, |sooner| sooner.min(ends))) }
     }
 
-    /// A gate for the host's own discovery requests: `/version`, `/api`, `/apis` and what is below the two but no
-    /// resource, to read.
-    pub fn for_host(host_rate: Option<HostRate>, audit: Arc<dyn Audit>) -> Self {
-        let mut grant = Grant::nothing(HOST);
-        grant.limits.response_bytes = DISCOVERY_BYTES;
-        grant.api.push(Rule {
-            verbs: vec!["get".into()],
-            non_resource_urls: DISCOVERY.map(str::to_owned).into(),
-            ..Rule::default()
-        });
-        Self::within(host_rate, HOST, Arc::new(grant), audit)
-    }
-
-    /// A gate for the host's own questions about what its service account may do. Guests cause them, so they are
-    /// metered apart from discovery.
-    pub fn for_reviews(host_rate: Option<HostRate>, audit: Arc<dyn Audit>) -> Self {
-        let mut grant = Grant::nothing(HOST);
-        // Of each guest at most one is under way, and each pays for it with its own rate.
-        grant.limits.in_flight = u32::MAX;
-        (grant.limits.requests_per_second, grant.limits.burst) = REVIEW_RATE;
-        grant.api.push(Rule {
-            api_groups: vec!["authorization.k8s.io".into()],
-            resources: REVIEWS.map(str::to_owned).into(),
-            verbs: vec!["create".into()],
-            namespaces: vec!["*".into()],
-            ..Rule::default()
-        });
-        Self::within(host_rate, HOST, Arc::new(grant), audit)
-    }
-
-    /// Takes one request's worth of the rate, for what the host asks in a guest's stead.
+    /// Spends one request of the rate, for a request that the host makes in a guest's stead.
     ///
     /// # Errors
-    /// [`GateError::Throttled`]. It is not recorded: there is no request.
-    pub fn spend(&self) -> Result<(), GateError> {
+    /// [`GateError::Throttled`], which is not recorded: there is no request.
+    pub(crate) fn spend(&self) -> Result<(), GateError> {
         self.meter()
     }
 
-    /// The grant that this gate judges by.
+    /// Returns the grant that this gate judges by.
     pub fn grant(&self) -> &Arc<Grant> {
-        &self.inner.grant
+        &self.state.grant
     }
 
-    /// Who asks at this gate, as records name it.
+    /// Returns the name of the extension, as records have it.
     pub fn extension(&self) -> &str {
-        &self.inner.extension
+        &self.state.extension
     }
 
-    /// How many requests are under way.
+    /// Returns the number of requests in flight.
     pub fn in_flight(&self) -> u32 {
-        self.inner.places.number(Slot::InFlight)
+        self.state.slots.occupied(Slot::InFlight)
     }
 
-    /// Lets a request through, or says why not. Never waits. A refusal is recorded at once, a permit when it is
-    /// dropped; of many that are throttled only some are, with the number of the others.
+    /// Judges and meters a request. Never waits.
     ///
-    /// The rate is spent first, so that requests that are denied count too: asking is work, and is recorded.
-    ///
-    /// An answer without an end, such as a watch, and a request for an upgrade are recorded when they begin, too.
+    /// A refusal is recorded at once, a permit when it is dropped. Throttled requests are sampled: a record has the
+    /// number of those left out before it. The rate is spent first, so that denied requests count too: each costs work
+    /// and a record. A stream, such as a watch, and a request for an upgrade are recorded at their beginning as well.
     ///
     /// # Errors
-    /// [`GateError`], which is the guest's to mend or to wait for.
+    /// [`GateError`], which the guest can mend or wait for.
     pub fn admit(&self, way: Channel, request: ApiRequest) -> Result<Permit, GateError> {
-        let place = Slot::of(&request);
-        let decided = self.decide(&[&request], place);
-        self.permit(way, request, place, decided)
+        let slot = Slot::of(&request);
+        let decided = self.decide(&[&request], slot);
+        self.permit(way, request, slot, decided)
     }
 
-    /// Returns whether the grant opens anything at all of a collection, for whoever opens it before there is a request.
-    /// Nothing is
-    /// sent for it. A refusal spends the rate and is recorded as that of a request for the whole collection is.
+    /// Checks that the grant allows at least something of a collection, before there is a request. Nothing is sent.
+    ///
+    /// A refusal spends the rate, and is recorded like that of a request for the whole collection.
     ///
     /// # Errors
     /// [`GateError`], as [`Gate::admit`].
@@ -242,10 +228,7 @@ impl Gate {
         let judged = collection.resource().map(|path| self.grant().judge_opening(path));
         let Some(Verdict::Denied { reason, .. }) = judged else { return Ok(()) };
         let refusal = self.meter().err().unwrap_or(GateError::Denied(reason));
-        self.record_refusal(
-            &refusal,
-            AuditRecord::of_request(Timestamp::now(), &self.inner.extension, way, collection),
-        );
+        self.record_refusal(&refusal, AuditRecord::of_request(Timestamp::now(), self.extension(), way, collection));
         Err(refusal)
     }
 
@@ -254,54 +237,36 @@ impl Gate {
         &self,
         way: Channel,
         request: ApiRequest,
-        place: Slot,
+        slot: Slot,
         decided: Result<usize, GateError>,
     ) -> Result<Permit, GateError> {
-        let (time, since) = (Timestamp::now(), Instant::now());
-        let record = || AuditRecord::of_request(time, &self.inner.extension, way, &request);
-        let rule = match decided {
-            Ok(rule) => rule,
+        match decided {
+            Ok(rule) => Ok(Permit::new(self.clone(), way, slot, request, rule)),
             Err(refusal) => {
-                self.record_refusal(&refusal, record());
-                return Err(refusal);
+                let record = AuditRecord::of_request(Timestamp::now(), self.extension(), way, &request);
+                self.record_refusal(&refusal, record);
+                Err(refusal)
             }
-        };
-        if request.is_stream() || request.upgrades() {
-            self.inner.audit.record(&AuditRecord { verdict: Decision::Begun, rule: Some(rule), ..record() });
         }
-        let gate = self.clone();
-        Ok(Permit {
-            gate,
-            way,
-            request,
-            place,
-            rule,
-            time,
-            since,
-            status: None,
-            bytes: 0,
-            sent: 0,
-            reached: None,
-            error: None,
-        })
     }
 
-    /// A throttled request has cost its sender nothing; any other refusal has, and is always recorded.
+    /// Records a refusal. A throttled request has cost its sender nothing and is sampled; other refusals are bounded by
+    /// the rate, and are all recorded.
     fn record_refusal(&self, refusal: &GateError, request: AuditRecord<'_>) {
         let (verdict, reason) = (refusal.decision(), self.reason(refusal));
-        let Some(unrecorded) = self.records(verdict) else { return };
-        self.inner.audit.record(&AuditRecord { verdict, unrecorded, ..request }.because(reason));
+        let Some(unrecorded) = self.sample(verdict) else { return };
+        self.state.audit.record(&AuditRecord { verdict, unrecorded, ..request }.because(reason));
     }
 
-    /// Returns whether one more refusal of this kind is recorded: then how many before it were not.
-    fn records(&self, verdict: Decision) -> Option<u64> {
-        if verdict == Decision::Throttled { self.inner.refusals.note() } else { Some(0) }
+    /// Returns the number of refusals left out so far, if one more of this kind is to be recorded.
+    fn sample(&self, verdict: Decision) -> Option<u64> {
+        if verdict == Decision::Throttled { self.state.refusals.note() } else { Some(0) }
     }
 
-    /// The refusal, and which limit it is, for the operator.
+    /// Returns the refusal and the limit behind it, for the operator.
     fn reason(&self, refusal: &GateError) -> String {
-        let limits = &self.inner.grant.limits;
-        let reached = |limit| limits.reached(limit).map(|reached| reached.to_string()).unwrap_or_default();
+        let limits = &self.state.grant.limits;
+        let reached = |limit| limits.reached(limit).map(|hit| hit.to_string()).unwrap_or_default();
         match refusal {
             GateError::Denied(reason) => reason.clone(),
             GateError::Throttled(_) => format!("{}, {}", reached(Limit::RequestsPerSecond), reached(Limit::Burst)),
@@ -312,20 +277,20 @@ impl Gate {
         }
     }
 
-    /// Records a request that could not be understood, and so never comes to be judged. Of many at once only some are
-    /// recorded, with the number of the others.
-    pub fn refuse_invalid(&self, way: Channel, method: &Method, target: &str, why: &InvalidRequest) {
-        let Some(unrecorded) = self.inner.refusals.note() else { return };
-        let record = AuditRecord::of_invalid(Timestamp::now(), &self.inner.extension, way, method, target);
-        self.inner.audit.record(&AuditRecord { unrecorded, ..record }.because(why.to_string()));
+    /// Records a request that could not be parsed, and so is never judged. Many at once are sampled: a record has the
+    /// number of those left out before it.
+    pub(crate) fn refuse_invalid(&self, way: Channel, method: &Method, target: &str, why: &InvalidRequest) {
+        let Some(unrecorded) = self.state.refusals.note() else { return };
+        let record = AuditRecord::of_invalid(Timestamp::now(), self.extension(), way, method, target);
+        self.state.audit.record(&AuditRecord { unrecorded, ..record }.because(why.to_string()));
     }
 
-    /// Records a request that was refused for what came with it, before it came to be judged: a token that is not the
-    /// asker's, a header that says who asks. It spends the rate like any other.
+    /// Records a request that was refused before it was judged, because of what came with it: a token that is not the
+    /// caller's, or a header that names another user. It spends the rate like any other request.
     ///
     /// # Errors
     /// [`GateError::Throttled`] when the rate is spent, so that guessing is no quicker than asking.
-    pub fn refuse(
+    pub(crate) fn refuse(
         &self,
         way: Channel,
         method: &Method,
@@ -335,56 +300,58 @@ impl Gate {
     ) -> Result<(), GateError> {
         let metered = self.meter();
         let verdict = metered.as_ref().map_or_else(GateError::decision, |()| verdict);
-        if let Some(unrecorded) = self.records(verdict) {
-            let record = AuditRecord::of_invalid(Timestamp::now(), &self.inner.extension, way, method, target);
-            self.inner.audit.record(&AuditRecord { verdict, unrecorded, ..record }.because(why));
+        if let Some(unrecorded) = self.sample(verdict) {
+            let record = AuditRecord::of_invalid(Timestamp::now(), self.extension(), way, method, target);
+            self.state.audit.record(&AuditRecord { verdict, unrecorded, ..record }.because(why));
         }
         metered
     }
 
-    /// Returns whether the rate, the rules and the requests under way let all of these through, and by which rule the
-    /// last.
-    fn decide(&self, requests: &[&ApiRequest], place: Slot) -> Result<usize, GateError> {
+    /// Spends the rate, judges all requests, and occupies a slot. Returns the rule that allows the last request.
+    fn decide(&self, requests: &[&ApiRequest], slot: Slot) -> Result<usize, GateError> {
         self.meter()?;
         requests.iter().try_for_each(|request| self.measure(request.target()))?;
         let rule = self.judge(requests)?;
-        self.enter(place)?;
+        self.enter(slot)?;
         Ok(rule)
+    }
+
+    /// Returns the rule that allows the last request, if the rules allow all of them.
+    fn judge(&self, requests: &[&ApiRequest]) -> Result<usize, GateError> {
+        match self.grant().judge_all(requests) {
+            Verdict::Allowed { rule } => Ok(rule),
+            Verdict::Denied { reason, .. } => Err(GateError::Denied(reason)),
+        }
     }
 
     /// Refuses a target that is longer than the grant allows.
     fn measure(&self, target: &str) -> Result<(), GateError> {
-        let limit = self.inner.grant.limits.target_bytes;
+        let limit = self.state.grant.limits.target_bytes;
         if target.len() as u64 <= limit {
             return Ok(());
         }
-        Err(GateError::TargetTooLong { limit }).inspect_err(|refusal| self.tell_refusal(refusal))
+        Err(GateError::TargetTooLong { limit }).inspect_err(|refusal| self.report_refusal(refusal))
     }
 
-    /// The extension's own rate comes first: what that one refuses costs its neighbours nothing.
+    /// Spends one request. The extension's own rate comes first, so that its refusals cost other extensions nothing.
     fn meter(&self) -> Result<(), GateError> {
-        rate::spend(&self.inner.rate)
+        rate::spend(&self.state.rate)
             .map_err(GateError::Throttled)
-            .inspect_err(|refusal| self.tell_refusal(refusal))?;
-        self.inner.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(GateError::HostThrottled)
+            .inspect_err(|refusal| self.report_refusal(refusal))?;
+        self.state.host_rate.as_ref().map_or(Ok(()), HostRate::spend).map_err(GateError::HostThrottled)
     }
 
-    /// Counts one more request under way. The permit's drop counts it out.
-    fn enter(&self, place: Slot) -> Result<(), GateError> {
-        let entered = self.inner.places.enter(place, &self.inner.grant.limits);
-        entered.inspect_err(|refusal| self.tell_refusal(refusal))
-    }
-
-    /// Counts one request less under way.
-    fn leave(&self) {
-        self.inner.places.leave(Slot::InFlight);
+    /// Occupies a slot, which the permit frees when it is dropped.
+    fn enter(&self, slot: Slot) -> Result<(), GateError> {
+        let entered = self.state.slots.enter(slot, &self.state.grant.limits);
+        entered.inspect_err(|refusal| self.report_refusal(refusal))
     }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
-            .field("extension", &self.inner.extension)
+            .field("extension", &self.state.extension)
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }

@@ -199,21 +199,22 @@ impl Ambassador {
         let request = self.understood(head, &target, read)?;
         let content_type = headers::content_type(&head.headers);
         let mut permit = self.gate.admit(self.way, request.with_content_type(content_type.as_ref()))?;
-        let cluster = self.cluster.as_ref().ok_or(RequestError::NotConnected).inspect_err(|why| permit.failed(why))?;
+        let cluster =
+            self.cluster.as_ref().ok_or(RequestError::NotConnected).inspect_err(|why| permit.record_error(why))?;
         let limit = permit.request_limit();
         let read_ahead = if self.way == Channel::Proxy { PROXY_READ_AHEAD } else { READ_AHEAD };
         let upload = Upload::of(body, limit, read_ahead, cluster.deadline()).await;
         if let Err(UploadFault::TooLarge(_)) = upload {
-            permit.reached(Limit::RequestBytes);
+            permit.record_limit(Limit::RequestBytes);
         }
-        let upload = upload.inspect_err(|fault| permit.failed(fault))?;
+        let upload = upload.inspect_err(|fault| permit.record_error(fault))?;
         let overrun = upload.overrun();
         let sent = cluster.send(permit, self.payload(head, upload)).await;
         match sent {
             Ok(response) => Ok(response.map(BodyExt::boxed_unsync)),
             // The server's connection broke off because the body was too large.
             Err(_) if overrun.happened() => {
-                self.gate.reached(Limit::RequestBytes);
+                self.gate.report_limit(Limit::RequestBytes);
                 Err(RequestError::BodyTooLarge(limit))
             }
             Err(error) => Err(error.into()),

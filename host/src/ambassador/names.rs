@@ -4,7 +4,7 @@
 //! gate. A destination is compared whole. It either is one of these names, and then judged as a request to the API, or
 //! it is egress.
 
-use crate::cluster::{Endpoint, Found};
+use crate::cluster::{Endpoint, EndpointSource};
 use crate::policy::Destination;
 
 /// The names of the service as a pod resolves them: the bare name in the namespace `default`, the others everywhere.
@@ -43,7 +43,7 @@ impl ServerNames {
     #[must_use]
     pub fn with_variables(self, variable: impl Fn(&str) -> Option<String>) -> Self {
         match Endpoint::find(variable) {
-            Ok(endpoint) if endpoint.found() == Found::Environment => self.with_endpoint(&endpoint),
+            Ok(endpoint) if endpoint.source() == EndpointSource::Environment => self.with_endpoint(&endpoint),
             // Variables that make no address here make none in a guest either.
             _ => self,
         }

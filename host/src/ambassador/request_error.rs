@@ -143,7 +143,7 @@ impl RequestError {
     /// Logs for the operator what the caller does not get.
     pub(super) fn log(&self, gate: &Gate) {
         if let Self::Cluster(error) = self {
-            gate.unasked(error.kind(), &chain(error));
+            gate.report_failure(error.kind(), &chain(error));
         }
     }
 

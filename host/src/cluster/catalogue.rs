@@ -1,5 +1,4 @@
-//! The discovery in memory: fetched when first needed, checked by `ETag` when it has aged, fetched again for a name
-//! that it does not hold.
+//! The cache of discovery: fetched when first needed, checked by `ETag` when stale, fetched again for an unknown name.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -21,22 +20,21 @@ use super::unavailable::Unavailable;
 use crate::gate::Permit;
 use crate::policy::ApiRequest;
 
-/// How long discovery is used without asking whether it still holds. A check costs two small answers (304).
+/// The age at which discovery is checked again. A check costs two small answers (304).
 const FRESH: Duration = Duration::from_mins(1);
-/// How long after looking for an unknown name the server is not asked for another: a guest that asks for nonsense in a
-/// loop costs two requests a second.
+/// The pause after a fetch for an unknown name. A guest that asks for random names in a loop costs two requests a second.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where discovery begins, in the order in which its types count: the core group first.
+/// The root documents, in the order in which their types count: the core group first.
 const ROOTS: [&str; 2] = ["/api", "/apis"];
 
-/// What is known of the server's types.
+/// The cache of the server's types.
 #[derive(Default)]
 pub(super) struct Catalogue {
     latest: RwLock<Option<Latest>>,
-    /// Held while the server is asked, so that many callers make one request.
+    /// Locked while the server is asked, so that many callers make one request.
     fetched: Mutex<Fetched>,
-    /// Counts the answers of groups that came later than the others.
+    /// The number of late answers of groups so far.
     settled: watch::Sender<u64>,
 }
 
@@ -49,16 +47,15 @@ struct Latest {
 #[derive(Default)]
 pub(super) struct Fetched {
     roots: [FetchedRoot; ROOTS.len()],
-    /// Whether one of them is newer than the types that are used: what was fetched before it broke off counts the next
-    /// time.
+    /// True if a root is newer than `latest`, because the fetch of the other root failed.
     changed: bool,
-    /// When the server was last asked because of an unknown name.
+    /// The time of the last fetch for an unknown name.
     asked_for_unknown: Option<Instant>,
     failed: Option<Failed>,
 }
 
-/// The last failure. It is told to all who waited for the server meanwhile: where that hangs, they would else wait for
-/// it one after the other, each as long as the first.
+/// The last failure, which callers that waited meanwhile get as well. Otherwise each of them would wait in turn for a
+/// server that hangs.
 struct Failed {
     at: Instant,
     why: Unavailable,
@@ -92,7 +89,7 @@ impl Catalogue {
         self.settled.subscribe()
     }
 
-    /// Has what one group said later than the others count, if they are known already.
+    /// Puts the late answer of a group into `latest`, if there is one.
     pub(super) fn renew(&self, fetched: &Fetched) {
         if let Some(latest) = self.latest.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
             latest.discovery = Arc::new(together(fetched.parts()));
@@ -102,7 +99,7 @@ impl Catalogue {
 }
 
 impl Fetched {
-    /// What is known of some versions.
+    /// Makes a state of these versions alone.
     pub(super) fn of_parts(parts: Vec<Part>) -> Self {
         Self { roots: [FetchedRoot { etag: None, parts }, FetchedRoot::default()], ..Self::default() }
     }
@@ -125,7 +122,7 @@ impl Fetched {
 }
 
 impl Failed {
-    /// Refusals come at once, so that who asks again loses nothing.
+    /// Returns the failure that waiting callers get. Refusals come at once and are not shared.
     fn by(error: &ClusterError) -> Option<Self> {
         let ClusterError::Unavailable(why) = error else { return None };
         Some(Self { at: Instant::now(), why: why.again()? })
@@ -133,7 +130,7 @@ impl Failed {
 }
 
 impl ApiClient {
-    /// What types the server serves; at most a minute old.
+    /// Returns the types that the server serves, at most a minute old.
     ///
     /// # Errors
     /// When the server has to be asked and gives no usable answer.
@@ -145,8 +142,8 @@ impl ApiClient {
         }
     }
 
-    /// Finds a type as [`Discovery::resolve`] does. For a name that is unknown the server is asked once more (at most
-    /// once a second, whoever asks), so that the type of a CRD that was made just now is found.
+    /// Finds a type as [`Discovery::resolve`] does. For an unknown name the server is asked again, at most once a second
+    /// for all callers, so that the type of a new CRD is found.
     ///
     /// # Errors
     /// [`ClusterError::Name`], and as [`ApiClient::discovery`].
@@ -161,7 +158,7 @@ impl ApiClient {
         let newer = self.discovery_for_unknown(began).await?.unwrap_or(known);
         match newer.resolve(name) {
             Err(ResolveError::Down { .. }) => self.resolve_of_silent(name).await,
-            // A group that was slower than the others may have it.
+            // A group that answers late may have the type.
             Err(ResolveError::Unknown { silent, .. }) if !silent.is_empty() => {
                 self.hear(|_| true, false).await;
                 Ok(self.discovery().await?.resolve(name).cloned()?)
@@ -170,13 +167,13 @@ impl ApiClient {
         }
     }
 
-    /// Finds a type of a group of which nothing is known so far.
+    /// Finds a type of a group whose types are still unknown.
     async fn resolve_of_silent(&self, name: &str) -> Result<ResourceInfo, ClusterError> {
         self.hear(|missing| missing.is_named_in(name), true).await;
         Ok(self.discovery().await?.resolve(name).cloned()?)
     }
 
-    /// What the server says of the type that paths name so. For an unknown one it is asked once more, as in
+    /// Returns the type with this group, version and plural. For an unknown type the server is asked again as in
     /// [`ApiClient::resolve`].
     ///
     /// # Errors
@@ -200,7 +197,7 @@ impl ApiClient {
         Ok(newer.and_then(|discovery| discovery.find(group, version, plural).cloned()))
     }
 
-    /// Asks the server unless somebody has done so since `began`, or for another unknown name a moment ago.
+    /// Asks the server, unless it was asked since `began`, or within [`UNKNOWN_PAUSE`] for another unknown name.
     async fn discovery_for_unknown(&self, began: Instant) -> Result<Option<Arc<Discovery>>, ClusterError> {
         let mut fetched = self.catalogue().fetched.lock().await;
         if let Some(newer) = self.catalogue().checked_since(began) {
@@ -214,7 +211,7 @@ impl ApiClient {
         self.fetch_discovery(&mut fetched, began).await.map(Some)
     }
 
-    /// The discovery as it was at `oldest` or later.
+    /// Returns discovery as of `oldest` or later.
     async fn discovery_since(&self, oldest: Instant) -> Result<Arc<Discovery>, ClusterError> {
         let asked = Instant::now();
         let mut fetched = self.catalogue().fetched.lock().await;
@@ -243,7 +240,7 @@ impl ApiClient {
                     *root = newer;
                     fetched.changed = true;
                 }
-                // A server of custom resources alone has no core group. One that had types still has them.
+                // A server of custom resources alone has no core group. A group that had types still has them.
                 Err(error) if !missing && root.parts.is_empty() && is_not_found(&error) => {
                     missing = true;
                 }
@@ -259,12 +256,12 @@ impl ApiClient {
         Ok(discovery)
     }
 
-    /// Reads `/api` or `/apis`; `None` when it is still as it is known.
+    /// Reads `/api` or `/apis`; `None` if it is unchanged.
     async fn fetch_root(&self, path: &str, known: &FetchedRoot) -> Result<Option<FetchedRoot>, ClusterError> {
         let payload = Payload { accept: Some(HeaderValue::from_static(documents::ACCEPT)), ..Payload::none() };
         let (asked, etag) = (Instant::now(), known.etag.clone());
         let tagged = etag.is_some();
-        let (head, body) = self.exchange(self.permit(path).await?, payload, etag).await?.into_parts();
+        let (head, body) = self.send_conditional(self.permit(path).await?, payload, etag).await?.into_parts();
         if tagged && head.status == StatusCode::NOT_MODIFIED {
             return Ok(None);
         }
@@ -276,7 +273,7 @@ impl ApiClient {
                 let parts = std::iter::once(Part::whole(types)).chain(stale).collect();
                 Ok(Some(FetchedRoot { etag: head.headers.get(ETAG).cloned(), parts }))
             }
-            // Its tag would say that the list of versions is the same, and nothing of the types in them.
+            // The tag of this list does not cover the types of the versions in it.
             Root::Plain(versions) => {
                 let parts = self.fetch_parts(Asking::of(versions, &known.parts), asked.elapsed()).await?;
                 Ok(Some(FetchedRoot { etag: None, parts }))
@@ -294,7 +291,7 @@ fn is_not_found(error: &ClusterError) -> bool {
     matches!(error, ClusterError::Refused(status) if status.code == StatusCode::NOT_FOUND.as_u16())
 }
 
-/// The body of an answer of 2xx, of so many bytes at most.
+/// Returns the body of a 2xx answer, of at most `most` bytes.
 pub(super) async fn granted(status: StatusCode, body: AnswerBody, most: u64) -> Result<bytes::Bytes, ClusterError> {
     let bytes = body.within(most).collected().await?;
     if status.is_success() {

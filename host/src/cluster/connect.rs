@@ -1,4 +1,4 @@
-//! The one client of one API server.
+//! The client of one API server, and its settings.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::catalogue::Catalogue;
-use super::endpoint::{Endpoint, EndpointError, Found, HOST_VARIABLE};
+use super::endpoint::{Endpoint, EndpointError, EndpointSource, HOST_VARIABLE};
 use super::transport::{TlsError, TlsMaterial, Transport, Transports, Trust};
 use super::unavailable::Unavailable;
 use super::watch::{Hub, WatchSettings};
@@ -18,57 +18,71 @@ use crate::credentials::{CaPem, ClientCertificate, Credentials, CredentialsError
 use crate::gate::{Gate, HostRate};
 use crate::telemetry::{Audit, LogThrottle};
 
-/// How long a call may take by default, its answer's body included: as long as an API server takes at most itself
+/// The default time for a call, its answer's body included. API servers take at most as long themselves
 /// (`--request-timeout`).
 pub const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
 
-/// What a [`ApiClient`] is made of.
+/// The settings of an [`ApiClient`].
+///
+/// ```no_run
+/// use attache::cluster::{ApiClient, ApiClientSettings};
+/// use attache::credentials::{DEFAULT_DIR, ServiceAccount};
+/// use attache::telemetry::ToTracing;
+/// use std::sync::Arc;
+///
+/// let account = ServiceAccount::at(DEFAULT_DIR);
+/// let settings = ApiClientSettings::in_cluster(|name| std::env::var(name).ok(), account, Arc::new(ToTracing))?;
+/// let client = ApiClient::connect(settings)?;
+/// # drop(client);
+/// # Ok::<(), attache::cluster::ConnectError>(())
+/// ```
 pub struct ApiClientSettings {
     /// The API server.
     pub server: Endpoint,
-    /// Whose token is sent. Without one, or without TLS, requests carry no credentials.
+    /// The service account whose token is sent. Without one, or without TLS, requests carry no credentials.
     pub service_account: Option<ServiceAccount>,
     /// Credentials of another kind, in place of `service_account`.
     pub credentials: Option<Credentials>,
-    /// PEM certificates that the server's certificate has to come from, in place of those of the credentials.
+    /// The PEM certificates of authorities that may sign the server's certificate, in place of those of the credentials.
     pub ca: Option<Vec<u8>>,
-    /// The name that the server's certificate has to have, in place of the one in its URL.
+    /// The name that the server's certificate must have, in place of the host in its URL.
     pub server_name: Option<String>,
-    /// How long a call may take that names no deadline, its answer's body included.
+    /// The time for a call without a deadline of its own, its answer's body included.
     pub deadline: Duration,
-    /// Where the host's own requests (discovery, shared watches) are recorded.
+    /// The audit of the host's own requests: discovery, reviews, shared watches.
     pub audit: Arc<dyn Audit>,
-    /// How what is watched is kept.
+    /// The settings of shared watches.
     pub watches: WatchSettings,
-    /// The rate that the host's own requests count in and wait for, as those of its extensions do.
+    /// The rate that the host's own requests share with those of its extensions.
     pub rate: Option<HostRate>,
 }
 
-/// Why there is no [`ApiClient`].
+/// A failure to make an [`ApiClient`].
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ConnectError {
-    /// Nothing of what every pod has is here.
+    /// The process has neither the variables nor the token of a pod.
     #[error(
         "not in a cluster: looked for {HOST_VARIABLE} in the environment and for a token at {}; \
          run in a pod, or name an API server and the directory of a service account", .token.display()
     )]
     NotInCluster {
-        /// Where a token was looked for.
+        /// The path at which a token was looked for.
         token: PathBuf,
     },
-    /// The API server's address.
+    /// The API server's address is invalid.
     #[error("no address of an API server")]
     Endpoint(#[from] EndpointError),
-    /// The service account's token or certificates.
+    /// The token or the certificates cannot be read.
     #[error("no credentials for {server}")]
     Credentials {
-        /// The server that they are for.
+        /// The server that the credentials are for.
         server: String,
-        /// What is wrong with them.
+        /// The fault of the credentials.
         #[source]
         source: CredentialsError,
     },
-    /// There is nothing to check the server's certificate against.
+    /// There is no authority to check the server's certificate against.
     #[error("nothing to check the certificate of {server} against: give its CA, or the directory of a service account")]
     NoRoots {
         /// The server.
@@ -77,22 +91,23 @@ pub enum ConnectError {
     /// The certificates cannot be used.
     #[error("the certificates of {origin} cannot be used")]
     Roots {
-        /// Where they came from.
+        /// The source of the certificates.
         origin: String,
-        /// What is wrong with them.
+        /// The fault of the certificates.
         #[source]
         source: TlsError,
     },
 }
 
-/// A client of the API server. It sends what a gate has let through and nothing else; see [`ApiClient::send`].
+/// A client of the API server, which sends only what a gate has let through; see [`ApiClient::send`].
 ///
-/// Cheap to clone: all clones share connections, token and discovery. It is used in a tokio runtime, and may be made
-/// outside of one.
+/// Cheap to clone: all clones share connections, token and discovery. Requests need a tokio runtime; making a client
+/// does not.
 #[derive(Clone)]
-pub struct ApiClient(Arc<Inner>);
+pub struct ApiClient(Arc<ClientState>);
 
-struct Inner {
+/// The part that all clones of a client share.
+struct ClientState {
     endpoint: Endpoint,
     address: String,
     credentials: Credentials,
@@ -110,7 +125,7 @@ struct Inner {
 }
 
 impl ApiClientSettings {
-    /// Settings for `server` with the defaults: no credentials, no CA, [`DEFAULT_DEADLINE`], no rate of the whole host.
+    /// Makes settings for `server` with the defaults: no credentials, no CA, [`DEFAULT_DEADLINE`], no rate.
     pub fn new(server: Endpoint, audit: Arc<dyn Audit>) -> Self {
         Self {
             server,
@@ -125,19 +140,21 @@ impl ApiClientSettings {
         }
     }
 
-    /// Settings as every in-cluster client finds them: the server by `variable` (which looks up the environment), else
-    /// by name; token and certificates from the service account's volume.
+    /// Makes the settings of every in-cluster client: the server from the environment (`variable` looks it up), else by
+    /// its name; token and certificates from the service account's volume.
     ///
     /// # Errors
-    /// [`ConnectError::NotInCluster`] when there is neither the variable nor a token; [`ConnectError::Endpoint`] for
-    /// variables that make no address.
+    /// [`ConnectError::NotInCluster`] when there is neither the variable nor a token; [`ConnectError::Endpoint`] when
+    /// the variables make no address.
     pub fn in_cluster(
         variable: impl Fn(&str) -> Option<String>,
         account: ServiceAccount,
         audit: Arc<dyn Audit>,
     ) -> Result<Self, ConnectError> {
         let server = Endpoint::find(variable)?;
-        if server.found() == Found::DefaultName && matches!(account.token(), Err(CredentialsError::Missing { .. })) {
+        if server.source() == EndpointSource::DefaultName
+            && matches!(account.token(), Err(CredentialsError::Missing { .. }))
+        {
             return Err(ConnectError::NotInCluster { token: account.dir().join("token") });
         }
         Ok(Self { service_account: Some(account), ..Self::new(server, audit) })
@@ -145,17 +162,17 @@ impl ApiClientSettings {
 }
 
 impl ApiClient {
-    /// Makes a client. Token and certificates are read, so that what is missing is told here; the server is first
-    /// spoken to by the first request.
+    /// Makes a client. Token and certificates are read now, so that this fails if they are missing. The first
+    /// connection comes with the first request.
     ///
     /// # Errors
-    /// When the token or the certificates are missing or of no use.
+    /// When the token or the certificates are missing or unusable.
     pub fn connect(settings: ApiClientSettings) -> Result<Self, ConnectError> {
         let ApiClientSettings {
             server: endpoint, credentials, ca, server_name, deadline, audit, watches, rate, ..
         } = settings;
         let credentials = credentials.or_else(|| settings.service_account.map(Credentials::from)).unwrap_or_default();
-        // Plain HTTP is for an ambassador on this machine, which has credentials of its own.
+        // Plain HTTP leads to an ambassador on this machine, which has credentials of its own.
         let credentials = if endpoint.is_encrypted() { credentials } else { Credentials::new() };
         let missing = |source| ConnectError::Credentials { server: endpoint.to_string(), source };
         credentials.token().map_err(missing)?;
@@ -167,7 +184,7 @@ impl ApiClient {
         let host = Gate::for_host(rate.clone(), Arc::clone(&audit));
         let reviews = Gate::for_reviews(rate.clone(), Arc::clone(&audit));
         let hub = Hub::new(watches, audit);
-        let inner = Inner {
+        let state = ClientState {
             endpoint,
             address,
             credentials,
@@ -183,20 +200,20 @@ impl ApiClient {
             rate,
             refused_tokens: LogThrottle::default(),
         };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(state)))
     }
 
-    /// Which server this speaks to.
+    /// Returns the address of the server.
     pub fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
     }
 
-    /// How long a call may take that names no deadline.
+    /// Returns the time for a call without a deadline of its own.
     pub fn deadline(&self) -> Duration {
         self.0.deadline
     }
 
-    /// The addresses at which the server's name was found, where it has one. Connections to any of them may be open.
+    /// Returns the addresses that the server's name has resolved to. Connections to any of them may be open.
     pub fn peers(&self) -> Vec<IpAddr> {
         self.0.transports.peers()
     }
@@ -209,33 +226,33 @@ impl ApiClient {
         &self.0.credentials
     }
 
-    /// Where the trusted certificates came from, as errors name it.
+    /// Returns the source of the trusted certificates, as errors name it.
     pub(super) fn roots_origin(&self) -> String {
         self.0.roots.origin(&self.0.credentials)
     }
 
-    /// Counts the changes of the credentials' files, which are watched from the first call on. `None` where they are
-    /// not.
+    /// Returns the count of changes of the credentials' files, which are watched from the first call on. `None` where
+    /// they cannot be watched.
     pub(super) fn credential_changes(&self) -> Option<watch::Receiver<u64>> {
         self.0.watched.get_or_init(|| Watched::start(&self.0.credentials)).as_ref().map(Watched::changes)
     }
 
-    /// The gate of the host's own requests.
+    /// Returns the gate of the host's discovery.
     pub(super) fn host(&self) -> &Gate {
         &self.0.host
     }
 
-    /// The gate of the host's questions about its own rights.
+    /// Returns the gate of the host's reviews of its own rights.
     pub(super) fn reviews(&self) -> &Gate {
         &self.0.reviews
     }
 
-    /// The rate of the whole host.
+    /// Returns the rate of the whole host.
     pub(super) fn rate(&self) -> Option<&HostRate> {
         self.0.rate.as_ref()
     }
 
-    /// What is watched.
+    /// Returns the shared watches.
     pub(super) fn hub(&self) -> &Arc<Hub> {
         &self.0.hub
     }
@@ -244,25 +261,26 @@ impl ApiClient {
         &self.0.catalogue
     }
 
-    /// The token to send, read anew when it is due.
+    /// Returns the token to send, read again when it is due.
     pub(super) fn token(&self) -> Result<Option<Arc<Token>>, Unavailable> {
         self.credentials().token().map_err(Unavailable::from)
     }
 
-    /// Tells the operator that the server has answered 401 to the credentials, and there are no others.
-    pub(super) fn tell_refused_token(&self) {
+    /// Logs that the server has answered 401 to the credentials, and there are no others.
+    pub(super) fn report_refused_token(&self) {
         if let Some(times) = self.0.refused_tokens.note(()) {
             tracing::warn!(times, "the API server refuses {}", self.credentials().origin());
         }
     }
 
-    /// The connections in use, on the newest certificates.
+    /// Returns the connections on the newest certificates.
     pub(super) fn transport(&self) -> Arc<Transport> {
         let transport = self.0.transports.current();
         if self.certificates_differ(&transport) { self.0.transports.current() } else { transport }
     }
 
-    /// After a certificate was not accepted, on either side: whether those in files have changed since, read at once.
+    /// Reads the certificates again at once, after one was not accepted on either side. Returns whether they differ from
+    /// those in use.
     pub(super) fn renewed_certificates(&self, in_use: &Transport) -> bool {
         self.credentials().expire_certificates();
         self.certificates_differ(in_use)
@@ -283,11 +301,11 @@ impl ApiClient {
 
 impl fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("endpoint", &self.0.endpoint.to_string()).finish_non_exhaustive()
+        f.debug_struct("ApiClient").field("endpoint", &self.0.endpoint.to_string()).finish_non_exhaustive()
     }
 }
 
-/// The certificates of the credentials, at one time.
+/// The certificates of the credentials at one time.
 #[derive(Clone)]
 struct Parts {
     ca: Option<Arc<CaPem>>,
@@ -295,22 +313,22 @@ struct Parts {
 }
 
 impl Parts {
-    /// Grows with each replacement of one of them.
+    /// Returns a number that grows with each replacement of a certificate.
     fn generation(&self) -> u64 {
         let [ca, client] = [self.ca.as_ref().map(|ca| ca.generation()), self.client.as_ref().map(|of| of.generation())];
         ca.unwrap_or_default().saturating_add(client.unwrap_or_default())
     }
 }
 
-/// What the server's certificate has to come from.
+/// The authorities that may sign the server's certificate.
 enum Roots {
-    /// There is no TLS.
+    /// None, without TLS.
     None,
-    /// These.
+    /// The PEM certificates of the settings.
     Given(Vec<u8>),
     /// Those of the credentials, which rotate.
     Credentials,
-    /// The system's.
+    /// Those of the system.
     System,
 }
 
@@ -329,7 +347,7 @@ impl Roots {
         }
     }
 
-    /// What there is just now of the credentials that TLS is made with.
+    /// Returns the present certificates of the credentials.
     fn parts(&self, credentials: &Credentials) -> Result<Parts, CredentialsError> {
         let ca = if matches!(self, Self::Credentials) { credentials.ca_pem()? } else { None };
         Ok(Parts { ca, client: credentials.certificate()? })
@@ -346,7 +364,7 @@ impl Roots {
         TlsMaterial { trust, client: parts.client, server_name: server_name.map(str::to_owned), generation }
     }
 
-    /// Where they came from, as errors name it.
+    /// Returns the source of the authorities, as errors name it.
     fn origin(&self, credentials: &Credentials) -> String {
         match self {
             Self::None => String::new(),

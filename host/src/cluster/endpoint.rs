@@ -1,11 +1,11 @@
-//! Where the API server is.
+//! The address of the API server.
 //!
-//! An in-cluster client finds it by two variables that the kubelet sets in every container, else by the name of the
-//! service `kubernetes` in the namespace `default`. See "Accessing the Kubernetes API from a Pod" in the Kubernetes
-//! documentation, and `rest.InClusterConfig` in client-go, which wants both variables as this does.
+//! An in-cluster client finds the server by two variables that the kubelet sets in every container, else by the name of
+//! the service `kubernetes` in the namespace `default`. See "Accessing the Kubernetes API from a Pod" in the Kubernetes
+//! documentation, and `rest.InClusterConfig` in client-go, which needs both variables too.
 //!
-//! The traffic is encrypted always, with one exception: a plain `http` address that is loopback, where another
-//! ambassador (`kubectl proxy`, say) listens and adds credentials of its own. No token is ever sent over it.
+//! Traffic is always encrypted, with one exception: a plain `http` address that is loopback, where another ambassador
+//! (`kubectl proxy`, for instance) listens and adds credentials of its own. No token is sent over plain HTTP.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,37 +14,46 @@ use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use thiserror::Error;
 
-/// The variable with the API server's host name or address.
+/// The variable with the API server's host name or IP address.
 pub const HOST_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 /// The variable with the API server's port.
 pub const PORT_VARIABLE: &str = "KUBERNETES_SERVICE_PORT";
 /// The API server's address where the variables are not set.
 pub const DEFAULT_URL: &str = "https://kubernetes.default.svc";
 
-/// How an [`Endpoint`] was found.
+/// The source of an [`Endpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// By [`HOST_VARIABLE`] and [`PORT_VARIABLE`].
+pub enum EndpointSource {
+    /// The variables [`HOST_VARIABLE`] and [`PORT_VARIABLE`].
     Environment,
-    /// By nothing: it is [`DEFAULT_URL`].
+    /// No variable: the address is [`DEFAULT_URL`].
     DefaultName,
-    /// Somebody gave its URL.
+    /// A URL that the caller gave.
     Given,
 }
 
-/// The base URL of an API server: scheme, host, port, and a path that is put before every request's own.
+/// The base URL of an API server: scheme, host, port, and a path that every request's path follows.
+///
+/// ```
+/// use attache::cluster::Endpoint;
+///
+/// let endpoint = Endpoint::given("https://10.0.0.1:6443/k8s/c-1")?;
+/// assert_eq!(endpoint.uri("/version")?.path(), "/k8s/c-1/version");
+/// # Ok::<(), attache::cluster::EndpointError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     scheme: Scheme,
     authority: Authority,
     prefix: String,
-    found: Found,
+    source: EndpointSource,
 }
 
-/// Why there is no [`Endpoint`].
+/// A fault of an API server's address, or of a request's target on it.
 #[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EndpointError {
-    /// Only one of the two variables is set, which no kubelet does.
+    /// Only one of the two variables is set. A kubelet sets both.
     #[error("{set} is set and {missing} is not: set both, or neither to use {DEFAULT_URL}")]
     Half {
         /// The variable that is set.
@@ -52,31 +61,31 @@ pub enum EndpointError {
         /// The variable that is missing.
         missing: &'static str,
     },
-    /// The port is not one.
+    /// The port is not a number from 1 to 65535.
     #[error("{PORT_VARIABLE} is {value:?}: a port is a number from 1 to 65535")]
     Port {
-        /// What the variable holds.
+        /// The value of the variable.
         value: String,
     },
-    /// The host is neither an address nor a name.
+    /// The host is neither an IP address nor a name.
     #[error("{HOST_VARIABLE} is {value:?}: neither an IP address nor a host name")]
     Host {
-        /// What the variable holds.
+        /// The value of the variable.
         value: String,
     },
-    /// The URL cannot be used. It is not repeated here: it may hold a password.
+    /// The URL cannot be used. The error does not repeat it, since it may hold a password.
     #[error("the API server's URL {reason}: it is written https://HOST:PORT")]
     Url {
-        /// What is wrong with it.
+        /// The fault of the URL.
         reason: &'static str,
     },
-    /// Plain `http` to another machine.
+    /// The URL is plain `http` to another machine.
     #[error("http://{authority} is neither encrypted nor on this machine: use https, or http with a loopback address")]
     Plain {
         /// Host and port.
         authority: String,
     },
-    /// A request's target would not be sent as it was judged.
+    /// A request's target would be sent otherwise than it was judged.
     #[error("{target:?} is not a path that can be sent as it stands")]
     Target {
         /// The target.
@@ -87,24 +96,24 @@ pub enum EndpointError {
 impl Endpoint {
     /// Finds the API server as every in-cluster client does; `variable` looks up the environment.
     ///
-    /// An empty variable counts as not set, as in client-go.
+    /// An empty variable counts as unset, as in client-go.
     ///
     /// # Errors
-    /// When only one of the variables is set, or they do not make an address.
+    /// When only one of the variables is set, or the two make no address.
     pub fn find(variable: impl Fn(&str) -> Option<String>) -> Result<Self, EndpointError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         match (set(HOST_VARIABLE), set(PORT_VARIABLE)) {
             (Some(host), Some(port)) => Self::of_service(&host, &port),
-            (None, None) => Ok(Self { found: Found::DefaultName, ..Self::given(DEFAULT_URL)? }),
+            (None, None) => Ok(Self { source: EndpointSource::DefaultName, ..Self::given(DEFAULT_URL)? }),
             (Some(_), None) => Err(EndpointError::Half { set: HOST_VARIABLE, missing: PORT_VARIABLE }),
             (None, Some(_)) => Err(EndpointError::Half { set: PORT_VARIABLE, missing: HOST_VARIABLE }),
         }
     }
 
-    /// Takes a URL that somebody gave: `https`, or `http` with a loopback address or `localhost`.
+    /// Parses a URL: `https`, or `http` with a loopback address or `localhost`.
     ///
     /// # Errors
-    /// When it is no such URL, or carries a user, a query or a fragment.
+    /// When the URL is neither, or has a user, a query or a fragment.
     pub fn given(url: &str) -> Result<Self, EndpointError> {
         if url.contains('#') {
             return Err(EndpointError::Url { reason: "has a fragment" });
@@ -118,7 +127,12 @@ impl Endpoint {
         if path.query().is_some() {
             return Err(EndpointError::Url { reason: "has a query" });
         }
-        Ok(Self { scheme, authority, prefix: path.path().trim_end_matches('/').to_owned(), found: Found::Given })
+        Ok(Self {
+            scheme,
+            authority,
+            prefix: path.path().trim_end_matches('/').to_owned(),
+            source: EndpointSource::Given,
+        })
     }
 
     fn of_service(host: &str, port: &str) -> Result<Self, EndpointError> {
@@ -132,14 +146,14 @@ impl Endpoint {
             Err(_) => format!("https://{host}:{number}"),
         };
         let given = Self::given(&url).map_err(|_| bad_host())?;
-        Ok(Self { found: Found::Environment, ..given })
+        Ok(Self { source: EndpointSource::Environment, ..given })
     }
 
-    /// The absolute URI of a request's target (`/api/v1/pods?limit=1`) on this server.
+    /// Returns the absolute URI of a request's target (`/api/v1/pods?limit=1`) on this server.
     ///
     /// # Errors
-    /// [`EndpointError::Target`] when the URI would not hold the target byte for byte: what is sent must be what was
-    /// judged.
+    /// [`EndpointError::Target`] when the URI would not hold the target byte for byte. The target that is sent must be
+    /// the target that was judged.
     pub fn uri(&self, target: &str) -> Result<Uri, EndpointError> {
         let refused = || EndpointError::Target { target: target.to_owned() };
         let whole = if self.prefix.is_empty() {
@@ -163,33 +177,33 @@ impl Endpoint {
         self.scheme == Scheme::HTTPS
     }
 
-    /// How it was found.
-    pub fn found(&self) -> Found {
-        self.found
+    /// Returns the source of the address.
+    pub fn source(&self) -> EndpointSource {
+        self.source
     }
 
-    /// Host and port, as an error names them.
+    /// Returns host and port, as errors name them.
     pub fn address(&self) -> String {
         format!("{}:{}", self.authority.host(), self.port())
     }
 
-    /// The port, its scheme's own where the URL names none.
+    /// Returns the port; the default of the scheme where the URL has none.
     pub fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(if self.is_encrypted() { 443 } else { 80 })
     }
 
-    /// The path that is put before every request's own; empty for most servers.
+    /// Returns the path that every request's path follows; empty for most servers.
     pub fn path(&self) -> &str {
         &self.prefix
     }
 
-    /// The same server, with nothing put before a request's path.
+    /// Returns this server with an empty path.
     #[must_use]
     pub fn without_path(self) -> Self {
         Self { prefix: String::new(), ..self }
     }
 
-    /// The host without port; an IPv6 address is in brackets.
+    /// Returns the host without port; an IPv6 address is in brackets.
     pub fn host(&self) -> &str {
         self.authority.host()
     }
@@ -264,7 +278,7 @@ mod tests {
     fn without_variables_it_is_the_default_name() {
         assert_eq!(found(None, None).unwrap(), DEFAULT_URL);
         assert_eq!(found(Some(""), Some("")).unwrap(), DEFAULT_URL);
-        assert_eq!(Endpoint::find(|_| None).unwrap().found(), Found::DefaultName);
+        assert_eq!(Endpoint::find(|_| None).unwrap().source(), EndpointSource::DefaultName);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What comes of a call where no answer does.
+//! The error of a call to the API server.
 
 use thiserror::Error;
 
@@ -9,13 +9,14 @@ use super::unavailable::Unavailable;
 use crate::gate::GateError;
 use crate::policy::InvalidRequest;
 
-/// Why a call to the API server failed.
+/// A call to the API server that failed.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ClusterError {
-    /// The server answered, and refused.
+    /// The server refused.
     #[error("the API server refused: {0}")]
     Refused(Box<ServerStatus>),
-    /// The answer is larger than the permit allows, in bytes. What came before the limit was passed on.
+    /// The answer is larger than the permit allows, in bytes. The bytes before the limit were passed on.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(u64),
     /// The request's body is larger than the permit allows, in bytes; nothing was sent.
@@ -24,34 +25,34 @@ pub enum ClusterError {
     /// The server gave no answer, or not a whole one.
     #[error("the API server is unavailable")]
     Unavailable(#[from] Unavailable),
-    /// The request cannot be sent as it was judged.
+    /// The request cannot be sent exactly as it was judged.
     #[error(transparent)]
     Invalid(#[from] EndpointError),
-    /// A name does not say which type is meant.
+    /// A name is of no type, or of several.
     #[error(transparent)]
     Name(#[from] ResolveError),
-    /// The server's discovery documents make no sense.
+    /// A discovery document of the server cannot be read.
     #[error("the discovery document {path} cannot be read")]
     Discovery {
         /// The document's path on the server.
         path: String,
-        /// What is wrong with it.
+        /// The fault of the document.
         #[source]
         source: serde_json::Error,
     },
-    /// A request of the host's own cannot be made: what the server calls a group, say, makes no path.
+    /// A request of the host itself cannot be made. The name of a group in discovery, for instance, makes no path.
     #[error("the host cannot ask the API server for this")]
     Request(#[source] InvalidRequest),
-    /// One of the host's own gates refused, and not for a rate that is spent, which is [`Unavailable::Busy`].
+    /// One of the host's own gates refused. A rate that is spent is [`Unavailable::Busy`] instead.
     #[error("the host may not ask the API server for this on its own account")]
     Gate(#[source] GateError),
-    /// The server's answer to the question what this host may do makes no sense.
+    /// The server's answer to a review of the host's own rights cannot be read.
     #[error("the access review cannot be read")]
     Review(#[source] serde_json::Error),
 }
 
 impl ClusterError {
-    /// Which kind of failure it is, for whoever tells many of a kind as one: one of few, and nobody else's words.
+    /// Returns the kind of failure, for logs that throttle each kind. There are few kinds, all in our own words.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(why) => why.guest_text(),
@@ -63,8 +64,8 @@ impl ClusterError {
         }
     }
 
-    /// What a guest may read of it: the server's own words where there are some, and nothing of the host's addresses,
-    /// paths or credentials, which [`Display`](std::fmt::Display) and the causes do tell.
+    /// Returns the text that a guest may read: the words of the server where it refused, and nothing of the host's
+    /// addresses, paths or credentials. [`Display`](std::fmt::Display) and the causes have those.
     pub fn guest_text(&self) -> String {
         match self {
             Self::Refused(status) => status.message.clone(),

@@ -1,12 +1,12 @@
-//! The parts of discovery, and those that the server has no answer for.
+//! The parts of discovery, some of which may be missing.
 //!
-//! A group may be an aggregated API, whose backend is somebody else's and may be down or hang. Such a group costs
-//! nobody else anything: where each version has a document of its own, all are asked for at once, what is silent while
-//! the others answer is left to a task of its own, and a version that failed last time is not waited for at all.
-//! Whoever asks for a type of such a group waits for its own answer alone, and gets an error that names the group.
+//! A group may be an aggregated API, whose backend may be down or hang. Such a group must not delay requests for other
+//! groups. Where each version has a document of its own, all are fetched at once. Documents that come late are left to a
+//! background task, and a version that failed last time is not waited for. A caller that asks for a type of such a group
+//! waits for this group alone, and gets an error that names it.
 //!
-//! Threat: a server with hundreds of versions whose documents are endless or large. Each is cut, few are asked for at
-//! once, one is read at a time, and of all together [`MAX_TYPES`] types are kept.
+//! Threat: a server with hundreds of versions whose documents are endless or large. Each document is cut, few are
+//! fetched at once, one is read at a time, and at most [`MAX_TYPES`] types are kept of all together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,50 +26,48 @@ use super::error::ClusterError;
 use super::unavailable::Unavailable;
 use crate::telemetry::MAX_TEXT;
 
-/// How long the document of one version may take. Only a task of its own waits for as long.
+/// The time for the document of one version. Only the background task waits this long.
 const VERSION_WITHIN: Duration = Duration::from_secs(10);
-/// How long whoever asks for a type of a version waits for its document, which others no longer wait for. A guest has
-/// mostly no more than some seconds, in which it is to hear which group it is.
+/// The time that a caller waits for the late document of a group that it asks for. Guests mostly have a deadline of
+/// seconds, and should get the error that names the group before it.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
-/// The largest document of one version, in bytes: that of the core group, which is the longest of a real server, has 10
-/// KiB.
+/// The most bytes of the document of one version. That of the core group, the longest of a real server, has 10 KiB.
 const MAX_DOCUMENT: u64 = 1 << 20;
-/// How long no document comes before those that are still to come are no longer waited for; and no less than this many
-/// times as long as the list of groups took, for the server may be far away.
+/// The time without a document after which the missing ones count as late; at least this many times the time that the
+/// list of groups took, since the server may be far away.
 const QUIET: Duration = Duration::from_millis(250);
 const AS_SLOW: u32 = 4;
-/// How many versions are asked for at once. Each is a connection and holds a document.
+/// The most versions that are fetched at once. Each takes a connection and holds a document.
 const AT_ONCE: usize = 16;
-/// After what time a version that failed may be asked for again, and for how long a server that says when
-/// (`Retry-After`) is obeyed at most.
+/// The time after which a version that failed is fetched again, and the longest `Retry-After` that is obeyed.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
-/// What is known of one version of a group, or of all that one document holds.
+/// One version of a group, or all types of an aggregated document.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     version: PlainVersion,
-    /// The last that the server said of it.
+    /// The types of the last good answer.
     types: Vec<ResourceInfo>,
     state: State,
-    /// Whether the operator was told that it is down.
-    told: bool,
+    /// True after the failure was logged.
+    logged: bool,
 }
 
-/// Whether a part is as the server last said.
+/// The state of a part.
 #[derive(Clone, Debug)]
 enum State {
     Known,
-    /// It is asked for, and the answer is there by then.
+    /// Being fetched; the answer is there by this time.
     Asked(Instant),
-    /// It could not be had.
+    /// Failed; fetched again after `again`.
     Down {
         why: Arc<str>,
         again: Instant,
     },
 }
 
-/// Why the document of a version could not be had.
+/// A failure to fetch the document of a version.
 struct Failed {
     error: ClusterError,
     retry_after: Option<Duration>,
@@ -84,22 +82,22 @@ impl From<ClusterError> for Failed {
 type Answer = (PlainVersion, Result<Vec<ResourceInfo>, Failed>);
 
 impl Part {
-    /// All types of one document.
+    /// Makes a part of all types of an aggregated document.
     pub(super) fn whole(types: Vec<ResourceInfo>) -> Self {
-        Self { version: PlainVersion::default(), types, state: State::Known, told: false }
+        Self { version: PlainVersion::default(), types, state: State::Known, logged: false }
     }
 
-    /// A version that the server lists without being able to say what is in it.
+    /// Makes a part of a version that the server lists without its types.
     pub(super) fn stale(version: PlainVersion) -> Self {
         let state = State::Down { why: "the API server cannot reach it".into(), again: Instant::now() };
-        Self { version, types: Vec::new(), state, told: false }
+        Self { version, types: Vec::new(), state, logged: false }
     }
 
     pub(super) fn types(&self) -> &[ResourceInfo] {
         &self.types
     }
 
-    /// The group, where nothing is known of its types.
+    /// Returns the group, if its types are unknown.
     pub(super) fn missing(&self) -> Option<MissingGroup> {
         let why = match &self.state {
             State::Asked(_) if self.types.is_empty() => "it has not answered so far".into(),
@@ -122,19 +120,19 @@ impl Part {
         }
     }
 
-    /// Takes an answer in, with no more types than there is room for.
+    /// Stores an answer, with at most `room` types.
     fn take(&mut self, answer: Result<Vec<ResourceInfo>, Failed>, room: usize) {
         let group = self.version.name();
         match answer {
             Ok(mut types) => {
                 types.truncate(room);
-                if std::mem::take(&mut self.told) {
+                if std::mem::take(&mut self.logged) {
                     tracing::warn!(group, "an API group answers again");
                 }
                 (self.types, self.state) = (types, State::Known);
             }
             Err(Failed { error, retry_after }) => {
-                if !std::mem::replace(&mut self.told, true) {
+                if !std::mem::replace(&mut self.logged, true) {
                     let error = crate::telemetry::chain(&error);
                     let (group, error) = (line(&group, MAX_TEXT), line(&error, MAX_TEXT));
                     tracing::warn!(group, error, "an API group does not answer; it is asked again later");
@@ -149,7 +147,7 @@ impl Part {
 }
 
 impl Fetched {
-    /// Takes the answer of one version in, if the server still has it.
+    /// Stores the answer of one version, if the server still has the version.
     fn take(&mut self, version: &PlainVersion, answer: Result<Vec<ResourceInfo>, Failed>) {
         let others = self.parts().filter(|part| part.version != *version).map(|part| part.types.len()).sum();
         let room = MAX_TYPES.saturating_sub(others);
@@ -159,23 +157,23 @@ impl Fetched {
     }
 }
 
-/// What is asked for of a list of versions.
+/// The versions to fetch, and the parts that hold their answers.
 pub(super) struct Asking {
     parts: Vec<Part>,
-    /// Those that answered last time, or were not there.
+    /// Versions that answered last time, or are new.
     sound: Vec<PlainVersion>,
     doubtful: Vec<PlainVersion>,
 }
 
 impl Asking {
-    /// Keeps what is known of each version until its answer is there.
+    /// Keeps the last answer of each version until the next is there.
     pub(super) fn of(versions: Vec<PlainVersion>, known: &[Part]) -> Self {
         let (now, by) = (Instant::now(), answered_by(versions.len()));
         let (mut sound, mut doubtful) = (Vec::new(), Vec::new());
         let part = |version: PlainVersion| {
             let Some(old) = known.iter().find(|part| part.version == version) else {
                 sound.push(version.clone());
-                return Part { version, types: Vec::new(), state: State::Asked(by), told: false };
+                return Part { version, types: Vec::new(), state: State::Asked(by), logged: false };
             };
             if !old.is_asked(now) {
                 if matches!(old.state, State::Known) { &mut sound } else { &mut doubtful }.push(version);
@@ -188,7 +186,7 @@ impl Asking {
     }
 }
 
-/// By when the answers of so many versions are there.
+/// Returns the time by which the answers of so many versions are there.
 fn answered_by(versions: usize) -> Instant {
     let rounds = u32::try_from(versions / AT_ONCE).unwrap_or(u32::MAX).saturating_add(2);
     let now = Instant::now();
@@ -196,11 +194,11 @@ fn answered_by(versions: usize) -> Instant {
 }
 
 impl ApiClient {
-    /// Asks for versions and returns what is known of each: the server's answer, or what was known before and is still
-    /// asked for. `took` is how long the server took to list them.
+    /// Fetches versions. Returns each with its answer, or with its last answer if it is late. `took` is the time that the
+    /// server took to list the versions.
     ///
     /// # Errors
-    /// When it is the server that does not answer, and not a group.
+    /// When the server does not answer, rather than one of its groups.
     pub(super) async fn fetch_parts(&self, asking: Asking, took: Duration) -> Result<Vec<Part>, ClusterError> {
         let Asking { parts, sound, doubtful } = asking;
         let mut fetched = Fetched::of_parts(parts);
@@ -220,8 +218,7 @@ impl ApiClient {
         Ok(fetched.into_parts())
     }
 
-    /// Waits for the groups that `wanted` names and that are asked for; with `anew`, those whose time has come are
-    /// asked for.
+    /// Waits for the late groups that `wanted` selects. With `anew`, those that are due are fetched first.
     pub(super) async fn hear(&self, wanted: impl Fn(&MissingGroup) -> bool, anew: bool) {
         let mut settled = self.catalogue().settled();
         let is_wanted = |part: &Part| part.missing().is_some_and(|missing| wanted(&missing));
@@ -264,7 +261,7 @@ impl ApiClient {
         stream::iter(versions).map(answer).buffer_unordered(AT_ONCE).boxed()
     }
 
-    /// Takes answers in as they come, in a task of its own.
+    /// Stores answers as they come, in a background task.
     fn leave(&self, mut answers: BoxStream<'static, Answer>) {
         let cluster = self.clone();
         tokio::spawn(async move {
@@ -291,13 +288,13 @@ impl ApiClient {
     }
 }
 
-/// Returns whether nothing of the server can be had, and not only one of its groups.
+/// Returns whether the failure is one of the server, and not only of a group.
 fn is_the_servers(error: &ClusterError) -> bool {
     let ClusterError::Unavailable(why) = error else { return false };
     !matches!(why, Unavailable::Deadline { .. } | Unavailable::BrokenOff { .. } | Unavailable::Busy(_))
 }
 
-/// The types of all parts.
+/// Returns the discovery of all parts.
 pub(super) fn together<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Discovery {
     let types = parts.clone().flat_map(|part| part.types().iter().cloned()).collect();
     Discovery::new(types).with_missing(parts.filter_map(Part::missing).collect())

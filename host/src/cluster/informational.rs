@@ -1,8 +1,8 @@
-//! Bounds on what a server sends before its answer.
+//! The bound on informational answers (1xx) before an answer.
 //!
-//! Threat: a server that sends informational answers (1xx) without end. The HTTP client skips each of them and asks for
-//! the next, so that one such connection keeps the thread that others are served on. The connection is cut at
-//! [`MAX_INFORMATIONAL`]; the size of each head is bounded by the client's read buffer.
+//! Threat: a server that sends informational answers without end. The HTTP client skips each of them and reads the next,
+//! so that one connection blocks the thread of others. The connection is cut at [`MAX_INFORMATIONAL`]; the size of each
+//! head is bounded by the client's read buffer.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection, capture_connect
 /// The most informational answers before the answer itself. Real servers send one or two (100, 103).
 const MAX_INFORMATIONAL: u32 = 16;
 
-/// Ends one connection from outside. Clones end the same connection.
+/// A handle that cuts one connection. Clones cut this connection too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cut(Arc<AtomicBool>);
 
@@ -26,12 +26,12 @@ impl Cut {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Cuts the connection when the answer to `request` is preceded by too many informational answers.
+    /// Cuts the connection at too many informational answers to `request`.
     pub(crate) fn bound<B>(self, request: &mut Request<B>) {
         bound(request, move || self.0.store(true, Ordering::Release));
     }
 
-    /// The same for a request whose connection is chosen later, from a pool of [`Cuttable`] connections.
+    /// Does as [`Cut::bound`] for a request whose connection comes from a pool of [`Cuttable`] connections.
     pub(crate) fn bound_pooled<B>(request: &mut Request<B>) {
         let captured = capture_connection(request);
         bound(request, move || {
@@ -55,7 +55,7 @@ fn bound<B>(request: &mut Request<B>, cut: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-/// A connection that fails to read once it is cut.
+/// A connection that fails to read after it is cut.
 #[derive(Debug)]
 pub(crate) struct Cuttable<S> {
     stream: S,

@@ -1,4 +1,4 @@
-//! One page of a list, cut into its objects without building them.
+//! One page of a list, cut into its objects without parsing them.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A list as the API server sends it; only what a page needs of it.
+/// The fields that a page needs of a list.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct List<'a> {
@@ -32,40 +32,39 @@ struct ListMeta {
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListPage {
-    /// The objects, each as JSON that says its own type.
+    /// The objects, each as JSON with `apiVersion` and `kind`.
     pub items: Vec<Vec<u8>>,
-    /// What the next page is asked for with; `None` on the last one.
+    /// The `continue` token of the next page; `None` on the last page.
     pub cursor: Option<String>,
-    /// How many more there are, where the server says so.
+    /// The number of objects after this page, if the server sends it.
     pub remaining: Option<u64>,
-    /// The version of the whole list.
+    /// The `resourceVersion` of the list.
     pub resource_version: String,
 }
 
-/// A page whose objects are still in one piece, as the server sent it.
+/// A page whose objects are still in one piece.
 pub(super) struct UncutPage<'a> {
     items: Option<&'a RawValue>,
-    /// The first members of each object.
+    /// The first members that each object gets.
     head: String,
     metadata: ListMeta,
 }
 
-/// How many times its own size a list's objects may take, one by one: each gets its type, and a place in memory of its
-/// own ([`EACH`] bytes). The smallest objects of Kubernetes take three times; a list of nothing but `{}` would take
-/// hundreds.
+/// The most memory of a list's objects, as a multiple of the list's size. Each object gets its type, and an allocation
+/// ([`EACH`] bytes). The smallest objects of Kubernetes take three times their size; a list of `{}` alone would take
+/// hundreds of times.
 const AS_OBJECTS: usize = 4;
-/// What an object takes besides its text, in bytes.
+/// The bytes that an object takes besides its text.
 const EACH: usize = 64;
-/// What the objects of any list may take, in bytes: a short one has more of type than of all else.
+/// The bytes that the objects of any list may take: in a short list the types are longer than the rest.
 const LEAST: usize = 64 << 10;
 
 /// Cuts a list into a page.
 ///
-/// The server leaves `apiVersion` and `kind` out of a list's items, as the list has said them. An object on its own has
-/// them, so they are put back.
+/// The server leaves `apiVersion` and `kind` out of a list's items, since the list has them. Each object gets them back.
 ///
 /// # Errors
-/// When it is no list, or its objects take many times its size.
+/// When the text is no list, or its objects take many times its size.
 pub(crate) fn list_page(list: &[u8]) -> Result<ListPage, serde_json::Error> {
     let page = UncutPage::read(list)?;
     let (mut items, mut left) = (Vec::new(), list.len().saturating_mul(AS_OBJECTS).max(LEAST));
@@ -80,24 +79,23 @@ pub(crate) fn list_page(list: &[u8]) -> Result<ListPage, serde_json::Error> {
 }
 
 impl<'a> UncutPage<'a> {
-    /// Reads what a list says of itself.
+    /// Reads the fields of a list, and leaves its objects in one piece.
     pub(super) fn read(list: &'a [u8]) -> Result<Self, serde_json::Error> {
         let List { api_version, kind, metadata, items } = serde_json::from_slice(list)?;
         Ok(Self { items, head: head(&api_version, &kind)?, metadata })
     }
 
-    /// What the next page is asked for with; `None` on the last one.
+    /// Returns the `continue` token of the next page; `None` on the last page.
     pub(super) fn cursor(&self) -> Option<String> {
         Some(self.metadata.r#continue.clone()).filter(|cursor| !cursor.is_empty())
     }
 
-    /// The version of the whole list.
+    /// Returns the `resourceVersion` of the list.
     pub(super) fn version(&self) -> &str {
         &self.metadata.resource_version
     }
 
-    /// Hands on one object after the other, as [`list_page`] has them, until one is not taken. However many there are,
-    /// one is copied at a time.
+    /// Passes the objects to `take` one after the other, until `take` fails. Only one object is copied at a time.
     pub(super) fn cut<E: From<serde_json::Error>>(&self, take: impl FnMut(Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         let Some(items) = self.items else { return Ok(()) };
         let mut cutter = Cutter { head: &self.head, take, refused: None };
@@ -107,7 +105,7 @@ impl<'a> UncutPage<'a> {
     }
 }
 
-/// Reads an array's elements, one at a time.
+/// A reader of an array's elements, one at a time.
 struct Cutter<'h, F, E> {
     head: &'h str,
     take: F,
@@ -132,13 +130,13 @@ impl<'de, F: FnMut(Vec<u8>) -> Result<(), E>, E> Visitor<'de> for &mut Cutter<'_
     }
 }
 
-/// The longest kind and the longest `apiVersion` (a group, a slash, a version), in bytes: their names in the API are
-/// DNS names (`validateCustomResourceDefinition`). Both are copied into each item: were they of any length, a list of
-/// megabytes would stand for terabytes.
+/// The most bytes of a kind, and of an `apiVersion` (a group, a slash, a version): in the API they are DNS names
+/// (`validateCustomResourceDefinition`). Both are copied into each item. Without a bound, a list of megabytes could
+/// become terabytes.
 const MAX_KIND: usize = 253;
 const MAX_API_VERSION: usize = 253 + 1 + 63;
 
-/// The first members of each item: `{"kind":"Pod","apiVersion":"v1",`.
+/// Returns the first members of each item: `{"kind":"Pod","apiVersion":"v1"`.
 fn head(api_version: &str, list_kind: &str) -> Result<String, serde_json::Error> {
     let kind = list_kind.strip_suffix("List").unwrap_or_default();
     if kind.is_empty() {
@@ -154,7 +152,7 @@ fn head(api_version: &str, list_kind: &str) -> Result<String, serde_json::Error>
 fn typed(head: &str, item: &str) -> Vec<u8> {
     let members = item.strip_prefix('{').map(str::trim_start);
     match members {
-        Some(members) if !head.is_empty() && !says_its_type(item) => {
+        Some(members) if !head.is_empty() && !has_kind(item) => {
             let comma = if members.starts_with('}') { "" } else { "," };
             [head, comma, members].concat().into_bytes()
         }
@@ -162,8 +160,8 @@ fn typed(head: &str, item: &str) -> Vec<u8> {
     }
 }
 
-/// Says whether an item has a `kind` of its own, as those of a custom resource do.
-fn says_its_type(item: &str) -> bool {
+/// Returns whether an item has a `kind` of its own, as custom resources do.
+fn has_kind(item: &str) -> bool {
     #[derive(Deserialize)]
     struct Typed<'a> {
         #[serde(borrow)]

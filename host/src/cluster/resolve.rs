@@ -1,14 +1,14 @@
-//! Finding a type by the name that a person gives it, as kubectl does.
+//! The lookup of a type by a name that a person gives, as in kubectl.
 //!
 //! The rules are those of client-go's `restmapper` and of `schema.ParseResourceArg`:
-//! - plural or singular first, then short name, then kind, all in any case;
-//! - `name.group` and `name.version.group` narrow, and so do `group/name` and `group/version/name`;
-//! - a group that no type has exactly may be the beginning of one (`deployments.app`);
-//! - without a version the one that the server prefers is taken, else the first that has the type;
+//! - plural or singular first, then short name, then kind, in any case of letters;
+//! - `name.group` and `name.version.group` narrow the search, and so do `group/name` and `group/version/name`;
+//! - a group that no type has exactly may be the beginning of a group (`deployments.app`);
+//! - without a version, the preferred version of the server counts, else the first that has the type;
 //! - the core group comes before all others.
 //!
-//! Where several other groups have the name, kubectl quietly takes the server's first. Which one that is changes when
-//! somebody installs another CRD, so here it is an error that lists them.
+//! Where several other groups have the name, kubectl takes the server's first without a word. The first changes with
+//! another CRD, so here the name is an error that lists the groups.
 
 use std::sync::Arc;
 
@@ -16,31 +16,31 @@ use thiserror::Error;
 
 use super::discovery::{Discovery, MissingGroup, ResourceInfo};
 
-/// How much of an unknown name an error repeats, in characters: the longest valid one is a plural and a group, 253
-/// each.
+/// The most characters of an unknown name in an error. The longest valid name is a plural and a group, 253 each.
 const MAX_SHOWN: usize = 512;
-/// How many candidates an error lists.
+/// The most candidates in an error.
 const MAX_CANDIDATES: usize = 16;
 
-/// Why a name does not say which type is meant.
+/// A name that is of no type, or of several.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// No type has this name.
     #[error("the server has no resource type {name:?}{}", besides(.silent))]
     Unknown {
         /// The name as given, cut to a readable length.
         name: String,
-        /// The groups that the server has no answer of; the type may be one of theirs.
+        /// The groups whose types are unknown; the type may be one of theirs.
         silent: Vec<String>,
     },
-    /// The name is that of a type of a group that the server has no answer of.
+    /// The name is of a group whose types are unknown.
     #[error("{name:?}: the API group {group} does not answer: {why}")]
     Down {
         /// The name as given, cut to a readable length.
         name: String,
         /// Group and version, such as `metrics.k8s.io/v1beta1`.
         group: String,
-        /// What came in place of an answer.
+        /// The failure in place of an answer.
         why: Arc<str>,
     },
     /// Types of several groups have this name.
@@ -48,7 +48,7 @@ pub enum ResolveError {
     Ambiguous {
         /// The name as given, cut to a readable length.
         name: String,
-        /// Names that [`Discovery::resolve`] takes without a doubt, in the server's order.
+        /// Names by which [`Discovery::resolve`] finds one type, in the server's order.
         candidates: Vec<String>,
     },
 }
@@ -79,7 +79,7 @@ impl Discovery {
         }
     }
 
-    /// Why nothing has this name.
+    /// Returns the error for a name that no type has.
     fn unresolved(&self, name: &str) -> ResolveError {
         if let Some(missing) = self.missing().iter().find(|missing| missing.is_named_in(name)) {
             return missing.error(name);
@@ -88,7 +88,7 @@ impl Discovery {
         ResolveError::Unknown { name: shown(name), silent }
     }
 
-    /// The types that a reading may mean, each in one version.
+    /// Returns the types that a reading fits, each in one version.
     fn candidates(&self, wanted: Wanted<'_>) -> Vec<&ResourceInfo> {
         let exact = |of: &ResourceInfo| wanted.group.is_none_or(|group| of.group == group);
         let begun =
@@ -111,12 +111,12 @@ impl Discovery {
 }
 
 impl MissingGroup {
-    /// The error for whoever asks for a type of it.
+    /// Returns the error for a request for a type of this group.
     pub(super) fn error(&self, name: &str) -> ResolveError {
         ResolveError::Down { name: shown(name), group: self.name(), why: Arc::clone(&self.why) }
     }
 
-    /// Returns whether a reading of the name narrows it to this group.
+    /// Returns whether a reading of the name narrows the search to this group.
     pub(super) fn is_named_in(&self, name: &str) -> bool {
         readings(name).into_iter().any(|wanted| {
             wanted.group.is_some_and(|group| !group.is_empty() && self.group.starts_with(group))
@@ -145,7 +145,7 @@ fn is_of_kind(of: &ResourceInfo, name: &str) -> bool {
     of.kind.eq_ignore_ascii_case(name)
 }
 
-/// Of each type the preferred version, else the first.
+/// Returns each type in its preferred version, else in the first.
 fn one_version_each<'a>(found: &[&'a ResourceInfo]) -> Vec<&'a ResourceInfo> {
     let mut chosen: Vec<&ResourceInfo> = Vec::new();
     for &of in found {
@@ -158,7 +158,7 @@ fn one_version_each<'a>(found: &[&'a ResourceInfo]) -> Vec<&'a ResourceInfo> {
     chosen
 }
 
-/// The readings of a name, the likeliest first: `a.b.c` is the version `b` of the group `c`, else the group `b.c`.
+/// Returns the readings of a name, the likeliest first: `a.b.c` is version `b` of group `c`, else group `b.c`.
 fn readings(name: &str) -> Vec<Wanted<'_>> {
     if let Some((group, rest)) = name.split_once('/') {
         return match rest.split_once('/') {

@@ -1,25 +1,25 @@
-//! What the API server says when it refuses: a `Status` object, or a line of plain text, or nothing of use.
+//! The refusal of an API server: a `Status` object, a line of plain text, or nothing readable.
 
 use attache_base::untrusted::is_hidden;
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 
-/// How much of a refusal that is no `Status` becomes its message, in characters.
+/// The most characters of a message from a body that is no `Status`.
 ///
-/// A page of HTML from a load balancer would bury a guest's log; the first lines say what it was.
+/// A page of HTML from a load balancer would bury a guest's log; its first lines are enough to recognise it.
 const MAX_PLAIN_MESSAGE: usize = 1024;
 
-/// A refusal by the API server. Its text is the server's own and may be shown to a guest: it was asked for it.
+/// A refusal by the API server. Its text is the server's own, and a guest may read it: the guest made the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatus {
-    /// HTTP status code.
+    /// The HTTP status code.
     pub code: u16,
-    /// Machine-readable cause, such as `NotFound`; derived from the code where the server gave none.
+    /// The machine-readable reason, such as `NotFound`; derived from the code where the server gave none.
     pub reason: String,
-    /// For people.
+    /// The message for people.
     pub message: String,
-    /// The `Status` object as it came, when the server sent one.
+    /// The `Status` object as it came, if the server sent one.
     pub body: Option<Bytes>,
 }
 
@@ -32,7 +32,7 @@ struct StatusObject {
 }
 
 impl ServerStatus {
-    /// Reads the refusal `code` with this body. The HTTP code counts, not the one in the body, which is advice.
+    /// Reads the refusal `code` with this body. The code in the body is ignored.
     pub fn read(code: StatusCode, body: Bytes) -> Self {
         match serde_json::from_slice::<StatusObject>(&body) {
             Ok(object) if object.kind.as_deref() == Some("Status") => Self {
@@ -45,7 +45,7 @@ impl ServerStatus {
         }
     }
 
-    /// A refusal of which no body could be read.
+    /// Makes a refusal whose body could not be read.
     pub fn without_body(code: StatusCode) -> Self {
         Self::bare(code, "")
     }
@@ -69,7 +69,7 @@ fn bare_message(code: StatusCode) -> String {
     format!("the server answered {code} without saying why")
 }
 
-/// The text of a body without control characters, cut at [`MAX_PLAIN_MESSAGE`].
+/// Returns the text of a body without control characters, cut at [`MAX_PLAIN_MESSAGE`].
 fn plain_text(body: &[u8]) -> String {
     // One character takes at most four bytes, so this much of the body is enough to fill a message.
     let start = body.get(..MAX_PLAIN_MESSAGE.saturating_mul(4)).unwrap_or(body);
@@ -78,8 +78,8 @@ fn plain_text(body: &[u8]) -> String {
     readable.take(MAX_PLAIN_MESSAGE).collect::<String>().trim().to_owned()
 }
 
-/// The reason that goes with a code: `NewGenericServerResponse` in apimachinery's `pkg/api/errors/errors.go`, and for
-/// 409, 410 and 413 the reason that the server itself gives with them most often.
+/// Returns the reason for a code: as `NewGenericServerResponse` in apimachinery's `pkg/api/errors/errors.go`, and for
+/// 409, 410 and 413 the reason that API servers give most often.
 fn derived_reason(code: StatusCode) -> String {
     let reason = match code.as_u16() {
         400 => "BadRequest",

@@ -1,12 +1,11 @@
-//! Connections to the API server: TLS against the cluster's own CA, kept open between requests, and built anew when
-//! that CA rotates.
+//! Connections to the API server: TLS against the cluster's own CA, kept open between requests, and replaced when the
+//! CA rotates.
 //!
 //! Threats: a server that is not the cluster's (only the given roots are trusted, and the system's only where the
-//! credentials say so), a redirect or a proxy that carries the token elsewhere (neither exists here: nothing follows a
-//! `Location`, nothing reads `HTTPS_PROXY`), and a server that floods us with headers or with informational answers
-//! (bounded).
+//! credentials say so), a redirect or a proxy that carries the token elsewhere (no code follows a `Location` or reads
+//! `HTTPS_PROXY`), and a server that sends headers or informational answers without end (bounded).
 //!
-//! Nothing here chooses the provider of cryptography for the whole process: an embedder may have chosen another.
+//! No code here installs a provider of cryptography for the whole process: an embedder may have installed another.
 
 use std::future::Future;
 use std::io;
@@ -38,54 +37,52 @@ use super::informational::{Cut, Cuttable};
 use super::unavailable::NoAddress;
 use crate::credentials::ClientCertificate;
 
-/// Why there is no connection.
+/// The error of a connection.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long one address is tried. A service address whose server is gone drops packets instead of refusing them.
+/// The time for a TCP connection to one address. A service address without a server drops packets instead of refusing.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long one address and the TLS handshake may take together. A server that takes connections and then is silent
-/// would be waited for without end where the caller names no deadline.
+/// The time for a TCP connection and the TLS handshake together. A server that accepts connections and is then silent
+/// would block callers without a deadline for ever.
 const SECURE_WITHIN: Duration = Duration::from_secs(30);
-/// How long a connection is kept without use: shorter than the minutes after which load balancers forget a connection
-/// without telling.
+/// The time that an idle connection is kept: shorter than the minutes after which load balancers silently drop one.
 const KEEP_IDLE: Duration = Duration::from_mins(1);
-/// How many connections are kept without use. More than this at once is a burst, and its connections are closed after
-/// it.
+/// The most idle connections that are kept. The connections of a larger burst are closed after it.
 const MAX_IDLE: usize = 32;
-/// When a silent connection is probed, so that a watch notices that its server is gone.
+/// The silence after which a connection is probed, so that a watch notices that its server is gone.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
-/// How often it is probed from then on.
+/// The interval of further probes.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// How long sent bytes may stay unacknowledged before the connection counts as dead: without it a request on a
-/// connection to a server that has moved away waits for the system's quarter of an hour.
+/// The time after which a connection with unacknowledged bytes counts as dead. Otherwise a request to a server that has
+/// moved away waits for the system's quarter of an hour.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
-/// How much is buffered of what the server sends on one connection, and so how large the head of an answer may be, in
-/// bytes: the 4,096 characters of warnings that a server sends at most, four bytes each, twice over. The number of its
-/// headers is bounded by hyper, at 100.
+/// The most bytes that are buffered of one connection, and so of the head of an answer: twice the warnings of a server,
+/// which are at most 4,096 characters of four bytes. hyper bounds the number of headers at 100.
 const MAX_READ_BUFFER: usize = 32 * 1024;
 
-/// Why no TLS client could be made.
+/// A failure to set up TLS.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// The PEM text cannot be read.
     #[error("the PEM text cannot be read")]
     Pem(#[source] rustls::pki_types::pem::Error),
-    /// There is no certificate in the PEM text.
+    /// The PEM text has no certificate.
     #[error("there is no certificate in it")]
     Empty,
-    /// A certificate is not one.
+    /// A certificate is invalid.
     #[error("a certificate in it is not valid")]
     Certificate(#[source] rustls::Error),
-    /// The system has no roots, or they cannot be read.
+    /// The system has no trusted certificates, or they cannot be read.
     #[error("the system has no certificates to trust: install them, or name a CA")]
     System,
     /// The private key of the client certificate cannot be read.
     #[error("there is no private key that can be read beside the client certificate; an encrypted one cannot")]
     Key(#[source] rustls::pki_types::pem::Error),
-    /// The client certificate cannot be shown.
+    /// The client certificate does not fit its key.
     #[error("the client certificate cannot be used with its key")]
     Client(#[source] rustls::Error),
-    /// The name that the server's certificate is to have is no name.
+    /// The name that the server's certificate must have is invalid.
     #[error("{0:?} is no name that a certificate can have")]
     ServerName(String),
     /// TLS cannot be set up for another reason.
@@ -93,39 +90,38 @@ pub enum TlsError {
     Setup(#[source] rustls::Error),
 }
 
-/// What a server's certificate has to come from.
+/// The authorities that may sign a server's certificate.
 #[derive(Clone, Debug)]
 pub(super) enum Trust {
-    /// There is no TLS.
+    /// None, without TLS.
     Nobody,
-    /// These certificates, as PEM.
+    /// These PEM certificates.
     Pem(Vec<u8>),
-    /// The system's.
+    /// Those of the system.
     System,
 }
 
-/// What TLS is made with.
+/// The material of TLS connections.
 #[derive(Clone, Debug)]
 pub(super) struct TlsMaterial {
     pub(super) trust: Trust,
     pub(super) client: Option<Arc<ClientCertificate>>,
-    /// The name that the server's certificate has to have, in place of its address's.
+    /// The name that the server's certificate must have, in place of the host in the URL.
     pub(super) server_name: Option<String>,
-    /// Grows with each replacement of a part.
+    /// A number that grows with each replacement of a part.
     pub(super) generation: u64,
 }
 
-/// One set of roots and the connections made with it.
+/// The connections made with one generation of certificates.
 pub(super) struct Transport {
     pool: legacy::Client<Connector, Outbound>,
     generation: u64,
 }
 
-/// The transport in use, replaced when the roots rotate. Streams that are open on an older one run to their end.
+/// The transport in use, replaced when certificates rotate. Open streams of an older transport run to their end.
 pub(super) struct Transports {
     in_use: RwLock<Arc<Transport>>,
-    /// The newest generation of roots that was looked at, of use or not: what cannot be read is not read at each
-    /// request.
+    /// The newest generation that was tried, usable or not, so that an unusable one is not tried at each request.
     seen: Mutex<u64>,
     peers: Peers,
 }
@@ -137,7 +133,7 @@ impl Transports {
         Ok(Self { in_use, seen: Mutex::new(material.generation), peers })
     }
 
-    /// The addresses at which the server was found.
+    /// Returns the addresses that the server's name has resolved to.
     pub(super) fn peers(&self) -> Vec<IpAddr> {
         self.peers.all()
     }
@@ -146,9 +142,9 @@ impl Transports {
         Arc::clone(&self.in_use.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes what is of a later generation count. Returns whether it differs from that of `in_use`.
+    /// Replaces the transport by one of a later generation. Returns whether the present one is newer than `in_use`.
     ///
-    /// Idle connections of the older roots are closed: a CA may have been replaced because it was stolen.
+    /// Idle connections of older generations are closed: a CA may have been replaced because it was stolen.
     pub(super) fn renew(
         &self,
         in_use: u64,
@@ -188,7 +184,7 @@ impl Transport {
     }
 }
 
-/// Makes connections in time, which can be cut.
+/// A connector with a time limit, whose connections can be cut.
 #[derive(Clone)]
 struct Connector(HttpsConnector<HttpConnector<Names>>);
 
@@ -211,13 +207,13 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The certificates in PEM text, of which there must be one.
+/// Returns the certificates in a PEM text. Fails if there is none.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(TlsError::Pem)?;
     if certificates.is_empty() { Err(TlsError::Empty) } else { Ok(certificates) }
 }
 
-/// What is trusted. With an empty store every server is refused.
+/// Returns the trusted roots. With an empty store every server is refused.
 fn roots(trust: &Trust) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     match trust {
@@ -228,7 +224,7 @@ fn roots(trust: &Trust) -> Result<RootCertStore, TlsError> {
             }
         }
         Trust::System => {
-            // Some systems have one or two that are not read any more; kubectl passes over them too.
+            // Some systems have one or two that cannot be parsed; kubectl skips them too.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 return Err(TlsError::System);
@@ -270,10 +266,10 @@ fn tcp(peers: &Peers) -> HttpConnector<Names> {
     tcp
 }
 
-/// The number of addresses of the server that are remembered. It has one or two, and others after it has moved.
+/// The most addresses of the server that are kept. It has one or two, and others after it has moved.
 const MAX_PEERS: usize = 32;
 
-/// The addresses to which the server's name has led so far, the latest last. Connections to any of them may be open.
+/// The addresses that the server's name has resolved to, the latest last. Connections to any of them may be open.
 #[derive(Clone, Debug, Default)]
 struct Peers(Arc<Mutex<Vec<IpAddr>>>);
 
@@ -293,7 +289,7 @@ impl Peers {
     }
 }
 
-/// The system's resolver, whose failures say which name it was, and whose answers are remembered.
+/// The system's resolver, with the name in its failures, and its answers kept.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     resolver: GaiResolver,

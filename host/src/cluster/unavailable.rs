@@ -1,8 +1,8 @@
-//! Why the API server gave no answer, told apart so that a person knows what to mend.
+//! The reasons for which the API server gave no answer, each with a hint for the operator.
 //!
-//! The HTTP client hands up a chain of wrapped causes. What matters is somewhere in it: a TLS alert, an error number of
-//! the system, or a name that did not resolve. [`Unavailable::from_chain`] digs it out; the wrappings are dropped,
-//! since "client error (Connect)" helps nobody.
+//! The HTTP client returns a chain of wrapped causes. The one that matters is somewhere in it: a TLS alert, an error
+//! number of the system, or a name that did not resolve. [`Unavailable::from_chain`] finds it and drops the wrappings,
+//! since "client error (Connect)" helps no operator.
 
 use std::error::Error;
 use std::io;
@@ -15,66 +15,67 @@ use thiserror::Error;
 
 use crate::credentials::CredentialsError;
 
-/// How deep a chain of causes is followed. Real ones have six links; this only guards against one without an end.
+/// The most causes of an error that are followed. Real chains have six; the bound ends a circle.
 const MAX_CAUSES: usize = 32;
 
 /// The API server gave no answer, or not a whole one.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum Unavailable {
-    /// The host's name has no address.
+    /// The server's name does not resolve.
     #[error("no address for the API server's name {host}: is this pod's DNS working, and is the name right?")]
     Name {
         /// The name.
         host: String,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// Nothing listens there.
+    /// Nothing listens at the address.
     #[error("connection refused at {address}: is the API server running there?")]
     ConnectionRefused {
         /// Host and port.
         address: String,
     },
-    /// The network does not lead there.
+    /// There is no route to the address, or no answer from it.
     #[error("cannot connect to {address}: does a network policy or a firewall stand between?")]
     Unreachable {
         /// Host and port.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// This process can open no more files, and a connection is one.
+    /// This process has no file descriptors left, and a connection needs one.
     #[error(
         "no connection to {address}, for this process has as many files open as its limit allows (`ulimit -n`): raise it"
     )]
     Files {
         /// Host and port.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The server's certificate was not accepted.
+    /// The host does not accept the server's certificate.
     #[error("the certificate of {address} is not trusted by {roots}: does that CA belong to this server?")]
     Certificate {
         /// Host and port.
         address: String,
-        /// Where the trusted certificates came from.
+        /// The source of the trusted certificates.
         roots: String,
-        /// What is wrong with the certificate.
+        /// The fault of the certificate.
         #[source]
         source: rustls::Error,
     },
-    /// The server did not accept this client's certificate.
+    /// The server does not accept the host's client certificate, or wants one.
     #[error(
         "{address} does not accept the client certificate: has it expired, and does it come from an authority of this server?"
     )]
     Unshown {
         /// Host and port.
         address: String,
-        /// What the server said.
+        /// The alert of the server.
         #[source]
         source: rustls::Error,
     },
@@ -83,21 +84,21 @@ pub enum Unavailable {
     Tls {
         /// Host and port.
         address: String,
-        /// What TLS said.
+        /// The error of TLS.
         #[source]
         source: rustls::Error,
     },
-    /// The deadline passed first.
+    /// The deadline passed before the server was done.
     #[error("{address} did not {step} within {:.1} s", .after.as_secs_f64())]
     Deadline {
         /// Host and port.
         address: String,
-        /// `answer`, `finish its answer`, or `finish an event`.
+        /// The step that was not done: `answer`, `finish its answer`, or `finish an event`.
         step: &'static str,
-        /// How long it was given.
+        /// The time that the step had.
         after: Duration,
     },
-    /// The connection ended, or what came over it was not HTTP.
+    /// The connection ended, or carried something other than HTTP.
     #[error("{address} broke off: {detail}")]
     BrokenOff {
         /// Host and port.
@@ -105,7 +106,7 @@ pub enum Unavailable {
         /// The innermost cause, in its own words.
         detail: String,
     },
-    /// The server began to speak another protocol, which nobody asked for.
+    /// The server switched to another protocol without having been asked.
     #[error("{address} switched protocols unasked")]
     Switched {
         /// Host and port.
@@ -114,12 +115,12 @@ pub enum Unavailable {
     /// There is no token to send.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// The host's own requests are more than the rate of its gate, or of the whole host, lets through in time.
+    /// The rate of the host's own gate, or of the whole host, is spent until after the deadline.
     #[error("the host's own rate of requests is spent: {0}")]
     Busy(String),
 }
 
-/// A name that did not resolve, as our resolver reports it into the chain.
+/// A name that did not resolve, as our resolver puts it into the chain.
 #[derive(Debug, Error)]
 #[error("{host} has no address")]
 pub(super) struct NoAddress {
@@ -128,13 +129,12 @@ pub(super) struct NoAddress {
     pub(super) source: io::Error,
 }
 
-/// How far an exchange had come. The system's words are the same for both: a network that leads nowhere, and one that
-/// did lead there and now is silent.
+/// The stage of an exchange at which it failed. The system's errors are the same before and after a connection is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// There was no connection yet.
+    /// Without a connection.
     Connecting,
-    /// The connection was there, so that the request may have reached the server.
+    /// With a connection, so that the request may have reached the server.
     Connected,
 }
 
@@ -145,7 +145,7 @@ impl Stage {
 }
 
 impl Unavailable {
-    /// Finds the cause in what the HTTP client reports. `roots` says where the trusted certificates came from.
+    /// Finds the cause in an error of the HTTP client. `roots` is the source of the trusted certificates.
     pub(super) fn from_chain(error: &(dyn Error + 'static), stage: Stage, address: &str, roots: &str) -> Self {
         let address = address.to_owned();
         for cause in causes(error) {
@@ -192,8 +192,8 @@ impl Unavailable {
         }
     }
 
-    /// The same once more, for those who waited for the same answer. `None` where nobody had to wait: what lacks
-    /// credentials fails at once.
+    /// Returns a copy for callers that waited for the same answer. `None` for missing credentials, on which no caller
+    /// waits.
     pub(super) fn again(&self) -> Option<Self> {
         Some(match self {
             Self::Name { host, source } => Self::Name { host: host.clone(), source: copy(source) },
@@ -215,12 +215,12 @@ impl Unavailable {
         })
     }
 
-    /// Returns whether the request may have reached the server, whose connection then ended.
+    /// Returns whether the connection ended after the request may have reached the server.
     pub(super) fn broke_off(&self) -> bool {
         matches!(self, Self::BrokenOff { .. })
     }
 
-    /// What a guest may read: which kind of failure it was, and nothing of the host's addresses, paths or credentials.
+    /// Returns the text that a guest may read: the kind of failure, without addresses, paths or credentials.
     pub fn guest_text(&self) -> &'static str {
         match self {
             Self::Name { .. } | Self::ConnectionRefused { .. } | Self::Unreachable { .. } => {
@@ -238,7 +238,7 @@ impl Unavailable {
     }
 }
 
-/// Returns whether a server ends a connection so because of the certificate that it was shown, or was not.
+/// Returns whether a server sends this alert because of a client certificate that is missing or not accepted.
 fn is_about_certificate(alert: AlertDescription) -> bool {
     matches!(
         alert,
@@ -253,7 +253,7 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-/// An error and its causes. An [`io::Error`] that wraps another is followed into it; its `source` would skip that one.
+/// Returns an error and its causes. An [`io::Error`] that wraps another is followed into it; `source` would skip it.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| cause(*error)).take(MAX_CAUSES)
 }
@@ -265,18 +265,18 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// Returns whether an error says itself what happened, and does not only wrap another. A connection that was not made
-/// in time is an error of the HTTP client's own, with a timer's in it.
+/// Returns whether an error says what happened, and does not only wrap another. A connection that was not made in time
+/// is the HTTP client's own error, and wraps the error of a timer.
 fn says_what(error: &io::Error) -> bool {
     error.get_ref().is_none() || error.kind() == io::ErrorKind::TimedOut
 }
 
-/// Returns whether the system had no file to give: to this process (`EMFILE`), or to any (`ENFILE`).
+/// Returns whether there are no file descriptors left, for this process (`EMFILE`) or any (`ENFILE`).
 fn is_for_files(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// The same error of the system once more; [`io::Error`] cannot be cloned.
+/// Returns a copy of an error of the system; [`io::Error`] cannot be cloned.
 fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),

@@ -1,23 +1,22 @@
-//! One value of a file, read again when it is due.
+//! One cached value of a file, read again when it is due.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::CredentialsError;
 
-/// How long a reading is good for, as in client-go: half of what a kubelet leaves between writing a token anew and the
-/// end of the old one.
+/// The time for which a value is good, as in client-go. A kubelet writes a new token long before the old one expires.
 const PERIOD: Duration = Duration::from_mins(1);
 
-/// How long before the end of [`PERIOD`] the file is read again, as in client-go.
+/// The time before the end of [`PERIOD`] at which the file is read again, as in client-go.
 const LEEWAY: Duration = Duration::from_secs(10);
 
-/// The last good reading, and when it has to be made again.
+/// The last good value, and the time at which it has to be read again.
 pub(super) struct Cached<T: ?Sized> {
     kept: Option<Kept<T>>,
-    /// Readings so far. A token carries its number, so that a 401 drops that reading and no later one.
+    /// The number of reads. A token has the number of its read, so that a 401 drops this token and no later one.
     order: u64,
-    /// Whether the newest attempt failed: a run of failures is logged once.
+    /// True if the latest read failed: a run of failures is logged once.
     failing: bool,
 }
 
@@ -34,7 +33,7 @@ impl<T: ?Sized> Default for Cached<T> {
 }
 
 impl<T: ?Sized> Cached<T> {
-    /// The value, read by `read` when it is due. `read` gets the reading's number and the last good value.
+    /// Returns the value, read by `read` when it is due. `read` gets the number of the read and the last good value.
     pub(super) fn get(
         &mut self,
         now: Instant,
@@ -53,14 +52,14 @@ impl<T: ?Sized> Cached<T> {
         }
     }
 
-    /// Has the next user read again; the last good value stays in use should that fail.
+    /// Makes the next use read again. If that fails, the last good value stays in use.
     pub(super) fn expire(&mut self, now: Instant) {
         if let Some(kept) = self.kept.as_mut() {
             kept.due = now;
         }
     }
 
-    /// Forgets the reading with this number; a later one stays.
+    /// Drops the value of the read with this number. A later value stays.
     pub(super) fn drop_order(&mut self, order: u64) {
         if self.kept.as_ref().is_some_and(|kept| kept.order == order) {
             self.kept = None;

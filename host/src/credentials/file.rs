@@ -1,4 +1,4 @@
-//! Reads one small, secret file.
+//! One read of a small, secret file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use super::CredentialsError;
 /// Reads all of the file at `path`, which holds at most `limit` bytes. `file` is its name in messages.
 ///
 /// # Errors
-/// When it is missing, no regular file, larger than `limit`, or when the system refuses.
+/// When the file is missing, no regular file, larger than `limit`, or the system refuses.
 pub(super) fn read(file: &'static str, path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let failed = |source: io::Error| unreadable(file, path, source);
     let opened = open(path).map_err(failed)?;
@@ -27,13 +27,13 @@ pub(super) fn read(file: &'static str, path: &Path, limit: usize) -> Result<Zero
     Ok(bytes)
 }
 
-/// Opens without waiting: a named pipe in the file's place would else hold the host up until somebody writes to it.
+/// Opens without blocking: a named pipe in place of the file would otherwise block the host until a write to it.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
 
-/// Reads one byte more than `limit` at most. The buffer has its full size from the start, since growing it would leave
-/// pieces of the secret in memory that is not overwritten.
+/// Reads at most one byte more than `limit`. The buffer has its full size from the start: growing it would leave pieces of
+/// the secret in memory that is not overwritten.
 fn read_at_most(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let room = limit.saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));

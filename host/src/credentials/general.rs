@@ -1,4 +1,4 @@
-//! Credentials of any kind for one API server: what a kubeconfig names, or an embedder has.
+//! Credentials of any kind for one API server, of a kubeconfig or of an embedder.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,33 @@ use zeroize::Zeroizing;
 use super::source::Source;
 use super::{CaPem, Clock, CredentialsError, MAX_CA_BYTES, MAX_TOKEN_BYTES, ServiceAccount, Token, ca_of, file};
 
-/// The largest client certificate with its chain, and the largest key, that is read, in bytes: they are some kilobytes.
+/// The most bytes of a client certificate with its chain, and of a key. Both have some kilobytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 256 << 10;
 
-/// Where a part of [`Credentials`] is found.
+/// The source of a part of [`Credentials`].
+///
+/// ```
+/// use attache::credentials::{Credentials, Material};
+///
+/// let inline = Credentials::new().bearer(Material::given("a-token"));
+/// let rotated = Credentials::new().bearer(Material::file("/var/run/secrets/token"));
+/// # drop((inline, rotated));
+/// ```
 #[derive(Clone)]
 pub enum Material {
-    /// The content itself. It never changes.
+    /// The content, which never changes.
     Given(Zeroizing<Vec<u8>>),
-    /// A file, which is read again as it is replaced.
+    /// A file, which is read again when it is replaced.
     File(PathBuf),
 }
 
 impl Material {
-    /// The content itself.
+    /// Makes material of its content.
     pub fn given(content: impl Into<Vec<u8>>) -> Self {
         Self::Given(Zeroizing::new(content.into()))
     }
 
-    /// A file.
+    /// Makes material of a file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::File(path.into())
     }
@@ -40,15 +48,15 @@ impl Material {
         }
     }
 
-    /// The name of the place, for messages.
-    fn place(&self, what: &str) -> PathBuf {
+    /// Returns the name of the source, for messages.
+    fn origin(&self, what: &str) -> PathBuf {
         self.path().map_or_else(|| format!("the {what} given").into(), Path::to_owned)
     }
 
     fn read(&self, what: &'static str, limit: usize) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
         match self {
             Self::Given(content) if content.len() > limit => {
-                Err(CredentialsError::TooLarge { path: self.place(what), limit })
+                Err(CredentialsError::TooLarge { path: self.origin(what), limit })
             }
             Self::Given(content) => Ok(content.clone()),
             Self::File(path) => file::read(what, path, limit).map_err(|error| match error {
@@ -65,7 +73,7 @@ impl fmt::Debug for Material {
     }
 }
 
-/// The certificate by which a client says who it is, and its private key, both as PEM.
+/// A client certificate and its private key, both as PEM.
 pub struct ClientCertificate {
     certificate: Zeroizing<Vec<u8>>,
     key: Zeroizing<Vec<u8>>,
@@ -73,17 +81,17 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// The certificate, and those between it and its authority.
+    /// Returns the certificate, and those between it and its authority.
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
     }
 
-    /// The private key.
+    /// Returns the private key.
     pub fn key(&self) -> &[u8] {
         &self.key
     }
 
-    /// Grows by one each time that the content was seen to differ; the first is 1.
+    /// Returns a number that grows by one with each change of the content, from 1.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -96,8 +104,8 @@ impl fmt::Debug for ClientCertificate {
 }
 
 /// A bearer token, a client certificate and the authorities of the server's certificate, each of which may be missing.
-/// What is in files is read again as [`ServiceAccount`] reads its volume. Cheap to clone: all clones share what was
-/// read.
+///
+/// Files are read again as those of a [`ServiceAccount`]. Cheap to clone: all clones share the values that were read.
 ///
 /// ```
 /// use attache::credentials::{Credentials, Material};
@@ -123,33 +131,33 @@ impl Default for Credentials {
 }
 
 impl Credentials {
-    /// Nothing: requests say nothing of who asks.
+    /// Makes empty credentials, for anonymous requests.
     pub fn new() -> Self {
         Self { clock: Arc::new(Instant::now), token: None, authorities: None, certificate: None, trusts_system: false }
     }
 
-    /// Sends this bearer token.
+    /// Sets the bearer token.
     #[must_use]
     pub fn bearer(self, token: Material) -> Self {
         let files = token.path().map(Path::to_owned).into_iter().collect();
         let read = move |order, _: Option<&Arc<Token>>| {
-            Token::from_file(&token.read("token", MAX_TOKEN_BYTES)?, order, token.place("token")).map(Arc::new)
+            Token::from_file(&token.read("token", MAX_TOKEN_BYTES)?, order, token.origin("token")).map(Arc::new)
         };
         Self { token: Some(Arc::new(Source::of(files, read))), ..self }
     }
 
-    /// Trusts servers whose certificate comes from these authorities.
+    /// Sets the authorities that may sign the server's certificate.
     #[must_use]
     pub fn authorities(self, pem: Material) -> Self {
         let files = pem.path().map(Path::to_owned).into_iter().collect();
         let read = move |_, last: Option<&Arc<CaPem>>| {
-            ca_of(&pem.read("certificate authority", MAX_CA_BYTES)?, last, pem.place("certificate authority"))
+            ca_of(&pem.read("certificate authority", MAX_CA_BYTES)?, last, pem.origin("certificate authority"))
         };
         Self { authorities: Some(Arc::new(Source::of(files, read))), trusts_system: false, ..self }
     }
 
-    /// Shows servers this certificate. Both parts are read together. While they do not belong together, as in the
-    /// middle of a replacement, connections go on with the last pair that did.
+    /// Sets the client certificate. Both parts are read together. While certificate and key do not match, as in the middle
+    /// of a replacement, connections use the last pair that did.
     #[must_use]
     pub fn client_certificate(self, certificate: Material, key: Material) -> Self {
         let files = [&certificate, &key].into_iter().filter_map(|part| part.path().map(Path::to_owned)).collect();
@@ -165,7 +173,7 @@ impl Credentials {
         Self { certificate: Some(Arc::new(Source::of(files, read))), ..self }
     }
 
-    /// The token to send, if there is one.
+    /// Returns the token to send, if any.
     ///
     /// # Errors
     /// As [`ServiceAccount::token`].
@@ -173,7 +181,7 @@ impl Credentials {
         self.token.as_ref().map(|token| token.get((self.clock)())).transpose()
     }
 
-    /// The authorities of the server's certificate, if they are said.
+    /// Returns the authorities of the server's certificate, if any were set.
     ///
     /// # Errors
     /// As [`ServiceAccount::ca_pem`].
@@ -181,22 +189,22 @@ impl Credentials {
         self.authorities.as_ref().map(|authorities| authorities.get((self.clock)())).transpose()
     }
 
-    /// The certificate to show, if there is one.
+    /// Returns the client certificate, if any.
     ///
     /// # Errors
-    /// When a file cannot be read and no earlier reading of both is in memory.
+    /// When a file cannot be read and there is no earlier pair in memory.
     pub fn certificate(&self) -> Result<Option<Arc<ClientCertificate>>, CredentialsError> {
         self.certificate.as_ref().map(|certificate| certificate.get((self.clock)())).transpose()
     }
 
-    /// Forgets a token, because a server answered 401 to it; see [`ServiceAccount::drop_token`].
+    /// Drops a token, after a server answered 401 to it; see [`ServiceAccount::drop_token`].
     pub fn drop_token(&self, token: &Token) {
         if let Some(source) = &self.token {
             source.drop_order(token.order());
         }
     }
 
-    /// Has the next user of each part read its files again.
+    /// Makes the next use of each part read its files again.
     pub fn expire(&self) {
         let now = (self.clock)();
         if let Some(token) = &self.token {
@@ -205,7 +213,7 @@ impl Credentials {
         self.expire_certificates();
     }
 
-    /// As [`Credentials::expire`], for the parts that TLS is made with.
+    /// Does as [`Credentials::expire`] for the parts that TLS uses.
     pub fn expire_certificates(&self) {
         let now = (self.clock)();
         if let Some(authorities) = &self.authorities {
@@ -216,7 +224,7 @@ impl Credentials {
         }
     }
 
-    /// The files that are read.
+    /// Returns the files of all parts.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         fn paths<T>(source: Option<&Arc<Source<T>>>) -> &[PathBuf] {
             source.map_or(&[], |source| source.files())
@@ -225,13 +233,13 @@ impl Credentials {
         parts.into_iter().flatten().map(PathBuf::as_path)
     }
 
-    /// Says who asks by the token of a service account, and by nothing else.
+    /// Sets the token of a service account, in place of any token and client certificate.
     #[must_use]
     pub fn as_account(self, account: &ServiceAccount) -> Self {
         Self { token: Some(Arc::clone(&account.shared.token)), certificate: None, ..self }
     }
 
-    /// Trusts servers whose certificate comes from an authority that the system trusts, as browsers do.
+    /// Sets the authorities to those that the system trusts, as browsers do.
     #[must_use]
     pub fn system_authorities(self) -> Self {
         Self { authorities: None, trusts_system: true, ..self }
@@ -242,7 +250,7 @@ impl Credentials {
         self.trusts_system
     }
 
-    /// What says who asks, and where it is, for messages.
+    /// Returns the kind and the source of the credentials, for messages.
     pub(crate) fn origin(&self) -> String {
         match (&self.token, &self.certificate) {
             (Some(token), _) => format!("the token of {}", origin(Some(token), "its settings")),
@@ -253,7 +261,7 @@ impl Credentials {
         }
     }
 
-    /// The place of the authorities, for messages.
+    /// Returns the source of the authorities, for messages.
     pub(crate) fn ca_origin(&self) -> String {
         origin(self.authorities.as_ref(), "the CA given")
     }
@@ -264,7 +272,7 @@ fn origin<T>(source: Option<&Arc<Source<T>>>, given: &str) -> String {
 }
 
 impl From<ServiceAccount> for Credentials {
-    /// The volume's token and CA. What was read is shared with the account.
+    /// Makes credentials of the volume's token and CA, whose values are shared with the account.
     fn from(account: ServiceAccount) -> Self {
         let shared = &account.shared;
         Self {

@@ -1,15 +1,23 @@
 //! The pod's service-account volume: token, CA and namespace.
 //!
-//! Three files below [`DEFAULT_DIR`], written and rotated by the kubelet. They are read again as client-go does
+//! Three files below [`DEFAULT_DIR`], written and rotated by the kubelet. They are read again as in client-go
 //! (`client-go/transport/token_source.go`): a value is good for 60 seconds less a leeway of 10, white space around a
-//! token is cut off, an empty file is an error, and while a reading fails the last good value stays in use. An answer
-//! of 401 drops the token that was sent ([`ServiceAccount::drop_token`]), so that the next request reads the file
-//! anew: a proxy that keeps a bound token in memory dies when that token's hour is over.
+//! token is cut off, and an empty file is an error. While a file cannot be read, the last good value stays in use. A 401
+//! drops the token that was sent ([`ServiceAccount::drop_token`]), so that the next request reads the file again:
+//! a bound token expires after an hour, and a proxy that kept it in memory would fail from then on.
 //!
-//! What is read: regular files of bounded size only. What is kept: a [`Token`] never shows itself in `Debug`,
-//! `Display` or an error, and its memory is overwritten when the last user lets go of it.
+//! Threat: a secret in a log, an error or freed memory, or a file that blocks the host. Only regular files of bounded
+//! size are read. A [`Token`] never appears in `Debug`, `Display` or an error, and its memory is overwritten when the
+//! last user drops it.
 //!
-//! Every reading is a short, blocking one of a file in memory (the kubelet mounts a tmpfs).
+//! Every read is short and blocking, of a file in memory: the kubelet mounts a tmpfs.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `general` | credentials of any kind: token, client certificate, authorities |
+//! | `source`, `cached`, `file` | one value, read again from its files |
+//! | `token` | the token, which never shows itself |
+//! | `watched` | changes of the files, reported at once |
 
 mod cached;
 mod file;
@@ -29,37 +37,38 @@ use source::Source;
 pub use token::Token;
 pub(crate) use watched::Watched;
 
-/// Where every container finds the volume, unless `automountServiceAccountToken` is off.
+/// The path of the volume in every container, unless `automountServiceAccountToken` is off.
 pub const DEFAULT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Bytes of a token file that are read. Bound tokens take one to two thousand; a header much longer than this would be
-/// refused by API servers and the proxies before them.
+/// The most bytes of a token file. Bound tokens take one to two thousand; API servers and proxies refuse a header much
+/// longer than this.
 pub const MAX_TOKEN_BYTES: usize = 64 << 10;
 
-/// Bytes of `ca.crt` that are read: it comes from the `ConfigMap` `kube-root-ca.crt`, which holds at most 1 MiB.
+/// The most bytes of `ca.crt`, which comes from the `ConfigMap` `kube-root-ca.crt` of at most 1 MiB.
 pub const MAX_CA_BYTES: usize = 1 << 20;
 
-/// Characters of a namespace: a DNS-1123 label has at most 63.
+/// The most bytes of a namespace: a DNS-1123 label has at most 63.
 pub const MAX_NAMESPACE_BYTES: usize = 63;
 
 /// Room for the white space that an editor leaves around a namespace.
 const NAMESPACE_FILE_BYTES: usize = MAX_NAMESPACE_BYTES + 193;
 
-/// Why a file of credentials gave nothing. No variant holds any of a file's content.
+/// A file of credentials that cannot be used. No variant holds content of a file.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CredentialsError {
-    /// The file is not there: the pod has no such volume, or this is not a pod.
+    /// The file is missing: the pod has no such volume, or this is not a pod.
     #[error("no {file} at {}: is automountServiceAccountToken off?", path.display())]
     Missing {
         /// `token`, `ca.crt` or `namespace`.
         file: &'static str,
-        /// Where it was looked for.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The file is not there.
+    /// The file is missing.
     #[error("there is no {}", path.display())]
     NoFile {
-        /// Where it was looked for.
+        /// The path of the file.
         path: PathBuf,
     },
     /// The file holds nothing but white space.
@@ -68,16 +77,16 @@ pub enum CredentialsError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is there, and the system would not let it be read.
+    /// The system does not let the host read the file.
     #[error("{} cannot be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The file is larger than such a file can be.
+    /// The file is larger than any file of its kind.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
         /// The file.
@@ -85,12 +94,12 @@ pub enum CredentialsError {
         /// The bound, in bytes.
         limit: usize,
     },
-    /// The file's content is not what its name says.
+    /// The file has content of another kind.
     #[error("{} {fault}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the content.
         fault: &'static str,
     },
 }
@@ -103,22 +112,30 @@ pub struct CaPem {
 }
 
 impl CaPem {
-    /// The file's content: one or more PEM certificates.
+    /// Returns the content of the file: one or more PEM certificates.
     pub fn bytes(&self) -> &[u8] {
         &self.pem
     }
 
-    /// Grows by one each time that the content was seen to differ; the first is 1. Who built TLS settings from an older
-    /// generation builds them again.
+    /// Returns a number that grows by one with each change of the content, from 1. TLS settings of an older generation
+    /// have to be built again.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 }
 
-/// Tells the time: replaced in tests, where nobody wants to wait a minute.
+/// A clock, which tests replace to skip the minutes between two reads.
 type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// The service-account volume of one pod. Cheap to clone: all clones share what was read.
+/// The service-account volume of one pod. Cheap to clone: all clones share the values that were read.
+///
+/// ```no_run
+/// use attache::credentials::{DEFAULT_DIR, ServiceAccount};
+///
+/// let account = ServiceAccount::at(DEFAULT_DIR); // for `ApiClientSettings::service_account`
+/// println!("in the namespace {}", account.namespace()?);
+/// # Ok::<(), attache::credentials::CredentialsError>(())
+/// ```
 #[derive(Clone)]
 pub struct ServiceAccount {
     shared: Arc<Shared>,
@@ -133,12 +150,12 @@ struct Shared {
 }
 
 impl ServiceAccount {
-    /// The volume mounted at `dir`. Nothing is read before it is asked for.
+    /// Makes the account of the volume at `dir`. Files are read when they are first needed.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         Self::with_clock(dir, Instant::now)
     }
 
-    /// As [`ServiceAccount::at`], with a clock of the caller's: it decides when a value has to be read again.
+    /// Makes an account as [`ServiceAccount::at`] does, with a clock that decides when a value has to be read again.
     pub fn with_clock(dir: impl Into<PathBuf>, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         let dir = dir.into();
         let [token, ca, namespace] = ["token", "ca.crt", "namespace"].map(|file| dir.join(file));
@@ -158,49 +175,48 @@ impl ServiceAccount {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The directory that is read.
+    /// Returns the directory of the files.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
     }
 
-    /// The token to send, at most 50 seconds old by the file.
+    /// Returns the token to send, read at most 50 seconds ago.
     ///
     /// # Errors
-    /// When there is no good token: none in memory, and the file is missing, empty, too large, unreadable, or holds
-    /// bytes that no bearer token has. With an older token in memory that one is returned, and the failure is logged.
+    /// When the file is missing, empty, too large, unreadable, or has bytes that no bearer token has, and there is no
+    /// earlier token. With an earlier token this returns that one and logs the failure.
     pub fn token(&self) -> Result<Arc<Token>, CredentialsError> {
         self.shared.token.get((self.shared.clock)())
     }
 
-    /// Forgets `token`, because a server answered 401 to it.
+    /// Drops `token`, after a server answered 401 to it.
     ///
-    /// Only this very reading is dropped: when another was made since, perhaps by a neighbour that got the same answer
-    /// earlier, that newer one stays.
+    /// A token that was read later, for another request with a 401, stays.
     pub fn drop_token(&self, token: &Token) {
         self.shared.token.drop_order(token.order());
     }
 
-    /// The namespace that the pod runs in.
+    /// Returns the namespace of the pod.
     ///
     /// # Errors
-    /// As [`ServiceAccount::token`]; also when the content is not a DNS-1123 label, since it ends up in paths.
+    /// As [`ServiceAccount::token`]; also when the content is no DNS-1123 label, since it becomes part of paths.
     pub fn namespace(&self) -> Result<Arc<str>, CredentialsError> {
         self.shared.namespace.get((self.shared.clock)())
     }
 
-    /// The certificate authorities that the API server's certificate has to come from.
+    /// Returns the certificate authorities that may sign the API server's certificate.
     ///
-    /// Cheap enough for every request: it reads at most once in 50 seconds. While the content stays the same, the same
-    /// `Arc` is returned; [`CaPem::generation`] tells a rotation.
+    /// Cheap enough for every request: the file is read at most once in 50 seconds. Unchanged content returns the earlier
+    /// `Arc`; [`CaPem::generation`] grows with each rotation.
     ///
     /// # Errors
-    /// As [`ServiceAccount::token`]; also when the file holds no PEM certificate.
+    /// As [`ServiceAccount::token`]; also when the file has no PEM certificate.
     pub fn ca_pem(&self) -> Result<Arc<CaPem>, CredentialsError> {
         self.shared.ca.get((self.shared.clock)())
     }
 
-    /// Has the next [`ServiceAccount::ca_pem`] read the file again, because a server's certificate did not come from
-    /// the authorities in memory: they may have been replaced since.
+    /// Makes the next [`ServiceAccount::ca_pem`] read the file again, after a server's certificate was not signed by the
+    /// authorities in memory: they may have rotated.
     pub fn expire_ca(&self) {
         self.shared.ca.expire((self.shared.clock)());
     }

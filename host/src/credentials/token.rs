@@ -1,4 +1,4 @@
-//! A bearer token that does not show itself.
+//! A bearer token that never appears in logs or errors.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use zeroize::Zeroizing;
 
 use super::CredentialsError;
 
-/// One reading of the token file. The text is reached by [`Token::expose`] alone, and overwritten on drop.
+/// A bearer token. Only [`Token::expose`] returns its text, which drop overwrites.
 pub struct Token {
     text: Zeroizing<String>,
     order: u64,
 }
 
 impl Token {
-    /// Takes the token out of a file's content: the white space around it is cut off.
+    /// Makes a token from a file's content, without the white space around it.
     pub(super) fn from_file(bytes: &[u8], order: u64, path: PathBuf) -> Result<Self, CredentialsError> {
         let token = bytes.trim_ascii();
         if token.is_empty() {
@@ -28,13 +28,13 @@ impl Token {
         }
     }
 
-    /// The token's text: visible ASCII, never empty, fit for a header after `Bearer `. Whoever puts it into a header
-    /// marks that header as sensitive.
+    /// Returns the text of the token: visible ASCII, never empty, fit for a header after `Bearer `. Mark the header as
+    /// sensitive.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// Which reading it came from.
+    /// Returns the number of the read that made this token.
     pub(super) fn order(&self) -> u64 {
         self.order
     }

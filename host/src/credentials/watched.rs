@@ -1,8 +1,7 @@
-//! Reports when a file of credentials is replaced, so that nobody has to wait for the next reading.
+//! Changes of credentials' files, reported at once instead of at the next read.
 //!
-//! The folders are watched and not the files: a kubelet and most tools put a new file in the place of the old one.
-//! Where the system cannot watch (its limit is reached, the file system is a remote one), the periods of `cached` hold,
-//! and no more.
+//! The folders are watched and not the files: a kubelet and most tools replace a file by a new one. Where the system
+//! cannot watch (its limit is reached, or the file system is remote), only the periods of `cached` hold.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -16,14 +15,14 @@ use tokio::sync::watch;
 use super::Credentials;
 use crate::volume::DATA_LINK;
 
-/// Credentials whose files are watched. What was read of them expires when one changes.
+/// Credentials whose files are watched. Their values expire when a file changes.
 pub(crate) struct Watched {
     changes: watch::Receiver<u64>,
     _watcher: RecommendedWatcher,
 }
 
 impl Watched {
-    /// Watches the files of `credentials`, if there are any and the system lets it.
+    /// Watches the files of `credentials`, if there are any and the system allows it.
     pub(crate) fn start(credentials: &Credentials) -> Option<Self> {
         let folders: BTreeSet<_> = credentials.files().filter_map(Path::parent).collect();
         if folders.is_empty() {
@@ -50,13 +49,13 @@ impl Watched {
         Some(Self { changes, _watcher: watcher })
     }
 
-    /// Counts the changes.
+    /// Returns the count of changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
     }
 }
 
-/// Returns whether a file may have another content after this. Reading, by us too, changes nothing.
+/// Returns whether an event may be a change of a file's content. Reads, including our own, are none.
 fn concerns(event: &Event, names: &BTreeSet<OsString>) -> bool {
     let reading = matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
     let ours = |path: &Path| path.file_name().is_some_and(|name| name == DATA_LINK || names.contains(name));

@@ -152,7 +152,7 @@ impl Bounds {
             Err(error) => error.reached(),
         };
         if let Some(reached) = reached {
-            self.pod.gate().tell_limit(reached, ended.is_err());
+            self.pod.gate().report_limit_hit(reached, ended.is_err());
         }
         ended.map(|(result, usage)| (result, usage, instance))
     }

@@ -1,21 +1,23 @@
-//! What the operator is told beside the audit: limits of requests that were reached, and an API server that cannot be
-//! asked. Each at its first time, and then now and then with how often: see [`LogThrottle`](crate::telemetry).
+//! The log lines of a gate, beside its audit records: limits of requests that were reached, and requests that failed.
+//!
+//! Each line is logged at its first time, and then at intervals with the number of times: see
+//! [`LogThrottle`](crate::telemetry).
 
 use std::fmt::Display;
 
-use super::{Gate, GateError, Inner};
+use super::{Gate, GateError, GateState};
 use crate::policy::{Limit, LimitHit};
 use crate::telemetry::{LimitRecord, LogThrottle};
 
-/// What was told of one gate.
+/// The lines that one gate has logged.
 #[derive(Default)]
 pub(super) struct Reported {
     limits: LogThrottle<(LimitHit, bool)>,
-    unasked: LogThrottle<&'static str>,
+    failures: LogThrottle<&'static str>,
 }
 
 impl GateError {
-    /// The limit of the grant that was reached, if that is why.
+    /// Returns the limit of the grant that was reached, if any.
     fn limit(&self) -> Option<Limit> {
         match self {
             Self::Throttled(_) => Some(Limit::RequestsPerSecond),
@@ -28,51 +30,51 @@ impl GateError {
 }
 
 impl Gate {
-    /// Tells the operator that a request ran into a limit: in the log (target `attache::limits`) and the audit. Of many
-    /// times some are told, with their number.
-    pub fn reached(&self, limit: Limit) {
-        if let Some(reached) = self.inner.grant.limits.reached(limit) {
-            self.tell_limit(reached, false);
+    /// Reports to the operator that a request reached a limit: in the log (target `attache::limits`) and the audit.
+    /// Repetitions are throttled, and reported with their number.
+    pub fn report_limit(&self, limit: Limit) {
+        if let Some(hit) = self.state.grant.limits.reached(limit) {
+            self.report_limit_hit(hit, false);
         }
     }
 
-    /// Tells the operator that a call ran into a limit, and whether that ended it: as [`Gate::reached`].
-    pub(crate) fn tell_limit(&self, reached: LimitHit, ended: bool) {
-        if let Some(times) = self.inner.told.limits.note((reached, ended)) {
-            self.inner.tell(reached, ended, times);
+    /// Reports as [`Gate::report_limit`] that a call reached a limit, and whether that ended the call.
+    pub(crate) fn report_limit_hit(&self, hit: LimitHit, ended: bool) {
+        if let Some(times) = self.state.reported.limits.note((hit, ended)) {
+            self.state.log_limit(hit, ended, times);
         }
     }
 
-    /// Tells the operator that a request that was let through came to nothing, in the log. Of many times that are of
-    /// one `kind` some are told, with their number.
-    pub(crate) fn unasked(&self, kind: &'static str, error: &dyn Display) {
-        if let Some(times) = self.inner.told.unasked.note(kind) {
-            self.inner.tell_unasked(error, times);
+    /// Logs that a request that was let through failed. Repetitions of one `kind` are throttled, and logged with their
+    /// number.
+    pub(crate) fn report_failure(&self, kind: &'static str, error: &dyn Display) {
+        if let Some(times) = self.state.reported.failures.note(kind) {
+            self.state.log_failure(error, times);
         }
     }
 
-    pub(super) fn tell_refusal(&self, refusal: &GateError) {
-        refusal.limit().into_iter().for_each(|limit| self.reached(limit));
+    pub(super) fn report_refusal(&self, refusal: &GateError) {
+        refusal.limit().into_iter().for_each(|limit| self.report_limit(limit));
     }
 }
 
-impl Inner {
-    fn tell(&self, reached: LimitHit, ended: bool, times: u64) {
-        LimitRecord { times, ..LimitRecord::now(&self.extension, reached, ended) }.tell(&*self.audit);
+impl GateState {
+    fn log_limit(&self, hit: LimitHit, ended: bool, times: u64) {
+        LimitRecord { times, ..LimitRecord::now(&self.extension, hit, ended) }.report(&*self.audit);
     }
 
-    fn tell_unasked(&self, error: &dyn Display, times: u64) {
+    fn log_failure(&self, error: &dyn Display, times: u64) {
         let extension = &*self.extension;
         tracing::warn!(extension, %error, times, "the API server could not be asked");
     }
 
-    /// Tells what was not told yet.
-    pub(super) fn tell_rest(&mut self) {
-        for ((reached, ended), times) in self.told.limits.rest() {
-            self.tell(reached, ended, times);
+    /// Logs the repetitions that were throttled and not yet logged.
+    pub(super) fn report_rest(&mut self) {
+        for ((hit, ended), times) in self.reported.limits.rest() {
+            self.log_limit(hit, ended, times);
         }
-        for (kind, times) in self.told.unasked.rest() {
-            self.tell_unasked(&kind, times);
+        for (kind, times) in self.reported.failures.rest() {
+            self.log_failure(&kind, times);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The rate of one extension, and that of the whole host.
+//! The rate of one extension, and the rate of the whole host.
 //!
-//! Threat: many extensions, each within its own rate, that together take from the API server what the host's service
-//! account is given there, so that one of them starves the others and the host itself.
+//! Threat: many extensions, each within its own rate, that together use up what the API server grants the host's service
+//! account. One of them would starve the others and the host itself.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -13,12 +13,20 @@ use governor::{DefaultDirectRateLimiter, Quota};
 
 use crate::policy::Limits;
 
-/// A rate that all gates of a host share. Cheap to clone; clones are the same rate.
+/// A rate that all gates of a host share. Cheap to clone; clones are one rate.
+///
+/// ```
+/// use attache::gate::HostRate;
+///
+/// // For `RuntimeBuilder::rate` and `ApiClientSettings::rate`.
+/// let rate = HostRate::new(50, 100);
+/// # drop(rate);
+/// ```
 #[derive(Clone)]
 pub struct HostRate(Arc<DefaultDirectRateLimiter>);
 
 impl HostRate {
-    /// So many requests a second, steadily, and so many at once after a pause; 0 counts as 1.
+    /// Makes a rate of so many requests a second, and of so many at once after a pause; 0 counts as 1.
     pub fn new(requests_per_second: u32, burst: u32) -> Self {
         Self(Arc::new(DefaultDirectRateLimiter::direct(quota(requests_per_second, burst))))
     }
@@ -34,12 +42,12 @@ impl fmt::Debug for HostRate {
     }
 }
 
-/// The rate that a grant gives.
+/// Returns the rate that a grant gives.
 pub(super) fn of(limits: &Limits) -> DefaultDirectRateLimiter {
     DefaultDirectRateLimiter::direct(quota(limits.requests_per_second, limits.burst))
 }
 
-/// Takes one request from a rate, or says how long it takes until there is one.
+/// Spends one request of a rate, or returns the time until there is one.
 pub(super) fn spend(rate: &DefaultDirectRateLimiter) -> Result<(), Duration> {
     rate.check().map_err(|until| until.wait_time_from(rate.clock().now()))
 }

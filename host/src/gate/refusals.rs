@@ -1,8 +1,8 @@
-//! How many refusals are recorded.
+//! The rate at which refusals are recorded.
 //!
 //! Threat: an extension that asks as fast as it can once its rate is spent. Each refusal costs it a microsecond and the
-//! operator a line, and the lines of its neighbours are lost where the log cannot keep up. So those refusals that no
-//! rate bounds are recorded at a rate of their own, and the next that is recorded says how many were not.
+//! operator a line, and where the log cannot keep up, the lines of other extensions are lost. So refusals that no rate
+//! bounds are recorded at a rate of their own, and the next record has the number of those left out.
 
 use std::num::NonZeroU32;
 
@@ -12,7 +12,7 @@ use crate::telemetry::Sampled;
 const A_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 
-/// Meters the records of refusals of one gate.
+/// Makes the meter for the refusals of one gate.
 pub(super) fn sampled() -> Sampled {
     Sampled::new(A_SECOND, AT_ONCE)
 }

@@ -1,7 +1,7 @@
-//! One record of every decision on a request, whichever way it came in.
+//! One record of every decision on a request, on whichever channel it came in.
 //!
-//! Threat: a guest that writes records of its own by putting line breaks, quotes or endless names into a path. Texts
-//! that a guest chose are cut to [`MAX_TEXT`] and escaped before a writer sees them.
+//! Threat: a guest or a server that writes records of its own by line breaks, quotes or endless names. Texts of
+//! strangers are cut, to [`MAX_TEXT`] mostly, and escaped before a writer sees them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,159 +11,107 @@ use http::Method;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::LimitRecord;
+use super::{Channel, Decision, LimitRecord};
 use crate::policy::{ApiRequest, ResourcePath};
 
-/// The most of a text that a guest chose, in bytes. Names of Kubernetes have at most 253; a record of all texts at this
+/// The most bytes of a text that a guest chose. Names of Kubernetes have at most 253; a record of all texts at this
 /// length is 4 KiB, which a pipe still takes in one piece.
 pub const MAX_TEXT: usize = 512;
 
-/// The longest reason in a record, in bytes: what was asked, and the rule that would allow it.
+/// The most bytes of a reason in a record: what was asked, and the rule that would allow it.
 const MAX_REASON: usize = 2 * MAX_TEXT;
 
-/// The way by which a request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Channel {
-    /// The typed WIT interface `attache:pod/api`.
-    Api,
-    /// `wasi:http` of a guest.
-    WasiHttp,
-    /// The local proxy for sibling containers.
-    Proxy,
-    /// The host itself, such as its discovery.
-    Host,
-}
-
-impl Channel {
-    /// The name in records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::WasiHttp => "wasi-http",
-            Self::Proxy => "proxy",
-            Self::Host => "host",
-        }
-    }
-}
-
-/// What was decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// A rule allows it.
-    Allowed,
-    /// A rule allows it, and its answer, which has no end of its own, begins; its end is recorded as allowed.
-    Begun,
-    /// No rule allows it.
-    Denied,
-    /// The rate is spent.
-    Throttled,
-    /// Too many are under way.
-    TooMany,
-    /// It could not be understood.
-    Invalid,
-    /// It came with credentials that are not the asker's.
-    Unauthorized,
-}
-
-impl Decision {
-    /// The name in records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Begun => "begun",
-            Self::Denied => "denied",
-            Self::Throttled => "throttled",
-            Self::TooMany => "too-many",
-            Self::Invalid => "invalid",
-            Self::Unauthorized => "unauthorized",
-        }
-    }
-}
+/// The most bytes of an `Audit-Id` in a record. A server makes a UUID (36), or takes the identifier that a client
+/// sends, and cuts that at 64 in its own log.
+const MAX_AUDIT_ID: usize = 64;
 
 /// One decision. It borrows from the request; a writer that keeps it serialises it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct AuditRecord<'a> {
-    /// When the request came; RFC 3339 in UTC with microseconds.
+    /// The time at which the request came; RFC 3339 in UTC with microseconds.
     #[serde(serialize_with = "to_the_microsecond")]
     pub time: Timestamp,
-    /// Which extension asked.
+    /// The name of the extension.
     pub extension: &'a str,
-    /// By which way.
+    /// The channel by which the request came.
     pub way: Channel,
-    /// The API's verb; of what could not be understood the method.
+    /// The API's verb; the HTTP method where the request could not be parsed.
     pub verb: Cow<'a, str>,
-    /// Whether it is a server-side apply, whose verb is `patch` and which needs `create` too.
+    /// True for a server-side apply, whose verb is `patch` and which needs `create` too.
     #[serde(rename = "apply", skip_serializing_if = "std::ops::Not::not")]
     pub applies: bool,
-    /// Whether it creates where there is nothing to change, and so needs `create` beside its verb: an apply, and the
-    /// PUT of some types.
+    /// True for a request that creates the object if there is none, and so needs `create` beside its verb: an apply,
+    /// and the PUT of some types.
     #[serde(skip)]
     pub creates: bool,
-    /// Whether it asks to change to another protocol on its connection, as `kubectl exec` does.
+    /// True for a request to change to another protocol on its connection, as `kubectl exec` does.
     #[serde(rename = "upgrade", skip_serializing_if = "std::ops::Not::not")]
     pub upgrades: bool,
-    /// Where it went, if not to the API server: scheme, host and port.
+    /// Scheme, host and port of a destination that is not the API server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Cow<'a, str>>,
-    /// What it is about; absent for a non-resource path.
+    /// The resource; absent for a non-resource path.
     #[serde(flatten)]
     pub resource: Option<AuditedResource<'a>>,
-    /// The path, without the query: selectors may hold what is nobody else's business.
+    /// The path, without the query: selectors may be confidential.
     pub path: Cow<'a, str>,
-    /// What was decided.
+    /// The decision.
     pub verdict: Decision,
-    /// The index in `spec.api` of the rule that allows it.
+    /// The index in `spec.api` of the rule that allows the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<usize>,
-    /// Why it was refused, or the limit at which it was cut off.
+    /// The reason of a refusal, or the limit at which the answer was cut off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'a, str>>,
-    /// How many refusals of this extension before this one were not recorded, for their number.
+    /// The number of refusals of this extension before this one that were not recorded because there were too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub unrecorded: u64,
-    /// The server's HTTP status; absent when it was not asked or did not answer.
+    /// The server's HTTP status; absent when the server was not asked or did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Why a request that is allowed got no answer, or not a whole one, other than for a limit. Absent where it got
-    /// one, and where whoever asked did not wait for it.
+    /// The identifier of the request in the API server's own audit log, from the answer's `Audit-Id`: at most 64
+    /// bytes of printable ASCII.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_id: Option<Cow<'a, str>>,
+    /// The error in place of a whole answer, other than a limit. Absent where the answer was whole, and where the
+    /// caller did not wait for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'a, str>>,
-    /// From admission to the end of the answer; in microseconds.
+    /// The time from admission to the end of the answer; in microseconds.
     #[serde(rename = "durationMicros", serialize_with = "micros")]
     pub duration: Duration,
-    /// Bytes of the answer's body that were passed on; after an upgrade, all bytes of the server's.
+    /// Bytes of the answer's body that were passed on; after an upgrade, all bytes from the server.
     pub bytes: u64,
     /// Bytes that were passed on to the server after an upgrade.
     #[serde(skip_serializing_if = "is_zero")]
     pub sent: u64,
 }
 
-/// The resource of a record, beside its verb.
+/// The resource of a record.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[non_exhaustive]
 pub struct AuditedResource<'a> {
-    /// Empty for the core group.
+    /// The API group; empty for the core group.
     pub group: &'a str,
-    /// Such as `v1`.
+    /// The version, such as `v1`.
     pub version: &'a str,
-    /// Lower-case plural.
+    /// The plural in lower case.
     pub resource: &'a str,
-    /// Such as `status`.
+    /// The subresource, such as `status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subresource: Option<&'a str>,
-    /// Absent for a cluster-scoped object or a list over all namespaces.
+    /// The namespace; absent for a cluster-scoped object and a list over all namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<&'a str>,
-    /// Absent for a collection.
+    /// The object's name; absent for a collection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
 }
 
 impl<'a> AuditRecord<'a> {
-    /// The record of a request that was understood. Verdict, rule, reason, status, error, duration and bytes are for
-    /// the caller to fill in.
+    /// Makes the record of a request that was parsed. The caller fills in verdict, rule, reason and what came of it.
     pub fn of_request(time: Timestamp, extension: &'a str, way: Channel, request: &'a ApiRequest) -> Self {
         // What was parsed is plain ASCII: cutting it is enough.
         let (verb, path) = (request.verb().into(), cut(request.path()).into());
@@ -172,13 +120,13 @@ impl<'a> AuditRecord<'a> {
         Self { applies, creates, upgrades, resource, ..Self::bare(time, extension, way, verb, path) }
     }
 
-    /// The record of a request that was not understood.
+    /// Makes the record of a request that could not be parsed.
     pub fn of_invalid(time: Timestamp, extension: &'a str, way: Channel, method: &'a Method, target: &'a str) -> Self {
         let path = target.split('?').next().unwrap_or_default();
         Self { verdict: Decision::Invalid, ..Self::bare(time, extension, way, escaped(method.as_str()), escaped(path)) }
     }
 
-    /// The record of a request to another place than the API server.
+    /// Makes the record of a request to a destination outside the API server.
     pub fn of_egress(
         time: Timestamp,
         extension: &'a str,
@@ -192,7 +140,7 @@ impl<'a> AuditRecord<'a> {
         Self { destination: Some(escaped(destination)), ..bare }
     }
 
-    /// The same with why it was refused: the grant's answer repeats what was asked, which may be long.
+    /// Sets the reason of a refusal, and cuts it: the gate's words repeat what was asked, which may be long.
     #[must_use]
     pub fn because(self, reason: impl Into<Cow<'a, str>>) -> Self {
         let reason = match reason.into() {
@@ -202,7 +150,7 @@ impl<'a> AuditRecord<'a> {
         Self { reason: Some(reason), ..self }
     }
 
-    /// The same with why there was no answer: cut, and in ASCII without control characters.
+    /// Sets the error in place of an answer: cut, and in ASCII without control characters.
     #[must_use]
     pub fn failed(self, error: Option<&'a str>) -> Self {
         Self { error: error.map(|error| sentence_in_record(error, MAX_TEXT)), ..self }
@@ -225,6 +173,7 @@ impl<'a> AuditRecord<'a> {
             reason: None,
             unrecorded: 0,
             status: None,
+            audit_id: None,
             error: None,
             duration: Duration::ZERO,
             bytes: 0,
@@ -244,6 +193,12 @@ impl<'a> From<&'a ResourcePath> for AuditedResource<'a> {
             name: path.name.as_deref().map(cut),
         }
     }
+}
+
+/// Returns an `Audit-Id` as records have it: at most 64 bytes of printable ASCII.
+pub(crate) fn audit_id(header: &[u8]) -> String {
+    let id = String::from_utf8_lossy(header);
+    beginning(&in_record(&id, MAX_AUDIT_ID), MAX_AUDIT_ID).to_owned()
 }
 
 fn cut(text: &str) -> &str {
@@ -267,29 +222,43 @@ fn micros<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S:
     serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Where decisions are recorded.
+/// A log of decisions.
 ///
-/// `record` is called once for each refusal, at once, and once for each permit, when it is dropped; possibly from many
-/// threads, and possibly while a thread unwinds. It must not panic, and must not hold its caller up: the caller is
+/// `record` is called once for each refusal, at once, and once for each permit, when the permit is dropped. Calls may
+/// come from many threads, and while a thread unwinds. `record` must not panic, and must not block: its caller is
 /// answering a guest.
+///
+/// ```
+/// use attache::telemetry::{Audit, AuditRecord, Decision};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// #[derive(Default)]
+/// struct Denials(AtomicU64);
+///
+/// impl Audit for Denials {
+///     fn record(&self, line: &AuditRecord<'_>) {
+///         self.0.fetch_add(u64::from(line.verdict == Decision::Denied), Ordering::Relaxed);
+///     }
+/// }
+/// ```
 pub trait Audit: Send + Sync {
-    /// Takes one decision down.
+    /// Records one decision.
     fn record(&self, line: &AuditRecord<'_>);
 
-    /// Takes down that an extension reached a limit: at its first time, and then now and then with how often; the
-    /// default does nothing, for the log has it too.
+    /// Records that an extension reached a limit: at the first time, and then every ten seconds at most with the number
+    /// of times. The default does nothing, since the log has it too.
     fn limit(&self, line: &LimitRecord<'_>) {
         let _ = line;
     }
 
-    /// Takes down how many refusals of an extension were not recorded for their number, when no record follows that
-    /// could say so: at the end of its gate. The default does nothing.
+    /// Records the number of an extension's refusals that were too many to record one by one, at the end of its gate:
+    /// no record follows that could have the number. The default does nothing.
     fn unrecorded(&self, extension: &str, number: u64) {
         let _ = (extension, number);
     }
 }
 
-/// Records decisions as `tracing` events of the target `attache::audit`: the default. Refusals are warnings.
+/// The default [`Audit`]: `tracing` events of the target `attache::audit`. Refusals are warnings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ToTracing;
 
@@ -309,6 +278,7 @@ impl Audit for ToTracing {
                     reason = line.reason.as_deref(),
                     unrecorded = (line.unrecorded > 0).then_some(line.unrecorded),
                     status = line.status,
+                    audit_id = line.audit_id.as_deref(),
                     error = line.error.as_deref(),
                     micros = u64::try_from(line.duration.as_micros()).unwrap_or(u64::MAX),
                     bytes = line.bytes,
@@ -323,7 +293,7 @@ impl Audit for ToTracing {
     }
 }
 
-/// Records nothing: for measurements, and for hosts that audit elsewhere.
+/// An [`Audit`] that records nothing, for measurements, and for hosts that audit elsewhere.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoAudit;
 
@@ -352,6 +322,18 @@ mod tests {
         let record = AuditRecord::of_request(Timestamp::UNIX_EPOCH, "e", Channel::Api, &request).failed(Some(&error));
         let told = record.error.as_deref().unwrap();
         assert!(told.starts_with("it said \"no\": \\u{202e}\\n\\u{7}") && told.len() <= MAX_TEXT, "{told}");
+    }
+
+    #[test]
+    fn an_audit_id_is_short_and_in_plain_letters_whatever_the_server_sends() {
+        let uuid = "0b6ccd31-2b0e-4a5c-9d0a-3e5b8f0f6f37";
+        assert_eq!(audit_id(uuid.as_bytes()), uuid);
+        for hostile in
+            ["x".repeat(5000).into_bytes(), vec![0xff; 100], b"a b\t\"c\"".to_vec(), "\u{202e}".repeat(99).into()]
+        {
+            let id = audit_id(&hostile);
+            assert!(id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '), "{id}");
+        }
     }
 
     #[test]

@@ -1,32 +1,32 @@
-//! An error with all that caused it, on one line, as a log has it.
+//! Errors with their causes, and texts of guests, as a log or a terminal can show them.
 //!
-//! Threat: a guest that writes into the operator's log or terminal. The names of its functions stand in the backtrace
-//! of a trap, and may be any text: line breaks, which look like lines of the host's own, or a terminal's commands.
+//! Threat: a guest that writes into the operator's log or terminal. The names of its functions appear in the backtrace
+//! of a trap, and may be any text: line breaks that look like lines of the host, or commands of a terminal.
 
 use std::error::Error;
 use std::fmt::{self, Write};
 
 use attache_base::untrusted::{Harmless, line, page};
 
-/// The longest text of an error on one line, in bytes: each is one of many in a log.
+/// The most bytes of an error on one line of a log.
 const LONGEST_LINE: usize = 1 << 10;
 
-/// The longest text of an error for a person, in bytes. A backtrace of a hundred frames has some 10 KiB.
+/// The most bytes of an error for a person. A backtrace of a hundred frames has some 10 KiB.
 const LONGEST: usize = 16 << 10;
 
-/// Shows an error and its causes, joined by colons, on one line, cut after 1 KiB.
+/// Returns an error and its causes, joined by colons, on one line, cut after 1 KiB.
 pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
     Chain(error)
 }
 
-/// A text that may hold a guest's words, as a person can read it on a terminal: cut, and with all hidden letters but
-/// line break and tabulator escaped.
+/// Returns a text that may hold a guest's words as a terminal can show it: cut after 16 KiB, and with all hidden letters
+/// but line break and tabulator escaped.
 pub fn legible(text: &(impl fmt::Display + ?Sized)) -> String {
     page(text, LONGEST)
 }
 
-/// Returns a text that may hold a guest's words as it can stand in a line of a log: line breaks and hidden letters
-/// escaped, and cut after 1 KiB.
+/// Returns a text that may hold a guest's words as one line of a log can show it: cut after 1 KiB, and with line breaks
+/// and hidden letters escaped.
 pub fn legible_line(text: &(impl fmt::Display + ?Sized)) -> String {
     line(text, LONGEST_LINE)
 }

@@ -1,7 +1,7 @@
 //! Audit records as JSON, one a line, written by a thread of its own.
 //!
-//! A log that stalls (a full pipe, a slow disk) must not stall the extensions. Callers put lines into a bounded queue
-//! and go on; lines that find it full are counted, and the count is written when there is room again.
+//! Threat: a log that stalls (a full pipe, a slow disk) and stalls the extensions with it. Callers put lines into a
+//! bounded queue and go on. Lines that find it full are counted, and the count is written when there is room again.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,20 +16,20 @@ use serde::Serialize;
 use super::audit::to_the_microsecond;
 use super::{Audit, AuditRecord, LimitRecord};
 
-/// How many lines may wait. At the longest line that is some 8 MiB; at the usual one 1 MiB, a second of heavy traffic.
+/// The most waiting lines: some 8 MiB of the longest lines, or 1 MiB of usual ones, which is a second of heavy traffic.
 const QUEUE: usize = 2048;
 
-/// How long the end waits for the last lines. A log that takes nothing in this time takes nothing at all.
+/// The time for the last lines at the end. A log that accepts nothing in this time is stalled.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// How long it then waits for the number of those that were not written, if the log has taken something meanwhile.
+/// The time for the number of lost lines after that, if the log has accepted something meanwhile.
 const LAST_NUMBER: Duration = Duration::from_secs(5);
 
-/// Writes audit records as JSON lines.
+/// An [`Audit`] that writes records as JSON lines.
 ///
-/// Records that find the queue full are counted, with those that they tell of, and the number is written when there is
-/// room: `{"time": …, "lost": N}`. Drop
-/// waits for the lines in the queue, for two seconds at most; then the number of the others is written in their place.
+/// Records that find the queue full are counted, together with the unrecorded refusals that they stand for. The number is
+/// written when there is room: `{"time": …, "lost": N}`. Drop waits at most two seconds for the lines in the queue;
+/// then the number of the others is written in their place.
 ///
 /// ```
 /// use attache::telemetry::JsonLines;
@@ -41,25 +41,25 @@ const LAST_NUMBER: Duration = Duration::from_secs(5);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct JsonLines {
-    /// Present until the end.
+    /// `None` after the end.
     queue: RwLock<Option<SyncSender<Line>>>,
-    state: Arc<State>,
-    /// Closes when the thread has ended. Only the end looks at it.
+    progress: Arc<Progress>,
+    /// Closes when the thread has ended.
     ended: Mutex<Receiver<()>>,
 }
 
-/// A line, and how many decisions are lost with it.
+/// A line, and the number of decisions that are lost with it.
 struct Line {
     text: Vec<u8>,
     stands_for: u64,
 }
 
 #[derive(Default)]
-struct State {
+struct Progress {
     lost: AtomicU64,
-    /// Lines that the writer took.
+    /// Lines that the writer accepted.
     written: AtomicU64,
-    /// No more lines are written, only their number.
+    /// True at the end, when only the number of lines is written.
     hurried: AtomicBool,
 }
 
@@ -67,31 +67,30 @@ impl JsonLines {
     /// Starts the thread that writes to `writer`.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When the system has no thread left.
     pub fn new(writer: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, lines) = sync_channel(QUEUE);
         let (end, ended) = channel();
-        let state = Arc::<State>::default();
-        let mut pen = Pen { writer, state: Arc::clone(&state), complained: false };
+        let progress = Arc::<Progress>::default();
+        let mut pen = Pen { writer, progress: Arc::clone(&progress), complained: false };
         thread::Builder::new().name("attache-audit".into()).spawn(move || {
             pen.run(&lines);
             drop(end);
         })?;
-        Ok(Self { queue: RwLock::new(Some(queue)), state, ended: Mutex::new(ended) })
+        Ok(Self { queue: RwLock::new(Some(queue)), progress, ended: Mutex::new(ended) })
     }
 
-    /// Writes what is in the queue, as drop does, for a process that ends while somebody still holds this. A record
-    /// that comes later is lost.
+    /// Writes the queue as drop does, for a process that ends while references remain. Later records are lost.
     pub fn finish(&self) {
         if self.queue.write().unwrap_or_else(PoisonError::into_inner).take().is_none() {
             return;
         }
-        let written = || self.state.written.load(Ordering::Relaxed);
+        let written = || self.progress.written.load(Ordering::Relaxed);
         let (ended, before) = (self.ended.lock().unwrap_or_else(PoisonError::into_inner), written());
         if ended.recv_timeout(LAST_LINES) != Err(RecvTimeoutError::Timeout) {
             return;
         }
-        self.state.hurried.store(true, Ordering::Relaxed);
+        self.progress.hurried.store(true, Ordering::Relaxed);
         let stalled = written() == before;
         if stalled || ended.recv_timeout(LAST_NUMBER) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("the audit log takes no more lines; the last ones are lost");
@@ -103,7 +102,7 @@ impl JsonLines {
         text.push(b'\n');
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         if queue.as_ref().is_none_or(|queue| queue.try_send(Line { text, stands_for }).is_err()) {
-            self.state.lost.fetch_add(stands_for, Ordering::Relaxed);
+            self.progress.lost.fetch_add(stands_for, Ordering::Relaxed);
         }
     }
 }
@@ -122,7 +121,7 @@ impl Audit for JsonLines {
     }
 }
 
-/// Refusals that no record tells of.
+/// The number of refusals without a record.
 #[derive(Serialize)]
 struct Refusals<'a> {
     #[serde(serialize_with = "to_the_microsecond")]
@@ -137,10 +136,10 @@ impl Drop for JsonLines {
     }
 }
 
-/// The thread's side.
+/// The writer of the thread.
 struct Pen<W> {
     writer: W,
-    state: Arc<State>,
+    progress: Arc<Progress>,
     complained: bool,
 }
 
@@ -148,12 +147,12 @@ impl<W: Write> Pen<W> {
     fn run(&mut self, lines: &Receiver<Line>) {
         while let Ok(line) = lines.recv() {
             self.take(&line);
-            // A reader of the log sees a line when nothing more is waiting, not when a buffer happens to be full. Where
-            // something always waits, it sees the number of what is lost now and then.
+            // Flushed when the queue is empty, so that a reader sees each line at once. Under steady load, flushed after
+            // a queue's worth of lines, so that a reader sees the number of lost ones.
             for line in lines.try_iter().take(QUEUE) {
                 self.take(&line);
             }
-            if !self.state.hurried.load(Ordering::Relaxed) {
+            if !self.progress.hurried.load(Ordering::Relaxed) {
                 self.flush();
             }
         }
@@ -162,29 +161,29 @@ impl<W: Write> Pen<W> {
 
     /// Writes a line, or counts it as lost.
     fn take(&mut self, line: &Line) {
-        if self.state.hurried.load(Ordering::Relaxed) || !self.write(&line.text) {
-            self.state.lost.fetch_add(line.stands_for, Ordering::Relaxed);
+        if self.progress.hurried.load(Ordering::Relaxed) || !self.write(&line.text) {
+            self.progress.lost.fetch_add(line.stands_for, Ordering::Relaxed);
         }
     }
 
     fn write(&mut self, line: &[u8]) -> bool {
         let written = self.writer.write_all(line);
         let taken = self.complain(written);
-        self.state.written.fetch_add(u64::from(taken), Ordering::Relaxed);
+        self.progress.written.fetch_add(u64::from(taken), Ordering::Relaxed);
         taken
     }
 
     fn flush(&mut self) {
-        let lost = self.state.lost.swap(0, Ordering::Relaxed);
+        let lost = self.progress.lost.swap(0, Ordering::Relaxed);
         let now = Timestamp::now();
         if lost > 0 && !self.write(format!("{{\"time\":\"{now:.6}\",\"lost\":{lost}}}\n").as_bytes()) {
-            self.state.lost.fetch_add(lost, Ordering::Relaxed);
+            self.progress.lost.fetch_add(lost, Ordering::Relaxed);
         }
         let flushed = self.writer.flush();
         self.complain(flushed);
     }
 
-    /// Says once that the log is broken: once for each line would make a second broken log.
+    /// Logs once that the audit log is broken. A log line for each record would break the log too.
     fn complain(&mut self, outcome: io::Result<()>) -> bool {
         let Err(error) = outcome else { return true };
         if !std::mem::replace(&mut self.complained, true) {

@@ -6,22 +6,23 @@ use serde::Serialize;
 use super::audit::{Audit, to_the_microsecond};
 use crate::policy::{LimitHit, LimitValue};
 
-/// That an extension reached a limit, and what came of it.
+/// A limit that an extension reached.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct LimitRecord<'a> {
-    /// When it was noted; RFC 3339 in UTC with microseconds.
+    /// The time of the record; RFC 3339 in UTC with microseconds.
     #[serde(serialize_with = "to_the_microsecond")]
     pub time: Timestamp,
-    /// Which extension.
+    /// The name of the extension.
     pub extension: &'a str,
     /// The limit's name in a grant, such as `memory`.
     pub limit: &'static str,
-    /// How much it allows.
+    /// The value of the limit.
     pub allowed: LimitValue,
-    /// Whether that ended the call.
+    /// True if the limit ended the call.
     pub ended: bool,
-    /// How often it was reached since it was last told; not written when it is once.
+    /// The number of times since the last record; not written if it is one.
     #[serde(skip_serializing_if = "is_one")]
     pub times: u64,
 }
@@ -32,14 +33,14 @@ fn is_one(number: &u64) -> bool {
 }
 
 impl<'a> LimitRecord<'a> {
-    /// The record of a limit that has just been reached.
+    /// Makes the record of a limit that was reached now.
     pub fn now(extension: &'a str, reached: LimitHit, ended: bool) -> Self {
         let LimitHit { limit, allowed } = reached;
         Self { time: Timestamp::now(), extension, limit: limit.name(), allowed, ended, times: 1 }
     }
 
-    /// Tells the operator: in the log, target `attache::limits`, and in the audit.
-    pub(crate) fn tell(&self, audit: &dyn Audit) {
+    /// Reports the limit to the operator, in the log (target `attache::limits`) and the audit.
+    pub(crate) fn report(&self, audit: &dyn Audit) {
         let Self { extension, limit, allowed, ended, times, .. } = self;
         tracing::warn!(target: "attache::limits", extension, limit, %allowed, ended, times, "an extension reached its limit");
         audit.limit(self);

@@ -1,23 +1,22 @@
-//! How often the operator is told the same.
+//! A throttle for repeated log lines.
 //!
-//! Threat: an extension that runs into its limits as fast as it can, or a server that is away while many ask, each time
-//! a line in the log. Each thing is told at its first time, and then every ten seconds at most, with how often it
-//! happened since.
+//! Threat: an extension that reaches its limits as fast as it can, or a server that is away while many ask, with a log
+//! line each time. Each event is logged at its first time, and then every ten seconds at most, with the number of times.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two lines on the same.
+/// The time between two lines on one event.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// What was told, and what was not yet. It is kept for good, so a thing is one of few.
+/// The events that were logged, and the number of times since. Entries are kept for ever, so there must be few events.
 pub(crate) struct LogThrottle<T>(Mutex<HashMap<T, Since>>);
 
 struct Since {
-    told: Instant,
-    untold: u64,
+    logged: Instant,
+    unlogged: u64,
 }
 
 impl<T> Default for LogThrottle<T> {
@@ -27,29 +26,29 @@ impl<T> Default for LogThrottle<T> {
 }
 
 impl<T: Eq + Hash> LogThrottle<T> {
-    /// Notes that something happened; if it is to be told now, how often it did.
+    /// Notes an event. Returns the number of times, if it is to be logged now.
     pub(crate) fn note(&self, what: T) -> Option<u64> {
         self.note_at(what, Instant::now())
     }
 
     fn note_at(&self, what: T, now: Instant) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(since) = told.get_mut(&what) else {
-            told.insert(what, Since { told: now, untold: 0 });
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(since) = events.get_mut(&what) else {
+            events.insert(what, Since { logged: now, unlogged: 0 });
             return Some(1);
         };
-        since.untold = since.untold.saturating_add(1);
-        if now.saturating_duration_since(since.told) < EVERY {
+        since.unlogged = since.unlogged.saturating_add(1);
+        if now.saturating_duration_since(since.logged) < EVERY {
             return None;
         }
-        since.told = now;
-        Some(std::mem::take(&mut since.untold))
+        since.logged = now;
+        Some(std::mem::take(&mut since.unlogged))
     }
 
-    /// What was never told.
+    /// Returns the events that were not logged since, with their number.
     pub(crate) fn rest(&mut self) -> Vec<(T, u64)> {
-        let told = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        told.drain().map(|(what, since)| (what, since.untold)).filter(|(_, untold)| *untold > 0).collect()
+        let events = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        events.drain().map(|(what, since)| (what, since.unlogged)).filter(|(_, unlogged)| *unlogged > 0).collect()
     }
 }
 

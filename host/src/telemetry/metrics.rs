@@ -1,8 +1,8 @@
 //! Decisions and limits, counted for a scraper.
 //!
 //! Threat: a series for each text that a guest makes up, until the scraper or the host has no memory left. Labels are
-//! the names of extensions, which are the operator's, [`MAX_EXTENSIONS`] of them at most, and words of ours; of what a
-//! server or a guest says only the class of a status becomes one.
+//! the names of at most [`MAX_EXTENSIONS`] extensions, which the operator chooses, and words of our own. Of a server's
+//! answer only the class of its status becomes a label, and nothing of a guest.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,24 +16,24 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Audit, AuditRecord, Decision, LimitRecord};
 
-/// How many extensions have series of their own: more than a host runs. The rest are one, called [`OTHER`].
+/// The most extensions with series of their own, more than a host runs. The others share the name [`OTHER`].
 pub const MAX_EXTENSIONS: usize = 1024;
 
-/// What extensions beyond [`MAX_EXTENSIONS`] are called together. A grant's name cannot be this.
+/// The common name of extensions beyond [`MAX_EXTENSIONS`]. No grant can have this name.
 pub const OTHER: &str = "(other)";
 
-/// Upper bounds of how long an answer took, in seconds: from an answer within the machine to a list of thousands.
+/// The bounds of the durations of answers, in seconds: from an answer within the machine to a list of thousands.
 const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-/// Counts what an audit is told, and passes each record on.
+/// An [`Audit`] that counts records and passes each on.
 ///
 /// | series | labels | counts |
 /// | --- | --- | --- |
 /// | `attache_requests_total` | `extension`, `way`, `verdict`, `status` | decisions on requests; `status` is the class of the server's answer, such as `2xx`, or empty |
-/// | `attache_request_duration_seconds` | `extension`, `way` | from admission to the end of the answer, or to the failure of a server that gave none; without watches, which end when nobody follows |
+/// | `attache_request_duration_seconds` | `extension`, `way` | from admission to the end of the answer, or to a failure; without watches |
 /// | `attache_response_bytes_total` | `extension`, `way` | bytes of bodies that were passed on |
 /// | `attache_unrecorded_refusals_total` | `extension` | refusals that were too many to record one by one |
-/// | `attache_limits_total` | `extension`, `limit`, `ended` | limits that were reached, by their name in a grant, and whether that ended the call; those of requests are counted as they are told, every ten seconds |
+/// | `attache_limits_total` | `extension`, `limit`, `ended` | limits that were reached, by their name in a grant, and whether that ended the call; limits of requests are counted every ten seconds, as they are logged |
 ///
 /// ```
 /// use attache::telemetry::{Metrics, NoAudit};
@@ -51,17 +51,17 @@ const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /// ```
 pub struct Metrics {
     next: Arc<dyn Audit>,
-    /// Those that have series of their own.
+    /// Extensions with series of their own.
     extensions: RwLock<HashSet<Arc<str>>>,
-    requests: Family<Request, Counter>,
-    durations: Family<Asked, Histogram, fn() -> Histogram>,
-    bytes: Family<Asked, Counter>,
-    unrecorded: Family<Asker, Counter>,
-    limits: Family<LimitHit, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<AnswerLabels, Histogram, fn() -> Histogram>,
+    bytes: Family<AnswerLabels, Counter>,
+    unrecorded: Family<ExtensionLabels, Counter>,
+    limits: Family<LimitLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
+struct RequestLabels {
     extension: Arc<str>,
     way: &'static str,
     verdict: &'static str,
@@ -69,25 +69,25 @@ struct Request {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
+struct AnswerLabels {
     extension: Arc<str>,
     way: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asker {
+struct ExtensionLabels {
     extension: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LimitHit {
+struct LimitLabels {
     extension: Arc<str>,
     limit: &'static str,
     ended: bool,
 }
 
 impl Metrics {
-    /// Counts, and passes each record on to `next`. The series are registered under the names above.
+    /// Registers the series above. Each record is passed on to `next`.
     pub fn new(next: Arc<dyn Audit>, registry: &mut Registry) -> Self {
         let metrics = Self {
             next,
@@ -109,7 +109,7 @@ impl Metrics {
         metrics
     }
 
-    /// The name of an extension's series.
+    /// Returns the name of an extension's series.
     fn extension(&self, name: &str) -> Arc<str> {
         if let Some(known) = self.extensions.read().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Arc::clone(known);
@@ -126,15 +126,17 @@ impl Metrics {
     fn count(&self, line: &AuditRecord<'_>) {
         let (extension, way) = (self.extension(line.extension), line.way.as_str());
         let status = line.status.map_or("", class);
-        let request = Request { extension: Arc::clone(&extension), way, verdict: line.verdict.as_str(), status };
+        let request = RequestLabels { extension: Arc::clone(&extension), way, verdict: line.verdict.as_str(), status };
         self.requests.get_or_create(&request).inc();
         if line.unrecorded > 0 {
-            self.unrecorded.get_or_create(&Asker { extension: Arc::clone(&extension) }).inc_by(line.unrecorded);
+            self.unrecorded
+                .get_or_create(&ExtensionLabels { extension: Arc::clone(&extension) })
+                .inc_by(line.unrecorded);
         }
         if line.verdict != Decision::Allowed {
             return;
         }
-        let asked = Asked { extension, way };
+        let asked = AnswerLabels { extension, way };
         self.bytes.get_or_create(&asked).inc_by(line.bytes);
         if (line.status.is_some() || line.error.is_some()) && line.verb != "watch" {
             self.durations.get_or_create(&asked).observe(line.duration.as_secs_f64());
@@ -142,7 +144,7 @@ impl Metrics {
     }
 }
 
-/// The class of a status; empty for what is none.
+/// Returns the class of a status; empty for a number outside of all classes.
 fn class(status: u16) -> &'static str {
     match status {
         100..200 => "1xx",
@@ -162,12 +164,12 @@ impl Audit for Metrics {
 
     fn limit(&self, line: &LimitRecord<'_>) {
         let extension = self.extension(line.extension);
-        self.limits.get_or_create(&LimitHit { extension, limit: line.limit, ended: line.ended }).inc_by(line.times);
+        self.limits.get_or_create(&LimitLabels { extension, limit: line.limit, ended: line.ended }).inc_by(line.times);
         self.next.limit(line);
     }
 
     fn unrecorded(&self, extension: &str, number: u64) {
-        self.unrecorded.get_or_create(&Asker { extension: self.extension(extension) }).inc_by(number);
+        self.unrecorded.get_or_create(&ExtensionLabels { extension: self.extension(extension) }).inc_by(number);
         self.next.unrecorded(extension, number);
     }
 }

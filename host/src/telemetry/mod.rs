@@ -1,7 +1,18 @@
 //! Audit, metrics and tracing.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `audit`, `decision` | the record of a decision, and where records go |
+//! | `limit` | the record of a limit that was reached |
+//! | `json_lines` | records as JSON, written by a thread |
+//! | `recording` | records made into a suggested grant |
+//! | `metrics` | records counted for a scraper |
+//! | `log_throttle`, `sampled` | repetitions in logs, throttled and counted |
+//! | `chain` | errors and texts of strangers as a log can show them |
 
 mod audit;
 mod chain;
+mod decision;
 mod json_lines;
 mod limit;
 mod log_throttle;
@@ -10,8 +21,10 @@ mod metrics;
 mod recording;
 mod sampled;
 
-pub use audit::{Audit, AuditRecord, AuditedResource, Channel, Decision, MAX_TEXT, NoAudit, ToTracing};
+pub(crate) use audit::audit_id;
+pub use audit::{Audit, AuditRecord, AuditedResource, MAX_TEXT, NoAudit, ToTracing};
 pub use chain::{chain, legible, legible_line};
+pub use decision::{Channel, Decision};
 pub use json_lines::JsonLines;
 pub use limit::LimitRecord;
 pub(crate) use log_throttle::LogThrottle;

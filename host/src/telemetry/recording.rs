@@ -1,7 +1,7 @@
-//! What an extension asked for, kept to draw up the grant that it needs.
+//! A recording of an extension's requests, from which the grant that it needs is suggested.
 //!
-//! A recording opens nothing: requests are judged by the grant in force as without it. What was allowed becomes the
-//! rules of the draft, what was denied stands beside them as comments, for a person to decide on.
+//! A recording allows nothing: requests are judged by the grant in force. Allowed requests become rules of the suggested
+//! grant, and denied ones become comments beside them, for a person to decide on.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +9,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Audit, AuditRecord, AuditedResource, Channel, Decision, LimitRecord, MAX_TEXT};
 use crate::policy::{Destination, Grant, Rule, SuggestedGrant};
 
-/// The verbs of paths that are no resources, as rules have them. What was never judged is recorded with its method.
+/// The verbs of non-resource paths in rules. A request that was never judged is recorded with its method instead.
 const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
-/// How many different requests are kept, each as a rule of a few hundred bytes. Who needs more writes a rule by hand.
+/// The most different requests that are kept, each as a rule of a few hundred bytes.
 const MAX_RULES: usize = 2048;
 
-/// Keeps what is asked for, and passes each record on.
+/// An [`Audit`] that keeps requests and passes each record on.
+///
+/// ```
+/// use attache::policy::Grant;
+/// use attache::telemetry::{NoAudit, Recording};
+/// use std::sync::Arc;
+///
+/// let recording = Arc::new(Recording::new(Arc::new(NoAudit)));
+/// // For `RuntimeBuilder::audit`. After a run:
+/// let suggested = recording.draft(&Grant::nothing("card"), &[("POD_NAMESPACE", "demo")]);
+/// println!("{suggested}");
+/// ```
 pub struct Recording {
     next: Arc<dyn Audit>,
     asked: Mutex<Asked>,
@@ -25,13 +36,13 @@ pub struct Recording {
 struct Asked {
     allowed: BTreeSet<Rule>,
     denied: BTreeSet<Rule>,
-    /// Destinations outside the API server, and whether they are granted.
+    /// Destinations outside the API server, with true for those that are granted.
     called: BTreeSet<(bool, String)>,
     full: bool,
 }
 
 impl Asked {
-    /// Returns whether there is room for one more; once there is none, that is told.
+    /// Returns whether there is room for one more request, and notes if there is none.
     fn has_room(&mut self) -> bool {
         let kept = [self.allowed.len(), self.denied.len(), self.called.len()];
         self.full |= kept.into_iter().fold(0_usize, usize::saturating_add) >= MAX_RULES;
@@ -44,16 +55,16 @@ impl Asked {
 }
 
 impl Recording {
-    /// Records, and passes each record on to `next`.
+    /// Makes a recording that passes each record on to `next`.
     pub fn new(next: Arc<dyn Audit>) -> Self {
         Self { next, asked: Mutex::default() }
     }
 
-    /// The grant that the requests so far needed. All but its rules is as in `given`, the grant that they were judged
-    /// by: requests do not tell which mounts, variables and limits were needed.
+    /// Returns the grant that the requests so far needed. All but its rules is as in `given`, the grant that the requests
+    /// were judged by: a recording does not show which mounts, variables and limits were needed.
     ///
-    /// `variables` are those of the pod (such as `POD_NAMESPACE` and its value): where a rule has the value of one as
-    /// its namespace or its object's name, it gets the variable, so that the grant fits another pod too.
+    /// `variables` are those of the pod, such as `POD_NAMESPACE` and its value. Where a namespace or an object's name in a
+    /// rule is the value of a variable, the rule gets the variable, so that the grant fits other pods too.
     pub fn draft(&self, given: &Grant, variables: &[(&str, &str)]) -> SuggestedGrant {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = |rules: &BTreeSet<Rule>| Rule::merged(rules.iter().map(|rule| with_variables(rule, variables)));
@@ -82,7 +93,7 @@ impl Recording {
         let allowed = match line.verdict {
             Decision::Allowed => true,
             Decision::Denied => false,
-            // Nobody has judged these; who meant them asks again.
+            // These were not judged. An extension that needs them asks again.
             _ => return,
         };
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +111,7 @@ impl Recording {
     }
 }
 
-/// The line that would let a run out to where it was denied to go, for somebody to decide on.
+/// Returns the line of `egress` that would allow the denied destinations, for a person to decide on.
 fn open_egress<'a>(grant: &Grant, denied: impl Iterator<Item = &'a str>) -> Option<(String, String)> {
     let denied: Vec<_> = denied.collect();
     if denied.is_empty() {
@@ -128,7 +139,7 @@ impl Audit for Recording {
     }
 }
 
-/// The smallest rule for what a record tells; `None` where a text in it has been cut.
+/// Returns the smallest rule that allows the request of a record; `None` if a text in the record was cut.
 fn needed(line: &AuditRecord<'_>) -> Option<Rule> {
     let whole = |text: &str| (text.len() < MAX_TEXT).then(|| vec![text.to_owned()]);
     let mut verbs = whole(&line.verb)?;
@@ -151,7 +162,7 @@ fn needed(line: &AuditRecord<'_>) -> Option<Rule> {
     })
 }
 
-/// Who follows a collection through `api` is recorded once, as watching it, and judged for its list as well.
+/// Adds `list` to the verbs of a follower, which is recorded once, as a watch, and judged for its list as well.
 fn with_list(way: Channel, mut verbs: Vec<String>) -> Vec<String> {
     if way == Channel::Api && verbs == ["watch"] {
         verbs.insert(0, "list".to_owned());

@@ -1,19 +1,18 @@
-//! Some of many, and the number of the others.
+//! A sample of many records or log lines, with the number of those left out.
 //!
-//! Threat: a guest that causes a record or a line of the log as fast as it can, each about another thing, so that none
-//! is told from the next by its words. Some come out at once, a few a second after that, and each says how many before
-//! it did not.
+//! Threat: a guest that causes a record or a log line as fast as it can, each about something else, so that they cannot
+//! be throttled by their text. Some are let through at once, then a few a second, each with the number left out before.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use governor::{DefaultDirectRateLimiter, Quota};
 
-/// Lines of the log a second, and at once after a pause, from one place in the code: enough to see what goes on.
+/// Log lines a second, and at once after a pause, from one location in the code: enough to see what happens.
 const LINES_A_SECOND: NonZeroU32 = NonZeroU32::MIN;
 const LINES_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
-/// Meters what many may cause.
+/// A meter for records or lines that guests can cause.
 pub(crate) struct Sampled {
     rate: DefaultDirectRateLimiter,
     left_out: AtomicU64,
@@ -25,12 +24,12 @@ impl Sampled {
         Self { rate, left_out: AtomicU64::new(0) }
     }
 
-    /// For lines of the log.
+    /// Makes the meter for log lines.
     pub(crate) fn lines() -> Self {
         Self::new(LINES_A_SECOND, LINES_AT_ONCE)
     }
 
-    /// Returns whether one more comes out: then how many before it did not.
+    /// Returns the number left out before, if one more is let through.
     pub(crate) fn note(&self) -> Option<u64> {
         if self.rate.check().is_ok() {
             return Some(self.left_out.swap(0, Ordering::Relaxed));
@@ -39,7 +38,7 @@ impl Sampled {
         None
     }
 
-    /// How many did not come out that none has told of yet.
+    /// Returns the number left out since the last that was let through.
     pub(crate) fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
     }

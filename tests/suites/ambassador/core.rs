@@ -202,7 +202,7 @@ async fn nothing_but_what_was_judged_reaches_the_server() {
             "accept: application/json, application/yaml",
             "authorization: bearer the-hosts-token",
             "if-none-match: \"v1\"",
-            "user-agent: attache/0.1.0",
+            "user-agent: attache/0.1.0 (ext)",
         ]
     );
 }

@@ -38,7 +38,7 @@ async fn only_the_hosts_headers_are_sent() {
     let mut lines: Vec<_> = head.lines().filter(|line| !line.is_empty()).collect();
     lines.sort_unstable();
     let host = format!("host: {}", server.url.trim_start_matches("https://"));
-    let agent = format!("user-agent: attache/{}", env!("CARGO_PKG_VERSION"));
+    let agent = format!("user-agent: attache/{} (test)", env!("CARGO_PKG_VERSION"));
     let mut expected = vec![
         "accept: application/json",
         "authorization: bearer secret",

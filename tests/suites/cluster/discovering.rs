@@ -105,6 +105,22 @@ async fn a_real_servers_aggregated_discovery_resolves_every_usual_name() {
 }
 
 #[tokio::test]
+async fn a_group_that_makes_no_path_is_reported_as_that_and_not_asked_for() {
+    let list = r#"{"kind":"APIGroupList","groups":[{"name":"..","versions":[{"version":"v1"}]}]}"#;
+    let server = Scripted::plain(move |_, head| match path(head) {
+        "/api" => ok(r#"{"kind":"APIVersions","versions":[]}"#),
+        "/apis" => ok(list),
+        other => panic!("asked for {other}"),
+    })
+    .await;
+    let client = Client::plain(&server.url);
+    let error = client.cluster.find("..", "v1", "things").await.unwrap_err();
+    let said = "\"things\": the API group ../v1 does not answer: the host cannot ask the API server for this";
+    assert_eq!(error.to_string(), said);
+    assert!(matches!(error, ClusterError::Name(ResolveError::Down { .. })), "{error:?}");
+}
+
+#[tokio::test]
 async fn discovery_is_asked_for_once_and_recorded_as_the_hosts() {
     let server = Scripted::plain(|_, head| aggregated(head)).await;
     let client = Client::plain(&server.url);

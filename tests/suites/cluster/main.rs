@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 mod answering;
+mod audit_logs;
 mod connecting;
 mod credentials;
 mod devcluster;

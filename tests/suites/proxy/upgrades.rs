@@ -119,9 +119,10 @@ fn bytes_pass_in_both_directions_until_both_sides_are_done() {
         sending.join().unwrap();
         assert!(answer.len() == (1 << 20) + 3 && answer.ends_with("xbye"), "{}", answer.len());
     }
+    let agent = concat!("browser/1 attache/", env!("CARGO_PKG_VERSION"), " (callers)");
     for head in server.heads() {
         assert_eq!(header(&head, "authorization"), Some(&*format!("bearer {TOKEN}")), "{head}");
-        assert_eq!((header(&head, "connection"), header(&head, "user-agent")), (Some("upgrade"), Some("browser/1")));
+        assert_eq!((header(&head, "connection"), header(&head, "user-agent")), (Some("upgrade"), Some(agent)));
         let names = ["cookie", "x-forwarded-for", "x-custom"];
         assert!(names.iter().all(|name| header(&head, name).is_none()), "{head}");
     }

@@ -50,8 +50,8 @@ impl EgressBody {
         let left = self.left.checked_sub(length);
         if let Some(open) = self.open.as_mut() {
             match left {
-                Some(_) => open.permit.read(length),
-                None => open.permit.reached(Limit::ResponseBytes),
+                Some(_) => open.permit.record_bytes(length),
+                None => open.permit.record_limit(Limit::ResponseBytes),
             }
         }
         self.left = left.ok_or(EgressError::AnswerTooLarge(self.limit))?;
@@ -75,7 +75,7 @@ impl Body for EgressBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, EgressError>>> {
         let polled = self.poll_open(cx);
         if let (Poll::Ready(Some(Err(error))), Some(open)) = (&polled, self.open.as_mut()) {
-            open.permit.failed(error);
+            open.permit.record_error(error);
         }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.open = None;

@@ -177,10 +177,10 @@ impl Egress {
         let sent = self.exchange(destination, request, patience, &mut permit).await;
         match &sent {
             Err(error @ (EgressError::Prohibited { .. } | EgressError::Header(_))) => {
-                permit.refused(&error.to_string());
+                permit.record_denial(&error.to_string());
             }
-            Err(EgressError::BodyTooLarge(_)) => permit.reached(Limit::RequestBytes),
-            Err(error) => permit.failed(error),
+            Err(EgressError::BodyTooLarge(_)) => permit.record_limit(Limit::RequestBytes),
+            Err(error) => permit.record_error(error),
             Ok(_) => {}
         }
         let (response, connection) = sent?;
@@ -216,7 +216,7 @@ impl Egress {
         cut.bound(&mut request);
         let answered = timeout(patience.answer.unwrap_or(ANSWER_WITHIN), sender.send_request(request)).await;
         let response = answered.map_err(late("answer"))?.map_err(broken)?;
-        permit.answered(response.status().as_u16());
+        permit.record_status(response.status().as_u16());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(EgressError::Switched(destination.to_string()));
         }

@@ -72,8 +72,8 @@ pub(super) async fn run(switched: Switched, stop: impl Future<Output = ()>) {
         joined = join(&ahead, &mut client, &mut server) => joined.map_err(Ended::from),
     };
     match ended {
-        Err(Ended::Deadline) => record.permit.reached(Limit::Deadline),
-        Err(why) => record.permit.failed(&why),
+        Err(Ended::Deadline) => record.permit.record_limit(Limit::Deadline),
+        Err(why) => record.permit.record_error(&why),
         Ok(()) => return,
     }
     // Each side gets an orderly end, within a bound.
@@ -114,8 +114,8 @@ struct Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.permit.read(self.activity.from_server.load(Ordering::Relaxed));
-        self.permit.sent(self.activity.from_client.load(Ordering::Relaxed));
+        self.permit.record_bytes(self.activity.from_server.load(Ordering::Relaxed));
+        self.permit.record_sent(self.activity.from_client.load(Ordering::Relaxed));
     }
 }
 

@@ -84,7 +84,8 @@ impl Ambassador {
         let client = head.extensions.get::<OnUpgrade>().cloned().ok_or(HeaderFault::Upgrade).map_err(refuse)?;
         let room = self.room(head, &target, slot)?;
         let mut permit = self.gate.admit(self.way, request)?;
-        let cluster = self.cluster.as_ref().ok_or(RequestError::NotConnected).inspect_err(|why| permit.failed(why))?;
+        let cluster =
+            self.cluster.as_ref().ok_or(RequestError::NotConnected).inspect_err(|why| permit.record_error(why))?;
         let ends = permit.upgrade_deadline().and_then(|after| Instant::now().checked_add(after));
         let payload = self.payload(head, Upload::nothing());
         let upgrade = Some(Upgrade::with(asked.headers().clone()));
@@ -95,7 +96,7 @@ impl Ambassador {
         };
         let Some(answered) = asked.answered(&answer.headers) else {
             let why = Unavailable::Switched { address: cluster.endpoint().address() };
-            permit.failed(&why);
+            permit.record_error(&why);
             return Err(RequestError::Cluster(why.into()));
         };
         slot.put(Switched { client, server, permit, ends, room });

@@ -1,4 +1,4 @@
-//! The body of an answer, on its way through: counted, cut at the permit's limit, ended by the deadline.
+//! The body of an answer: counted, cut at the permit's limit, ended by the deadline.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,12 +16,12 @@ use crate::cluster::unavailable::{Stage, Unavailable};
 use crate::gate::Permit;
 use crate::policy::Limit;
 
-/// How much is set aside ahead for a body that announces its length, in bytes; a server may announce what it never
-/// sends.
+/// The most bytes that are allocated ahead for a body that announces its length. A server may announce bytes that it
+/// never sends.
 const MAX_AHEAD: u64 = 256 * 1024;
 
-/// The body of one answer. It holds the permit: the record of the request is written, and its place among those in
-/// flight freed, when the body ends, fails or is dropped. Dropping it also ends the request at the server.
+/// The body of one answer. It holds the permit: when the body ends, fails or is dropped, the request is recorded and its
+/// slot freed. Dropping the body also ends the request at the server.
 pub struct AnswerBody {
     /// `None` when the body has ended.
     inner: Option<Incoming>,
@@ -33,16 +33,16 @@ pub struct AnswerBody {
     address: String,
 }
 
-/// When a body has to be whole.
+/// The deadline of a body.
 struct Clock {
     deadline: Instant,
     after: Duration,
-    /// Made when the body is first waited for: most bodies are there at once.
+    /// Made at the first wait for the body: most bodies are there at once.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl AnswerBody {
-    /// Passes on `inner` up to the permit's limit until `deadline`, which is `after` the start of the request.
+    /// Makes a body of `inner` with the permit's limit and `deadline`, which is `after` the start of the request.
     pub(super) fn new(inner: Incoming, permit: Permit, deadline: Instant, after: Duration, address: String) -> Self {
         let limit = permit.response_limit();
         let clock = Clock { deadline, after, alarm: None };
@@ -52,10 +52,10 @@ impl AnswerBody {
     /// Reads the body to its end.
     ///
     /// # Errors
-    /// When it is larger than the permit allows, breaks off, or is not whole by the deadline.
+    /// When the body is larger than the permit allows, breaks off, or is not whole by the deadline.
     pub async fn collected(mut self) -> Result<Bytes, ClusterError> {
         let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
-        // Most objects come in one piece, which is handed on as it is.
+        // Most objects come in one piece, which is returned without a copy.
         let Some(second) = self.next().await? else { return Ok(first) };
         let announced = self.size_hint().lower().min(MAX_AHEAD);
         let mut whole = BytesMut::from(first);
@@ -67,13 +67,13 @@ impl AnswerBody {
         Ok(whole.freeze())
     }
 
-    /// The same with no more bytes than this, where the permit allows more.
+    /// Lowers the limit to `most` bytes, if the permit allows more.
     pub(in crate::cluster) fn within(mut self, most: u64) -> Self {
         (self.left, self.limit) = (self.left.min(most), self.limit.min(most));
         self
     }
 
-    /// The next piece, or `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     ///
     /// # Errors
     /// As [`AnswerBody::collected`].
@@ -86,14 +86,14 @@ impl AnswerBody {
         Ok(None)
     }
 
-    /// Counts a piece, or cuts the body off at it.
+    /// Counts a piece, or cuts the body off before it.
     fn pass(&mut self, piece: &Bytes) -> Result<(), ClusterError> {
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         let left = self.left.checked_sub(length);
         if let Some(permit) = self.permit.as_mut() {
             match left {
-                Some(_) => permit.read(length),
-                None => permit.reached(Limit::ResponseBytes),
+                Some(_) => permit.record_bytes(length),
+                None => permit.record_limit(Limit::ResponseBytes),
             }
         }
         self.left = left.ok_or(ClusterError::TooLarge(self.limit))?;
@@ -108,7 +108,7 @@ impl AnswerBody {
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClusterError>>> {
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
         match Pin::new(inner).poll_frame(cx) {
-            // A body that always has something ready must not outrun its deadline either.
+            // A body that always has a piece ready must not pass its deadline either.
             Poll::Ready(Some(Ok(_))) if self.clock.is_past() => Poll::Ready(Some(Err(self.late()))),
             Poll::Ready(Some(Ok(frame))) => {
                 let passed = frame.data_ref().map_or(Ok(()), |piece| self.pass(piece));
@@ -138,7 +138,7 @@ impl Body for AnswerBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClusterError>>> {
         let polled = self.poll_inner(cx);
         if let (Poll::Ready(Some(Err(error))), Some(permit)) = (&polled, self.permit.as_mut()) {
-            permit.failed(error);
+            permit.record_error(error);
         }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.end();

@@ -1,5 +1,6 @@
-//! Sending what the gate has let through.
+//! Requests that the gate has let through, on their way to the server and back.
 
+mod agent;
 mod body;
 mod payload;
 mod retry;

@@ -1,4 +1,4 @@
-//! What goes with a permit to the server, and what comes back.
+//! The payload of a request, and an answer that was read whole.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,75 +14,85 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full};
 use tokio::time::Instant;
 
-/// What a streamed body fails with.
+/// The error of a streamed body.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request on its way to the server.
 pub(in crate::cluster) type Outbound = Either<Full<Bytes>, StreamBody>;
 
-/// What a request carries besides what was judged. These headers are all that a caller can set: the host writes every
-/// other, so that none can say who asks.
+/// The parts of a request besides those that were judged. A caller can set no other headers than these: the host writes
+/// the rest, so that no caller can name another user.
+///
+/// ```
+/// use attache::cluster::Payload;
+/// use http::HeaderValue;
+/// use std::time::Duration;
+///
+/// let patch = Payload::of(HeaderValue::from_static("application/merge-patch+json"), r#"{"data":{"a":"b"}}"#)
+///     .within(Duration::from_secs(5));
+/// assert!(patch.deadline.is_some());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
     /// `Accept`; JSON where it is absent.
     pub accept: Option<HeaderValue>,
     /// `Content-Type`, for a request with a body.
     pub content_type: Option<HeaderValue>,
-    /// Further headers of whoever the request is made for.
+    /// Further headers of the client that the request is made for.
     pub passed_on: ForwardedHeaders,
     /// The request's body; empty for none.
     pub body: Bytes,
-    /// A body that is sent as it comes, in place of `body`. A request with one is never made again.
+    /// A body that is sent as it comes, in place of `body`. Such a request is not retried; see `ApiClient::send`.
     pub stream: Option<StreamBody>,
-    /// When the answer has to be whole, body included. `None` takes
-    /// [`ApiClientSettings::deadline`](super::super::ApiClientSettings), counted from the call; of an answer without an end
-    /// ([`ApiRequest::is_stream`](crate::policy::ApiRequest::is_stream)) only the head has to be there by then.
+    /// The time by which the answer has to be whole, body included. `None` takes
+    /// [`ApiClientSettings::deadline`](super::super::ApiClientSettings), counted from the call. Of an answer without an
+    /// end ([`ApiRequest::is_stream`](crate::policy::ApiRequest::is_stream)) only the head has to be there by then.
     pub deadline: Option<Instant>,
-    /// Whether, without a deadline, an answer of somebody behind the server
-    /// ([`ApiRequest::is_relayed`](crate::policy::ApiRequest::is_relayed)) is waited for until whoever asks gives up.
-    /// The log of a silent container has not even a head.
+    /// True to wait without end, if there is no deadline, for an answer from behind the server
+    /// ([`ApiRequest::is_relayed`](crate::policy::ApiRequest::is_relayed)). The log of a silent container does not even
+    /// have a head.
     pub patient: bool,
-    /// Whether the request is sent once and its answer handed back as it came, whenever it comes. Set for clients that
-    /// have rules of their own for retries and deadlines: behind a host that retried too, ten tries become a hundred.
+    /// True to send the request once and to return any answer, whenever it comes. For clients with rules of their own
+    /// for retries and deadlines: with retries of the host as well, ten tries would become a hundred.
     ///
-    /// The request is sent again only where a try cannot have reached the server's handlers: no bytes were sent, the
-    /// TLS handshake failed, or the server did not take the host's token.
+    /// The request is sent again only if a try cannot have reached the server's handlers: no bytes were sent, the TLS
+    /// handshake failed, or the server answered 401 to the host's token.
     pub as_it_comes: bool,
-    /// The other protocol that the request asks for. An answer that changes to it is an error of [`ApiClient::send`](
-    /// super::super::Cluster::send), like any other 101.
+    /// The other protocol that the request asks for. For [`ApiClient::send`](super::super::ApiClient::send) an answer
+    /// with 101 is an error even so.
     pub upgrade: Option<Upgrade>,
 }
 
 impl Payload {
-    /// No body, JSON wanted.
+    /// Makes a payload without a body, for a JSON answer.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// A body of this content type, JSON wanted.
+    /// Makes a payload with a body of this content type, for a JSON answer.
     pub fn of(content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
         Self { content_type: Some(content_type), body: body.into(), ..Self::default() }
     }
 
-    /// The same with the whole exchange ended after `span` from now.
+    /// Sets the deadline to `span` from now.
     #[must_use]
     pub fn within(self, span: Duration) -> Self {
-        // A span that leads past the end of time keeps the default, which is sooner.
+        // A span beyond the range of the clock keeps the default, which is sooner.
         Self { deadline: Instant::now().checked_add(span), ..self }
     }
 
-    /// The same with the whole exchange ended at `deadline`.
+    /// Sets the deadline.
     #[must_use]
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
     }
 }
 
-/// The headers of somebody's request that may go to the server as they are: what form of the answer is wanted, and
-/// nothing that says who asks.
+/// The headers of a client's request that may go to the server unchanged: the wanted form of the answer, and no
+/// credentials.
 const PASSED_ON: [HeaderName; 4] = [ACCEPT_ENCODING, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE];
 
-/// Headers that go to the server as they came. Made by [`ForwardedHeaders::of`] only, which leaves all out that says who asks.
+/// A client's headers that go to the server unchanged. Only [`ForwardedHeaders::of`] makes them, without credentials.
 #[derive(Clone, Debug, Default)]
 pub struct ForwardedHeaders(HeaderMap);
 
@@ -94,7 +104,8 @@ impl ForwardedHeaders {
         passed
     }
 
-    /// Takes `User-Agent` too, for a program that a person runs: by it the server decides how pretty its JSON is.
+    /// Takes `User-Agent` too, for a program that a person runs: by its beginning a server decides on pretty JSON and on
+    /// the field manager. The host's own product is put after it.
     #[must_use]
     pub fn with_agent(mut self, headers: &HeaderMap) -> Self {
         self.take(headers, USER_AGENT);
@@ -107,7 +118,12 @@ impl ForwardedHeaders {
         }
     }
 
-    /// Puts them in the place of those that are there.
+    /// Returns the client's own `User-Agent`.
+    pub(super) fn agent(&self) -> Option<&HeaderValue> {
+        self.0.get(USER_AGENT)
+    }
+
+    /// Writes these headers in place of present ones.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.0 {
             headers.insert(name, value.clone());
@@ -115,8 +131,7 @@ impl ForwardedHeaders {
     }
 }
 
-/// The headers of a request that asks to change to another protocol. Only the ambassador makes one, which has read
-/// them.
+/// The headers of a request to change to another protocol. Only the ambassador makes them, which has checked them.
 #[derive(Clone, Debug)]
 pub struct Upgrade(HeaderMap);
 
@@ -125,19 +140,19 @@ impl Upgrade {
         Self(headers)
     }
 
-    /// Puts them in the place of those that are there.
+    /// Writes these headers in place of present ones.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         headers.extend(self.0.clone());
     }
 }
 
-/// A request's body that is sent as it comes, once. Clones are the same body: what one of them has given is gone. A try
-/// whose connection fails takes nothing of it.
+/// A request's body that is sent as it comes, once. Clones share the body: a frame that one clone returns is gone for the
+/// others. A try whose connection fails takes no frame.
 #[derive(Clone)]
 pub struct StreamBody(Arc<Mutex<UnsyncBoxBody<Bytes, BoxError>>>);
 
 impl StreamBody {
-    /// Sends this body. An error of it breaks the request off.
+    /// Makes a body of a stream. An error of the stream breaks the request off.
     pub fn new<B>(body: B) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -170,12 +185,12 @@ impl Body for StreamBody {
 
 impl fmt::Debug for StreamBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Streamed")
+        f.write_str("StreamBody")
     }
 }
 
 impl Payload {
-    /// The body to send; of a streamed one what is left.
+    /// Returns the body to send; of a streamed one the rest.
     pub(super) fn outbound(&self) -> Outbound {
         match &self.stream {
             Some(stream) => Either::Right(stream.clone()),
@@ -184,7 +199,7 @@ impl Payload {
     }
 }
 
-/// An answer that was read whole: 2xx and nothing else.
+/// A 2xx answer that was read whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.

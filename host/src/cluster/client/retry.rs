@@ -1,8 +1,8 @@
-//! When a request is made again: a pure decision on an answer, a clock and a deadline.
+//! The decision to retry a request: a pure function of an answer, a clock and a deadline.
 //!
-//! As client-go does, an overloaded server is asked again only when it says when (`Retry-After`), which it says when it
-//! turned the request away before acting on it. Beyond client-go, the wait ends with the caller's deadline: where the
-//! server's hour comes too late, the caller gets the refusal at once and not a wait that cannot succeed.
+//! As in client-go, a request to an overloaded server is retried only with a `Retry-After`, which the server sends when
+//! it has not acted on the request. Beyond client-go, the wait respects the caller's deadline: where `Retry-After` is
+//! later, the caller gets the refusal at once instead of a wait that cannot succeed.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-/// How often one request is made at most, as client-go: one try and ten more.
+/// The most tries of one request, as in client-go: one and ten more.
 const MAX_TRIES: u32 = 11;
-/// The wait where the server says `Retry-After: 0`, doubled with each try so that it cannot make us spin.
+/// The wait after `Retry-After: 0`, doubled with each try so that a server cannot make the host spin.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// The part of a wait that is added at random at most: one in four, so that many callers do not come back together.
+/// The divisor of the random part that is added to a wait: up to a quarter, so that callers do not retry together.
 const JITTER_PART: u32 = 4;
 
 /// The tries of one request.
 #[derive(Debug)]
 pub(super) struct Tries {
-    /// Whether the request changes nothing, so that it may be made again although it may have reached the server.
+    /// True if the request changes nothing, so that it may be retried after it may have reached the server.
     safe: bool,
-    /// How often a 401 may still be answered with another token.
+    /// The number of retries after 401 that are left.
     renewals: u32,
     deadline: Instant,
     made: u32,
@@ -34,30 +34,29 @@ impl Tries {
         Self { safe, renewals: u32::from(safe), deadline, made: 1, broken_once: false }
     }
 
-    /// The same for a request that nobody but the API server answers: then a 401 says that nothing was done, whatever
-    /// was asked, and it may be made again with another token. Behind `proxy` a 401 may be that of a pod, which may
-    /// have acted.
+    /// Allows a retry after 401 for a request that the API server answers itself: a 401 then means that nothing was done.
+    /// Behind `proxy` a 401 may come from a pod, which may have acted.
     #[must_use]
     pub(super) fn renewable(self) -> Self {
         Self { renewals: 1, ..self }
     }
 
-    /// For a request that cannot be made a second time.
+    /// Makes the tries of a request that cannot be sent twice.
     pub(super) fn once(deadline: Instant) -> Self {
         Self { made: MAX_TRIES, ..Self::new(false, deadline) }
     }
 
-    /// The same for a caller who has rules of its own for all answers but a 401, which is about the host's token and
-    /// not about the caller.
+    /// Allows no retry but those after 401, for a caller with rules of its own. A 401 is about the host's token and not
+    /// about the caller.
     #[must_use]
     pub(super) fn handed_back(self) -> Self {
         Self { made: MAX_TRIES, safe: false, ..self }
     }
 
-    /// How long to wait before asking again after this answer; `None` hands the answer to the caller.
+    /// Returns the wait before a retry after this answer; `None` returns the answer to the caller.
     ///
-    /// 429 and 503 with `Retry-After` say that nothing was done, so any request is made again; another failure of the
-    /// server does not say so, such as the 500 of a storage that was slow (`apierrors.NewServerTimeout`) and 504.
+    /// 429 and 503 with `Retry-After` mean that nothing was done, so that any request is retried. Other failures, such as
+    /// 504 and the 500 of slow storage (`apierrors.NewServerTimeout`), do not mean that.
     pub(super) fn after_answer(
         &mut self,
         status: StatusCode,
@@ -83,17 +82,16 @@ impl Tries {
         Some(wait)
     }
 
-    /// Returns whether a 401 is worth one more try with another token: once, and only where nothing can have been done.
+    /// Returns whether to retry after 401 with another token: once, and only if nothing can have been done.
     pub(super) fn after_unauthorized(&mut self) -> bool {
         let left = self.renewals.checked_sub(1);
         self.renewals = left.unwrap_or_default();
         left.is_some()
     }
 
-    /// Returns whether to ask again on a new connection after one broke off before its answer: once, for what changes
-    /// nothing.
+    /// Returns whether to retry after a connection broke off before its answer: once, for a request that changes nothing.
     ///
-    /// An API server that restarts cuts the idle connections of its clients, and the next request finds out.
+    /// An API server that restarts cuts the idle connections of its clients, and the next request fails on one.
     pub(super) fn after_breaking_off(&mut self) -> bool {
         let first = !self.broken_once;
         self.broken_once = true;
@@ -101,13 +99,13 @@ impl Tries {
     }
 }
 
-/// `Retry-After` in seconds, the one form that Kubernetes sends; a date or anything else counts as missing.
+/// Returns `Retry-After` in seconds, the only form that Kubernetes sends; any other form counts as missing.
 pub(in crate::cluster) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse::<u64>().ok().map(Duration::from_secs)
 }
 
-/// The part `random / u32::MAX` of a span.
+/// Returns the part `random / u32::MAX` of a span.
 fn share(span: Duration, random: u32) -> Duration {
     let nanos = span.as_nanos().saturating_mul(u128::from(random)) / u128::from(u32::MAX);
     u64::try_from(nanos).map_or(span, Duration::from_nanos)

@@ -1,8 +1,8 @@
 //! One request and its answer: the token, the tries, the deadline.
 //!
-//! Threats: a guest's headers that change who asks (only those of [`Payload`] are sent), a token that is sent in the
-//! clear (never without TLS), a redirect that carries it away (never followed), and an answer without an end (cut by
-//! the permit's limit and the deadline).
+//! Threats: a guest's headers that name another user (only those of [`Payload`] are sent), a token that is sent in the
+//! clear (never without TLS), a redirect that carries a token away (never followed), and an answer without an end (cut
+//! by the permit's limit and the deadline).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::agent::agent;
 use super::body::AnswerBody;
 use super::payload::{Answer, Outbound, Payload};
 use super::retry::Tries;
@@ -25,14 +26,15 @@ use crate::credentials::Token;
 use crate::gate::Permit;
 use crate::policy::{ApiRequest, Limit};
 
-/// Who we say we are. API servers pretty-print for the names of curl and kubectl, so it must not begin like those.
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// When an answer without an end has to be whole: not within the life of any pod.
+/// The longest life of an answer without an end: longer than that of any pod.
 const NO_END: Duration = Duration::from_hours(24 * 365);
 
-/// Headers that belong to one connection (RFC 9110 section 7.6.1), or that would store something at the receiver.
+/// The header by which an API server names a request in its own audit log.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Headers that belong to one connection (RFC 9110 section 7.6.1), or that make the receiver store something.
 const NOT_PASSED_ON: [HeaderName; 7] = [
     http::header::CONNECTION,
     http::header::TRANSFER_ENCODING,
@@ -43,13 +45,14 @@ const NOT_PASSED_ON: [HeaderName; 7] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// What every try of one request sends.
+/// The parts that every try of one request sends.
 struct Outgoing<'a> {
     method: &'a Method,
     uri: Uri,
+    agent: HeaderValue,
     payload: Payload,
     if_none_match: Option<HeaderValue>,
-    /// Whether a 401 is the API server's own.
+    /// True where only the API server itself can answer 401, about the host's token.
     judged_here: bool,
 }
 
@@ -57,34 +60,67 @@ struct Outgoing<'a> {
 pub(super) struct Opened {
     pub(super) head: Parts,
     inner: Incoming,
-    /// When its body has to be whole, and how long after the start of the request its head had to be there.
+    deadlines: Deadlines,
+}
+
+/// The times by which the steps of one exchange have to be done.
+#[derive(Clone, Copy)]
+struct Deadlines {
+    /// The head of the answer.
+    head_by: Instant,
+    /// The body of the answer.
     whole_by: Instant,
+    /// The wait before a retry. The caller ends its run itself; this decides only whether a wait is worth beginning.
+    retry_by: Instant,
+    /// The span from the beginning to `head_by`, for errors.
     after: Duration,
 }
 
+impl Deadlines {
+    /// Counts from now, with `default` where the payload has no deadline.
+    fn of(payload: &Payload, permit: &Permit, default: Duration) -> Self {
+        let began = Instant::now();
+        let deadline = payload.deadline.or_else(|| began.checked_add(default)).unwrap_or(began);
+        let no_end = began.checked_add(NO_END).unwrap_or(deadline);
+        let (head_by, whole_by) = match payload.deadline {
+            None if payload.as_it_comes => (no_end, no_end),
+            None if payload.patient && permit.request().is_relayed() => (no_end, no_end),
+            None if permit.request().is_stream() => (deadline, no_end),
+            _ => (deadline, deadline),
+        };
+        let retry_by = permit.ends().map_or(deadline, |ends| Instant::from_std(ends).min(deadline));
+        Self { head_by, whole_by, retry_by, after: head_by.saturating_duration_since(began) }
+    }
+}
+
 impl ApiClient {
-    /// Sends what the permit allows and hands back the answer, whatever its status, as soon as its head is there. Its
-    /// body streams and ends with an error at [`Permit::response_limit`] and at the deadline. A watch or a log that is
-    /// followed goes on until it is dropped, unless the payload names a deadline; for the head of a log see
-    /// [`Payload::patient`].
+    /// Sends the permit's request and returns the answer, whatever its status, as soon as its head is there.
     ///
-    /// 429 and 503 with `Retry-After`, and where nothing is changed any 5xx with it, are obeyed within the deadline and
-    /// the run of whoever asks ([`Permit::ends`]); a wait beyond it is not begun, and the refusal handed back. A 401
-    /// drops the token that was sent, and the request is made once more if there is another: the API server
-    /// authenticates first, so nothing was done. Only a request that changes something behind `proxy`, where a 401 may
-    /// be somebody else's, or whose body is streamed, is not.
+    /// The body streams, and ends with an error at [`Permit::response_limit`] and at the deadline. A watch, and a log
+    /// that is followed, go on until they are dropped, unless the payload has a deadline; for the head of a log see
+    /// [`Payload::patient`]. Dropping the future or the body ends the request.
     ///
-    /// Of all this only the new token after a 401 holds for [`Payload::as_it_comes`]. Dropping the future or the body
-    /// ends the request.
+    /// The request is sent again:
+    /// - after 429 and 503 with `Retry-After`, and where it changes nothing after any 5xx with it, up to ten times. A
+    ///   wait that would end after the deadline or the caller's run ([`Permit::ends`]) is not begun, and the refusal
+    ///   returned;
+    /// - after 401 once, if there is another token or client certificate. API servers authenticate first, so nothing
+    ///   was done. Excepted are requests that change something behind `proxy`, where the 401 may come from another
+    ///   server;
+    /// - after the connection broke off once, if the request changes nothing;
+    /// - after a TLS handshake that failed for a certificate on either side, if the files have another by now.
+    ///
+    /// A streamed body ([`Payload::stream`]) cannot be sent again, except after a handshake that failed for the
+    /// server's certificate. For [`Payload::as_it_comes`] only the retries after a handshake and after 401 hold.
     ///
     /// # Errors
     /// When there is no token, no connection, or no answer in time, and when the answer announces more bytes than
     /// the permit allows.
     pub async fn send(&self, permit: Permit, payload: Payload) -> Result<Response<AnswerBody>, ClusterError> {
-        self.exchange(permit, payload, None).await
+        self.send_conditional(permit, payload, None).await
     }
 
-    /// As [`ApiClient::send`], with the body read whole, and any status but 2xx made an error.
+    /// Sends as [`ApiClient::send`] does, reads the whole body, and makes any status but 2xx an error.
     ///
     /// # Errors
     /// As [`ApiClient::send`]; also [`ClusterError::Refused`], and [`ClusterError::TooLarge`] for a longer body.
@@ -93,84 +129,87 @@ impl ApiClient {
         answer(head.status, body).await
     }
 
-    /// As [`ApiClient::send`]; with `if_none_match` the server may answer 304 where nothing has changed.
-    pub(in crate::cluster) async fn exchange(
+    /// Sends as [`ApiClient::send`] does; with `if_none_match` the server answers 304 if nothing has changed.
+    pub(in crate::cluster) async fn send_conditional(
         &self,
         mut permit: Permit,
         payload: Payload,
         if_none_match: Option<HeaderValue>,
     ) -> Result<Response<AnswerBody>, ClusterError> {
-        let opened = self.opened(&mut permit, payload, if_none_match).await;
+        let opened = self.head_by_deadline(&mut permit, payload, if_none_match).await;
         let opened = opened.and_then(|opened| match opened.head.status {
             StatusCode::SWITCHING_PROTOCOLS => Err(Unavailable::Switched { address: self.address().to_owned() }.into()),
             _ => Ok(opened),
         });
-        Ok(self.kept(opened.inspect_err(|error| permit.failed(error))?, permit))
+        Ok(self.with_body(opened.inspect_err(|error| permit.record_error(error))?, permit))
     }
 
-    /// The answer as it is handed on.
-    pub(super) fn kept(&self, opened: Opened, permit: Permit) -> Response<AnswerBody> {
-        let Opened { mut head, inner, whole_by, after } = opened;
+    /// Returns the answer with its body, which holds the permit.
+    pub(super) fn with_body(&self, opened: Opened, permit: Permit) -> Response<AnswerBody> {
+        let Opened { mut head, inner, deadlines } = opened;
         drop_hop_by_hop(&mut head.headers);
+        let Deadlines { whole_by, after, .. } = deadlines;
         Response::from_parts(head, AnswerBody::new(inner, permit, whole_by, after, self.address().to_owned()))
     }
 
-    /// Sends, and waits for the head of the answer.
-    pub(super) async fn opened(
+    /// Sends within the permit's limits, and waits for the head of the answer.
+    pub(super) async fn head_by_deadline(
         &self,
         permit: &mut Permit,
         payload: Payload,
         if_none_match: Option<HeaderValue>,
     ) -> Result<Opened, ClusterError> {
-        let began = Instant::now();
-        let deadline = payload.deadline.or_else(|| began.checked_add(self.deadline())).unwrap_or(began);
-        let no_end = began.checked_add(NO_END).unwrap_or(deadline);
-        let (head_by, whole_by) = match payload.deadline {
-            None if payload.as_it_comes => (no_end, no_end),
-            None if payload.patient && permit.request().is_relayed() => (no_end, no_end),
-            None if permit.request().is_stream() => (deadline, no_end),
-            _ => (deadline, deadline),
-        };
-        // Who asks is ended by whoever runs it; here it only decides which waits are worth beginning.
-        let asked_until = permit.ends().map_or(deadline, |ends| Instant::from_std(ends).min(deadline));
-        let after = head_by.saturating_duration_since(began);
+        let deadlines = Deadlines::of(&payload, permit, self.deadline());
         if payload.body.len() as u64 > permit.request_limit() {
-            permit.reached(Limit::RequestBytes);
+            permit.record_limit(Limit::RequestBytes);
             return Err(ClusterError::BodyTooLarge(permit.request_limit()));
         }
-        let uri = self.endpoint().uri(permit.request().target())?;
-        let is_head = permit.request().method() == Method::HEAD;
-        let answered_here = is_answered_here(permit.request());
-        let tries = match payload.stream {
-            None if answered_here => Tries::new(!permit.request().is_mutating(), asked_until).renewable(),
-            None => Tries::new(!permit.request().is_mutating(), asked_until),
-            Some(_) => Tries::once(asked_until),
-        };
-        let tries = if payload.as_it_comes { tries.handed_back() } else { tries };
-        let judged_here = answered_here || permit.request().resource().is_none();
-        let outgoing = Outgoing { method: permit.request().method(), uri, payload, if_none_match, judged_here };
-        let answered = timeout_at(head_by, self.answered(&outgoing, tries)).await;
-        let late = |_| Unavailable::Deadline { address: self.address().to_owned(), step: "answer", after };
+        let tries = tries(&payload, permit.request(), deadlines.retry_by);
+        let outgoing = self.outgoing(permit, payload, if_none_match)?;
+        let answered = timeout_at(deadlines.head_by, self.try_until_answered(&outgoing, tries)).await;
+        let is_head = outgoing.method == Method::HEAD;
+        let (address, after) = (self.address().to_owned(), deadlines.after);
+        let late = |_| Unavailable::Deadline { address, step: "answer", after };
         let (head, inner) = answered.map_err(late)??.into_parts();
-        permit.answered(head.status.as_u16());
+        permit.record_status(head.status.as_u16());
+        if let Some(id) = head.headers.get(AUDIT_ID) {
+            permit.record_audit_id(id.as_bytes());
+        }
         // The length of an answer to HEAD is that of a body which does not come.
         if !is_head && announced(&head.headers) > permit.response_limit() && head.status.is_success() {
-            permit.reached(Limit::ResponseBytes);
+            permit.record_limit(Limit::ResponseBytes);
             return Err(ClusterError::TooLarge(permit.response_limit()));
         }
-        Ok(Opened { head, inner, whole_by, after })
+        Ok(Opened { head, inner, deadlines })
     }
 
-    /// Tries until there is an answer to hand on.
-    async fn answered(&self, outgoing: &Outgoing<'_>, mut tries: Tries) -> Result<Response<Incoming>, ClusterError> {
+    fn outgoing<'a>(
+        &self,
+        permit: &'a Permit,
+        payload: Payload,
+        if_none_match: Option<HeaderValue>,
+    ) -> Result<Outgoing<'a>, ClusterError> {
+        let request = permit.request();
+        let uri = self.endpoint().uri(request.target())?;
+        let agent = agent(permit.extension(), payload.passed_on.agent());
+        let judged_here = is_answered_here(request) || request.resource().is_none();
+        Ok(Outgoing { method: request.method(), uri, agent, payload, if_none_match, judged_here })
+    }
+
+    /// Tries until there is an answer to return to the caller.
+    async fn try_until_answered(
+        &self,
+        outgoing: &Outgoing<'_>,
+        mut tries: Tries,
+    ) -> Result<Response<Incoming>, ClusterError> {
         loop {
             let transport = self.transport();
             let token = self.token()?;
-            let wait = match self.once(outgoing, &transport, token.as_deref()).await {
+            let wait = match self.try_once(outgoing, &transport, token.as_deref()).await {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                     if !self.has_others(token, &transport) || !tries.after_unauthorized() {
                         if outgoing.judged_here {
-                            self.tell_refused_token();
+                            self.report_refused_token();
                         }
                         return Ok(response);
                     }
@@ -182,9 +221,9 @@ impl ApiClient {
                         Some(wait) => wait,
                     }
                 }
-                // The handshake failed, so nothing was sent, and whatever it was may be sent again.
+                // The handshake failed, so nothing was sent, and any request may be sent again.
                 Err(Unavailable::Certificate { .. }) if self.renewed_certificates(&transport) => Duration::ZERO,
-                // Nothing was taken in, but the beginning of a body that streams is gone.
+                // The server acted on nothing, but the beginning of a body that streams is gone.
                 Err(Unavailable::Unshown { .. })
                     if outgoing.payload.stream.is_none() && self.renewed_certificates(&transport) =>
                 {
@@ -197,7 +236,7 @@ impl ApiClient {
         }
     }
 
-    async fn once(
+    async fn try_once(
         &self,
         outgoing: &Outgoing<'_>,
         transport: &Arc<Transport>,
@@ -207,7 +246,7 @@ impl ApiClient {
         sent.map_err(|error| Unavailable::from_chain(&error, Stage::of(&error), self.address(), &self.roots_origin()))
     }
 
-    /// Drops the credentials that a server did not take. Returns whether the files have others by now.
+    /// Drops the credentials that a server answered 401 to. Returns whether the files have others by now.
     fn has_others(&self, refused: Option<Arc<Token>>, transport: &Transport) -> bool {
         let Some(refused) = refused else { return self.renewed_certificates(transport) };
         self.credentials().drop_token(&refused);
@@ -222,8 +261,8 @@ impl Outgoing<'_> {
         request.method_mut().clone_from(self.method);
         request.uri_mut().clone_from(&self.uri);
         let headers = request.headers_mut();
-        headers.insert(USER_AGENT, AGENT);
         self.payload.passed_on.write(headers);
+        headers.insert(USER_AGENT, self.agent.clone());
         headers.insert(ACCEPT, self.payload.accept.clone().unwrap_or(JSON));
         insert_some(headers, CONTENT_TYPE, self.payload.content_type.clone());
         insert_some(headers, IF_NONE_MATCH, self.if_none_match.clone());
@@ -233,12 +272,22 @@ impl Outgoing<'_> {
     }
 }
 
-/// Returns whether the API server answers by itself, and hands the request on to no pod, service or node.
+/// Returns the tries that a request may have.
+fn tries(payload: &Payload, request: &ApiRequest, retry_by: Instant) -> Tries {
+    let tries = match payload.stream {
+        None if is_answered_here(request) => Tries::new(!request.is_mutating(), retry_by).renewable(),
+        None => Tries::new(!request.is_mutating(), retry_by),
+        Some(_) => Tries::once(retry_by),
+    };
+    if payload.as_it_comes { tries.handed_back() } else { tries }
+}
+
+/// Returns whether the API server answers itself, instead of passing the request on to a pod, service or node.
 fn is_answered_here(request: &ApiRequest) -> bool {
     request.resource().is_some_and(|at| request.verb() != "proxy" && at.subresource.as_deref() != Some("proxy"))
 }
 
-/// Removes what belongs to one connection: the names of [`NOT_PASSED_ON`], and those that `Connection` lists.
+/// Removes the headers of one connection: those of [`NOT_PASSED_ON`], and those that `Connection` lists.
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let listed = headers.get_all(http::header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let listed = listed.flat_map(|list| list.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok());
@@ -253,7 +302,7 @@ fn insert_some(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderVa
     }
 }
 
-/// The header of a token, kept out of every `Debug`. A [`Token`] is visible ASCII, so this always is one.
+/// Returns the header of a token, kept out of every `Debug`. A [`Token`] is visible ASCII, so there always is one.
 fn bearer(token: &Token) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).ok()?;
     value.set_sensitive(true);
@@ -265,7 +314,7 @@ async fn answer(status: StatusCode, body: AnswerBody) -> Result<Answer, ClusterE
     if status.is_success() {
         return Ok(Answer { status, bytes: read? });
     }
-    // That the server refused is known and counts, even where its reason got lost.
+    // The refusal counts even where its reason got lost.
     let refusal = read.map_or_else(|_| ServerStatus::without_body(status), |bytes| ServerStatus::read(status, bytes));
     Err(ClusterError::Refused(Box::new(refusal)))
 }
@@ -275,7 +324,7 @@ fn announced(headers: &HeaderMap) -> u64 {
     length.and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// Where the system gives no random bits, callers wait equally long, which is no worse than no jitter.
+/// Returns random bits. Where the system has none, all callers wait equally long, which is no worse than no jitter.
 fn random() -> u32 {
     getrandom::u32().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A request that asks to leave HTTP, and the connection that does.
+//! A request to leave HTTP, and the connection that does.
 
 use http::response::Parts;
 use http::{Response, StatusCode};
@@ -10,7 +10,7 @@ use crate::cluster::connect::ApiClient;
 use crate::cluster::error::ClusterError;
 use crate::gate::Permit;
 
-/// What came of a request that asks to leave HTTP.
+/// The outcome of a request to leave HTTP.
 pub(crate) enum Sent {
     /// The server answered in HTTP.
     Kept(Response<AnswerBody>),
@@ -19,11 +19,12 @@ pub(crate) enum Sent {
 }
 
 impl ApiClient {
-    /// As [`ApiClient::send`], for a payload with an [`Upgrade`](super::Upgrade).
+    /// Sends as [`ApiClient::send`] does, for a payload with an [`Upgrade`](super::Upgrade).
     pub(crate) async fn send_upgrade(&self, mut permit: Permit, payload: Payload) -> Result<Sent, ClusterError> {
-        let opened = self.opened(&mut permit, payload, None).await.inspect_err(|error| permit.failed(error))?;
+        let opened = self.head_by_deadline(&mut permit, payload, None).await;
+        let opened = opened.inspect_err(|error| permit.record_error(error))?;
         if opened.head.status != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Sent::Kept(self.kept(opened, permit)));
+            return Ok(Sent::Kept(self.with_body(opened, permit)));
         }
         let mut switched = Response::from_parts(opened.head, ());
         let connection = hyper::upgrade::on(&mut switched);

@@ -1,5 +1,4 @@
-//! A kubeconfig as it is written. Fields that kubectl does not know are passed over, as kubectl does, and a field that is
-//! `null` counts as one that is not there.
+//! The format of a kubeconfig. As in kubectl, unknown fields are ignored, and a field that is `null` counts as missing.
 
 use std::path::{Path, PathBuf};
 
@@ -65,7 +64,7 @@ pub(super) struct Cluster {
     pub(super) proxy_url: String,
 }
 
-/// Somebody who asks a server.
+/// A user of a server.
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct User {
@@ -96,7 +95,7 @@ pub(super) struct User {
     pub(super) exec: Present,
 }
 
-/// Who asks which server.
+/// A user and a cluster.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Context {
@@ -108,7 +107,7 @@ pub(super) struct Context {
     pub(super) namespace: String,
 }
 
-/// A field of which nothing but its presence counts.
+/// A field of which only the presence counts.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Present(pub(super) bool);
 
@@ -118,13 +117,13 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
-/// A value that Go may have written as `null`.
+/// Reads a value that Go may have written as `null`.
 fn nullable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 impl Document {
-    /// Parses a file's text. An error names the place alone: the words of a parser may repeat a token.
+    /// Parses a file's text. An error has the location alone: the words of a parser may repeat a token.
     pub(super) fn parse(text: &str, file: &Path) -> Result<Self, KubeconfigError> {
         let mut options = serde_saphyr::Options::default();
         options.with_snippet = false;
@@ -139,7 +138,7 @@ impl Document {
         Ok(document)
     }
 
-    /// Has the paths in it begin where the file is.
+    /// Makes the paths in the file relative to its folder.
     fn resolve(&mut self, folder: &Path) {
         let in_folder = |path: &mut String| {
             if !path.is_empty() {

@@ -1,4 +1,4 @@
-//! Why a kubeconfig is of no use.
+//! The error of a kubeconfig.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use thiserror::Error;
 
 use crate::cluster::endpoint::EndpointError;
 
-/// Why a kubeconfig says nothing that a client can be made of. No variant holds a credential.
+/// A kubeconfig that makes no client. No variant holds a credential.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KubeconfigError {
-    /// None of the files is there.
+    /// All files are missing.
     #[error("no kubeconfig: looked for {}; say --kubeconfig FILE", listed(.looked))]
     NoFile {
-        /// Where it was looked for.
+        /// The paths that were tried.
         looked: Vec<PathBuf>,
     },
     /// A file cannot be read.
@@ -22,11 +22,11 @@ pub enum KubeconfigError {
     Read {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// A file is larger than a kubeconfig can be.
+    /// A file is larger than any kubeconfig.
     #[error("the kubeconfig {} is larger than {limit} bytes", file.display())]
     TooLarge {
         /// The file.
@@ -34,7 +34,7 @@ pub enum KubeconfigError {
         /// The bound, in bytes.
         limit: u64,
     },
-    /// A file is no YAML, or a field is not what a kubeconfig has there. What stands there is not repeated.
+    /// A file is no YAML, or a field has the wrong type. The error does not repeat the content.
     #[error("{}:{line}:{column}: this is not how a kubeconfig is written", file.display())]
     Syntax {
         /// The file.
@@ -44,12 +44,12 @@ pub enum KubeconfigError {
         /// The column, from 1.
         column: u64,
     },
-    /// A file holds something else.
+    /// A file holds an object of another kind.
     #[error("{} holds a {kind:?} and no Config", file.display())]
     Kind {
         /// The file.
         file: PathBuf,
-        /// What it says it is.
+        /// The kind in the file.
         kind: String,
     },
     /// Two entries of one file have one name.
@@ -62,10 +62,10 @@ pub enum KubeconfigError {
         /// The name.
         name: String,
     },
-    /// Nothing says which server is meant.
+    /// There is no current context and no choice.
     #[error("the kubeconfig has no current context: say --context, one of {}", names(.known))]
     NoContext {
-        /// The contexts that there are.
+        /// The contexts in the files.
         known: Vec<String>,
     },
     /// There is no entry of this name.
@@ -75,7 +75,7 @@ pub enum KubeconfigError {
         what: &'static str,
         /// The name.
         name: String,
-        /// Those that there are.
+        /// The names that exist.
         known: Vec<String>,
     },
     /// A server's address cannot be used.
@@ -83,37 +83,37 @@ pub enum KubeconfigError {
     Server {
         /// The cluster.
         cluster: String,
-        /// What is wrong with it.
+        /// The fault of the address.
         #[source]
         source: EndpointError,
     },
-    /// A field says what is not done here.
+    /// A field is not supported.
     #[error("`{field}` of the {what} {name:?} is not supported: {instead}")]
     Unsupported {
         /// `cluster` or `user`.
         what: &'static str,
-        /// Its name.
+        /// The name of the entry.
         name: String,
         /// The field.
         field: &'static str,
-        /// What to do in its place.
+        /// The replacement.
         instead: &'static str,
     },
-    /// A field is missing, says the same thing as another, or is not base64.
+    /// A field is missing, is there in both forms, or is not base64.
     #[error("`{field}` of the {what} {name:?} {fault}")]
     Field {
         /// `cluster` or `user`.
         what: &'static str,
-        /// Its name.
+        /// The name of the entry.
         name: String,
         /// The field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The fault of the field.
         fault: &'static str,
     },
 }
 
-/// The most names that an error lists.
+/// The most names in an error.
 const MAX_LISTED: usize = 16;
 
 fn names(known: &[String]) -> String {

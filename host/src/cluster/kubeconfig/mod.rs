@@ -1,11 +1,11 @@
-//! Servers and credentials from the files that kubectl is configured with.
+//! Servers and credentials from the configuration files of kubectl.
 //!
-//! Files are merged as kubectl merges them: of a name that several files have, the first file's entry counts and
-//! nothing of the others', and so does the first current context. A path in a file begins at that file's folder.
+//! Files are merged as in kubectl: of entries with one name in several files, the first file's counts as a whole; the
+//! first current context counts too. A path in a file is relative to the folder of the file.
 //!
-//! Threats: a file that hands the token to somebody else or lets somebody else answer (`proxy-url` and
-//! `insecure-skip-tls-verify` are refused), a program that the file has run (`exec` and `auth-provider` are refused),
-//! requests in another's name (`as` is refused, since grants and records speak of who asks), and a token in an error
+//! Threats: a file that sends the token to another server or accepts its answers (`proxy-url` and
+//! `insecure-skip-tls-verify` are refused), a file that runs a program (`exec` and `auth-provider` are refused),
+//! requests as another user (`as` is refused, since grants and records are about the account), and a token in an error
 //! (see `document`).
 
 mod document;
@@ -33,7 +33,7 @@ pub use error::KubeconfigError;
 /// The variable with the list of files, separated by colons.
 pub const KUBECONFIG_VARIABLE: &str = "KUBECONFIG";
 
-/// The largest file that is read, in bytes: a cluster and a user with all certificates in it take ten kilobytes.
+/// The most bytes of a file. A cluster and a user with all certificates inline take ten kilobytes.
 const MAX_FILE: u64 = 4 << 20;
 
 const CLUSTER: &str = "cluster";
@@ -62,7 +62,14 @@ pub struct Kubeconfig {
     contexts: BTreeMap<String, Context>,
 }
 
-/// What is taken of a kubeconfig, where that is not what it says itself.
+/// A choice of context, cluster and user, in place of the kubeconfig's own.
+///
+/// ```
+/// use attache::cluster::KubeconfigChoice;
+///
+/// let choice = KubeconfigChoice::default().context("staging").user("reader"); // for `Kubeconfig::choose`
+/// # drop(choice);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KubeconfigChoice {
     context: Option<String>,
@@ -71,41 +78,41 @@ pub struct KubeconfigChoice {
 }
 
 impl KubeconfigChoice {
-    /// Takes this context in place of the current one.
+    /// Sets the context, in place of the current one.
     #[must_use]
     pub fn context(self, name: impl Into<String>) -> Self {
         Self { context: Some(name.into()), ..self }
     }
 
-    /// Takes this cluster in place of the context's.
+    /// Sets the cluster, in place of the context's.
     #[must_use]
     pub fn cluster(self, name: impl Into<String>) -> Self {
         Self { cluster: Some(name.into()), ..self }
     }
 
-    /// Takes this user in place of the context's.
+    /// Sets the user, in place of the context's.
     #[must_use]
     pub fn user(self, name: impl Into<String>) -> Self {
         Self { user: Some(name.into()), ..self }
     }
 }
 
-/// What a kubeconfig says of one server and of who asks it.
+/// One server of a kubeconfig, with the credentials for it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct KubeconfigContext {
     /// The API server.
     pub server: Endpoint,
-    /// The name that its certificate has to have, in place of the one in its URL.
+    /// The name that the server's certificate must have, in place of the host in its URL.
     pub server_name: Option<String>,
-    /// The credentials, and the authorities of the server's certificate: the system's where the file names none.
+    /// The credentials, and the authorities of the server's certificate: the system's where the file has none.
     pub credentials: Credentials,
-    /// The namespace of those who name none.
+    /// The default namespace.
     pub namespace: Option<String>,
 }
 
 impl KubeconfigContext {
-    /// Settings for a client of this server, with the defaults for all else.
+    /// Makes settings for a client of this server, with defaults for the rest.
     pub fn settings(&self, audit: Arc<dyn Audit>) -> ApiClientSettings {
         ApiClientSettings {
             credentials: Some(self.credentials.clone()),
@@ -119,17 +126,17 @@ impl Kubeconfig {
     /// Reads one file.
     ///
     /// # Errors
-    /// When it is missing or is no kubeconfig.
+    /// When the file is missing or is no kubeconfig.
     pub fn read(file: &Path) -> Result<Self, KubeconfigError> {
         let mut merged = Self::default();
         merged.add(Self::parse(file)?, file)?;
         Ok(merged)
     }
 
-    /// Reads and merges those of these files that are there.
+    /// Reads and merges these files, without those that are missing.
     ///
     /// # Errors
-    /// When none is there, or one is no kubeconfig.
+    /// When all are missing, or one is no kubeconfig.
     pub fn merged(files: &[PathBuf]) -> Result<Self, KubeconfigError> {
         let mut merged = Self::default();
         let mut found = false;
@@ -145,8 +152,8 @@ impl Kubeconfig {
         if found { Ok(merged) } else { Err(KubeconfigError::NoFile { looked: files.to_vec() }) }
     }
 
-    /// The files that kubectl reads where none is named: those of [`KUBECONFIG_VARIABLE`], else `.kube/config` in the
-    /// home folder.
+    /// Returns the files that kubectl reads by default: those of [`KUBECONFIG_VARIABLE`], else `.kube/config` in the home
+    /// folder.
     pub fn default_files(variable: Option<&OsStr>, home: Option<&Path>) -> Vec<PathBuf> {
         match variable.filter(|list| !list.is_empty()) {
             Some(list) => std::env::split_paths(list).filter(|file| !file.as_os_str().is_empty()).collect(),
@@ -154,10 +161,10 @@ impl Kubeconfig {
         }
     }
 
-    /// The server and the credentials that are chosen.
+    /// Returns the chosen server and credentials.
     ///
     /// # Errors
-    /// When a name leads to nothing, or to what is not supported.
+    /// When there is no entry of a name, or an entry has a field that is not supported.
     pub fn choose(&self, choice: &KubeconfigChoice) -> Result<KubeconfigContext, KubeconfigError> {
         let context = match choice.context.as_ref().or(self.current.as_ref()) {
             Some(name) => find(&self.contexts, CONTEXT, name)?.clone(),
@@ -190,7 +197,7 @@ impl Kubeconfig {
         Document::parse(&text, file)
     }
 
-    /// Adds what no file before has said.
+    /// Adds the entries whose names no earlier file has.
     fn add(&mut self, document: Document, file: &Path) -> Result<(), KubeconfigError> {
         let Document { current_context, clusters, users, contexts, .. } = document;
         self.current = self.current.take().or_else(|| written(&current_context));
@@ -235,12 +242,12 @@ fn find<'a, T>(entries: &'a BTreeMap<String, T>, what: &'static str, name: &str)
     })
 }
 
-/// A text that may be empty.
+/// Returns a text, unless it is empty.
 fn written(text: &str) -> Option<String> {
     Some(text).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// A part that a file may hold itself, or name a file of. Both is a mistake, as kubectl finds.
+/// A part of an entry, inline or as the path of a file. Both together are an error, as in kubectl.
 struct Part<'a> {
     what: &'static str,
     name: &'a str,
@@ -269,7 +276,7 @@ impl Part<'_> {
 }
 
 impl Cluster {
-    /// What says that an answer is this server's.
+    /// Returns the authorities of this server's certificate.
     fn trust(&self, name: &str) -> Result<Credentials, KubeconfigError> {
         let refused =
             |field, instead| KubeconfigError::Unsupported { what: CLUSTER, name: name.to_owned(), field, instead };
@@ -296,7 +303,7 @@ impl Cluster {
 }
 
 impl User {
-    /// Adds what says who asks.
+    /// Adds the credentials of this user.
     fn identify(&self, name: &str, credentials: Credentials) -> Result<Credentials, KubeconfigError> {
         self.refuse(name)?;
         let part = |field, data, file| Part { what: USER, name, field, data, file };

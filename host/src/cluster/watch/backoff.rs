@@ -1,34 +1,32 @@
-//! How long to wait before asking again: longer each time, and not all at the same moment.
+//! The backoff of an upstream: exponential, with jitter.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The wait after a first failure: a server that restarts or a connection that is cut is back at once as a rule.
+/// The wait after a first failure. A server that restarts or a connection that is cut is mostly back at once.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest wait: what is followed is then seconds behind when the server is back, and not the half minute of
-/// client-go.
+/// The longest wait. Stores are then seconds behind when the server is back, and not half a minute as with client-go.
 const LONGEST: Duration = Duration::from_secs(10);
 /// The longest wait after a failure that costs the server next to nothing.
 const LONGEST_CHEAP: Duration = Duration::from_secs(2);
-/// The part of a wait that is added at random at most: half, so that the stores of many hosts do not come back
-/// together.
+/// The divisor of the random part that is added to a wait: up to a half, so that many hosts do not retry together.
 const JITTER_PART: u32 = 2;
 
 /// The failures of one upstream.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
-    /// Since when nothing has succeeded.
+    /// The time of the first failure since the last success.
     since: Option<Instant>,
-    /// Whether a list was made at once since a watch last lived for a while.
+    /// True if there was a list without a wait since a watch last lived for a while.
     listed_at_once: bool,
 }
 
 /// The cost of one more request after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
-    /// A connection that nobody takes, or a refusal before anything is done: such waits are short.
+    /// A refused connection, or a refusal before any work: such waits are short.
     Nothing,
     /// Work for a server that may have too much of it.
     Work,
@@ -39,22 +37,22 @@ impl Backoff {
         Self { next: FIRST, since: None, listed_at_once: false }
     }
 
-    /// The server answers. That alone does not make waits short again: one that takes each watch and cuts it at once is
-    /// not asked without end.
+    /// Notes an answer of the server. Waits stay long: a server may accept each watch and cut it at once.
     pub(super) fn succeeded(&mut self) {
         self.since = None;
     }
 
-    /// What was asked for has lived for a while: the next failure is the first again.
+    /// Notes a watch that has lived for a while: the next failure counts as the first.
     pub(super) fn settled(&mut self) {
         self.succeeded();
         self.next = FIRST;
         self.listed_at_once = false;
     }
 
-    /// The server has forgotten where the watch began. Returns how long to wait before the collection is listed anew:
-    /// not at all for the first time, however long the server was away before, for what followers have is as old. A
-    /// server that forgets again before a watch has lived is asked as after any failure.
+    /// Notes a version that the server has forgotten (410). Returns the wait before the collection is listed again.
+    ///
+    /// The first time there is no wait, even after a long outage, since followers are stale by as much. Further times
+    /// before a watch has lived for a while count as failures.
     pub(super) fn expired(&mut self, now: Instant, random: u32) -> Duration {
         if std::mem::replace(&mut self.listed_at_once, true) {
             return self.failed(now, random, Cost::Work);
@@ -63,7 +61,7 @@ impl Backoff {
         Duration::ZERO
     }
 
-    /// Something failed; how long to wait. `random` is any number.
+    /// Notes a failure and returns the wait after it. `random` is any number.
     pub(super) fn failed(&mut self, now: Instant, random: u32, cost: Cost) -> Duration {
         self.since.get_or_insert(now);
         let wait = match cost {
@@ -75,7 +73,7 @@ impl Backoff {
         wait.saturating_add(Duration::from_nanos(u64::try_from(jitter).unwrap_or_default()))
     }
 
-    /// For how long nothing has succeeded.
+    /// Returns the time without a success.
     pub(super) fn failing_for(&self, now: Instant) -> Duration {
         self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }

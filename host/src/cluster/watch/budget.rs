@@ -1,9 +1,9 @@
-//! Bytes, of all stores together.
+//! The bytes of all stores together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bytes there may be, and how many there are.
+/// The most bytes of all stores, and the bytes in use.
 #[derive(Debug)]
 pub(super) struct Budget {
     ceiling: u64,
@@ -29,7 +29,7 @@ impl Budget {
     }
 }
 
-/// Bytes that are held of a budget; given back when dropped.
+/// Bytes of a budget that a store holds. Drop gives them back.
 #[derive(Debug)]
 pub(super) struct Held {
     budget: Arc<Budget>,
@@ -45,7 +45,7 @@ impl Held {
         self.bytes
     }
 
-    /// Holds so many more, or nothing more: then the budget is spent.
+    /// Holds `bytes` more. Returns false, and holds no more, if the budget is spent.
     pub(super) fn take(&mut self, bytes: u64) -> bool {
         let taken = self.budget.take(bytes);
         if taken {
@@ -60,7 +60,7 @@ impl Held {
         self.budget.used.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Holds `after` in place of `before`, which it holds, or nothing else than now: then the budget is spent.
+    /// Holds `after` bytes in place of `before`. Returns false, and changes nothing, if the budget is spent.
     pub(super) fn exchange(&mut self, before: u64, after: u64) -> bool {
         self.give_back(before.saturating_sub(after));
         self.take(after.saturating_sub(before))

@@ -1,4 +1,4 @@
-//! Why a watch is over.
+//! The end of a shared watch.
 
 use std::sync::Arc;
 
@@ -7,33 +7,34 @@ use thiserror::Error;
 use crate::cluster::status::ServerStatus;
 use crate::cluster::unavailable::Unavailable;
 
-/// Why a watch is over. All followers of a store are told the same, so it is cheap to clone.
+/// The reason for which a shared watch has ended. Cheap to clone: all followers of a store get it.
 #[derive(Clone, Debug, Error)]
+#[non_exhaustive]
 pub enum WatchError {
     /// The API server refused the list or the watch.
     #[error("the API server refused: {0}")]
     Refused(Box<ServerStatus>),
-    /// All that this host watches is more than it keeps, in bytes, and this was the largest part of it.
+    /// The watched objects of this host exceed its budget, in bytes, and this store was the largest.
     #[error(
         "all that this host watches is more than the {0} bytes that it keeps, and this is the largest part: select fewer"
     )]
     Overflow(u64),
-    /// One object is larger than what may be passed on, in bytes.
+    /// One object is larger than may be passed on, in bytes.
     #[error("an object is larger than {0} bytes")]
     TooLarge(u64),
-    /// The API server could not be asked when the watch began.
+    /// The API server could not be asked at the beginning of the watch.
     #[error("the API server is unavailable")]
     Unavailable(#[source] Arc<Unavailable>),
-    /// What the server sends is no list or no event.
+    /// A list or an event of the server cannot be read.
     #[error("what the API server sends cannot be read: {0}")]
     Unreadable(Arc<str>),
-    /// As many collections are watched as this host watches.
+    /// The host already watches as many collections as it can.
     #[error("this host watches {0} collections, which is all it does")]
     TooMany(usize),
-    /// A scope that cannot be asked for, or that is not the one of the permit.
+    /// The scope makes no request, or is another than that of the permit.
     #[error("this cannot be watched: {0}")]
     Invalid(Arc<str>),
-    /// The host stopped to watch.
+    /// The host has stopped this watch.
     #[error("the host has stopped to watch")]
     Stopped,
 }

@@ -1,13 +1,13 @@
-//! What has changed lately, in order: short, and the same for all who read it.
+//! The latest changes of a collection in order: short, and shared by all readers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::object::WatchedObject;
 
-/// The most changes that are remembered of one collection. A reader that falls further behind starts over.
+/// The most changes in the history of one collection. A reader that falls further behind starts again.
 const MOST: usize = 4096;
-/// The most bytes that remembered changes may cost, by their objects; most of these are in the store anyway.
+/// The most bytes of the objects in a history; most of them are in the store anyway.
 const MOST_BYTES: u64 = 4 << 20;
 
 /// One change of a collection.
@@ -31,18 +31,18 @@ impl Change {
 #[derive(Debug, Default)]
 pub(super) struct History {
     changes: VecDeque<Change>,
-    /// The number of the oldest change that is remembered.
+    /// The number of the oldest change in the history.
     first: u64,
     cost: u64,
 }
 
 impl History {
-    /// The number of the oldest change that is remembered.
+    /// The number of the oldest change in the history.
     pub(super) fn first(&self) -> u64 {
         self.first
     }
 
-    /// The number that the next change will have.
+    /// Returns the number of the next change.
     pub(super) fn next(&self) -> u64 {
         self.first.saturating_add(u64::try_from(self.changes.len()).unwrap_or(u64::MAX))
     }
@@ -51,7 +51,7 @@ impl History {
         self.changes.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
-    /// Remembers a change; returns how many bytes less the history costs for what it forgot.
+    /// Adds a change. Returns the bytes of old changes that were removed.
     pub(super) fn push(&mut self, change: Change) -> u64 {
         self.cost = self.cost.saturating_add(change.object().cost());
         self.changes.push_back(change);
@@ -62,15 +62,14 @@ impl History {
         freed
     }
 
-    /// Forgets everything; returns how many bytes less the history costs.
+    /// Clears the history. Returns the bytes that were freed.
     pub(super) fn forget(&mut self) -> u64 {
         self.first = self.next();
         self.changes = VecDeque::new();
         std::mem::take(&mut self.cost)
     }
 
-    /// Counts a change that is not remembered, so that all readers start over; returns how many bytes less the history
-    /// costs.
+    /// Counts a change without adding it, so that all readers start again. Returns the bytes that were freed.
     pub(super) fn pass_over(&mut self) -> u64 {
         let freed = self.forget();
         self.first = self.first.saturating_add(1);

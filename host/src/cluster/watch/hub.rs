@@ -1,4 +1,4 @@
-//! The stores of a host by what they hold, who follows them, and which are given up.
+//! The stores of a host by their scope, their followers, and eviction.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,16 +20,16 @@ use crate::cluster::connect::ApiClient;
 use crate::gate::FollowerPermit;
 use crate::telemetry::{Audit, Sampled, chain};
 
-/// The most collections that are watched. Each is a connection and a task here, and a watch at the server.
+/// The most collections that are watched. Each takes a connection and a task here, and a watch at the server.
 const MAX_STORES: usize = 256;
-/// The most of them that go on with nobody following: enough for the guests of a pod that run again and again, and few
-/// enough that a guest which follows one selection after the other leaves no trail of watches at the server.
+/// The most stores without followers: enough for the guests of a pod that run again and again, and few enough for a guest
+/// that follows one selection after the other not to leave a trail of watches at the server.
 const MAX_DESERTED: usize = 16;
-/// The most pages of lists that are in memory together, besides what is stored of them: four upstreams that fill their
-/// stores keep a processor busy.
+/// The most pages of lists that are in memory together, besides the stored objects. Four upstreams that fill their stores
+/// keep a processor busy.
 const MAX_PAGES: usize = 4;
-/// The most long events that are in memory together while they come in. They are rare, and a watch that waits for its
-/// turn loses nothing.
+/// The most long events that are in memory together while they arrive. They are rare, and a watch that waits for a slot
+/// loses nothing.
 const MAX_LONG_EVENTS: usize = 2;
 
 /// All stores of one client.
@@ -46,26 +46,27 @@ pub(in crate::cluster) struct Hub {
 struct Entry {
     store: Arc<Store>,
     upstream: AbortHandle,
-    /// Since when nobody follows.
+    /// The time at which the last follower left.
     left: Option<Instant>,
 }
 
 impl Entry {
-    /// Ends it at once: its memory is wanted now, not when its task comes to its end.
+    /// Ends the store at once, before its task ends: the memory is needed now.
     fn end(self, why: WatchError) {
         self.upstream.abort();
         self.store.end(why);
     }
 }
 
-/// How much a host watches at a moment.
+/// The extent of a host's shared watches at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WatchFigures {
-    /// Collections that are watched, each by one watch of the server.
+    /// Watched collections, each with one watch of the server.
     pub upstreams: usize,
-    /// Those who follow them.
+    /// Followers of the collections.
     pub followers: usize,
-    /// Bytes of the budget that are held.
+    /// Bytes of the budget in use.
     pub bytes: u64,
 }
 
@@ -88,12 +89,12 @@ impl Hub {
         Arc::clone(&self.audit)
     }
 
-    /// A place for each page that is in memory.
+    /// Returns the slots for pages in memory.
     pub(super) fn pages(&self) -> &Semaphore {
         &self.pages
     }
 
-    /// A place for each long event that is in memory.
+    /// Returns the slots for long events in memory.
     pub(super) fn long_events(&self) -> &Arc<Semaphore> {
         &self.long_events
     }
@@ -112,7 +113,7 @@ impl Hub {
         let mut stores = self.stores();
         if !stores.contains_key(key) && stores.len() >= MAX_STORES {
             drop(stores);
-            if !self.relieve(None) {
+            if !self.evict(None) {
                 return Err(WatchError::TooMany(MAX_STORES));
             }
             stores = self.stores();
@@ -129,7 +130,7 @@ impl Hub {
         Ok(Follower::new(Arc::clone(&entry.store), Arc::clone(self), permit))
     }
 
-    /// One follower less.
+    /// Counts a follower that has left.
     pub(super) fn left(&self, store: &Arc<Store>) {
         let mut stores = self.stores();
         store.followers().send_modify(|count| *count = count.saturating_sub(1));
@@ -142,11 +143,11 @@ impl Hub {
         let deserted = stores.values().filter(|entry| entry.left.is_some()).count();
         drop(stores);
         if deserted > MAX_DESERTED {
-            self.relieve(None);
+            self.evict(None);
         }
     }
 
-    /// Takes a store out that nobody follows, so that nobody will. Whether it did.
+    /// Removes a store without followers, so that it gets none. Returns whether it was removed.
     pub(super) fn retire(&self, store: &Arc<Store>) -> bool {
         let mut stores = self.stores();
         let deserted = *store.followers().borrow() == 0;
@@ -156,7 +157,7 @@ impl Hub {
         deserted
     }
 
-    /// Takes a store out that is over: who follows from now on has a new one.
+    /// Removes a store that has ended. Later followers get a new one.
     pub(super) fn forget(&self, store: &Arc<Store>) {
         let mut stores = self.stores();
         if own(&mut stores, store).is_some() {
@@ -164,8 +165,9 @@ impl Hub {
         }
     }
 
-    /// Gives the store up that nobody follows for the longest time, but not `except`. Whether there was one.
-    pub(super) fn relieve(&self, except: Option<&Arc<Store>>) -> bool {
+    /// Evicts the store that has been without followers for the longest time, but not `except`. Returns whether there
+    /// was one.
+    pub(super) fn evict(&self, except: Option<&Arc<Store>>) -> bool {
         let mut stores = self.stores();
         let other = |entry: &Entry| except.is_none_or(|except| !Arc::ptr_eq(except, &entry.store));
         let left = |(key, entry): (&Arc<str>, &Entry)| Some((entry.left.filter(|_| other(entry))?, Arc::clone(key)));
@@ -176,11 +178,10 @@ impl Hub {
         true
     }
 
-    /// Makes room in the budget for a store that is to hold `wanted` bytes: of what nobody follows, else of what is
-    /// remembered for slow readers, else of the largest store. Whether there was any; else the one that asks is the
-    /// largest itself.
+    /// Makes room in the budget for a store that is to hold `wanted` bytes: by evicting a store without followers, else
+    /// by clearing histories, else by ending the largest store. Returns false if the asking store is the largest.
     pub(super) fn make_room(&self, asking: &Arc<Store>, wanted: u64) -> bool {
-        self.relieve(Some(asking)) || self.forget_histories() || self.end_largest(asking, wanted)
+        self.evict(Some(asking)) || self.forget_histories() || self.end_largest(asking, wanted)
     }
 
     fn forget_histories(&self) -> bool {
@@ -188,8 +189,7 @@ impl Hub {
         stores.iter().filter(|store| store.forget_history()).count() > 0
     }
 
-    /// Ends the store that holds the most, if that is more than `wanted`: who needs little does not pay for who takes
-    /// most.
+    /// Ends the largest store, if it holds more than `wanted`: small stores do not pay for large ones.
     fn end_largest(&self, asking: &Arc<Store>, wanted: u64) -> bool {
         let mut stores = self.stores();
         let others = stores.iter().filter(|(_, entry)| !Arc::ptr_eq(asking, &entry.store));
@@ -198,21 +198,21 @@ impl Hub {
         let Some(entry) = stores.remove(&key) else { return false };
         drop(stores);
         let why = WatchError::Overflow(self.budget.ceiling());
-        self.tell_end(&entry.store, &why);
+        self.log_end(&entry.store, &why);
         entry.end(why);
         true
     }
 
-    /// Tells the operator that a watch is over. Guests end as many as they begin, so of many some are told.
-    pub(super) fn tell_end(&self, store: &Store, why: &WatchError) {
+    /// Logs that a watch has ended. Guests can cause many, so the lines are sampled.
+    pub(super) fn log_end(&self, store: &Store, why: &WatchError) {
         if let Some(untold) = self.log.note() {
             let path = store.scope().shown();
             tracing::warn!(path, error = %chain(why), untold, "a watch is over");
         }
     }
 
-    /// How many lines on watches were not logged before the next one, if that one is.
-    pub(super) fn log(&self) -> Option<u64> {
+    /// Returns the number of lines on watches that were not logged before, if the next one is to be.
+    pub(super) fn sample_log(&self) -> Option<u64> {
         self.log.note()
     }
 
@@ -223,7 +223,7 @@ impl Hub {
     }
 }
 
-/// The entry of this very store; another may have its place by now.
+/// Returns the entry of this store; another store may have its key by now.
 fn own<'a>(stores: &'a mut HashMap<Arc<str>, Entry>, store: &Arc<Store>) -> Option<&'a mut Entry> {
     stores.get_mut(store.scope().watch().target()).filter(|entry| Arc::ptr_eq(&entry.store, store))
 }
@@ -235,12 +235,12 @@ impl fmt::Debug for Hub {
 }
 
 impl ApiClient {
-    /// Follows a collection for whom the permit was made, beginning with a full replay. The first who follows has the
-    /// server listed and watched; all others share that. Call it in a tokio runtime.
+    /// Follows a collection under a permit, beginning with a full replay. The first follower starts the list and watch of
+    /// the server; the others share it. Needs a tokio runtime.
     ///
     /// # Errors
-    /// When the permit is for something else, or too many collections are watched. What goes wrong with the server is
-    /// told by [`Follower::read`].
+    /// When the permit is for another scope, or too many collections are watched. Failures of the server come from
+    /// [`Follower::read`].
     pub fn follow(&self, scope: &Scope, permit: FollowerPermit) -> Result<Follower, WatchError> {
         if permit.request() != scope.watch() {
             return Err(WatchError::Invalid("the permit is for another request".into()));
@@ -248,7 +248,7 @@ impl ApiClient {
         self.hub().follow(self, scope, permit)
     }
 
-    /// How much this client watches.
+    /// Returns the extent of this client's shared watches.
     pub fn watch_figures(&self) -> WatchFigures {
         self.hub().figures()
     }

@@ -1,7 +1,7 @@
-//! The events of a watch, cut out of the answer's body: one JSON object a line.
+//! The events of a watch, cut from the answer's body: one JSON object a line.
 //!
-//! Threat: hundreds of watches, in each of which the server begins a line of megabytes. Each may hold a short one, and
-//! as few as there are places a long one; the others leave it on their connections until there is a place.
+//! Threat: hundreds of watches, in each of which the server begins a line of megabytes. Each watch may hold a short line.
+//! Long lines need a slot, of which there are few; without one, the rest of the line stays on the connection.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,17 +18,15 @@ use super::object::{WatchedObject, check_version};
 use crate::cluster::client::AnswerBody;
 use crate::cluster::error::ClusterError;
 
-/// The longest line, in bytes. The API server takes no object above 3 MiB and etcd none above 1.5 MiB as it stores
-/// them; JSON makes more of the latter, and the event goes around it.
+/// The most bytes of a line. API servers accept objects of at most 3 MiB, and etcd of 1.5 MiB in its own encoding. JSON
+/// takes more, and the event wraps the object.
 pub(super) const MAX_LINE: usize = 4 << 20;
-/// How much of a line that is not whole a watch may hold without a place for it, in bytes: most objects have some
-/// kilobytes.
+/// The most bytes of an incomplete line without a slot. Most objects have some kilobytes.
 const SHORT: usize = 32 << 10;
-/// How long the rest of a long line may take, so that a server that sends half of one does not keep its place from
-/// others.
+/// The time for the rest of a long line, so that a server that sends half of one does not occupy the slot for ever.
 const WHOLE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why there is no next event.
+/// A failure to read the next lines.
 #[derive(Debug)]
 pub(super) enum LineError {
     /// The body failed.
@@ -39,29 +37,29 @@ pub(super) enum LineError {
     Late(Duration),
 }
 
-/// Cuts a body into lines.
+/// A body that is cut into lines.
 pub(super) struct Lines {
     body: AnswerBody,
     rest: BytesMut,
-    /// How much of `rest` is known to hold no end of a line.
+    /// The bytes of `rest` that were searched for the end of a line.
     searched: usize,
-    places: Arc<Semaphore>,
-    /// That of a long line, while it comes and until it is taken in.
-    place: Option<OwnedSemaphorePermit>,
+    slots: Arc<Semaphore>,
+    /// The slot of a long line, until the line has been stored.
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Lines {
-    /// Cuts this body; each long line takes a place.
-    pub(super) fn of(body: AnswerBody, places: &Arc<Semaphore>) -> Self {
-        Self { body, rest: BytesMut::new(), searched: 0, places: Arc::clone(places), place: None }
+    /// Makes the lines of a body; each long line occupies a slot.
+    pub(super) fn of(body: AnswerBody, slots: &Arc<Semaphore>) -> Self {
+        Self { body, rest: BytesMut::new(), searched: 0, slots: Arc::clone(slots), slot: None }
     }
 
-    /// All lines that are there, at least one; waits for it. Empty at the end of the body; what follows the last line's
-    /// end is cut off and no event. What was returned before has been taken in and dropped by now.
+    /// Waits for at least one line and returns all that are there, or none at the end of the body. An incomplete line at
+    /// the end is no event. The caller has stored and dropped the previous lines by now.
     pub(super) async fn next(&mut self) -> Result<Vec<Bytes>, LineError> {
-        // A buffer that a large event or a burst of them took is not kept while nothing happens.
+        // A large buffer of a large event or a burst is not kept while the watch is idle.
         self.rest = BytesMut::from(&*self.rest);
-        self.place = None;
+        self.slot = None;
         loop {
             let lines = self.cut();
             if !lines.is_empty() {
@@ -76,10 +74,10 @@ impl Lines {
         }
     }
 
-    /// The lines that there are when a long one is whole.
+    /// Returns the lines after a long one is complete.
     async fn long(&mut self) -> Result<Vec<Bytes>, LineError> {
-        // Closed by nobody.
-        self.place = Arc::clone(&self.places).acquire_owned().await.ok();
+        // The semaphore is never closed.
+        self.slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         timeout(WHOLE_WITHIN, self.whole()).await.map_err(|_| LineError::Late(WHOLE_WITHIN))?
     }
 
@@ -98,14 +96,14 @@ impl Lines {
         }
     }
 
-    /// Reads on; false at the end of the body.
+    /// Reads on. Returns false at the end of the body.
     async fn more(&mut self) -> Result<bool, LineError> {
         let piece = self.body.next().await.map_err(LineError::Body)?;
         self.rest.extend_from_slice(piece.as_deref().unwrap_or_default());
         Ok(piece.is_some())
     }
 
-    /// A whole body that is no stream of events, up to a number of bytes.
+    /// Returns the beginning of a body that is no stream of events, of at most `most` bytes.
     pub(super) async fn all_of(mut body: AnswerBody, most: usize) -> Result<Bytes, ClusterError> {
         let mut whole = BytesMut::new();
         while let Some(piece) = body.next().await? {
@@ -137,16 +135,16 @@ impl Lines {
     }
 }
 
-/// One event of a watch, understood.
+/// One parsed event of a watch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
     Applied(WatchedObject),
     Deleted(WatchedObject),
-    /// Nothing has changed up to this version.
+    /// All changes up to this version were sent.
     Bookmark(String),
     /// The server ends the watch: the code of its status, and the status.
     Error(u16, Bytes),
-    /// Of a type that did not exist when this was written.
+    /// An event of an unknown type.
     Other,
 }
 

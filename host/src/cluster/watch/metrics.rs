@@ -1,4 +1,4 @@
-//! How much is watched, for a scraper.
+//! Figures of shared watches, for a scraper.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -13,7 +13,7 @@ use crate::cluster::ApiClient;
 
 impl ApiClient {
     /// Registers gauges of [`watch_figures`](ApiClient::watch_figures): `attache_watches` (upstream), `attache_followers`
-    /// and `attache_watched_bytes`. They are gone when the last clone of this client is.
+    /// and `attache_watched_bytes`. They are gone with the last clone of this client.
     pub fn register_metrics(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Figures(Arc::downgrade(self.hub()))));
     }

@@ -1,4 +1,4 @@
-//! Watches that are shared: one list and watch of the server for a collection, however many follow it.
+//! Shared watches: one list and watch of the server for a collection, for any number of followers.
 //!
 //! ```text
 //! guest ── gate ── Permit ── Follower ─┐
@@ -7,31 +7,32 @@
 //! ```
 //!
 //! Threats, and what stops each:
-//! - A store that is filled under one grant and read under a lesser one. A store is found by nothing but the request
-//!   that the gate let through for this very follower: type, namespace and selectors ([`Scope`]). Who may see one name
-//!   has to select that name, as RBAC has it, and so has a store in which there is nothing else.
-//! - A guest that does not read. It is a number in a store's short history; when the history has moved on it starts
-//!   over with what there is now ([`WatchEvent::Resync`]). Nothing is queued for it and nobody waits for it.
-//! - A collection without an end. All stores share one budget in bytes; where it is spent, stores that nobody follows
-//!   are given up, the one left alone the longest first, then what is remembered for slow readers, and then the largest
-//!   store fails, with an error that says so, whichever it was that needed more.
-//! - A guest that follows one selection after the other and leaves each. Its own rate bounds how many it opens; of
-//!   those that nobody follows any more only a few go on.
-//! - A server that goes away, forgets, or says no. See `upstream`.
+//! - A store that is filled under one grant and read under a lesser one. A follower gets the store of the request that
+//!   the gate let through for this follower: type, namespace and selectors ([`Scope`]). A guest that may see one name has
+//!   to select that name, as under RBAC, and so gets a store with nothing else in it.
+//! - A guest that does not read. The store keeps a position for it in a short history. When the history has moved on, the
+//!   guest starts again with the present objects ([`WatchEvent::Resync`]). Nothing is queued or held up for a guest.
+//! - A collection without an end. All stores share one budget in bytes. When the budget is spent, stores without
+//!   followers are evicted, those longest without first; then histories; then the largest store ends, with an error.
+//! - A guest that follows one selection after the other and leaves each. Its own rate bounds the number of selections;
+//!   only a few stores without followers are kept.
+//! - A server that goes away, forgets versions, or refuses. See `upstream`.
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `scope` | what is followed |
-//! | `hub` | the stores by their scope: who follows, which are given up |
-//! | `store`, `history`, `object` | one collection as it is now, and what has changed lately |
-//! | `budget` | bytes, of all stores together |
-//! | `upstream`, `fill`, `lines`, `trouble`, `backoff` | keeping a store like the server |
-//! | `follower`, `replay` | one reader's place |
+//! | `scope` | the collection that is followed |
+//! | `hub` | the stores by their scope: followers, eviction |
+//! | `store`, `history`, `object` | one collection as it is now, and its latest changes |
+//! | `budget` | the bytes of all stores together |
+//! | `upstream`, `fill`, `events`, `lines` | the list and watch of the server for one store |
+//! | `retry_policy`, `backoff`, `pause` | failures: which are retried, and after how long |
+//! | `follower`, `replay` | one reader and its position |
 //! | `metrics` | figures for a scraper |
 
 mod backoff;
 mod budget;
 mod error;
+mod events;
 mod fill;
 mod follower;
 mod history;
@@ -40,6 +41,7 @@ mod lines;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod object;
+mod pause;
 mod replay;
 mod retry_policy;
 mod scope;
@@ -55,33 +57,39 @@ pub use hub::WatchFigures;
 pub use object::WatchedObject;
 pub use scope::Scope;
 
-/// Bytes of all stores together by default: ten thousand pods of the usual size, and a third of the memory that a
-/// sidecar is commonly given.
+/// The default bytes of all stores together: ten thousand pods of the usual size, and a third of the memory that a
+/// sidecar commonly has.
 pub const DEFAULT_STORE_BYTES: u64 = 64 << 20;
 
-/// How long an upstream goes on by default after its last follower has left: guests that run to their end and are
-/// started again find their store warm.
+/// The default time that a store is kept after its last follower has left. Guests that end and start again find it warm.
 pub const DEFAULT_LINGER: Duration = Duration::from_secs(10);
 
-/// How long a store that was whole once goes on by default while the server answers 403 or 404 and nothing else. A
-/// server that starts says so until it has read roles and definitions, which takes seconds; a right that was taken away
-/// is then gone for a minute longer than it has to be, in which nothing new is learnt.
+/// The default time that a filled store is kept while the server answers 403 or 404 and nothing else. A starting server
+/// answers so for seconds, until it has read roles and definitions. After a right is revoked, followers keep the old
+/// objects for this time and get no new ones.
 pub const DEFAULT_FORBIDDEN_FOR: Duration = Duration::from_mins(1);
 
-/// How a host keeps what it watches.
+/// The settings of shared watches.
 ///
-/// Besides `bytes`, memory is taken by what is on its way in. At most four pages of lists are in memory together and
-/// two long events (above 32 KiB), each of at most 4 MiB, and of each one object a second time while it is stored: 24
-/// MiB, and 48 MiB where objects are as large as pages. Each watch, of 256 at most, may have the beginning of a short
-/// event and what its connection has read ahead, 160 KiB together; a watch in which nothing happens has neither.
+/// Besides `bytes`, incoming data takes memory. At most four pages of lists and two long events (above 32 KiB) are in
+/// memory together, each of at most 4 MiB, and one object of each a second time while it is stored: 24 MiB, or 48 MiB
+/// where objects are as large as pages. Each of at most 256 watches may hold the beginning of a short event and the
+/// read-ahead of its connection, 160 KiB together. An idle watch holds neither.
+///
+/// ```
+/// use attache::cluster::watch::WatchSettings;
+///
+/// let settings = WatchSettings { bytes: 16 << 20, ..WatchSettings::default() }; // for `ApiClientSettings::watches`
+/// # drop(settings);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
-    /// The most bytes of all stores together, by the size of their objects as JSON and what it takes to keep them.
+    /// The most bytes of all stores together: the JSON of their objects, and the memory to keep it.
     pub bytes: u64,
-    /// How long an upstream goes on after its last follower has left.
+    /// The time that a store is kept after its last follower has left.
     pub linger: Duration,
-    /// How long a store that was whole once goes on while the server answers 403 or 404 and nothing else, as one that
-    /// starts does.
+    /// The time that a filled store is kept while the server answers 403 or 404 and nothing else, as a starting server
+    /// does.
     pub forbidden_for: Duration,
 }
 

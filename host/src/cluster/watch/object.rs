@@ -1,4 +1,4 @@
-//! One object as it is kept: its JSON, and the little of it that is looked at.
+//! One stored object: its JSON, and the few fields that the host reads.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::Error as _;
 
-/// What it takes to keep an object besides its JSON and its key, in bytes: the object's own fields, the heads of three
-/// allocations, and its share of a map's node.
+/// The bytes that an object takes besides its texts: its fields, the heads of its allocations, and its share of a map's
+/// node.
 const UPKEEP: u64 = 192;
 
-/// The longest `resourceVersion`, in bytes. Those of API servers have some ten; one that is longer is nothing to go on
-/// from, and would be kept for each collection and each watch besides the objects that are counted.
+/// The most bytes of a `resourceVersion`. API servers send some ten. A long version would be kept for each collection
+/// and each watch, outside the budget.
 const LONGEST_VERSION: usize = 256;
 
 /// An object of a watched collection.
@@ -46,7 +46,7 @@ impl WatchedObject {
     /// Reads an object as the API server sends it.
     ///
     /// # Errors
-    /// When it is no JSON, has no name, or a version beyond [`LONGEST_VERSION`].
+    /// When the text is no JSON, has no name, or a version beyond [`LONGEST_VERSION`].
     pub(super) fn read(json: impl Into<Box<[u8]>>) -> Result<Self, serde_json::Error> {
         let json = json.into();
         let Head { metadata } = serde_json::from_slice(&json)?;
@@ -56,32 +56,32 @@ impl WatchedObject {
         Ok(Self { key, version, uid, json })
     }
 
-    /// `namespace/name`, or the name alone for a cluster-scoped object.
+    /// Returns `namespace/name`, or the name alone for a cluster-scoped object.
     pub fn key(&self) -> &Arc<str> {
         &self.key
     }
 
-    /// The object as JSON, just as the server sent it.
+    /// Returns the object as JSON, as the server sent it.
     pub fn json(&self) -> &[u8] {
         &self.json
     }
 
-    /// Its `resourceVersion`.
+    /// Returns its `resourceVersion`.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Returns whether this is the same object in the same state.
+    /// Returns whether `other` is this object in this state.
     pub(super) fn is_at(&self, other: &Self) -> bool {
         !self.version.is_empty() && self.version == other.version && self.uid == other.uid
     }
 
-    /// Returns whether another object has taken this one's name since.
+    /// Returns whether `other` is a new object with the name of this one.
     pub(super) fn was_replaced_by(&self, other: &Self) -> bool {
         self.uid != other.uid
     }
 
-    /// What keeping it costs, in bytes.
+    /// Returns the bytes that the object takes in a store.
     pub(super) fn cost(&self) -> u64 {
         let texts = [self.json.len(), self.key.len(), self.uid.len(), self.version.len()];
         let bytes = texts.into_iter().fold(0, usize::saturating_add);
@@ -89,7 +89,7 @@ impl WatchedObject {
     }
 }
 
-/// Refuses a version that is longer than any that a server gives.
+/// Fails for a version beyond [`LONGEST_VERSION`].
 pub(super) fn check_version(version: &str) -> Result<(), serde_json::Error> {
     if version.len() <= LONGEST_VERSION {
         return Ok(());
@@ -97,7 +97,7 @@ pub(super) fn check_version(version: &str) -> Result<(), serde_json::Error> {
     Err(serde_json::Error::custom(format_args!("a resourceVersion is longer than {LONGEST_VERSION} bytes")))
 }
 
-/// The key of an object: slashes are in neither part.
+/// Returns the key of an object. Neither part has a slash.
 pub(super) fn key(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }

@@ -1,9 +1,9 @@
-//! Where one reader stands: in the replay of what is there, and in the history of what changes.
+//! The position of one reader: in the replay of the objects, and in the history of changes.
 //!
-//! A replay walks the objects by their keys, a batch at a time, while the collection changes. What a reader knows is
-//! always this: all keys up to where it stands, as they were at one moment. Before it walks on, that moment is brought
-//! up to now by the history: changes of keys that it knows are told, those of keys to come are passed over, for it will
-//! meet them.
+//! A replay goes through the objects by their keys, a batch at a time, while the collection changes. A reader always
+//! knows all keys up to its position, as they were at one moment. Before the reader goes on, the history brings that
+//! moment up to now: changes of known keys become events, and changes of later keys are skipped, since the replay comes
+//! to these keys itself.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::history::Change;
 use super::object::WatchedObject;
 use super::store::State;
 
-/// What a follower is told.
+/// An event of a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
     /// A full replay begins; objects not replayed before `Synced` are gone.
@@ -26,9 +26,9 @@ pub enum WatchEvent {
     Deleted(Arc<WatchedObject>),
 }
 
-/// A reader's place.
+/// A reader's position.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// The number of the next change to read.
     next: u64,
     replay: Replay,
@@ -36,17 +36,17 @@ pub(super) struct Place {
 
 #[derive(Debug)]
 enum Replay {
-    /// It is to begin.
+    /// The replay has not begun.
     Due,
-    /// Everything up to this key is told.
+    /// The reader has all objects up to this key.
     UpTo(Option<Arc<str>>),
     Complete,
 }
 
-/// What is read at a time.
+/// The events of one read.
 #[derive(Debug)]
 pub(super) struct Batch {
-    told: Vec<WatchEvent>,
+    events: Vec<WatchEvent>,
     most: usize,
     bytes_left: u64,
     /// The most bytes of one object.
@@ -55,48 +55,48 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new(most: usize, bytes: u64, largest: u64) -> Self {
-        Self { told: Vec::new(), most, bytes_left: bytes, largest }
+        Self { events: Vec::new(), most, bytes_left: bytes, largest }
     }
 
-    pub(super) fn told(self) -> Vec<WatchEvent> {
-        self.told
+    pub(super) fn into_events(self) -> Vec<WatchEvent> {
+        self.events
     }
 
     fn has_room(&self) -> bool {
-        self.told.len() < self.most && self.bytes_left > 0
+        self.events.len() < self.most && self.bytes_left > 0
     }
 
-    fn tell(&mut self, told: WatchEvent) -> Result<(), WatchError> {
-        if let WatchEvent::Applied(object) | WatchEvent::Deleted(object) = &told {
+    fn push(&mut self, event: WatchEvent) -> Result<(), WatchError> {
+        if let WatchEvent::Applied(object) | WatchEvent::Deleted(object) = &event {
             let length = u64::try_from(object.json().len()).unwrap_or(u64::MAX);
             if length > self.largest {
                 return Err(WatchError::TooLarge(self.largest));
             }
             self.bytes_left = self.bytes_left.saturating_sub(length);
         }
-        self.told.push(told);
+        self.events.push(event);
         Ok(())
     }
 }
 
-impl Place {
-    /// At the beginning.
+impl Position {
+    /// Makes a position before the replay.
     pub(super) fn new() -> Self {
         Self { next: 0, replay: Replay::Due }
     }
 
-    /// Whether [`Place::read`] would tell something of a store that is live.
+    /// Returns whether [`Position::read`] would return events of a live store.
     pub(super) fn has_more(&self, state: &State) -> bool {
         self.next < state.history.next() || !matches!(self.replay, Replay::Complete)
     }
 
-    /// Reads on, as far as there is room in the batch.
+    /// Reads on, as far as the batch has room.
     pub(super) fn read(&mut self, state: &State, batch: &mut Batch) -> Result<(), WatchError> {
         if !batch.has_room() {
             return Ok(());
         }
         if matches!(self.replay, Replay::Due) || self.next < state.history.first() {
-            batch.tell(WatchEvent::Resync)?;
+            batch.push(WatchEvent::Resync)?;
             (self.next, self.replay) = (state.history.next(), Replay::UpTo(None));
         }
         self.catch_up(state, batch)?;
@@ -107,7 +107,7 @@ impl Place {
         while batch.has_room() {
             let Some(change) = state.history.at(self.next) else { break };
             if self.knows(change.object().key()) {
-                batch.tell(match change {
+                batch.push(match change {
                     Change::Applied(object) => WatchEvent::Applied(Arc::clone(object)),
                     Change::Deleted(object) => WatchEvent::Deleted(Arc::clone(object)),
                 })?;
@@ -132,11 +132,11 @@ impl Place {
             if !batch.has_room() {
                 return Ok(());
             }
-            batch.tell(WatchEvent::Applied(Arc::clone(&kept.object)))?;
+            batch.push(WatchEvent::Applied(Arc::clone(&kept.object)))?;
             *last = Some(Arc::clone(key));
         }
         if batch.has_room() {
-            batch.tell(WatchEvent::Synced)?;
+            batch.push(WatchEvent::Synced)?;
             self.replay = Replay::Complete;
         }
         Ok(())

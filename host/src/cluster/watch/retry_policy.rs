@@ -1,9 +1,9 @@
-//! What goes wrong with a list or a watch, and for how long that is borne.
+//! The failures of a list or a watch, and the time for which each is retried.
 //!
-//! A server that has just started says no to whom it lets in a moment later: 401 before it knows the tokens, 403 before
-//! it has read the roles, 404 before it serves the types of custom resources and of aggregated APIs. Whether that
-//! passes is only to be known by waiting, so a store that was whole once bears it for a while: its followers have what
-//! is in it, and whoever really lost the right learns nothing new meanwhile.
+//! A starting server refuses requests that it allows a moment later: with 401 before it has the tokens, 403 before it
+//! has read the roles, 404 before it serves custom resources and aggregated APIs. Only time shows whether a refusal
+//! passes, so a filled store is kept for a while. Its followers have its present objects, and get no new ones if the
+//! right was revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,24 +17,24 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::unavailable::Unavailable;
 use crate::policy::InvalidRequest;
 
-/// How long 401 is borne. A token that is worth nothing any more is replaced when a kubelet renews it, within its life
-/// of an hour, and not before; the time after that is the kubelet's to write it. Beyond, there is no such account.
+/// The time for which 401 is retried. A kubelet replaces an invalid token when it renews it, within the token's life of
+/// an hour, and needs some minutes to write it. After that, the account is gone.
 const UNAUTHORIZED_FOR: Duration = Duration::from_mins(65);
 
-/// The longest wait that a server may ask for: what is followed is then as old, and a proxy that asks for a day has not
-/// thought of that.
+/// The longest `Retry-After` that is obeyed. Stores are stale meanwhile, and a proxy that asks for a day does not
+/// consider that.
 const LONGEST_ASKED: Duration = Duration::from_mins(2);
 
-/// Why a step failed.
+/// The failure of a list or a watch.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// The server has forgotten what was asked for.
+    /// The server has forgotten the version or the cursor.
     Expired,
-    /// It may go better later, and not before this long, if the server said so.
+    /// The failure may pass. If the server sent one, with its `Retry-After`.
     Passing(Box<ClusterError>, Option<Duration>),
     /// The watch ended as soon as it began.
     Cut,
-    /// It will not.
+    /// The failure ends the store.
     Fatal(WatchError),
 }
 
@@ -65,7 +65,7 @@ impl From<InvalidRequest> for Trouble {
 }
 
 impl Trouble {
-    /// The same, where the server says when to ask again (`Retry-After`). It is believed up to [`LONGEST_ASKED`].
+    /// Sets the server's `Retry-After`, up to [`LONGEST_ASKED`].
     pub(super) fn asking(self, retry_after: Option<Duration>) -> Self {
         match self {
             Self::Passing(error, _) => Self::Passing(error, retry_after.map(|wait| wait.min(LONGEST_ASKED))),
@@ -74,16 +74,14 @@ impl Trouble {
     }
 }
 
-/// Returns whether a failure may be one of the version that was asked for, and not of the server: an error inside it.
-/// One that stands
-/// before it and cannot reach it (502), or that takes nothing at the moment (503), says nothing of a version.
+/// Returns whether a failure may be about the version: an error inside the server. A proxy that cannot reach the server
+/// (502), and a server that accepts nothing at the moment (503), are not about a version.
 pub(super) fn is_about_version(error: &ClusterError) -> bool {
     matches!(error, ClusterError::Refused(status) if status.code >= 500 && !matches!(status.code, 502 | 503))
 }
 
-/// The cost of asking again after this failure. A connection that nobody takes costs nothing, and neither does a
-/// refusal that comes before any work is done. 401 is not one: whether a token is worth something may be a question to
-/// others.
+/// Returns the cost of a retry after this failure. A refused connection costs nothing, and neither does a refusal before
+/// any work. A 401 is work: the server may ask a webhook about the token.
 pub(super) fn cost(error: &ClusterError) -> Cost {
     match error {
         ClusterError::Unavailable(Unavailable::ConnectionRefused { .. } | Unavailable::Credentials(_)) => Cost::Nothing,
@@ -92,7 +90,7 @@ pub(super) fn cost(error: &ClusterError) -> Cost {
     }
 }
 
-/// Returns whether other credentials may mend it, so that it is worth asking again as soon as their files change.
+/// Returns whether other credentials may help, so that a retry is due as soon as their files change.
 pub(super) fn is_about_credentials(error: &ClusterError) -> bool {
     match error {
         ClusterError::Refused(status) => matches!(status.code, 401 | 403),
@@ -107,7 +105,7 @@ pub(super) fn is_about_credentials(error: &ClusterError) -> bool {
     }
 }
 
-/// What followers are told of an error that nothing mends.
+/// Returns the error that followers get when the store ends.
 pub(super) fn fatal(error: ClusterError) -> WatchError {
     match error {
         ClusterError::Refused(status) => WatchError::Refused(status),
@@ -117,12 +115,12 @@ pub(super) fn fatal(error: ClusterError) -> WatchError {
     }
 }
 
-/// How the server says no.
+/// A refusal for lack of identity or rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denial {
-    /// 401: it does not know who asks.
+    /// 401: the server does not accept the credentials.
     Unauthorized,
-    /// 403 or 404: it knows no right to this, or no such thing.
+    /// 403 or 404: the account lacks the right, or the type does not exist.
     Forbidden,
 }
 
@@ -136,7 +134,7 @@ impl Denial {
         }
     }
 
-    /// How long it is borne by a store that was whole once.
+    /// Returns the time for which a filled store retries.
     pub(super) fn patience(self, settings: &WatchSettings) -> Duration {
         match self {
             Self::Unauthorized => UNAUTHORIZED_FOR,
@@ -145,13 +143,13 @@ impl Denial {
     }
 }
 
-/// Since when the server has said the same no and nothing else. What comes in between begins the time anew, failures
-/// too: a server that was away for long, and now starts, has all its time to start.
+/// The latest denial, and the time since which the server has answered so and not otherwise. Other answers and failures
+/// reset the time: a server that was away for long has all its time to start.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Option<(Denial, Instant)>);
 
 impl Denials {
-    /// Notes what a failure was; returns for how long it has been that.
+    /// Notes a failure. Returns the time for which the denial has lasted.
     pub(super) fn note(&mut self, denial: Option<Denial>, now: Instant) -> Duration {
         let known = self.0.map(|(known, _)| known);
         if known != denial {

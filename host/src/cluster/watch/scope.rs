@@ -1,4 +1,4 @@
-//! What is followed: a type, a namespace or all, and a selection.
+//! The collection that is followed: a type, a namespace or all, and a selection.
 
 use attache_base::untrusted::beginning;
 use http::Method;
@@ -6,8 +6,18 @@ use http::Method;
 use crate::policy::{ApiRequest, InvalidRequest, PathBuilder};
 use crate::telemetry::MAX_TEXT;
 
-/// A collection as a watch is about it. It gives the two requests that a follower's grant has to allow, and those that
-/// the host makes in its stead, all from the same parts.
+/// The collection of a shared watch. From it come the list and the watch that a follower's grant has to allow, and the
+/// requests that the host makes in the follower's stead.
+///
+/// ```
+/// use attache::cluster::watch::Scope;
+/// use attache::policy::ApiRequest;
+///
+/// let pods = ApiRequest::builder().resource("", "v1", "pods").namespace(Some("demo"));
+/// let scope = Scope::of(pods.query("labelSelector", "app=web"))?;
+/// assert_eq!((scope.list().verb(), scope.watch().verb()), ("list", "watch"));
+/// # Ok::<(), attache::policy::InvalidRequest>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Scope {
     collection: PathBuilder,
@@ -16,11 +26,11 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of the collection that a builder describes: type, namespace, and `labelSelector` and `fieldSelector`
-    /// as query parameters, if any.
+    /// Makes the scope of the collection that a builder describes: type, namespace, and `labelSelector` and
+    /// `fieldSelector` as query parameters, if any.
     ///
     /// # Errors
-    /// When that is no collection, or not valid.
+    /// When the builder describes no collection, or is invalid.
     pub fn of(collection: PathBuilder) -> Result<Self, InvalidRequest> {
         let list = collection.clone().build(&Method::GET)?;
         let watch = collection.clone().query("watch", "1").build(&Method::GET)?;
@@ -30,29 +40,29 @@ impl Scope {
         }
     }
 
-    /// The request for all of it, for the gate to judge.
+    /// Returns the request for the whole collection, for the gate to judge.
     pub fn list(&self) -> &ApiRequest {
         &self.list
     }
 
-    /// The request for its changes, for the gate to judge.
+    /// Returns the request for its changes, for the gate to judge.
     pub fn watch(&self) -> &ApiRequest {
         &self.watch
     }
 
-    /// Its path as a line of the log has it: it is in ASCII, but as long as a guest makes it.
+    /// Returns its path as logs have it. It is ASCII, and cut because a guest chooses its length.
     pub(super) fn shown(&self) -> &str {
         beginning(self.list.path(), MAX_TEXT)
     }
 
-    /// One page of it.
+    /// Returns the request for one page.
     pub(super) fn page(&self, limit: Option<u32>, cursor: Option<&str>) -> Result<ApiRequest, InvalidRequest> {
         let limit = limit.map(|limit| limit.to_string());
         let path = limit.iter().fold(self.collection.clone(), |path, limit| path.query("limit", limit));
         cursor.iter().fold(path, |path, cursor| path.query("continue", cursor)).build(&Method::GET)
     }
 
-    /// Its changes from a version on, for so many seconds.
+    /// Returns the request for the changes from a version on, for so many seconds.
     pub(super) fn changes(&self, version: &str, seconds: u64) -> Result<ApiRequest, InvalidRequest> {
         let path = self.collection.clone().query("watch", "1").query("resourceVersion", version);
         let path = path.query("allowWatchBookmarks", "true").query("timeoutSeconds", &seconds.to_string());

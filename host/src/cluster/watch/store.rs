@@ -1,4 +1,4 @@
-//! One collection as it is now, and what has changed in it lately.
+//! One collection as it is now, and its latest changes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -18,26 +18,26 @@ pub(super) type Objects = BTreeMap<Arc<str>, Kept>;
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) object: Arc<WatchedObject>,
-    /// The number of the list during which it was last seen.
+    /// The number of the list that last had the object.
     list: u64,
 }
 
-/// The budget is spent; what was to be stored is not. With it the store would hold so many bytes.
+/// The budget is spent, and an object was not stored. With it, the store would hold this many bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full(pub(super) u64);
 
-/// Whether a store can be read.
+/// The phase of a store.
 #[derive(Debug)]
-pub(super) enum Standing {
-    /// It has not been whole yet.
+pub(super) enum Phase {
+    /// The first list is not complete.
     Filling,
-    /// It is as the server was lately.
+    /// The store has the state of the server, with the delay of a watch.
     Live,
-    /// It holds nothing and will not again.
+    /// The store has ended and is empty.
     Over(WatchError),
 }
 
-/// One collection. All who follow it share it.
+/// One collection, shared by all its followers.
 #[derive(Debug)]
 pub(super) struct Store {
     scope: Scope,
@@ -46,15 +46,15 @@ pub(super) struct Store {
     followers: watch::Sender<usize>,
 }
 
-/// What is in a store.
+/// The content of a store.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) objects: Objects,
     pub(super) history: History,
-    pub(super) standing: Standing,
+    pub(super) phase: Phase,
     /// The server's version of the collection: nothing in the store is older.
     pub(super) version: String,
-    /// How many times the collection was listed.
+    /// The number of lists so far.
     lists: u64,
     held: Held,
 }
@@ -64,7 +64,7 @@ impl Store {
         let state = State {
             objects: Objects::new(),
             history: History::default(),
-            standing: Standing::Filling,
+            phase: Phase::Filling,
             version: String::new(),
             lists: 0,
             held: Held::nothing(budget),
@@ -77,17 +77,17 @@ impl Store {
         &self.scope
     }
 
-    /// How many follow; changed by the hub alone.
+    /// Returns the number of followers, which only the hub changes.
     pub(super) fn followers(&self) -> &watch::Sender<usize> {
         &self.followers
     }
 
-    /// Tells when there is something new to read.
+    /// Returns a channel that changes when there is something new to read.
     pub(super) fn moved(&self) -> watch::Receiver<()> {
         self.moved.subscribe()
     }
 
-    // A panic in between leaves the state whole enough to be read, so a lock's poison means nothing here.
+    // A panic under the lock leaves the state readable, so poison is ignored.
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,40 +97,40 @@ impl Store {
     }
 
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.read().standing, Standing::Live)
+        matches!(self.read().phase, Phase::Live)
     }
 
-    /// Begins to take a list in, the first or a later one. What a list that was broken off has brought stays.
+    /// Begins a list, the first or a later one. Objects of a list that broke off stay.
     pub(super) fn begin_list(&self) {
         let mut state = self.write();
         state.lists = state.lists.saturating_add(1);
     }
 
-    /// Takes one object of a list in, in the place of what is known of it, so that a list needs no more room than what
-    /// it changes. While the store is live, followers are told of it as of any change.
+    /// Stores one object of a list in place of its earlier state, so that a list needs memory only for what it changes.
+    /// Followers of a live store get the change.
     pub(super) fn take_in(&self, object: &Arc<WatchedObject>) -> Result<(), Full> {
         self.write().take_in(object)
     }
 
-    /// The list is whole, at this version: what it did not have is gone.
+    /// Ends a list at this version, and removes objects that the list did not have.
     pub(super) fn end_list(&self, version: &str) {
         let mut state = self.write();
         state.remove_unlisted();
         version.clone_into(&mut state.version);
-        if matches!(state.standing, Standing::Filling) {
-            state.standing = Standing::Live;
+        if matches!(state.phase, Phase::Filling) {
+            state.phase = Phase::Live;
         }
         drop(state);
-        self.tell();
+        self.wake();
     }
 
-    /// Wakes those who wait for something to read.
-    pub(super) fn tell(&self) {
+    /// Wakes the followers that wait for something to read.
+    pub(super) fn wake(&self) {
         self.moved.send_replace(());
     }
 
-    /// Applies changes that the server told in their order, and takes those away that it applied: all, or those before
-    /// the one for which there is no room.
+    /// Applies changes in the order of the server and removes them from `changes`: all, or those before the one for
+    /// which there is no room.
     pub(super) fn apply(&self, changes: &mut VecDeque<Change>) -> Result<(), Full> {
         let mut state = self.write();
         let mut applied = Ok(());
@@ -143,16 +143,16 @@ impl Store {
             changes.pop_front();
         }
         drop(state);
-        self.tell();
+        self.wake();
         applied
     }
 
-    /// How many bytes it holds.
+    /// Returns the bytes that the store holds.
     pub(super) fn bytes(&self) -> u64 {
         self.read().held.bytes()
     }
 
-    /// Lets go of what is remembered for slow readers. Whether that was anything.
+    /// Clears the history. Returns whether there was any.
     pub(super) fn forget_history(&self) -> bool {
         let mut state = self.write();
         let forgotten = state.history.forget();
@@ -160,24 +160,24 @@ impl Store {
         forgotten > 0
     }
 
-    /// Notes how far the server has told everything.
-    pub(super) fn reached(&self, version: &str) {
+    /// Sets the version of a bookmark, up to which the server has sent all events.
+    pub(super) fn bookmark(&self, version: &str) {
         version.clone_into(&mut self.write().version);
     }
 
-    /// Ends the store, unless it is over already: lets go of everything in it and tells its followers.
+    /// Ends the store, unless it has ended: frees its content and wakes its followers.
     pub(super) fn end(&self, why: WatchError) {
         let mut state = self.write();
-        if matches!(state.standing, Standing::Over(_)) {
+        if matches!(state.phase, Phase::Over(_)) {
             return;
         }
-        state.standing = Standing::Over(why);
+        state.phase = Phase::Over(why);
         state.objects = Objects::new();
         state.history.forget();
         let held = state.held.bytes();
         state.held.give_back(held);
         drop(state);
-        self.tell();
+        self.wake();
     }
 }
 
@@ -199,8 +199,8 @@ impl State {
     }
 
     fn put(&mut self, object: &Arc<WatchedObject>) -> Result<(), Full> {
-        // Whoever ended it has given back what it held.
-        if matches!(self.standing, Standing::Over(_)) {
+        // The end of the store has given back its bytes.
+        if matches!(self.phase, Phase::Over(_)) {
             return Ok(());
         }
         let list = self.lists;
@@ -230,9 +230,9 @@ impl State {
         unlisted.iter().for_each(|object| self.remove(object));
     }
 
-    /// Remembers a change for those who follow. Where there is no room for that, they are to start over.
+    /// Adds a change to the history. Without room for it, followers start again.
     fn remember(&mut self, change: Change) {
-        if matches!(self.standing, Standing::Filling) {
+        if matches!(self.phase, Phase::Filling) {
             return;
         }
         let forgotten =
@@ -240,7 +240,7 @@ impl State {
         self.held.give_back(forgotten);
     }
 
-    /// Holds so many bytes in place of others. What is remembered for slow readers goes before what is there for all.
+    /// Holds `after` bytes in place of `before`. Without room, the history goes first.
     fn exchange(&mut self, before: u64, after: u64) -> Result<(), Full> {
         if self.held.exchange(before, after) {
             return Ok(());
