@@ -11,7 +11,7 @@ use attache::telemetry::{Audit, AuditRecord, LimitRecord};
 use http::Method;
 use serde_json::{Value, json};
 
-/// Keeps every record, as the JSON that a log would get, and the limits apart.
+/// An audit that keeps every record as JSON, and limits apart.
 #[derive(Default)]
 struct Kept(Mutex<Vec<Value>>, Mutex<Vec<Value>>);
 
@@ -30,7 +30,7 @@ impl Kept {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    /// The limits that were told of, each with how often it was reached.
+    /// Returns the limits in the records, each with its number of times.
     fn limits(&self) -> Vec<(String, u64)> {
         let told = self.1.lock().unwrap();
         let of = |line: &Value| (line["limit"].as_str().unwrap().to_owned(), line["times"].as_u64().unwrap_or(1));
@@ -38,7 +38,7 @@ impl Kept {
     }
 }
 
-/// A gate that allows pods in `demo` to be read, under these limits, and its records.
+/// Makes a gate that allows reads of pods in `demo` under these limits. Returns the gate and its records.
 fn gate(limits: &str) -> (Gate, Arc<Kept>) {
     let grant = format!(
         "apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: test}}\nspec:\n  api:\n  \
@@ -54,7 +54,7 @@ fn get(target: &str) -> ApiRequest {
 
 const POD: &str = "/api/v1/namespaces/demo/pods/a";
 
-/// Takes the fields that differ from run to run out of a record.
+/// Removes the fields of a record that differ from run to run.
 fn without_times(mut record: Value) -> Value {
     let fields = record.as_object_mut().unwrap();
     assert!(fields.remove("time").unwrap().as_str().unwrap().ends_with('Z'));

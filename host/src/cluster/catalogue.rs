@@ -22,7 +22,8 @@ use crate::policy::ApiRequest;
 
 /// The age at which discovery is checked again. A check costs two small answers (304).
 const FRESH: Duration = Duration::from_mins(1);
-/// The pause after a fetch for an unknown name. A guest that asks for random names in a loop costs two requests a second.
+/// The pause after a fetch for an unknown name. A guest that asks for random names in a loop costs two requests a
+/// second.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The root documents, in the order in which their types count: the core group first.
@@ -142,8 +143,8 @@ impl ApiClient {
         }
     }
 
-    /// Finds a type as [`Discovery::resolve`] does. For an unknown name the server is asked again, at most once a second
-    /// for all callers, so that the type of a new CRD is found.
+    /// Finds a type as [`Discovery::resolve`] does. For an unknown name the server is asked again, at most once a
+    /// second for all callers, so that the type of a new CRD is found.
     ///
     /// # Errors
     /// [`ClusterError::Name`], and as [`ApiClient::discovery`].

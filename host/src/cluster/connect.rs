@@ -43,7 +43,8 @@ pub struct ApiClientSettings {
     pub service_account: Option<ServiceAccount>,
     /// Credentials of another kind, in place of `service_account`.
     pub credentials: Option<Credentials>,
-    /// The PEM certificates of authorities that may sign the server's certificate, in place of those of the credentials.
+    /// The PEM certificates of authorities that may sign the server's certificate, in place of those of the
+    /// credentials.
     pub ca: Option<Vec<u8>>,
     /// The name that the server's certificate must have, in place of the host in its URL.
     pub server_name: Option<String>,
@@ -279,8 +280,8 @@ impl ApiClient {
         if self.certificates_differ(&transport) { self.0.transports.current() } else { transport }
     }
 
-    /// Reads the certificates again at once, after one was not accepted on either side. Returns whether they differ from
-    /// those in use.
+    /// Reads the certificates again at once, after one was not accepted on either side. Returns whether they differ
+    /// from those in use.
     pub(super) fn renewed_certificates(&self, in_use: &Transport) -> bool {
         self.credentials().expire_certificates();
         self.certificates_differ(in_use)

@@ -67,7 +67,8 @@ impl ResourceInfo {
         }
     }
 
-    /// Returns the name by which [`Discovery::resolve`] finds this type and no other: `deployments.v1.apps`, `pods.v1.`.
+    /// Returns the name by which [`Discovery::resolve`] finds this type and no other: `deployments.v1.apps`,
+    /// `pods.v1.`.
     pub fn full_name(&self) -> String {
         format!("{}.{}.{}", self.plural, self.version, self.group)
     }

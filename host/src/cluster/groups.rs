@@ -1,9 +1,9 @@
 //! The parts of discovery, some of which may be missing.
 //!
 //! A group may be an aggregated API, whose backend may be down or hang. Such a group must not delay requests for other
-//! groups. Where each version has a document of its own, all are fetched at once. Documents that come late are left to a
-//! background task, and a version that failed last time is not waited for. A caller that asks for a type of such a group
-//! waits for this group alone, and gets an error that names it.
+//! groups. Where each version has a document of its own, all are fetched at once. Documents that come late are left to
+//! a background task, and a version that failed last time is not waited for. A caller that asks for a type of such a
+//! group waits for this group alone, and gets an error that names it.
 //!
 //! Threat: a server with hundreds of versions whose documents are endless or large. Each document is cut, few are
 //! fetched at once, one is read at a time, and at most [`MAX_TYPES`] types are kept of all together.
@@ -194,8 +194,8 @@ fn answered_by(versions: usize) -> Instant {
 }
 
 impl ApiClient {
-    /// Fetches versions. Returns each with its answer, or with its last answer if it is late. `took` is the time that the
-    /// server took to list the versions.
+    /// Fetches versions. Returns each with its answer, or with its last answer if it is late. `took` is the time that
+    /// the server took to list the versions.
     ///
     /// # Errors
     /// When the server does not answer, rather than one of its groups.

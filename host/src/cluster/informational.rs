@@ -1,8 +1,8 @@
 //! The bound on informational answers (1xx) before an answer.
 //!
-//! Threat: a server that sends informational answers without end. The HTTP client skips each of them and reads the next,
-//! so that one connection blocks the thread of others. The connection is cut at [`MAX_INFORMATIONAL`]; the size of each
-//! head is bounded by the client's read buffer.
+//! Threat: a server that sends informational answers without end. The HTTP client skips each of them and reads the
+//! next, so that one connection blocks the thread of others. The connection is cut at [`MAX_INFORMATIONAL`]; the size
+//! of each head is bounded by the client's read buffer.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

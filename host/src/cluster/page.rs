@@ -61,7 +61,8 @@ const LEAST: usize = 64 << 10;
 
 /// Cuts a list into a page.
 ///
-/// The server leaves `apiVersion` and `kind` out of a list's items, since the list has them. Each object gets them back.
+/// The server leaves `apiVersion` and `kind` out of a list's items, since the list has them. Each object gets them
+/// back.
 ///
 /// # Errors
 /// When the text is no list, or its objects take many times its size.

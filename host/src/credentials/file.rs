@@ -32,8 +32,8 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
 
-/// Reads at most one byte more than `limit`. The buffer has its full size from the start: growing it would leave pieces of
-/// the secret in memory that is not overwritten.
+/// Reads at most one byte more than `limit`. The buffer has its full size from the start: growing it would leave pieces
+/// of the secret in memory that is not overwritten.
 fn read_at_most(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let room = limit.saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));

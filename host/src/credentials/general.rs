@@ -156,8 +156,8 @@ impl Credentials {
         Self { authorities: Some(Arc::new(Source::of(files, read))), trusts_system: false, ..self }
     }
 
-    /// Sets the client certificate. Both parts are read together. While certificate and key do not match, as in the middle
-    /// of a replacement, connections use the last pair that did.
+    /// Sets the client certificate. Both parts are read together. While certificate and key do not match, as in the
+    /// middle of a replacement, connections use the last pair that did.
     #[must_use]
     pub fn client_certificate(self, certificate: Material, key: Material) -> Self {
         let files = [&certificate, &key].into_iter().filter_map(|part| part.path().map(Path::to_owned)).collect();

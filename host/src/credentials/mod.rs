@@ -2,9 +2,9 @@
 //!
 //! Three files below [`DEFAULT_DIR`], written and rotated by the kubelet. They are read again as in client-go
 //! (`client-go/transport/token_source.go`): a value is good for 60 seconds less a leeway of 10, white space around a
-//! token is cut off, and an empty file is an error. While a file cannot be read, the last good value stays in use. A 401
-//! drops the token that was sent ([`ServiceAccount::drop_token`]), so that the next request reads the file again:
-//! a bound token expires after an hour, and a proxy that kept it in memory would fail from then on.
+//! token is cut off, and an empty file is an error. While a file cannot be read, the last good value stays in use. A
+//! 401 drops the token that was sent ([`ServiceAccount::drop_token`]), so that the next request reads the file again: a
+//! bound token expires after an hour, and a proxy that kept it in memory would fail from then on.
 //!
 //! Threat: a secret in a log, an error or freed memory, or a file that blocks the host. Only regular files of bounded
 //! size are read. A [`Token`] never appears in `Debug`, `Display` or an error, and its memory is overwritten when the
@@ -206,8 +206,8 @@ impl ServiceAccount {
 
     /// Returns the certificate authorities that may sign the API server's certificate.
     ///
-    /// Cheap enough for every request: the file is read at most once in 50 seconds. Unchanged content returns the earlier
-    /// `Arc`; [`CaPem::generation`] grows with each rotation.
+    /// Cheap enough for every request: the file is read at most once in 50 seconds. Unchanged content returns the
+    /// earlier `Arc`; [`CaPem::generation`] grows with each rotation.
     ///
     /// # Errors
     /// As [`ServiceAccount::token`]; also when the file has no PEM certificate.
@@ -215,8 +215,8 @@ impl ServiceAccount {
         self.shared.ca.get((self.shared.clock)())
     }
 
-    /// Makes the next [`ServiceAccount::ca_pem`] read the file again, after a server's certificate was not signed by the
-    /// authorities in memory: they may have rotated.
+    /// Makes the next [`ServiceAccount::ca_pem`] read the file again, after a server's certificate was not signed by
+    /// the authorities in memory: they may have rotated.
     pub fn expire_ca(&self) {
         self.shared.ca.expire((self.shared.clock)());
     }

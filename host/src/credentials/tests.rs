@@ -1,4 +1,4 @@
-//! What is read when, with a clock that stands until it is turned.
+//! The times at which files are read, with a clock that stands until a test turns it.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::credentials::ServiceAccount;
 
-    /// Longer than a machine that is busy with much else takes to tell of an event.
+    /// Longer than a busy machine takes to report an event.
     const SOON: Duration = Duration::from_mins(1);
 
     #[tokio::test]

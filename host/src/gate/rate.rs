@@ -1,7 +1,7 @@
 //! The rate of one extension, and the rate of the whole host.
 //!
-//! Threat: many extensions, each within its own rate, that together use up what the API server grants the host's service
-//! account. One of them would starve the others and the host itself.
+//! Threat: many extensions, each within its own rate, that together use up what the API server grants the host's
+//! service account. One of them would starve the others and the host itself.
 
 use std::fmt;
 use std::num::NonZeroU32;

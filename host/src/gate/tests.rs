@@ -1,4 +1,4 @@
-//! What only the crate may do with a gate.
+//! The parts of a gate that only this crate uses.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;

@@ -19,8 +19,8 @@ pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl fmt::Display + 'a {
     Chain(error)
 }
 
-/// Returns a text that may hold a guest's words as a terminal can show it: cut after 16 KiB, and with all hidden letters
-/// but line break and tabulator escaped.
+/// Returns a text that may hold a guest's words as a terminal can show it: cut after 16 KiB, and with all hidden
+/// letters but line break and tabulator escaped.
 pub fn legible(text: &(impl fmt::Display + ?Sized)) -> String {
     page(text, LONGEST)
 }

@@ -27,8 +27,8 @@ const LAST_NUMBER: Duration = Duration::from_secs(5);
 
 /// An [`Audit`] that writes records as JSON lines.
 ///
-/// Records that find the queue full are counted, together with the unrecorded refusals that they stand for. The number is
-/// written when there is room: `{"time": …, "lost": N}`. Drop waits at most two seconds for the lines in the queue;
+/// Records that find the queue full are counted, together with the unrecorded refusals that they stand for. The number
+/// is written when there is room: `{"time": …, "lost": N}`. Drop waits at most two seconds for the lines in the queue;
 /// then the number of the others is written in their place.
 ///
 /// ```
@@ -36,7 +36,7 @@ const LAST_NUMBER: Duration = Duration::from_secs(5);
 /// use std::sync::Arc;
 ///
 /// let audit = Arc::new(JsonLines::new(std::io::sink())?);
-/// // For `RuntimeBuilder::audit` and `ApiClientSettings`. At the end of the process, when nothing runs that may be recorded:
+/// // For `RuntimeBuilder::audit` and `ApiClientSettings`. At the end of the process:
 /// audit.finish();
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -147,8 +147,8 @@ impl<W: Write> Pen<W> {
     fn run(&mut self, lines: &Receiver<Line>) {
         while let Ok(line) = lines.recv() {
             self.take(&line);
-            // Flushed when the queue is empty, so that a reader sees each line at once. Under steady load, flushed after
-            // a queue's worth of lines, so that a reader sees the number of lost ones.
+            // Flushed when the queue is empty, so that a reader sees each line at once. Under steady load, flushed
+            // after a queue's worth of lines, so that a reader sees the number of lost ones.
             for line in lines.try_iter().take(QUEUE) {
                 self.take(&line);
             }

@@ -1,7 +1,8 @@
 //! A throttle for repeated log lines.
 //!
 //! Threat: an extension that reaches its limits as fast as it can, or a server that is away while many ask, with a log
-//! line each time. Each event is logged at its first time, and then every ten seconds at most, with the number of times.
+//! line each time. Each event is logged at its first time, and then every ten seconds at most, with the number of
+//! times.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,7 +1,7 @@
 //! A recording of an extension's requests, from which the grant that it needs is suggested.
 //!
-//! A recording allows nothing: requests are judged by the grant in force. Allowed requests become rules of the suggested
-//! grant, and denied ones become comments beside them, for a person to decide on.
+//! A recording allows nothing: requests are judged by the grant in force. Allowed requests become rules of the
+//! suggested grant, and denied ones become comments beside them, for a person to decide on.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,11 +60,11 @@ impl Recording {
         Self { next, asked: Mutex::default() }
     }
 
-    /// Returns the grant that the requests so far needed. All but its rules is as in `given`, the grant that the requests
-    /// were judged by: a recording does not show which mounts, variables and limits were needed.
+    /// Returns the grant that the requests so far needed. All but its rules is as in `given`, the grant that the
+    /// requests were judged by: a recording does not show which mounts, variables and limits were needed.
     ///
-    /// `variables` are those of the pod, such as `POD_NAMESPACE` and its value. Where a namespace or an object's name in a
-    /// rule is the value of a variable, the rule gets the variable, so that the grant fits other pods too.
+    /// `variables` are those of the pod, such as `POD_NAMESPACE` and its value. Where a namespace or an object's name
+    /// in a rule is the value of a variable, the rule gets the variable, so that the grant fits other pods too.
     pub fn draft(&self, given: &Grant, variables: &[(&str, &str)]) -> SuggestedGrant {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = |rules: &BTreeSet<Rule>| Rule::merged(rules.iter().map(|rule| with_variables(rule, variables)));

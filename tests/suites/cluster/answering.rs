@@ -1,4 +1,4 @@
-//! One request and its answer: what is sent, what is tried again, what is handed on.
+//! One request and its answer: headers, retries, and the body.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Finding and trusting the server, and saying plainly what is missing.
+//! The search for the server, trust in it, and errors that name what is missing.
 
 use std::sync::Arc;
 
@@ -134,8 +134,8 @@ async fn a_server_that_speaks_no_tls_is_told_apart() {
     assert!(matches!(error, ClusterError::Unavailable(Unavailable::Tls { .. })), "{error:?}");
 }
 
-/// A server that has been asked once and presents a certificate of another authority by now, and its client, whose
-/// `ca.crt` does not have that authority yet.
+/// A server that was asked once and has a certificate of another authority since, and a client whose `ca.crt` does not
+/// have that authority yet.
 struct Rotated {
     server: Scripted,
     dir: TempDir,

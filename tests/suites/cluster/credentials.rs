@@ -1,4 +1,4 @@
-//! Credentials of other kinds than a pod's, and servers from a kubeconfig.
+//! Credentials of other kinds than a pod's, and servers of a kubeconfig.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::scripted::{Authority, Scripted, ok};
 use super::{Client, chain, service_account};
 
-/// An empty list for whoever may see it.
+/// An empty list.
 const EMPTY: &str = "/api/v1/namespaces/empty/pods";
 
 fn server() -> DevCluster {

@@ -1,4 +1,4 @@
-//! The client against a whole API server: TLS, tokens, RBAC, discovery, and its bad days.
+//! The client against a whole API server: TLS, tokens, RBAC, discovery, and faults.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{Client, chain, gate, service_account};
 const LIFETIME: Duration = Duration::from_hours(1);
 const COLOURS: &str = "/api/v1/namespaces/demo/configmaps/colours";
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
-/// More than any answer here has.
+/// More bytes than any answer here has.
 const ROOM: usize = 1 << 20;
 
 /// A cluster in which the account `ext` may do all with config maps of `demo`, and a client in a pod of that account.

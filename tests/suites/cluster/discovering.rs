@@ -28,7 +28,7 @@ fn path(head: &str) -> &str {
     head.split(' ').nth(1).unwrap()
 }
 
-/// Answers as the recorded server does to who accepts aggregated discovery.
+/// Answers like the recorded server to a client that accepts aggregated discovery.
 fn aggregated(head: &str) -> Vec<Step> {
     match path(head) {
         "/api" => recorded("006-api-aggregated"),
@@ -38,7 +38,8 @@ fn aggregated(head: &str) -> Vec<Step> {
     }
 }
 
-/// Answers as it does to who accepts plain JSON, with two of its groups; the others' documents are missing.
+/// Answers like the recorded server to a client that accepts plain JSON, with two of its groups; the other documents
+/// are missing.
 fn plain(head: &str) -> Vec<Step> {
     match path(head) {
         "/api" => recorded("004-api"),

@@ -1,4 +1,4 @@
-//! A server that means harm: whatever it sends, the answer is an error in bounded time and memory.
+//! A hostile server: whatever it sends, the result is an error within bounded time and memory.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use attache::cluster::{ClusterError, Payload, Unavailable};
 use super::scripted::{Scripted, Step, answer};
 use super::{Client, LIMIT, soon};
 
-/// What comes of a server that answers with these bytes and then says no more.
+/// Returns the result of an answer of these bytes, after which the server is silent.
 async fn answered(steps: impl Fn() -> Vec<Step> + Send + Sync + 'static) -> Result<usize, ClusterError> {
     let server = Scripted::plain(move |_, _| steps()).await;
     let client = Client::plain(&server.url);

@@ -1,4 +1,4 @@
-//! The client of the API server: against servers that say exactly what a test wants, and against the devcluster.
+//! The client of the API server, against scripted servers and the devcluster.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 mod answering;
@@ -22,10 +22,10 @@ use attache::telemetry::{Audit, AuditRecord};
 use http::Method;
 use tempfile::TempDir;
 
-/// What a record said: the path, the status, the bytes.
+/// The path, the status and the bytes of a record.
 type Line = (String, Option<u16>, u64);
 
-/// Keeps what it is told.
+/// An audit that keeps all records.
 #[derive(Default)]
 struct Records(Mutex<Vec<Line>>);
 
@@ -41,7 +41,7 @@ impl Audit for Records {
     }
 }
 
-/// A client, a gate that lets it do all with pods and config maps, and the records of both.
+/// A client, a gate that allows all verbs on pods and config maps, and the records of both.
 struct Client {
     cluster: ApiClient,
     gate: Gate,
@@ -58,12 +58,12 @@ impl Client {
         Self { cluster, gate: gate(records.clone(), LIMIT), records }
     }
 
-    /// Without TLS and so without a token.
+    /// Makes a client without TLS, and so without a token.
     fn plain(url: &str) -> Self {
         Self::of(|audit| ApiClientSettings::new(Endpoint::given(url).unwrap(), audit))
     }
 
-    /// With token and CA from this directory.
+    /// Makes a client with token and CA from this directory.
     fn pod(url: &str, dir: &Path) -> Self {
         Self::of(|audit| pod_settings(url, dir, audit))
     }
@@ -96,7 +96,7 @@ fn pod_settings(url: &str, dir: &Path, audit: Arc<dyn Audit>) -> ApiClientSettin
     ApiClientSettings { service_account: Some(ServiceAccount::at(dir)), ..ApiClientSettings::new(server, audit) }
 }
 
-/// A directory as the service-account volume has it.
+/// Makes a directory like the service-account volume.
 fn service_account(token: &str, ca: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("token"), token).unwrap();
@@ -105,12 +105,12 @@ fn service_account(token: &str, ca: &str) -> TempDir {
     dir
 }
 
-/// A request that is given up soon.
+/// A payload with a short deadline.
 fn soon() -> Payload {
     Payload::none().within(Duration::from_millis(400))
 }
 
-/// An error and its causes, as the binary prints them.
+/// Returns an error and its causes, as the binary prints them.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

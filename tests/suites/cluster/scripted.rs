@@ -1,4 +1,4 @@
-//! A server that does what a script says, byte by byte: what no honest HTTP library would send.
+//! A server that follows a script, byte by byte, and so can send what no HTTP library does.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// One thing to do in answer to a request.
+/// One step of an answer.
 pub(crate) enum Step {
     /// Sends these bytes.
     Send(Vec<u8>),
@@ -22,13 +22,13 @@ pub(crate) enum Step {
     Repeat(Vec<u8>),
     /// Sends these bytes again and again, with a pause each time, until the client hangs up.
     Trickle(Vec<u8>, Duration),
-    /// Says nothing until the client hangs up.
+    /// Waits until the client hangs up.
     Silence,
     /// Hangs up.
     Close,
 }
 
-/// What to do for the nth request (from 0) with this head.
+/// The steps for the nth request (from 0) with this head.
 pub(crate) type Script = dyn Fn(usize, &str) -> Vec<Step> + Send + Sync;
 
 /// The server. It stops when dropped.
@@ -50,12 +50,12 @@ struct Shared {
 }
 
 impl Scripted {
-    /// Without TLS.
+    /// Starts a server without TLS.
     pub(crate) async fn plain(script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static) -> Self {
         Self::start(Box::new(script), None).await
     }
 
-    /// With a certificate of `authority` for 127.0.0.1.
+    /// Starts a server with a certificate of `authority` for 127.0.0.1.
     pub(crate) async fn tls(
         authority: &Authority,
         script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static,
@@ -80,12 +80,12 @@ impl Scripted {
         Self { url, shared, hung_up, asked, task: task.abort_handle() }
     }
 
-    /// From now on shows this certificate to new connections.
+    /// Sets the certificate for new connections.
     pub(crate) fn present(&self, acceptor: TlsAcceptor) {
         *self.shared.tls.as_ref().unwrap().lock().unwrap() = acceptor;
     }
 
-    /// The heads of all requests so far, in lower case.
+    /// Returns the heads of all requests so far, in lower case.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.shared.heads.lock().unwrap().clone()
     }
@@ -94,14 +94,14 @@ impl Scripted {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until there were so many requests.
+    /// Waits for so many requests.
     pub(crate) async fn asked(&self, number: usize) {
         let mut asked = self.asked.clone();
         let waiting = asked.wait_for(|count| *count >= number);
         tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the client asks").unwrap();
     }
 
-    /// Waits until a client has hung up on an answer that was not over.
+    /// Waits until a client has hung up before the end of an answer.
     pub(crate) async fn hung_up(&mut self) {
         let waiting = self.hung_up.wait_for(|count| *count > 0);
         tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("the client hangs up").unwrap();
@@ -147,7 +147,7 @@ impl Shared {
     }
 }
 
-/// Does a step; false when the conversation is over.
+/// Performs a step. Returns false at the end of the conversation.
 async fn perform(step: Step, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
     match step {
         Step::Send(bytes) => send(stream, &bytes).await,
@@ -179,7 +179,7 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool {
     stream.write_all(bytes).await.is_ok() && stream.flush().await.is_ok()
 }
 
-/// The head of a request; its body is read over.
+/// Returns the head of a request, and skips its body.
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -196,7 +196,7 @@ fn content_length(head: &str) -> usize {
     head.lines().find_map(value).map_or(0, |text| text.parse().unwrap())
 }
 
-/// An answer with a body of known length.
+/// Returns the steps of an answer with a body of known length.
 pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Vec<Step> {
     let length = body.len();
     vec![Step::Send(format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes())]
@@ -225,7 +225,7 @@ impl Authority {
         &self.pem
     }
 
-    /// Serves with a new certificate for this name.
+    /// Makes an acceptor with a new certificate for this name.
     pub(crate) fn acceptor(&self, name: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();

@@ -1,4 +1,4 @@
-//! What one and many followers are told.
+//! The events that one and many followers get.
 
 use std::time::Duration;
 

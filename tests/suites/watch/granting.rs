@@ -1,4 +1,4 @@
-//! Who may follow what, and that nothing of one grant's store shows under another.
+//! The rights of followers, and stores that never show objects of one grant under another.
 
 use std::sync::Arc;
 

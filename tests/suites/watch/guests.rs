@@ -1,4 +1,4 @@
-//! Watches as guests meet them.
+//! Watches of real guests.
 
 use serde_json::{Value, json};
 

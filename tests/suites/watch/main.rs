@@ -1,4 +1,4 @@
-//! Shared watches: what followers are told, whatever the server does, and what they are not told.
+//! Shared watches: the events that followers get, whatever the server does, and those that they must not get.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod following;
@@ -33,19 +33,19 @@ use tokio::sync::watch;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 const LIFETIME: Duration = Duration::from_hours(1);
-/// Longer than anything here takes on a machine that is busy with much else.
+/// Longer than any step here takes on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-/// More than any guest here prints, in bytes.
+/// More bytes than any guest here prints.
 const OUTPUT: usize = 4 << 20;
 const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
 
-/// Compiled guests, kept while the tests run: each is compiled once.
+/// Compiled guests, each compiled once for all tests.
 static ARTEFACTS: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
 
-/// The limits of those who are not here to run into them.
+/// The limits of guests that must not reach any.
 const ROOMY: &str = "{deadline: 5m, cpu: 1m, requestsPerSecond: 10000, burst: 10000, watches: 2000, inFlight: 2000}";
 
-/// What most are granted here.
+/// The usual grant.
 fn all_maps() -> String {
     format!(
         r#"{{api: [{{apiGroups: [""], resources: [configmaps], verbs: ["*"], namespaces: ["*"]}}], limits: {ROOMY}}}"#
@@ -57,7 +57,7 @@ fn grant(spec: &str) -> Grant {
     Grant::parse(&text).unwrap()
 }
 
-/// What a record said: way, verb, path, verdict, status.
+/// The channel, verb, path, verdict and status of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     way: &'static str,
@@ -67,7 +67,7 @@ struct Line {
     status: Option<u16>,
 }
 
-/// Keeps what it is told, and wakes those who wait for it.
+/// An audit that keeps all records and wakes waiting tests.
 struct Records {
     lines: Mutex<Vec<Line>>,
     changed: watch::Sender<()>,
@@ -78,19 +78,19 @@ impl Records {
         Arc::new(Self { lines: Mutex::default(), changed: watch::Sender::new(()) })
     }
 
-    /// How many of the host's own requests of this verb and verdict there were.
+    /// Returns the number of the host's own requests with this verb and verdict.
     fn hosts(&self, verb: &str, verdict: &str) -> usize {
         let fits = |line: &&Line| line.way == "host" && line.verb == verb && line.verdict == verdict;
         self.lines.lock().unwrap().iter().filter(fits).count()
     }
 
-    /// How many followers have begun.
+    /// Returns the number of followers that have begun.
     fn follows(&self) -> usize {
         let begun = |line: &&Line| line.way == "api" && line.verdict == "begun";
         self.lines.lock().unwrap().iter().filter(begun).count()
     }
 
-    /// Waits until the records are as wanted.
+    /// Waits until the records fit.
     async fn wait_for(&self, wanted: impl Fn(&Self) -> bool) {
         let mut changed = self.changed.subscribe();
         let waiting = async {
@@ -154,7 +154,7 @@ impl World {
         Gate::new("tried", Arc::new(grant(spec)), self.records.clone())
     }
 
-    /// Follows the config maps of `demo` with everything granted.
+    /// Follows the config maps of `demo` under a grant of all.
     fn follow(&self) -> Watcher {
         self.follow_as(&self.gate(&all_maps()), Some("demo"), &[]).unwrap().unwrap()
     }
@@ -190,18 +190,18 @@ impl World {
             .unwrap()
     }
 
-    /// Waits until no watch of the host's is open at the server.
+    /// Waits until the host has no open watch at the server.
     async fn wait_for_no_upstream(&self) {
         self.records.wait_for(|records| records.hosts("watch", "begun") == records.hosts("watch", "allowed")).await;
     }
 }
 
-/// Runs `watch-calls`; how it ended and what it printed.
+/// Runs `watch-calls`. Returns its outcome and its output.
 async fn run(runtime: &Runtime, spec: &str, words: &[&str]) -> (Result<Outcome, CallError>, Vec<Value>) {
     call(&runtime.load_command_file(&guest("watch-calls"), grant(spec)).await.unwrap(), words).await
 }
 
-/// Calls `watch-calls` once it is loaded.
+/// Calls `watch-calls` after it is loaded.
 async fn call(extension: &Extension, words: &[&str]) -> (Result<Outcome, CallError>, Vec<Value>) {
     let out = MemoryOutputPipe::new(OUTPUT);
     let call = Invocation::new().args(words.iter().copied()).stdout(out.clone()).stderr(out.clone());
@@ -216,12 +216,12 @@ fn scope(plural: &str, namespace: Option<&str>, query: &[(&str, &str)]) -> Scope
     Scope::of(query.iter().fold(path, |path, (key, value)| path.query(key, value))).unwrap()
 }
 
-/// A follower whose waits end.
+/// A follower whose waits have an end.
 #[derive(Debug)]
 struct Watcher(Follower);
 
 impl Watcher {
-    /// The next events if they are this suite's, as `+NAME=VALUE`, `-NAME`, `resync` and `synced`.
+    /// Returns the next events on this suite's objects, as `+NAME=VALUE`, `-NAME`, `resync` and `synced`.
     async fn read(&mut self) -> Result<Vec<String>, WatchError> {
         tokio::time::timeout(SOON, self.0.changed()).await.expect("something happens");
         // The cluster's own map in every namespace is nobody's here.
@@ -229,7 +229,7 @@ impl Watcher {
         Ok(self.0.read(1000)?.iter().map(told).filter(own).collect())
     }
 
-    /// All events up to this one.
+    /// Returns all events up to this one.
     async fn until(&mut self, last: &str) -> Vec<String> {
         let mut seen = Vec::new();
         while !seen.iter().any(|event| event == last) {
@@ -238,7 +238,7 @@ impl Watcher {
         seen
     }
 
-    /// The error that ends it.
+    /// Returns the error that ends the follower.
     async fn ended(&mut self) -> WatchError {
         loop {
             if let Err(error) = self.read().await {
@@ -248,7 +248,7 @@ impl Watcher {
     }
 }
 
-/// The beginning of a value, as failures can still be read.
+/// Returns the beginning of a value, short enough for the message of a failed test.
 fn short(value: &str) -> &str {
     value.get(..12).unwrap_or(value)
 }
@@ -278,7 +278,7 @@ fn account(server: &DevCluster) -> TempDir {
     dir
 }
 
-/// The account `ext`, which may do all with these resources in all namespaces.
+/// Returns the account `ext`, which may do all with these resources in all namespaces.
 fn access(resources: &[&str]) -> [Value; 3] {
     let rules = json!([{"apiGroups": [""], "resources": resources, "verbs": ["*"]}]);
     let rules = if resources.is_empty() { json!([]) } else { rules };
@@ -292,7 +292,7 @@ fn access(resources: &[&str]) -> [Value; 3] {
     ]
 }
 
-/// A config map of `demo`.
+/// Returns a config map of `demo`.
 fn map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": value},
         "metadata": {"name": name, "namespace": "demo", "labels": {"value": value.get(..value.len().min(20))}}})

@@ -1,4 +1,4 @@
-//! The budget: what does not fit is an error that says so, and nobody else's.
+//! The budget: a store that does not fit gets an error, and other stores do not.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use attache::gate::Gate;
 
 use super::{World, all_maps};
 
-/// A world whose stores hold so many bytes, and are kept for long when nobody follows.
+/// Makes a world whose stores hold so many bytes, and are kept for long without followers.
 fn world(bytes: u64) -> World {
     World::keeping(WatchSettings { bytes, linger: Duration::from_mins(10), ..WatchSettings::default() })
 }

@@ -1,4 +1,4 @@
-//! Servers that no honest one is like, byte by byte.
+//! Servers that are scripted byte by byte, and unlike any honest one.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn list(version: u32, value: &str) -> Vec<Step> {
     page(version, "", &object(version, value))
 }
 
-/// A page of a list at this version, the last one where nothing continues it.
+/// A page of a list at this version; the last page if `continued` is empty.
 fn page(version: u32, continued: &str, items: &str) -> Vec<Step> {
     ok(&format!(
         r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","continue":"{continued}"}},"items":[{items}]}}"#
@@ -38,7 +38,7 @@ fn stream(lines: &[&str]) -> Step {
     Step::Send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").into_bytes())
 }
 
-/// How long the server has for the first list where that is not to end within the test.
+/// The time for a first list that must not end within the test.
 const PATIENT: Duration = Duration::from_mins(10);
 
 fn connect(server: &Scripted, deadline: Duration) -> ApiClient {
@@ -219,7 +219,7 @@ async fn a_server_that_says_when_is_not_asked_sooner() {
     assert!(asked[2] - asked[1] >= Duration::from_secs(3));
 }
 
-/// As large as the API server takes an object, in bytes.
+/// The largest object that API servers accept, in bytes.
 const HUGE: usize = 3 << 20;
 
 #[tokio::test]

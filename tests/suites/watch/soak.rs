@@ -1,4 +1,4 @@
-//! Many guests follow one collection through everything that a server does to its clients in months, in seconds.
+//! Many guests follow one collection through the faults that a server has in months, within seconds.
 //!
 //! `ATTACHE_SOAK_SECONDS` makes it longer than its twenty seconds.
 
@@ -18,21 +18,21 @@ use tokio::task::JoinSet;
 use super::{MAPS, World, all_maps, call, grant};
 
 const GUESTS: usize = 200;
-/// How long it takes unless the environment says otherwise.
+/// The default length of the test.
 const SECONDS: u64 = 20;
 /// Objects that change all the time.
 const OBJECTS: u64 = 50;
-/// The object that is made last. Of changes that are told together those of the last key come last.
+/// The object that is made last. Of changes in one read, those of the last key come last.
 const LAST: &str = "zz-end";
-/// Between two changes.
+/// The time between two changes.
 const CHANGE_EVERY: Duration = Duration::from_millis(50);
-/// Between two troubles.
+/// The time between two faults.
 const TROUBLE_EVERY: Duration = Duration::from_millis(1500);
-/// How much more memory may be held at the end than when all guests had begun, in MiB: noise of the allocator and the
-/// server's own history, which are in the same process.
+/// The most growth of memory after all guests had begun, in MiB: noise of the allocator, and the history of the server in
+/// this process.
 const GROWTH: u64 = 48;
 
-/// What was done to the host and its server.
+/// The numbers of changes and faults.
 #[derive(Debug, Default)]
 struct Done {
     changes: u64,
@@ -56,7 +56,7 @@ fn memory() -> u64 {
     kib / 1024
 }
 
-/// The values of the config maps as the server has them, asked until it answers.
+/// Returns the values of the config maps on the server, which is asked until it answers.
 async fn truth(world: &World) -> BTreeMap<String, Value> {
     let list: Value = loop {
         let request = ApiRequest::parse(&Method::GET, MAPS).unwrap();
@@ -69,7 +69,7 @@ async fn truth(world: &World) -> BTreeMap<String, Value> {
     items.map(|item| (item["metadata"]["name"].as_str().unwrap().to_owned(), item["data"]["value"].clone())).collect()
 }
 
-/// Changes objects until the time is over; returns how many changes that made.
+/// Changes objects until the time is over. Returns the number of changes.
 fn change(world: &World, end: Instant) -> u64 {
     let mut changes = 0;
     while Instant::now() < end {
@@ -80,7 +80,7 @@ fn change(world: &World, end: Instant) -> u64 {
     changes
 }
 
-/// Makes one trouble after the other until the time is over.
+/// Makes one fault after the other until the time is over.
 fn trouble(world: &World, end: Instant) -> Done {
     let faults = world.server.faults();
     let ca = || std::fs::write(world.account.path().join("ca.crt"), world.server.ca_pem()).unwrap();

@@ -1,4 +1,4 @@
-//! What the operator of the binary hears of a watch that is interrupted.
+//! The log lines of the binary on a watch that is interrupted.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +20,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs `watch-calls` in the pod until there is a config map `zz`; what the host says.
+/// Runs `watch-calls` in the pod until there is a config map `zz`. Returns the log of the host.
 fn run(world: &World) -> (Running, mpsc::Receiver<String>) {
     let grant = world.account.path().join("grant.yaml");
     let text =

@@ -1,4 +1,4 @@
-//! The server's bad days: forgotten history, restarts, tokens, certificates and rights that go.
+//! Faults of the server: forgotten history, restarts, and tokens, certificates and rights that are revoked.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::{MAPS, Records, Watcher, World, access, all_maps, run, scope};
 
 impl World {
-    /// Cuts all watches and lets nobody back in while `meanwhile` happens.
+    /// Cuts all watches and refuses connections while `meanwhile` happens.
     fn away(&self, meanwhile: impl FnOnce()) {
         let faults = self.server.faults();
         faults.always(Fault::Unavailable(None), MAPS);
@@ -22,7 +22,7 @@ impl World {
         faults.clear();
     }
 
-    /// The same, with a server that comes back and has forgotten what happened.
+    /// Does as `away`, with a server that has forgotten its history when it comes back.
     pub(crate) fn away_for_long(&self, meanwhile: impl FnOnce()) {
         self.away(|| {
             meanwhile();
@@ -99,7 +99,7 @@ async fn a_ca_that_rotates_is_followed_on() {
     assert_eq!(watcher.until("+a=2").await, ["+a=2"]);
 }
 
-/// Notes what is logged among the records, in order.
+/// Adds log lines to the records, in order.
 struct Log(Arc<Records>);
 
 impl Write for Log {
@@ -141,13 +141,13 @@ async fn a_watch_goes_on_when_the_collection_is_listed_anew_and_not_when_the_ser
     assert!(listed < logged(&world.records, "a watch goes on"), "{listed:?}");
 }
 
-/// How many of the host's watches were answered so.
+/// Returns the number of the host's watches with this status.
 fn watches_answered(records: &Records, code: u16) -> usize {
     let fits = |line: &&super::Line| line.way == "host" && line.verb == "watch" && line.status == Some(code);
     records.lines.lock().unwrap().iter().filter(fits).count()
 }
 
-/// A world whose stores take a refusal for good at once.
+/// Makes a world whose stores end at the first refusal.
 fn impatient() -> World {
     World::keeping(WatchSettings { linger: Duration::ZERO, forbidden_for: Duration::ZERO, ..WatchSettings::default() })
 }

@@ -13,8 +13,8 @@ const PRODUCT: &str = concat!("attache/", env!("CARGO_PKG_VERSION"));
 /// The most bytes of an extension's name. Names of Kubernetes have at most 253.
 const MAX_NAME: usize = 253;
 
-/// The most bytes of a client's own `User-Agent`. API servers cut the whole header at 1024 bytes in their audit log, and
-/// the extension's name has to come before that.
+/// The most bytes of a client's own `User-Agent`. API servers cut the whole header at 1024 bytes in their audit log,
+/// and the extension's name has to come before that.
 const MAX_CLIENT: usize = 512;
 
 /// Returns the `User-Agent` for a request of `extension`, on behalf of a `client` that may have sent its own.

@@ -20,8 +20,8 @@ use crate::policy::Limit;
 /// never sends.
 const MAX_AHEAD: u64 = 256 * 1024;
 
-/// The body of one answer. It holds the permit: when the body ends, fails or is dropped, the request is recorded and its
-/// slot freed. Dropping the body also ends the request at the server.
+/// The body of one answer. It holds the permit: when the body ends, fails or is dropped, the request is recorded and
+/// its slot freed. Dropping the body also ends the request at the server.
 pub struct AnswerBody {
     /// `None` when the body has ended.
     inner: Option<Incoming>,

@@ -104,8 +104,8 @@ impl ForwardedHeaders {
         passed
     }
 
-    /// Takes `User-Agent` too, for a program that a person runs: by its beginning a server decides on pretty JSON and on
-    /// the field manager. The host's own product is put after it.
+    /// Takes `User-Agent` too, for a program that a person runs: by its beginning a server decides on pretty JSON and
+    /// on the field manager. The host's own product is put after it.
     #[must_use]
     pub fn with_agent(mut self, headers: &HeaderMap) -> Self {
         self.take(headers, USER_AGENT);
@@ -146,8 +146,8 @@ impl Upgrade {
     }
 }
 
-/// A request's body that is sent as it comes, once. Clones share the body: a frame that one clone returns is gone for the
-/// others. A try whose connection fails takes no frame.
+/// A request's body that is sent as it comes, once. Clones share the body: a frame that one clone returns is gone for
+/// the others. A try whose connection fails takes no frame.
 #[derive(Clone)]
 pub struct StreamBody(Arc<Mutex<UnsyncBoxBody<Bytes, BoxError>>>);
 

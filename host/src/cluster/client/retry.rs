@@ -34,8 +34,8 @@ impl Tries {
         Self { safe, renewals: u32::from(safe), deadline, made: 1, broken_once: false }
     }
 
-    /// Allows a retry after 401 for a request that the API server answers itself: a 401 then means that nothing was done.
-    /// Behind `proxy` a 401 may come from a pod, which may have acted.
+    /// Allows a retry after 401 for a request that the API server answers itself: a 401 then means that nothing was
+    /// done. Behind `proxy` a 401 may come from a pod, which may have acted.
     #[must_use]
     pub(super) fn renewable(self) -> Self {
         Self { renewals: 1, ..self }
@@ -55,8 +55,8 @@ impl Tries {
 
     /// Returns the wait before a retry after this answer; `None` returns the answer to the caller.
     ///
-    /// 429 and 503 with `Retry-After` mean that nothing was done, so that any request is retried. Other failures, such as
-    /// 504 and the 500 of slow storage (`apierrors.NewServerTimeout`), do not mean that.
+    /// 429 and 503 with `Retry-After` mean that nothing was done, so that any request is retried. Other failures, such
+    /// as 504 and the 500 of slow storage (`apierrors.NewServerTimeout`), do not mean that.
     pub(super) fn after_answer(
         &mut self,
         status: StatusCode,
@@ -89,7 +89,8 @@ impl Tries {
         left.is_some()
     }
 
-    /// Returns whether to retry after a connection broke off before its answer: once, for a request that changes nothing.
+    /// Returns whether to retry after a connection broke off before its answer: once, for a request that changes
+    /// nothing.
     ///
     /// An API server that restarts cuts the idle connections of its clients, and the next request fails on one.
     pub(super) fn after_breaking_off(&mut self) -> bool {

@@ -103,7 +103,8 @@ impl AggregatedGroup {
 }
 
 impl AggregatedResource {
-    /// Returns the type. A resource without a kind has only subresources and no objects, and is left out as in client-go.
+    /// Returns the type. A resource without a kind has only subresources and no objects, and is left out as in
+    /// client-go.
     fn info(self, group: &str, version: &str, preferred: bool) -> Option<ResourceInfo> {
         let kind = self.response_kind.map(|of| of.kind).filter(|kind| !kind.is_empty())?;
         Some(ResourceInfo {

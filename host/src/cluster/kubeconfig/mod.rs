@@ -152,8 +152,8 @@ impl Kubeconfig {
         if found { Ok(merged) } else { Err(KubeconfigError::NoFile { looked: files.to_vec() }) }
     }
 
-    /// Returns the files that kubectl reads by default: those of [`KUBECONFIG_VARIABLE`], else `.kube/config` in the home
-    /// folder.
+    /// Returns the files that kubectl reads by default: those of [`KUBECONFIG_VARIABLE`], else `.kube/config` in the
+    /// home folder.
     pub fn default_files(variable: Option<&OsStr>, home: Option<&Path>) -> Vec<PathBuf> {
         match variable.filter(|list| !list.is_empty()) {
             Some(list) => std::env::split_paths(list).filter(|file| !file.as_os_str().is_empty()).collect(),

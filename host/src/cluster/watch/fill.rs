@@ -59,8 +59,8 @@ impl Upstream {
         if !head.status.is_success() {
             return Err(refused(&head, body).await);
         }
-        // The slot is held while the page is in memory besides the store, and not while the server thinks: an aggregated
-        // API that hangs delays no other store.
+        // The slot is held while the page is in memory besides the store, and not while the server thinks: an
+        // aggregated API that hangs delays no other store.
         let _slot = self.hub.pages().acquire().await.map_err(|_| Trouble::Fatal(WatchError::Stopped))?;
         let bytes = body.collected().await?;
         let page = UncutPage::read(&bytes)?;

@@ -22,11 +22,11 @@ use crate::telemetry::{Audit, Sampled, chain};
 
 /// The most collections that are watched. Each takes a connection and a task here, and a watch at the server.
 const MAX_STORES: usize = 256;
-/// The most stores without followers: enough for the guests of a pod that run again and again, and few enough for a guest
-/// that follows one selection after the other not to leave a trail of watches at the server.
+/// The most stores without followers: enough for the guests of a pod that run again and again, and few enough for a
+/// guest that follows one selection after the other not to leave a trail of watches at the server.
 const MAX_DESERTED: usize = 16;
-/// The most pages of lists that are in memory together, besides the stored objects. Four upstreams that fill their stores
-/// keep a processor busy.
+/// The most pages of lists that are in memory together, besides the stored objects. Four upstreams that fill their
+/// stores keep a processor busy.
 const MAX_PAGES: usize = 4;
 /// The most long events that are in memory together while they arrive. They are rare, and a watch that waits for a slot
 /// loses nothing.
@@ -235,8 +235,8 @@ impl fmt::Debug for Hub {
 }
 
 impl ApiClient {
-    /// Follows a collection under a permit, beginning with a full replay. The first follower starts the list and watch of
-    /// the server; the others share it. Needs a tokio runtime.
+    /// Follows a collection under a permit, beginning with a full replay. The first follower starts the list and watch
+    /// of the server; the others share it. Needs a tokio runtime.
     ///
     /// # Errors
     /// When the permit is for another scope, or too many collections are watched. Failures of the server come from

@@ -1,7 +1,7 @@
 //! The events of a watch, cut from the answer's body: one JSON object a line.
 //!
-//! Threat: hundreds of watches, in each of which the server begins a line of megabytes. Each watch may hold a short line.
-//! Long lines need a slot, of which there are few; without one, the rest of the line stays on the connection.
+//! Threat: hundreds of watches, in each of which the server begins a line of megabytes. Each watch may hold a short
+//! line. Long lines need a slot, of which there are few; without one, the rest of the line stays on the connection.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl Lines {
         Self { body, rest: BytesMut::new(), searched: 0, slots: Arc::clone(slots), slot: None }
     }
 
-    /// Waits for at least one line and returns all that are there, or none at the end of the body. An incomplete line at
-    /// the end is no event. The caller has stored and dropped the previous lines by now.
+    /// Waits for at least one line and returns all that are there, or none at the end of the body. An incomplete line
+    /// at the end is no event. The caller has stored and dropped the previous lines by now.
     pub(super) async fn next(&mut self) -> Result<Vec<Bytes>, LineError> {
         // A large buffer of a large event or a burst is not kept while the watch is idle.
         self.rest = BytesMut::from(&*self.rest);

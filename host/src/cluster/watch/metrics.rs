@@ -12,8 +12,8 @@ use super::hub::Hub;
 use crate::cluster::ApiClient;
 
 impl ApiClient {
-    /// Registers gauges of [`watch_figures`](ApiClient::watch_figures): `attache_watches` (upstream), `attache_followers`
-    /// and `attache_watched_bytes`. They are gone with the last clone of this client.
+    /// Registers gauges of [`watch_figures`](ApiClient::watch_figures): `attache_watches` (upstream),
+    /// `attache_followers` and `attache_watched_bytes`. They are gone with the last clone of this client.
     pub fn register_metrics(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Figures(Arc::downgrade(self.hub()))));
     }

@@ -8,10 +8,11 @@
 //!
 //! Threats, and what stops each:
 //! - A store that is filled under one grant and read under a lesser one. A follower gets the store of the request that
-//!   the gate let through for this follower: type, namespace and selectors ([`Scope`]). A guest that may see one name has
-//!   to select that name, as under RBAC, and so gets a store with nothing else in it.
-//! - A guest that does not read. The store keeps a position for it in a short history. When the history has moved on, the
-//!   guest starts again with the present objects ([`WatchEvent::Resync`]). Nothing is queued or held up for a guest.
+//!   the gate let through for this follower: type, namespace and selectors ([`Scope`]). A guest that may see one name
+//!   has to select that name, as under RBAC, and so gets a store with nothing else in it.
+//! - A guest that does not read. The store keeps a position for it in a short history. When the history has moved on,
+//!   the guest starts again with the present objects ([`WatchEvent::Resync`]). Nothing is queued or held up for a
+//!   guest.
 //! - A collection without an end. All stores share one budget in bytes. When the budget is spent, stores without
 //!   followers are evicted, those longest without first; then histories; then the largest store ends, with an error.
 //! - A guest that follows one selection after the other and leaves each. Its own rate bounds the number of selections;
@@ -61,7 +62,8 @@ pub use scope::Scope;
 /// sidecar commonly has.
 pub const DEFAULT_STORE_BYTES: u64 = 64 << 20;
 
-/// The default time that a store is kept after its last follower has left. Guests that end and start again find it warm.
+/// The default time that a store is kept after its last follower has left. Guests that end and start again find it
+/// warm.
 pub const DEFAULT_LINGER: Duration = Duration::from_secs(10);
 
 /// The default time that a filled store is kept while the server answers 403 or 404 and nothing else. A starting server

@@ -80,8 +80,8 @@ pub(super) fn is_about_version(error: &ClusterError) -> bool {
     matches!(error, ClusterError::Refused(status) if status.code >= 500 && !matches!(status.code, 502 | 503))
 }
 
-/// Returns the cost of a retry after this failure. A refused connection costs nothing, and neither does a refusal before
-/// any work. A 401 is work: the server may ask a webhook about the token.
+/// Returns the cost of a retry after this failure. A refused connection costs nothing, and neither does a refusal
+/// before any work. A 401 is work: the server may ask a webhook about the token.
 pub(super) fn cost(error: &ClusterError) -> Cost {
     match error {
         ClusterError::Unavailable(Unavailable::ConnectionRefused { .. } | Unavailable::Credentials(_)) => Cost::Nothing,

@@ -5,12 +5,12 @@
 //! | the watch ends after its time | a new watch from the last version, of an event or a bookmark |
 //! | the connection breaks, the server is away, 429, 5xx | a new watch, after a backoff that grows to ten seconds |
 //! | the connection is refused | a new watch, after a backoff that grows to two seconds |
-//! | 401, 403, 404 | retried for a while, see `retry_policy`; a store that is not filled yet ends at once at 403 and 404 |
+//! | 401, 403, 404 | retried for a while, see `retry_policy`; a store without a first list ends at once at 403 and 404 |
 //! | 401, 403, a certificate that is not accepted | retried, and at once when a file of the credentials changes |
 //! | 429 or 503 with `Retry-After` | retried no sooner than that, up to two minutes |
 //! | 500 or 504 five times at one version, as a status or as an event | as at 410 |
 //! | 410, as a status or as an event | a new list, the first time at once; followers get what has changed |
-//! | other refusals, or those above for too long | the store ends, its followers get the error, and its memory is freed |
+//! | other refusals, or those above for too long | the store ends, its followers get the error, its memory is freed |
 //! | no room, an object too large, nonsense | the store ends |
 //!
 //! While the server stays away, a store with followers is kept: it holds the newest state that this host has. The first
