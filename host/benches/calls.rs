@@ -58,9 +58,8 @@ impl Bench {
         let tree = PodTree::new().unwrap();
         let volume = tree.service_account(&token, &cluster.ca_pem(), "default").unwrap();
         let server = Endpoint::given(&cluster.url()).unwrap();
-        let account = Some(ServiceAccount::at(volume.path()));
-        let settings =
-            ApiClientSettings { service_account: account, ..ApiClientSettings::new(server, Arc::new(NoAudit)) };
+        let account = ServiceAccount::at(volume.path());
+        let settings = ApiClientSettings::new(server, Arc::new(NoAudit)).service_account(account);
         let runtime = Runtime::builder().audit(Arc::new(NoAudit)).cluster(ApiClient::connect(settings).unwrap());
         // Rates that no ordinary host allows.
         let runtime = runtime.ceiling(Grant::parse(GRANT).unwrap().limits);

@@ -83,11 +83,9 @@ impl Bench {
         let tree = PodTree::new().unwrap();
         let volume = tree.service_account(&token, &server.ca_pem(), "default").unwrap();
         let begun = Arc::new(Begun::default());
-        let settings = ApiClientSettings {
-            service_account: Some(ServiceAccount::at(volume.path())),
-            watches: WatchSettings { linger: Duration::ZERO, ..WatchSettings::default() },
-            ..ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), begun.clone())
-        };
+        let settings = ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), begun.clone())
+            .service_account(ServiceAccount::at(volume.path()))
+            .watches(WatchSettings::new().linger(Duration::ZERO));
         let cluster = ApiClient::connect(settings).unwrap();
         let podinfo = tree.podinfo(&[("labels", "")]).unwrap();
         let runtime = Runtime::builder()

@@ -93,10 +93,9 @@ impl Asker {
     ) -> anyhow::Result<ApiClientSettings> {
         let settings = match (self, &server.url) {
             (Self::Kubeconfig(context), _) => context.settings(Arc::clone(audit)),
-            (Self::Account(account), Some(url)) => ApiClientSettings {
-                service_account: Some(account.clone()),
-                ..ApiClientSettings::new(Endpoint::given(url)?, Arc::clone(audit))
-            },
+            (Self::Account(account), Some(url)) => {
+                ApiClientSettings::new(Endpoint::given(url)?, Arc::clone(audit)).service_account(account.clone())
+            }
             (Self::Account(account), None) => {
                 let variable = |name: &str| variables.get(name).cloned();
                 let found = ApiClientSettings::in_cluster(variable, account.clone(), Arc::clone(audit));
@@ -105,7 +104,7 @@ impl Asker {
                 })?
             }
         };
-        Ok(ApiClientSettings { rate, ..settings })
+        Ok(settings.rate(rate))
     }
 }
 

@@ -230,7 +230,7 @@ impl Ambassador {
             accept: headers::accept(&head.headers),
             content_type: headers::content_type(&head.headers),
             passed_on,
-            patient: true,
+            wait_for_backend: true,
             as_it_comes: self.way == Channel::Proxy,
             ..Payload::none()
         };

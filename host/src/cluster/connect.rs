@@ -36,6 +36,7 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
 /// # drop(client);
 /// # Ok::<(), attache::cluster::ConnectError>(())
 /// ```
+#[non_exhaustive]
 pub struct ApiClientSettings {
     /// The API server.
     pub server: Endpoint,
@@ -159,6 +160,54 @@ impl ApiClientSettings {
             return Err(ConnectError::NotInCluster { token: account.dir().join("token") });
         }
         Ok(Self { service_account: Some(account), ..Self::new(server, audit) })
+    }
+
+    /// Sets the address of the server.
+    #[must_use]
+    pub fn server(self, server: Endpoint) -> Self {
+        Self { server, ..self }
+    }
+
+    /// Sets the service account whose token is sent.
+    #[must_use]
+    pub fn service_account(self, account: ServiceAccount) -> Self {
+        Self { service_account: Some(account), ..self }
+    }
+
+    /// Sets credentials of another kind, in place of a service account.
+    #[must_use]
+    pub fn credentials(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// Sets the PEM certificates of the authorities that may sign the server's certificate.
+    #[must_use]
+    pub fn ca(self, pem: impl Into<Vec<u8>>) -> Self {
+        Self { ca: Some(pem.into()), ..self }
+    }
+
+    /// Sets the name that the server's certificate must have; `None` is the host in its URL.
+    #[must_use]
+    pub fn server_name(self, name: Option<String>) -> Self {
+        Self { server_name: name, ..self }
+    }
+
+    /// Sets the time for a call without a deadline of its own.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Sets the settings of shared watches.
+    #[must_use]
+    pub fn watches(self, watches: WatchSettings) -> Self {
+        Self { watches, ..self }
+    }
+
+    /// Sets the rate that the host's own requests share with those of its extensions; `None` is no such rate.
+    #[must_use]
+    pub fn rate(self, rate: Option<HostRate>) -> Self {
+        Self { rate, ..self }
     }
 }
 

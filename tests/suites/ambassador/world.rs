@@ -35,10 +35,8 @@ pub(crate) fn service_account(token: &str, ca: &str) -> TempDir {
 /// A client of the server at `url` in a pod with this service-account volume. Calls without a deadline get `deadline`.
 pub(crate) fn client(url: &str, dir: &Path, deadline: Duration, records: &Records) -> ApiClient {
     let server = Endpoint::given(url).unwrap();
-    let account = Some(ServiceAccount::at(dir));
-    let settings =
-        ApiClientSettings { service_account: account, deadline, ..ApiClientSettings::new(server, records.audit()) };
-    ApiClient::connect(settings).unwrap()
+    let settings = ApiClientSettings::new(server, records.audit()).service_account(ServiceAccount::at(dir));
+    ApiClient::connect(settings.deadline(deadline)).unwrap()
 }
 
 pub(crate) struct World {

@@ -180,8 +180,7 @@ async fn a_body_that_streams_is_sent_whole_although_the_ca_has_rotated() {
     let rotated = Rotated::new().await;
     rotated.write_ca();
     let body = "{\"kind\": \"Pod\"}";
-    let stream = Some(StreamBody::new(body.to_owned()));
-    rotated.post(Payload { stream, ..Payload::none() }).await.unwrap();
+    rotated.post(Payload::none().stream(StreamBody::new(body.to_owned()))).await.unwrap();
     let heads = rotated.server.heads();
     assert!(heads.last().unwrap().contains(&format!("content-length: {}", body.len())), "{heads:?}");
 }

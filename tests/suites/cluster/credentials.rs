@@ -40,7 +40,7 @@ fn credentials(dir: &Path) -> Credentials {
 
 fn client(server: &DevCluster, credentials: Credentials) -> Client {
     let url = Endpoint::given(&server.url()).unwrap();
-    Client::of(|audit| ApiClientSettings { credentials: Some(credentials), ..ApiClientSettings::new(url, audit) })
+    Client::of(|audit| ApiClientSettings::new(url, audit).credentials(credentials))
 }
 
 async fn ask(client: &Client) -> Result<(), ClusterError> {
@@ -98,10 +98,7 @@ fn what_makes_no_client_certificate_is_told() {
     let (server, dir) = (server(), TempDir::new().unwrap());
     let connect = || {
         let url = Endpoint::given(&server.url()).unwrap();
-        let settings = ApiClientSettings {
-            credentials: Some(credentials(dir.path())),
-            ..ApiClientSettings::new(url, Arc::new(ToTracing))
-        };
+        let settings = ApiClientSettings::new(url, Arc::new(ToTracing)).credentials(credentials(dir.path()));
         chain(&ApiClient::connect(settings).unwrap_err())
     };
     write(&server, dir.path(), "nobody");
@@ -152,10 +149,7 @@ async fn the_name_in_the_certificate_may_be_another_than_the_addresss() {
     server.present(authority.acceptor("kubernetes.example"));
     let dir = service_account("t", authority.pem());
     let named = |name: Option<&str>| {
-        Client::of(|audit| ApiClientSettings {
-            server_name: name.map(str::to_owned),
-            ..super::pod_settings(&server.url, dir.path(), audit)
-        })
+        Client::of(|audit| super::pod_settings(&server.url, dir.path(), audit).server_name(name.map(str::to_owned)))
     };
     let fetch = async |client: Client| client.cluster.fetch(client.get(), Payload::none()).await.map(drop);
     assert!(fetch(named(None)).await.is_err());

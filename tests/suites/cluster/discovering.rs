@@ -237,7 +237,7 @@ async fn many_who_ask_a_server_that_hangs_wait_for_it_once() {
     let server = Scripted::plain(|_, _| vec![Step::Silence]).await;
     let url = Endpoint::given(&server.url).unwrap();
     let deadline = Duration::from_secs(1);
-    let client = Client::of(|audit| ApiClientSettings { deadline, ..ApiClientSettings::new(url, audit) });
+    let client = Client::of(|audit| ApiClientSettings::new(url, audit).deadline(deadline));
     let others = async {
         server.asked(1).await;
         futures::future::join_all((0..50).map(|_| client.cluster.discovery())).await

@@ -93,7 +93,7 @@ fn gate(audit: Arc<dyn Audit>, limit: usize) -> Gate {
 
 fn pod_settings(url: &str, dir: &Path, audit: Arc<dyn Audit>) -> ApiClientSettings {
     let server = Endpoint::given(url).unwrap();
-    ApiClientSettings { service_account: Some(ServiceAccount::at(dir)), ..ApiClientSettings::new(server, audit) }
+    ApiClientSettings::new(server, audit).service_account(ServiceAccount::at(dir))
 }
 
 /// Makes a directory like the service-account volume.

@@ -89,10 +89,8 @@ impl Stage {
         let account = account(&token, &server.ca_pem());
         let records = Arc::new(Records::default());
         let endpoint = Endpoint::given(&server.url()).unwrap();
-        let settings = ApiClientSettings {
-            service_account: Some(ServiceAccount::at(account.path())),
-            ..ApiClientSettings::new(endpoint, records.clone())
-        };
+        let settings = ApiClientSettings::new(endpoint, records.clone());
+        let settings = settings.service_account(ServiceAccount::at(account.path()));
         let variables = [("POD_NAME", "web-0"), ("POD_NAMESPACE", "demo")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         let pod = PodTree::new().unwrap();
         let volume = pod.podinfo(&[("labels", "tier=\"web\"\n")]).unwrap();

@@ -93,10 +93,8 @@ impl Stage {
         let engine = Engine::new(&EngineSettings::default().instances(64)).unwrap();
         let podinfo = volume.path().to_owned();
         let builder = builder(&engine, &metrics, &podinfo);
-        let settings = ApiClientSettings {
-            service_account: Some(ServiceAccount::at(account.path())),
-            ..ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), metrics.clone())
-        };
+        let settings = ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), metrics.clone());
+        let settings = settings.service_account(ServiceAccount::at(account.path()));
         let cluster = ApiClient::connect(settings).unwrap();
         let runtime = builder.cluster(cluster.clone()).build().unwrap();
         let neighbour = runtime.load_command_file(&guest("neighbour"), grant("neighbour", NEIGHBOUR)).await.unwrap();

@@ -226,7 +226,7 @@ async fn watched(objects: impl Iterator<Item = Vec<u8>>) -> Grown {
     // The first that fits is taken, and each page's target begins as the first one's.
     pages.reverse();
     let server = Server::saying("200 OK", pages).await;
-    let cluster = client(&server.url, WatchSettings { bytes: WATCHED, ..WatchSettings::default() });
+    let cluster = client(&server.url, WatchSettings::new().bytes(WATCHED));
     let scope = Scope::of(ApiRequest::builder().resource("", "v1", "pods").namespace(Some("demo"))).unwrap();
     let text = "{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {name: follower}, spec: {api: [{apiGroups: [''], \
                 resources: [pods], verbs: [list, watch], namespaces: [demo]}]}}";
@@ -252,7 +252,7 @@ async fn watched(objects: impl Iterator<Item = Vec<u8>>) -> Grown {
 
 fn client(url: &str, watch: WatchSettings) -> ApiClient {
     let settings = ApiClientSettings::new(Endpoint::given(url).unwrap(), Arc::new(NoAudit));
-    ApiClient::connect(ApiClientSettings { watches: watch, ..settings }).unwrap()
+    ApiClient::connect(settings.watches(watch)).unwrap()
 }
 
 fn x(bytes: u64) -> String {

@@ -63,7 +63,7 @@ async fn one_watch_of_the_server_serves_them_all_and_ends_with_the_last() {
 #[tokio::test]
 async fn who_comes_back_while_the_store_lingers_finds_it() {
     let linger = Duration::from_mins(10);
-    let world = World::keeping(WatchSettings { linger, ..WatchSettings::default() }).with(&["a"]);
+    let world = World::keeping(WatchSettings::new().linger(linger)).with(&["a"]);
     world.follow().until("synced").await;
     assert_eq!(world.cluster.watch_figures().followers, 0);
     let mut again = world.follow();

@@ -125,7 +125,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::keeping(WatchSettings { linger: Duration::ZERO, ..WatchSettings::default() })
+        Self::keeping(WatchSettings::new().linger(Duration::ZERO))
     }
 
     fn keeping(watches: WatchSettings) -> Self {
@@ -133,11 +133,9 @@ impl World {
         server.load(access(&["configmaps"])).unwrap();
         let account = account(&server);
         let records = Records::new();
-        let settings = ApiClientSettings {
-            service_account: Some(ServiceAccount::at(account.path())),
-            watches,
-            ..ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), records.clone())
-        };
+        let settings = ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), records.clone())
+            .service_account(ServiceAccount::at(account.path()))
+            .watches(watches);
         Self { cluster: ApiClient::connect(settings).unwrap(), server, account, records }
     }
 

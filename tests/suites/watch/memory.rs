@@ -9,7 +9,7 @@ use super::{World, all_maps};
 
 /// Makes a world whose stores hold so many bytes, and are kept for long without followers.
 fn world(bytes: u64) -> World {
-    World::keeping(WatchSettings { bytes, linger: Duration::from_mins(10), ..WatchSettings::default() })
+    World::keeping(WatchSettings::new().bytes(bytes).linger(Duration::from_mins(10)))
 }
 
 #[tokio::test]

@@ -42,12 +42,9 @@ fn stream(lines: &[&str]) -> Step {
 const PATIENT: Duration = Duration::from_mins(10);
 
 fn connect(server: &Scripted, deadline: Duration) -> ApiClient {
-    let settings = ApiClientSettings {
-        watches: WatchSettings { linger: Duration::ZERO, ..WatchSettings::default() },
-        deadline,
-        ..ApiClientSettings::new(Endpoint::given(&server.url).unwrap(), Records::new())
-    };
-    ApiClient::connect(settings).unwrap()
+    let settings = ApiClientSettings::new(Endpoint::given(&server.url).unwrap(), Records::new());
+    let watches = WatchSettings::new().linger(Duration::ZERO);
+    ApiClient::connect(settings.watches(watches).deadline(deadline)).unwrap()
 }
 
 fn follow_of(cluster: &ApiClient, query: &[(&str, &str)]) -> Watcher {

@@ -149,7 +149,7 @@ fn watches_answered(records: &Records, code: u16) -> usize {
 
 /// Makes a world whose stores end at the first refusal.
 fn impatient() -> World {
-    World::keeping(WatchSettings { linger: Duration::ZERO, forbidden_for: Duration::ZERO, ..WatchSettings::default() })
+    World::keeping(WatchSettings::new().linger(Duration::ZERO).forbidden_for(Duration::ZERO))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

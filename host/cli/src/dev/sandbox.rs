@@ -60,10 +60,9 @@ pub(super) async fn furnish(
         let settings = match elsewhere {
             None => ApiClientSettings::in_cluster(variable, account, Arc::clone(audit))?,
             // Where it is and whom to trust is the kubeconfig's to say, who asks is the pod's account.
-            Some(context) => ApiClientSettings {
-                credentials: Some(context.credentials.clone().as_account(&account)),
-                ..context.settings(Arc::clone(audit))
-            },
+            Some(context) => {
+                context.settings(Arc::clone(audit)).credentials(context.credentials.clone().as_account(&account))
+            }
         };
         runtime = runtime.cluster(api_server::reach(settings, Duration::ZERO).await?);
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use attache::ambassador::Ambassador;
 use attache::ambassador::local::{Filter, FilterSettings, SESSIONS, Site, SiteBuilder};
-use attache::cluster::{ApiClientSettings, Endpoint};
+use attache::cluster::Endpoint;
 use attache::gate::{Channel, Gate};
 use attache::policy::Grant;
 use attache::serving::{Listener, Server};
@@ -47,8 +47,8 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let audit = scraped.over(settings::audit(&arguments.audit.place)?);
     let rate = arguments.rate.of_host();
     let settings = asker.settings(&arguments.server, &variables, &audit, rate.clone())?;
-    let server = server(settings.server, arguments.append_server_path);
-    let cluster = api_server::reach_in_time(ApiClientSettings { server, ..settings }).await?;
+    let server = server(settings.server.clone(), arguments.append_server_path);
+    let cluster = api_server::reach_in_time(settings.server(server)).await?;
     let ambassador = |grant: Grant| {
         let gate = Gate::within(rate.clone(), grant.name.clone(), Arc::new(grant), Arc::clone(&audit));
         Ambassador::new(Channel::Proxy, gate, Some(cluster.clone()))

@@ -33,6 +33,7 @@ pub(in crate::cluster) type Outbound = Either<Full<Bytes>, StreamBody>;
 /// assert!(patch.deadline.is_some());
 /// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Payload {
     /// `Accept`; JSON where it is absent.
     pub accept: Option<HeaderValue>,
@@ -51,7 +52,7 @@ pub struct Payload {
     /// True to wait without end, if there is no deadline, for an answer from behind the server
     /// ([`ApiRequest::is_relayed`](crate::policy::ApiRequest::is_relayed)). The log of a silent container does not even
     /// have a head.
-    pub patient: bool,
+    pub wait_for_backend: bool,
     /// True to send the request once and to return any answer, whenever it comes. For clients with rules of their own
     /// for retries and deadlines: with retries of the host as well, ten tries would become a hundred.
     ///
@@ -72,6 +73,12 @@ impl Payload {
     /// Makes a payload with a body of this content type, for a JSON answer.
     pub fn of(content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
         Self { content_type: Some(content_type), body: body.into(), ..Self::default() }
+    }
+
+    /// Sets a body that is sent as it comes, in place of `body`.
+    #[must_use]
+    pub fn stream(self, body: StreamBody) -> Self {
+        Self { stream: Some(body), ..self }
     }
 
     /// Sets the deadline to `span` from now.

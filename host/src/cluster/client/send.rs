@@ -84,7 +84,7 @@ impl Deadlines {
         let no_end = began.checked_add(NO_END).unwrap_or(deadline);
         let (head_by, whole_by) = match payload.deadline {
             None if payload.as_it_comes => (no_end, no_end),
-            None if payload.patient && permit.request().is_relayed() => (no_end, no_end),
+            None if payload.wait_for_backend && permit.request().is_relayed() => (no_end, no_end),
             None if permit.request().is_stream() => (deadline, no_end),
             _ => (deadline, deadline),
         };
@@ -98,7 +98,7 @@ impl ApiClient {
     ///
     /// The body streams, and ends with an error at [`Permit::response_limit`] and at the deadline. A watch, and a log
     /// that is followed, go on until they are dropped, unless the payload has a deadline; for the head of a log see
-    /// [`Payload::patient`]. Dropping the future or the body ends the request.
+    /// [`Payload::wait_for_backend`]. Dropping the future or the body ends the request.
     ///
     /// The request is sent again:
     /// - after 429 and 503 with `Retry-After`, and where it changes nothing after any 5xx with it, up to ten times. A

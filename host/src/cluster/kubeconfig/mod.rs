@@ -114,11 +114,8 @@ pub struct KubeconfigContext {
 impl KubeconfigContext {
     /// Makes settings for a client of this server, with defaults for the rest.
     pub fn settings(&self, audit: Arc<dyn Audit>) -> ApiClientSettings {
-        ApiClientSettings {
-            credentials: Some(self.credentials.clone()),
-            server_name: self.server_name.clone(),
-            ..ApiClientSettings::new(self.server.clone(), audit)
-        }
+        let settings = ApiClientSettings::new(self.server.clone(), audit);
+        settings.credentials(self.credentials.clone()).server_name(self.server_name.clone())
     }
 }
 

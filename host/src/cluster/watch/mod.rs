@@ -81,10 +81,11 @@ pub const DEFAULT_FORBIDDEN_FOR: Duration = Duration::from_mins(1);
 /// ```
 /// use attache::cluster::watch::WatchSettings;
 ///
-/// let settings = WatchSettings { bytes: 16 << 20, ..WatchSettings::default() }; // for `ApiClientSettings::watches`
+/// let settings = WatchSettings::new().bytes(16 << 20); // for `ApiClientSettings::watches`
 /// # drop(settings);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WatchSettings {
     /// The most bytes of all stores together: the JSON of their objects, and the memory to keep it.
     pub bytes: u64,
@@ -93,6 +94,31 @@ pub struct WatchSettings {
     /// The time that a filled store is kept while the server answers 403 or 404 and nothing else, as a starting server
     /// does.
     pub forbidden_for: Duration,
+}
+
+impl WatchSettings {
+    /// Makes settings with the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the most bytes of all stores together.
+    #[must_use]
+    pub fn bytes(self, bytes: u64) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// Sets the time that a store is kept after its last follower has left.
+    #[must_use]
+    pub fn linger(self, linger: Duration) -> Self {
+        Self { linger, ..self }
+    }
+
+    /// Sets the time that a filled store is kept while the server answers 403 or 404 and nothing else.
+    #[must_use]
+    pub fn forbidden_for(self, span: Duration) -> Self {
+        Self { forbidden_for: span, ..self }
+    }
 }
 
 impl Default for WatchSettings {
