@@ -8,8 +8,8 @@
 //! | --- | --- |
 //! | `endpoint` | the address of the server |
 //! | `kubeconfig` | address and credentials from the files of kubectl |
-//! | `connect` | the client and its settings |
-//! | `transport` | TLS, connections, the CA's rotation |
+//! | `connect`, `settings` | the client and its settings |
+//! | `transport`, `roots` | TLS, connections, the CA's rotation |
 //! | `client` | one request and its answer |
 //! | `informational` | bounds on informational answers (1xx) |
 //! | `unavailable`, `status`, `error` | failures |
@@ -33,6 +33,8 @@ mod kubeconfig;
 mod page;
 mod resolve;
 mod reviews;
+mod roots;
+mod settings;
 mod status;
 mod transport;
 mod unavailable;
@@ -40,7 +42,7 @@ pub mod watch;
 
 pub(crate) use client::Sent;
 pub use client::{Answer, AnswerBody, ForwardedHeaders, Payload, StreamBody, Upgrade};
-pub use connect::{ApiClient, ApiClientSettings, ConnectError, DEFAULT_DEADLINE};
+pub use connect::ApiClient;
 pub use discovery::{Discovery, MissingGroup, ObjectKind, ResourceInfo, Subresource};
 pub use endpoint::{DEFAULT_URL, Endpoint, EndpointError, EndpointSource, HOST_VARIABLE, PORT_VARIABLE};
 pub use error::ClusterError;
@@ -48,6 +50,7 @@ pub(crate) use informational::{Cut, Cuttable};
 pub use kubeconfig::{KUBECONFIG_VARIABLE, Kubeconfig, KubeconfigChoice, KubeconfigContext, KubeconfigError};
 pub(crate) use page::{ListPage, list_page};
 pub use resolve::ResolveError;
+pub use settings::{ApiClientSettings, ConnectError, DEFAULT_DEADLINE};
 pub use status::ServerStatus;
 pub use transport::TlsError;
 pub use unavailable::Unavailable;

@@ -23,8 +23,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::connect::ApiClientSettings;
 use super::endpoint::Endpoint;
+use super::settings::ApiClientSettings;
 use crate::credentials::{Credentials, Material};
 use crate::telemetry::Audit;
 use document::{Cluster, Context, Document, User};
