@@ -27,6 +27,7 @@ const SINGLE: [HeaderName; 3] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE];
 
 /// A fault in the headers of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum HeaderFault {
     /// A header names another user.
     #[error("the header {0} asks on behalf of another, which nobody may here: each asks as itself")]

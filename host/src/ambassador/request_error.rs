@@ -22,6 +22,7 @@ const PLACE_WAIT: Duration = Duration::from_secs(1);
 
 /// The reason why a request got no answer of the server.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum RequestError {
     /// The request could not be understood.
     #[error(transparent)]

@@ -26,6 +26,16 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `bindings` | what `bindgen!` makes of the WIT package |
+//! | `ctx`, `error` | the state of one guest, and the errors of its calls |
+//! | `api`, `collection` | `attache:pod/api`, and the paths of its collections |
+//! | `writes`, `body`, `yaml` | the calls that change objects, and the checks of their bodies |
+//! | `watch` | watches of collections |
+//! | `metadata` | `attache:pod/metadata` |
+//! | `http`, `filesystem`, `wasi` | `wasi:http`, `wasi:filesystem`, and the rest of WASI |
 
 mod api;
 pub mod bindings;

@@ -46,6 +46,15 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `listen`, `stream`, `tls` | sockets, the bytes of a connection, the configuration of TLS |
+//! | `connection` | one connection: its protocol, and the facts for handlers |
+//! | `http1`, `http2` | the two protocols, with their bounds |
+//! | `heads`, `counted`, `framing` | HTTP/1.1 read message by message, and the budget of heads |
+//! | `linger` | the end of a connection |
+//! | `handler` | closures as services, and the bodies of answers |
 
 mod connection;
 mod counted;
@@ -175,10 +184,10 @@ impl Server {
     /// [`Connection::stopping`] is cancelled, and requests in progress have `grace` to finish. What remains is cut.
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Stopped {
         let stopping = CancellationToken::new();
-        let places = self.into_places(&stopping);
+        let listeners = self.open(&stopping);
         let mut connections = JoinSet::new();
-        accept_until(stop, &places, &mut connections).await;
-        drop(places);
+        accept_until(stop, &listeners, &mut connections).await;
+        drop(listeners);
         stopping.cancel();
         let all = async { while connections.join_next().await.is_some() {} };
         let _ = timeout(grace, all).await;
@@ -188,11 +197,11 @@ impl Server {
     }
 
     /// Returns the listeners, each with its share of all bounds.
-    fn into_places(self, stopping: &CancellationToken) -> Vec<Place> {
+    fn open(self, stopping: &CancellationToken) -> Vec<OpenListener> {
         let number = self.served.len().max(1);
         let share = |of: usize| of.checked_div(number).unwrap_or_default().max(1);
         let connections = share(self.connections);
-        let place = |(listener, serve): (Listener, Serve)| {
+        let open = |(listener, serve): (Listener, Serve)| {
             let shared = Shared {
                 name: listener.to_string().into(),
                 protocols: listener.protocols().clone(),
@@ -201,21 +210,21 @@ impl Server {
                 streams: Arc::new(Semaphore::new(connections)),
                 stopping: stopping.clone(),
             };
-            Place { listener, serve, room: Arc::new(Semaphore::new(connections)), shared }
+            OpenListener { listener, serve, room: Arc::new(Semaphore::new(connections)), shared }
         };
-        self.served.into_iter().map(place).collect()
+        self.served.into_iter().map(open).collect()
     }
 }
 
 /// A listener, and the room that is left for its connections.
-struct Place {
+struct OpenListener {
     listener: Listener,
     serve: Serve,
     room: Arc<Semaphore>,
     shared: Shared,
 }
 
-impl Place {
+impl OpenListener {
     fn is_full(&self) -> bool {
         self.room.available_permits() == 0
     }
@@ -235,26 +244,26 @@ impl Place {
 }
 
 /// Accepts connections until `stop` returns.
-async fn accept_until(stop: impl Future<Output = ()>, places: &[Place], connections: &mut JoinSet<()>) {
+async fn accept_until(stop: impl Future<Output = ()>, listeners: &[OpenListener], connections: &mut JoinSet<()>) {
     let mut crowded = interval(CROWDED);
     crowded.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = pin!(stop);
     let mut first = 0;
     loop {
-        let with_room = places.iter().filter(|place| !place.is_full());
+        let with_room = listeners.iter().filter(|listener| !listener.is_full());
         let (before, from) = (with_room.clone().take(first), with_room.skip(first));
-        let open = from.chain(before).map(|place| (&place.listener, place));
+        let open = from.chain(before).map(|listener| (&listener.listener, listener));
         tokio::select! {
             biased;
             () = &mut stop => return,
             Some(_) = connections.join_next() => {}
-            _ = crowded.tick(), if places.iter().any(Place::is_full) => {
-                places.iter().filter(|place| place.is_full()).for_each(|place| place.shared.heads.close_oldest());
+            _ = crowded.tick(), if listeners.iter().any(OpenListener::is_full) => {
+                listeners.iter().filter(|listener| listener.is_full()).for_each(|listener| listener.shared.heads.close_oldest());
             }
             accepted = listen::accept(open) => match accepted {
-                Ok((socket, peer, place)) => {
-                    first = (first + 1) % places.len().max(1);
-                    place.start(socket, peer, connections);
+                Ok((socket, peer, listener)) => {
+                    first = (first + 1) % listeners.len().max(1);
+                    listener.start(socket, peer, connections);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a connection");

@@ -11,6 +11,7 @@ use crate::policy::DestinationError;
 
 /// The reason why a request to a granted destination got no answer, or not a whole one.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum EgressError {
     /// The request names no destination.
     #[error("no destination: {0}")]

@@ -101,6 +101,7 @@ impl fmt::Debug for EgressClient {
 
 /// The times for the steps of one request. `None` is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Patience {
     /// The time for look-up, connection and TLS together. Default 10 s.
     pub connect: Option<Duration>,

@@ -28,6 +28,7 @@ mod body;
 mod file_body;
 mod files;
 mod filter;
+mod paths;
 mod site;
 mod tunnel;
 

@@ -10,8 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts as Head;
-use http::uri::{Parts, PathAndQuery};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -21,6 +20,7 @@ use tower_service::Service;
 use super::body::{LocalBody, Stoppable};
 use super::files::Files;
 use super::filter::{Filter, REJECTED_PATH};
+use super::paths::{tidied, without};
 use super::{explained, moved, plain, tunnel};
 use crate::ambassador::upgrade::Slot;
 use crate::ambassador::{self, Ambassador};
@@ -35,6 +35,7 @@ pub const SESSIONS: usize = 128;
 
 /// The error for a prefix that cannot be served.
 #[derive(Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SiteError {
     /// The prefix is no path.
     #[error("the prefix {0:?} is not a path: it begins with a slash")]
@@ -61,10 +62,10 @@ struct Inner {
     /// The room for connections that leave HTTP.
     sessions: Arc<Semaphore>,
     /// The longest prefix first.
-    places: Vec<(PathPrefix, Place)>,
+    backends: Vec<(PathPrefix, Backend)>,
 }
 
-enum Place {
+enum Backend {
     Api(Ambassador),
     Files(Files),
 }
@@ -73,12 +74,12 @@ enum Place {
 pub struct SiteBuilder {
     filter: Option<Filter>,
     sessions: usize,
-    places: Vec<(PathPrefix, Place)>,
+    backends: Vec<(PathPrefix, Backend)>,
 }
 
 impl Default for SiteBuilder {
     fn default() -> Self {
-        Self { filter: None, sessions: SESSIONS, places: Vec::new() }
+        Self { filter: None, sessions: SESSIONS, backends: Vec::new() }
     }
 }
 
@@ -105,7 +106,7 @@ impl SiteBuilder {
     /// # Errors
     /// Fails if the prefix is no path, has several readings, or is taken.
     pub fn api(self, prefix: &str, ambassador: Ambassador) -> Result<Self, SiteError> {
-        self.place(prefix, Place::Api(ambassador))
+        self.backend(prefix, Backend::Api(ambassador))
     }
 
     /// Serves the files of a folder below a path prefix. The filter does not check requests for them.
@@ -113,27 +114,27 @@ impl SiteBuilder {
     /// # Errors
     /// Fails as [`SiteBuilder::api`] does.
     pub fn files(self, prefix: &str, folder: impl Into<PathBuf>) -> Result<Self, SiteError> {
-        self.place(prefix, Place::Files(Files::new(folder.into())))
+        self.backend(prefix, Backend::Files(Files::new(folder.into())))
     }
 
-    fn place(mut self, text: &str, place: Place) -> Result<Self, SiteError> {
+    fn backend(mut self, text: &str, backend: Backend) -> Result<Self, SiteError> {
         if !text.starts_with('/') {
             return Err(SiteError::NotAPath(text.to_owned()));
         }
         let unclear = |why| SiteError::Unclear { prefix: text.to_owned(), why };
         let prefix = PathPrefix::parse(text).map_err(unclear)?;
-        if self.places.iter().any(|(taken, _)| *taken == prefix) {
+        if self.backends.iter().any(|(taken, _)| *taken == prefix) {
             return Err(SiteError::Twice(prefix.to_string()));
         }
-        self.places.push((prefix, place));
+        self.backends.push((prefix, backend));
         Ok(self)
     }
 
     /// Makes the site.
     pub fn build(mut self) -> Site {
-        self.places.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        self.backends.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         let sessions = Arc::new(Semaphore::new(self.sessions));
-        Site(Arc::new(Inner { filter: self.filter, sessions, places: self.places }))
+        Site(Arc::new(Inner { filter: self.filter, sessions, backends: self.backends }))
     }
 }
 
@@ -149,13 +150,13 @@ impl Site {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Some((prefix, place)) = self.find(request.uri().path()) else {
+        let Some((prefix, backend)) = self.find(request.uri().path()) else {
             return tidied(&request).map_or_else(|| plain(StatusCode::NOT_FOUND), |to| moved(&to));
         };
-        let Place::Api(ambassador) = place else {
+        let Backend::Api(ambassador) = backend else {
             return match tidied(&request) {
                 Some(to) => moved(&to),
-                None => beside(prefix, place, &request.into_parts().0).await,
+                None => beside(prefix, backend, &request.into_parts().0).await,
             };
         };
         let untidy = tidied(&request);
@@ -171,11 +172,11 @@ impl Site {
     }
 
     /// Returns the location with the longest prefix that fits. A prefix fits without its last slash too.
-    fn find(&self, path: &str) -> Option<(&PathPrefix, &Place)> {
-        let found = self.0.places.iter().find(|(prefix, _)| prefix.rest(path).is_some());
-        let root = || self.0.places.iter().find(|(prefix, _)| prefix.is_of_api());
+    fn find(&self, path: &str) -> Option<(&PathPrefix, &Backend)> {
+        let found = self.0.backends.iter().find(|(prefix, _)| prefix.rest(path).is_some());
+        let root = || self.0.backends.iter().find(|(prefix, _)| prefix.is_of_api());
         // A request may lie below a prefix of the API with which its path does not begin.
-        found.or_else(root).map(|(prefix, place)| (prefix, place))
+        found.or_else(root).map(|(prefix, backend)| (prefix, backend))
     }
 
     /// Returns the ambassador that judges a request for the API: that of the longest prefix inside the API's own paths
@@ -192,11 +193,11 @@ impl Site {
             return Some(found);
         }
         let subject = read.as_ref().map_or_else(|_| request.uri().path().into(), ApiRequest::subject);
-        let places = self.0.places.iter().filter(|(prefix, _)| prefix.is_of_api() || prefix.is_root());
-        let below = places.filter(|(prefix, _)| prefix.rest(&subject).is_some());
-        let mut apis = below.filter_map(|(_, place)| match place {
-            Place::Api(ambassador) => Some(ambassador),
-            Place::Files(_) => None,
+        let backends = self.0.backends.iter().filter(|(prefix, _)| prefix.is_of_api() || prefix.is_root());
+        let below = backends.filter(|(prefix, _)| prefix.rest(&subject).is_some());
+        let mut apis = below.filter_map(|(_, backend)| match backend {
+            Backend::Api(ambassador) => Some(ambassador),
+            Backend::Files(_) => None,
         });
         apis.next()
     }
@@ -277,17 +278,17 @@ where
 }
 
 /// Answers from the files beside the API.
-async fn beside(prefix: &PathPrefix, place: &Place, head: &Head) -> Response<LocalBody> {
+async fn beside(prefix: &PathPrefix, backend: &Backend, head: &Head) -> Response<LocalBody> {
     if head.extensions.get::<HadFragment>().is_some() {
         return plain(StatusCode::BAD_REQUEST);
     }
     let (whole, method) = (head.uri.path(), &head.method);
     let path = prefix.rest(whole).unwrap_or_default();
-    match (place, path.strip_prefix('/')) {
-        (Place::Files(files), Some(path)) => files.answer(method, whole, path).await,
+    match (backend, path.strip_prefix('/')) {
+        (Backend::Files(files), Some(path)) => files.answer(method, whole, path).await,
         // The path is the prefix without its last slash.
-        (Place::Files(_), None) => moved(&prefix.to_string()),
-        (Place::Api(_), _) => plain(StatusCode::NOT_FOUND),
+        (Backend::Files(_), None) => moved(&prefix.to_string()),
+        (Backend::Api(_), _) => plain(StatusCode::NOT_FOUND),
     }
 }
 
@@ -299,92 +300,10 @@ fn read<B>(request: &Request<B>) -> Result<ApiRequest, InvalidRequest> {
     }
 }
 
-/// Returns the request without the prefix in its path. A request that names another server stays as it is, to be
-/// refused.
-fn without<B>(prefix: &PathPrefix, mut request: Request<B>) -> Request<B> {
-    let uri = request.uri();
-    if prefix.is_root() || prefix.is_of_api() || uri.authority().is_some() {
-        return request;
-    }
-    let path = prefix.rest(uri.path()).filter(|rest| !rest.is_empty()).unwrap_or("/");
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut parts = Parts::default();
-    parts.path_and_query = PathAndQuery::try_from(format!("{path}{query}")).ok();
-    if let Ok(left) = Uri::from_parts(parts) {
-        *request.uri_mut() = left;
-    }
-    request
-}
-
-/// Returns the path of a redirect for readers whose path has empty or dot segments, as clients make it of a base URL
-/// with a slash at its end. The path is never rewritten before it is judged; the client asks again.
-fn tidied<B>(request: &Request<B>) -> Option<String> {
-    let uri = request.uri();
-    let path = uri.path();
-    let cut = uri.authority().is_some() || request.extensions().get::<HadFragment>().is_some();
-    if cut || !(request.method() == Method::GET || request.method() == Method::HEAD) {
-        return None;
-    }
-    let inner = path.strip_suffix('/').unwrap_or(path).strip_prefix('/')?;
-    // A browser reads a backslash as a slash, and two at the beginning would name another host.
-    if path.contains('\\') || inner.split('/').all(|part| !matches!(part, "" | "." | "..")) {
-        return None;
-    }
-    let mut kept = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(kept.pop()),
-            part => kept.push(part),
-        }
-    }
-    let end = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    Some(format!("/{}{end}{query}", kept.join("/")))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_prefix_is_taken_off_unless_the_api_has_it_itself() {
-        for (prefix, uri, left) in [
-            ("/", "/api/v1/pods?limit=1", None),
-            ("/custom/", "/custom/api/v1/pods?limit=1", Some("/api/v1/pods?limit=1")),
-            ("/custom/", "/custom", Some("/")),
-            ("/custom/", "/custom?x=1", Some("/?x=1")),
-            ("/api/", "/api/v1", None),
-            ("/apis/apps/", "/apis/apps/v1", None),
-            ("/k8s-api/", "/k8s-api/version", Some("/version")),
-            ("/a/", "/a//api", Some("//api")),
-            ("/a/", "http://evil.example/a/api", None),
-        ] {
-            let request = Request::get(uri).body(()).unwrap();
-            let found = without(&PathPrefix::parse(prefix).unwrap(), request).uri().to_string();
-            assert_eq!(found, left.unwrap_or(uri), "{prefix} {uri}");
-        }
-    }
-
-    #[test]
-    fn readers_are_sent_to_the_tidy_path() {
-        for (target, to) in [
-            ("/", None),
-            ("/api/v1/pods/?limit=1", None),
-            ("/api/v1/namespaces/a/services/https:s:/proxy/", None),
-            ("//", Some("/")),
-            ("//api/v1/pods?limit=1", Some("/api/v1/pods?limit=1")),
-            ("//evil.example/", Some("/evil.example/")),
-            ("/api//v1/./pods/", Some("/api/v1/pods/")),
-            ("/static/../../api", Some("/api")),
-            ("/..", Some("/")),
-            ("//\\evil.example/", None),
-        ] {
-            assert_eq!(tidied(&Request::get(target).body(()).unwrap()).as_deref(), to, "{target}");
-            assert_eq!(tidied(&Request::post(target).body(()).unwrap()), None, "{target}");
-        }
-    }
 
     #[test]
     fn what_goes_on_for_ever_is_seen() {
