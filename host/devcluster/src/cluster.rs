@@ -1,4 +1,4 @@
-//! The cluster as its user holds it: start it, ask where it is, load it, make trouble for it, stop it.
+//! [`DevCluster`]: starting, addresses, credentials, faults, and stopping.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,29 +23,30 @@ use crate::model::store::Store;
 use crate::server::api::{Api, Behaviour};
 use crate::server::authentication::{Authentication, Order};
 use crate::server::faults::Faults;
-use crate::server::server::{self, Phase};
+use crate::server::http::{self, Phase};
 use crate::switches::FaultSwitches;
 
-/// The longest wait for the server's own tasks, such as the one that closes the port.
+/// The longest wait for a task of the server, such as closing the port.
 const STOP: Duration = Duration::from_secs(2);
 
-/// How a [`DevCluster`] is to be. The defaults suit a laptop and a test.
+/// Settings of a [`DevCluster`]. The defaults suit a laptop and a test.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DevClusterSettings {
-    /// Where to listen. The default is loopback and a free port; anything but loopback opens the cluster to the
+    /// The address to listen on. The default is loopback and a free port; any other address opens the cluster to the
     /// network.
     pub listen: SocketAddr,
-    /// Bytes of objects that the store holds at most, 512 MiB if not set; a write beyond that is a 500, as etcd's quota
-    /// makes it.
+    /// The largest total size of stored objects, in bytes; 512 MiB if not set. A write beyond it fails with status 500,
+    /// as with etcd's quota.
     pub storage_bytes: usize,
-    /// Changes of each type that watches can go back to, 10,000 if not set; what is older is `410 Expired`.
+    /// The number of changes of each type that a watch can go back to; 10,000 if not set. An older position is `410
+    /// Expired`.
     pub history: usize,
-    /// How often a watch that allows bookmarks gets one; a minute if not set, as with a real server.
+    /// The period of bookmarks on a watch that allows them; a minute if not set, as with a real server.
     pub bookmarks: Duration,
-    /// How long a deleted pod that is bound to a node takes to stop, at most its grace period; a second if not set.
+    /// The time that a deleted pod on a node takes to stop, at most its grace period; a second if not set.
     pub pod_stop: Duration,
-    /// Threads that serve; two if not set.
+    /// The number of threads that serve; two if not set.
     pub threads: usize,
 }
 
@@ -62,19 +63,19 @@ impl Default for DevClusterSettings {
     }
 }
 
-/// Why a cluster would not start or do as it was told.
+/// An error of starting or using a cluster.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevClusterError {
     /// The threads could not be started.
     #[error("cannot start the cluster's threads")]
     Threads(#[source] std::io::Error),
-    /// The address could not be listened on.
+    /// The address could not be bound.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address that was tried.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -84,26 +85,26 @@ pub enum DevClusterError {
     /// The system has no randomness for the admin's token.
     #[error("the system gives no randomness")]
     Randomness,
-    /// The API server refused an object or an order, as it would have refused a client.
+    /// The API server refused an object or a request, as it would have refused a client's.
     #[error("{kind} {name:?}: the API server answers {code} {reason}: {message}")]
     Refused {
         /// The kind of the object.
         kind: String,
-        /// Its name, or its generated name's stem.
+        /// The name of the object, or its `generateName`.
         name: String,
         /// The HTTP status.
         code: u16,
         /// The machine-readable reason, such as `Invalid`.
         reason: String,
-        /// What the server says to a person.
+        /// The server's message for people.
         message: String,
     },
 }
 
-/// An API server inside the process: HTTPS on loopback with a CA, tokens and RBAC of its own.
+/// An API server inside the process: HTTPS on loopback with its own CA, tokens and RBAC.
 ///
-/// It runs on threads of its own, so that it can be started and used from tests with and without an async runtime, and
-/// stops when it is dropped. Everything in it is gone then; nothing is written to disk.
+/// The server runs on its own threads, so that tests with and without an async runtime can use it. Dropping the value
+/// stops the server. All objects are lost then; nothing is written to disk.
 ///
 /// ```
 /// use attache_devcluster::{DevCluster, DevClusterSettings};
@@ -130,7 +131,7 @@ impl std::fmt::Debug for DevCluster {
     }
 }
 
-/// What serves, while the cluster does.
+/// The running server.
 pub(crate) struct Running {
     pub(crate) runtime: Runtime,
     pub(crate) phase: watch::Sender<Phase>,
@@ -138,10 +139,10 @@ pub(crate) struct Running {
 }
 
 impl DevCluster {
-    /// Starts a cluster with the namespaces, roles and service accounts that every cluster has.
+    /// Starts a cluster with the namespaces, roles and service accounts of every cluster.
     ///
     /// # Errors
-    /// When the address is taken or the system has no threads, keys or randomness to give.
+    /// Fails when the address is taken, or when the system has no threads, keys or randomness to give.
     pub fn start(settings: DevClusterSettings) -> Result<Self, DevClusterError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.threads.max(1))
@@ -170,36 +171,36 @@ impl DevCluster {
             phase: RwLock::new(followed),
         });
         furnish(&api)?;
-        let served = runtime.spawn(server::serve(Arc::clone(&api), listener, phase.clone()));
+        let served = runtime.spawn(http::serve(Arc::clone(&api), listener, phase.clone()));
         let running = Mutex::new(Some(Running { runtime, phase, served }));
         Ok(Self { api, address, admin_token, running })
     }
 
-    /// Where the API server is, such as `https://127.0.0.1:40123`.
+    /// Returns the URL of the API server, such as `https://127.0.0.1:40123`.
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 
-    /// The address on which it listens.
+    /// Returns the address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The certificate of the CA that signed the server's certificate, as PEM; followed by the next one's while one is
-    /// [announced](FaultSwitches::announce_ca).
+    /// Returns the certificate of the CA that signed the server's certificate, as PEM. While another CA is
+    /// [announced](FaultSwitches::announce_ca), its certificate follows.
     pub fn ca_pem(&self) -> String {
         self.api.pki.read().unwrap_or_else(PoisonError::into_inner).published()
     }
 
-    /// A bearer token that may do everything. It lives as long as the cluster.
+    /// Returns a bearer token with all rights. It is valid for the life of the cluster.
     pub fn admin_token(&self) -> &str {
         &self.admin_token
     }
 
-    /// A client certificate for `user` in `groups`; `system:masters` among them may do everything.
+    /// Makes a client certificate for `user` in `groups`. The group `system:masters` has all rights.
     ///
     /// # Errors
-    /// When the key or the certificate cannot be made.
+    /// Fails when the key or the certificate cannot be made.
     pub fn client_certificate(&self, user: &str, groups: &[&str]) -> Result<ClientCertificate, DevClusterError> {
         let groups = groups.iter().copied().chain(["system:authenticated"]);
         let identity = Identity::user(user, groups);
@@ -207,7 +208,7 @@ impl DevCluster {
         Ok(pki.client(&identity)?)
     }
 
-    /// A kubeconfig (YAML) with which `kubectl` and client libraries are the cluster's admin.
+    /// Returns a kubeconfig (YAML) with the admin's credentials, for `kubectl` and client libraries.
     pub fn kubeconfig(&self) -> String {
         let ca = base64::engine::general_purpose::STANDARD.encode(self.ca_pem());
         format!(
@@ -220,8 +221,8 @@ impl DevCluster {
         )
     }
 
-    /// A token of a service account for the API server, which dies after `lifetime`. Any lifetime will do, however
-    /// short; the API itself issues none below ten minutes.
+    /// Issues a token of a service account for the API server, which expires after `lifetime`. Any lifetime is
+    /// accepted; the API itself issues none below ten minutes.
     ///
     /// # Errors
     /// [`DevClusterError::Refused`] when there is no such service account.
@@ -234,7 +235,7 @@ impl DevCluster {
         self.token(namespace, service_account, lifetime, None)
     }
 
-    /// A token as [`token_for`](Self::token_for) makes it that dies with the pod too.
+    /// Issues a token as [`token_for`](Self::token_for) does. The token is revoked when the pod is deleted.
     ///
     /// # Errors
     /// [`DevClusterError::Refused`] when there is no such pod or service account.
@@ -258,7 +259,7 @@ impl DevCluster {
         let find = |plural: &str, kind: &str, name: &str| {
             let of = self.api.catalogue.find("", "v1", plural).ok_or_else(ApiError::no_such_resource);
             let found = of.and_then(|of| {
-                let found = self.api.store.table(&of).get(&object::key(namespace, name));
+                let found = self.api.store.collection(&of).get(&object::key(namespace, name));
                 found.ok_or_else(|| ApiError::not_found(&of, name))
             });
             found.map_err(|error| refused(kind, name, error))
@@ -277,40 +278,40 @@ impl DevCluster {
         issued.map(|(token, _)| token).map_err(|error| refused("ServiceAccount", account, error))
     }
 
-    /// Stops the server, breaking off all connections, and starts it again on the same port with the same objects, keys
-    /// and certificates: [`FaultSwitches::restart`] without a pause.
+    /// Stops the server and starts it again without a pause, as [`FaultSwitches::restart`] does.
     ///
     /// # Errors
-    /// When the port has been taken meanwhile.
+    /// Fails when the port has been taken meanwhile.
     pub fn restart(&self) -> Result<(), DevClusterError> {
         self.faults().restart(Duration::ZERO)
     }
 
-    /// The same with a new CA and a new certificate, as [`FaultSwitches::rotate_ca`] makes them.
+    /// Restarts the server as [`restart`](Self::restart) does, with the CA and certificate of
+    /// [`FaultSwitches::rotate_ca`].
     ///
     /// # Errors
-    /// When the port has been taken meanwhile, or no new certificate can be made.
+    /// Fails when the port has been taken meanwhile, or when no new certificate can be made.
     pub fn restart_with_new_ca(&self) -> Result<(), DevClusterError> {
         self.faults().rotate_ca()?;
         self.restart()
     }
 
-    /// The switches for trouble.
+    /// Returns the switches that inject faults.
     pub fn faults(&self) -> FaultSwitches<'_> {
         FaultSwitches::of(self)
     }
 
-    /// Stops serving after everything that is owed has been delivered. For two seconds at most, connected clients may
-    /// send further requests; then open requests are answered, and each watch ends after its last event. Blocks until
-    /// no client is connected, for three seconds at most. Dropping the cluster breaks all connections off instead.
+    /// Stops the server after all open answers have been delivered. For two seconds at most, connected clients may send
+    /// further requests. Then open requests are answered, and each watch ends after its last event. Blocks until no
+    /// client is connected, for three seconds at most. Dropping the cluster breaks all connections instead.
     pub fn shutdown(self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { runtime, phase, served }) = running else { return };
         phase.send_replace(Phase::Leaving);
         let (done, all) = std::sync::mpsc::sync_channel(1);
         runtime.spawn(async move { _ = done.send(served.await) });
-        // A server that cannot leave in time is broken off.
-        _ = all.recv_timeout(server::LEAVE.saturating_add(STOP));
+        // A server that is not done in time is aborted.
+        _ = all.recv_timeout(http::LEAVE.saturating_add(STOP));
         runtime.shutdown_background();
     }
 }
@@ -324,7 +325,7 @@ impl Drop for DevCluster {
     }
 }
 
-/// What a cluster has from the start.
+/// Creates the objects of a new cluster.
 fn furnish(api: &Arc<Api>) -> Result<(), DevClusterError> {
     let namespace = |name: &&str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let objects = bootstrap::NAMESPACES.iter().map(namespace).chain(bootstrap::roles());
@@ -348,9 +349,9 @@ pub(crate) fn refused(kind: &str, name: &str, error: ApiError) -> DevClusterErro
     }
 }
 
-/// Waiting for a runtime from a thread that may or may not belong to another one.
+/// Blocking waits on a runtime, from any thread, including one of another runtime.
 pub(crate) trait Waiting {
-    /// Runs `future` on the runtime's own threads and waits for it, at most [`STOP`].
+    /// Runs `future` on the runtime's threads and waits for it, at most [`STOP`].
     fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T>;
 
     /// Listens on `address`.

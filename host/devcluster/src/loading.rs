@@ -1,4 +1,4 @@
-//! Filling a cluster: from objects, from documents that know their places, from a backup.
+//! Loading a cluster: from objects, from documents with locations, from a backup.
 
 use std::sync::Arc;
 
@@ -10,34 +10,35 @@ use crate::model::object::{self, Object};
 use crate::model::status::ApiError;
 use crate::rules::validation;
 
-/// What was refused, and why.
+/// A refused object and its error.
 struct Refusal {
     kind: String,
     name: String,
     error: Box<ApiError>,
 }
 
-/// A document that the API server refuses: its words, each with the place in the file that they are about.
+/// A document that the API server refuses, with a location in the file for each message.
 ///
-/// Printed one a line: `pod.yaml:23:13: spec.containers[0].volumeMounts[0].name: Not found: "v"`.
+/// It is printed with one message on each line: `pod.yaml:23:13: spec.containers[0].volumeMounts[0].name: Not found:
+/// "v"`.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", lines(.faults))]
 #[non_exhaustive]
 pub struct RefusedDocument {
     /// The kind of the object.
     pub kind: String,
-    /// Its name; empty if it has none.
+    /// The name of the object; empty if it has none.
     pub name: String,
-    /// The HTTP status: 400 for what cannot be read, 422 for what breaks rules, and others.
+    /// The HTTP status: 400 for an unreadable document, 422 for one that breaks rules, and others.
     pub code: u16,
     /// The machine-readable reason, such as `Invalid`.
     pub reason: String,
-    /// What is wrong, and where: at least one.
+    /// The messages with their locations: at least one.
     pub faults: Vec<(Location, String)>,
 }
 
 fn lines(faults: &[(Location, String)]) -> String {
-    let lines: Vec<String> = faults.iter().map(|(place, what)| format!("{place}: {what}")).collect();
+    let lines: Vec<String> = faults.iter().map(|(location, what)| format!("{location}: {what}")).collect();
     lines.join("\n")
 }
 
@@ -47,25 +48,25 @@ impl RefusedDocument {
         Self { kind, name, code, reason: reason.to_owned(), faults }
     }
 
-    /// Of what was judged before it was sent: only there the true path of each field is known, for the server's words
-    /// leave out the numbers of some items.
-    fn judged(document: &Document, refused: validation::Refused) -> Self {
+    /// Makes the error for a document that was judged before it was sent. Only there the true path of each field is
+    /// known, since the server's messages leave out some indices.
+    fn from_validation(document: &Document, refused: validation::DocumentError) -> Self {
         match refused {
-            validation::Refused::Undecodable { place, error } => {
-                Self::new(document, 400, "BadRequest", vec![(place, error.to_string())])
+            validation::DocumentError::Undecodable { location, error } => {
+                Self::new(document, 400, "BadRequest", vec![(location, error.to_string())])
             }
-            validation::Refused::Misread { place, field, message } => {
-                Self::new(document, 400, "BadRequest", vec![(place, format!("{field}: {message}"))])
+            validation::DocumentError::Misread { location, field, message } => {
+                Self::new(document, 400, "BadRequest", vec![(location, format!("{field}: {message}"))])
             }
-            validation::Refused::Invalid(causes) => {
-                let told = causes.into_iter().map(|(place, cause)| (place, cause.to_string()));
+            validation::DocumentError::Invalid(causes) => {
+                let told = causes.into_iter().map(|(location, cause)| (location, cause.to_string()));
                 Self::new(document, 422, "Invalid", told.collect())
             }
         }
     }
 
-    /// Of what the server answered.
-    fn told(document: &Document, error: &ApiError) -> Self {
+    /// Makes the error for a document that the server refused.
+    fn from_server(document: &Document, error: &ApiError) -> Self {
         let causes = error.details.as_ref().and_then(|details| details["causes"].as_array());
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let mut faults: Vec<(Location, String)> = causes
@@ -73,13 +74,13 @@ impl RefusedDocument {
             .flatten()
             .map(|cause| (text(cause, "field"), text(cause, "message")))
             .filter(|(field, _)| !field.is_empty())
-            .map(|(field, message)| (document.place(&field), format!("{field}: {message}")))
+            .map(|(field, message)| (document.location(&field), format!("{field}: {message}")))
             .collect();
         if faults.is_empty() {
             let message = error.message.clone();
             faults.push(match error.field.as_deref() {
-                Some(field) => (document.place(field), format!("{field}: {message}")),
-                None => (document.place(""), message),
+                Some(field) => (document.location(field), format!("{field}: {message}")),
+                None => (document.location(""), message),
             });
         }
         Self::new(document, error.code, error.reason, faults)
@@ -87,20 +88,19 @@ impl RefusedDocument {
 }
 
 impl DevCluster {
-    /// Creates objects as the admin does, in their order. An object without a namespace goes into `default`; a
-    /// namespace that an object names is made if it is not there; an object that is there already is replaced; a
-    /// status is kept, since no controller would make one. Lists (`kind: List`) are taken apart.
+    /// Creates objects as the admin, in their order. An object without a namespace goes into `default`. A missing
+    /// namespace is created, and an existing object is replaced. A status is kept, since no controller would make one.
+    /// Lists (`kind: List`) are taken apart.
     ///
     /// # Errors
-    /// [`DevClusterError::Refused`] at the first object that the server refuses; those before it stay.
+    /// [`DevClusterError::Refused`] at the first object that the server refuses. The objects before it stay.
     pub fn load(&self, objects: impl IntoIterator<Item = Value>) -> Result<(), DevClusterError> {
         let load =
             |value| self.load_value(value).map_err(|refusal| refused(&refusal.kind, &refusal.name, *refusal.error));
         objects.into_iter().try_for_each(load)
     }
 
-    /// Loads one object as [`load`](Self::load) does, and returns it as it is stored: named, completed, with its
-    /// identity.
+    /// Loads one object as [`load`](Self::load) does, and returns it as stored, with its name, defaults and identity.
     ///
     /// # Errors
     /// [`DevClusterError::Refused`] when the server refuses the object, or it is a list.
@@ -110,11 +110,10 @@ impl DevCluster {
         Ok(stored.value())
     }
 
-    /// Loads documents of manifests as [`load`](Self::load) does, and says of one that is refused where in its file the
-    /// fields at fault were written.
+    /// Loads documents of manifests as [`load`](Self::load) does. An error has the locations of the fields at fault.
     ///
     /// # Errors
-    /// [`RefusedDocument`] for the first document that the server refuses; those before it stay.
+    /// [`RefusedDocument`] for the first document that the server refuses. The documents before it stay.
     pub fn load_documents<'d>(
         &self,
         documents: impl IntoIterator<Item = &'d Document>,
@@ -122,14 +121,16 @@ impl DevCluster {
         documents.into_iter().try_for_each(|document| self.load_document(document).map(drop))
     }
 
-    /// Loads one document as [`load_documents`](Self::load_documents) does, and returns the object as it is stored.
+    /// Loads one document as [`load_documents`](Self::load_documents) does, and returns the object as stored.
     ///
     /// # Errors
     /// [`RefusedDocument`] when the server refuses it.
     pub fn load_document(&self, document: &Document) -> Result<Value, Box<RefusedDocument>> {
-        validation::document(document).map_err(|refused| Box::new(RefusedDocument::judged(document, refused)))?;
+        validation::document(document)
+            .map_err(|refused| Box::new(RefusedDocument::from_validation(document, refused)))?;
         let loaded = self.load_object(document.object().clone());
-        let stored = loaded.map_err(|Refusal { error, .. }| Box::new(RefusedDocument::told(document, &error)))?;
+        let stored =
+            loaded.map_err(|Refusal { error, .. }| Box::new(RefusedDocument::from_server(document, &error)))?;
         Ok(stored.value())
     }
 
@@ -168,14 +169,14 @@ impl DevCluster {
     fn ensure_namespace(&self, namespace: &str) -> Result<(), ApiError> {
         let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         let of = self.api.catalogue.find("", "v1", "namespaces").ok_or_else(ApiError::no_such_resource)?;
-        match self.api.store.table(&of).get(namespace) {
+        match self.api.store.collection(&of).get(namespace) {
             Some(_) => Ok(()),
             None => self.api.install("", value).map(|_| ()),
         }
     }
 
-    /// Puts objects back as they were when they were saved: with their identities, times, managers and resource
-    /// versions, as one restores a backup. Nothing is checked or completed, and no watcher is told.
+    /// Restores objects of a backup with their identities, times, managers and resource versions. Objects are neither
+    /// checked nor completed, and watches get no events.
     ///
     /// # Errors
     /// [`DevClusterError::Refused`] when a type is not served.

@@ -1,6 +1,6 @@
-//! Manifests: YAML with many documents, in several files, to API objects that know where each field was written.
+//! Manifests: YAML with many documents, in several files, as API objects with the location of each field.
 //!
-//! A file may hold up to [`MAX_TEXT`] bytes; nesting, nodes and the expansion of aliases are bounded too, so that no
+//! A file may hold up to [`MAX_TEXT`] bytes. Nesting, nodes and the expansion of aliases are bounded too, so that no
 //! file makes the reader grow without end. `0644` is read as octal and `yes` as true, as kubectl does (YAML 1.1).
 
 mod tree;
@@ -16,25 +16,25 @@ use serde_saphyr::Spanned;
 
 use self::tree::{Content, Node};
 
-/// The most that is read of one file, in bytes. Above some 1.5 MiB the API server takes no single object.
+/// The largest file, in bytes. The API server takes no single object above some 1.5 MiB.
 pub const MAX_TEXT: u64 = 4 << 20;
 
-/// How deep a document may nest. The deepest built-in type goes to some 20.
+/// The deepest nesting of a document. The deepest built-in type has some 20 levels.
 const MAX_DEPTH: usize = 100;
 
-/// How many values all documents of a file may have, aliases expanded.
+/// The largest number of values in all documents of a file, with aliases expanded.
 const MAX_NODES: usize = 250_000;
 
-/// How many documents one file may hold.
+/// The largest number of documents in one file.
 const MAX_DOCUMENTS: usize = 2_000;
 
-/// How many values aliases may add, however few lines name them ("billion laughs").
+/// The largest number of values that aliases add, however few lines name them ("billion laughs").
 const MAX_REPLAYED: usize = 50_000;
 
-/// The stack that parsing runs on, in bytes: the reader recurses, and some builds take 20 KiB a level for it.
+/// The stack of the parser, in bytes. The parser recurses, and some builds take 20 KiB for each level.
 const STACK: usize = 16 << 20;
 
-/// A place in a file, counted from 1. Printed as `file:line:column`.
+/// A location in a file, counted from 1. It is printed as `file:line:column`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     /// The file, as it was named.
@@ -51,7 +51,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Why a manifest could not be taken.
+/// An error of reading a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file could not be read.
@@ -59,41 +59,41 @@ pub enum ManifestError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The file is too large to be a manifest.
+    /// The file is too large for a manifest.
     #[error("{file} has more than {MAX_TEXT} bytes")]
     TooLarge {
         /// The file.
         file: Arc<str>,
     },
     /// The text is not YAML, or exceeds a bound.
-    #[error("{place}: not YAML: {message}")]
+    #[error("{location}: not YAML: {message}")]
     Syntax {
-        /// Where the reader gave up.
-        place: Location,
-        /// What it says.
+        /// The location of the syntax error.
+        location: Location,
+        /// The parser's message.
         message: String,
     },
     /// A document is a list or a scalar.
-    #[error("{place}: a document must be an object with apiVersion and kind")]
+    #[error("{location}: a document must be an object with apiVersion and kind")]
     NotAnObject {
-        /// Where the document starts.
-        place: Location,
+        /// The start of the document.
+        location: Location,
     },
-    /// A document does not say what it is.
-    #[error("{place}: {}", missing.join(", "))]
+    /// A document lacks its type.
+    #[error("{location}: {}", missing.join(", "))]
     Untyped {
-        /// Where the document starts.
-        place: Location,
-        /// Which fields lack, in kubectl's words: `apiVersion not set`, `kind not set`.
+        /// The start of the document.
+        location: Location,
+        /// The missing fields, in kubectl's words: `apiVersion not set`, `kind not set`.
         missing: Vec<&'static str>,
     },
 }
 
-/// One API object of a manifest, with the places of its fields.
+/// One API object of a manifest, with the locations of its fields.
 #[derive(Debug, Clone)]
 pub struct Document {
     object: Value,
@@ -102,44 +102,45 @@ pub struct Document {
 }
 
 impl Document {
-    /// The object, as it would be sent.
+    /// Returns the object.
     pub fn object(&self) -> &Value {
         &self.object
     }
 
-    /// The object, as it would be sent.
+    /// Returns the object and drops the locations.
     pub fn into_object(self) -> Value {
         self.object
     }
 
-    /// The file that it came from, as it was named.
+    /// Returns the name of the document's file.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// `apiVersion`; never empty.
+    /// Returns `apiVersion`; never empty.
     pub fn api_version(&self) -> &str {
         text(&self.object, "/apiVersion")
     }
 
-    /// `kind`; never empty.
+    /// Returns `kind`; never empty.
     pub fn kind(&self) -> &str {
         text(&self.object, "/kind")
     }
 
-    /// `metadata.name`, or an empty text.
+    /// Returns `metadata.name`, or an empty text.
     pub fn name(&self) -> &str {
         text(&self.object, "/metadata/name")
     }
 
-    /// `metadata.namespace`, or an empty text.
+    /// Returns `metadata.namespace`, or an empty text.
     pub fn namespace(&self) -> &str {
         text(&self.object, "/metadata/namespace")
     }
 
-    /// Where a field was written, by a path such as `spec.volumes[0].name` or `metadata.labels[app.example.com/x]`.
-    /// A field that is not there is given the place of the innermost one around it that is.
-    pub fn place(&self, field: &str) -> Location {
+    /// Returns the location of a field, by a path such as `spec.volumes[0].name` or
+    /// `metadata.labels[app.example.com/x]`. A missing field has the location of the innermost existing field around
+    /// it.
+    pub fn location(&self, field: &str) -> Location {
         let node = self.root.innermost(field);
         Location { file: Arc::clone(&self.file), line: node.line, column: node.column }
     }
@@ -152,7 +153,7 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 /// Reads and parses files in the order given.
 ///
 /// # Errors
-/// The first [`ManifestError`].
+/// Returns the first [`ManifestError`].
 pub fn load<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Vec<Document>, ManifestError> {
     let mut documents = Vec::new();
     for path in paths {
@@ -171,11 +172,11 @@ fn read(path: &Path) -> Result<String, ManifestError> {
     Ok(text)
 }
 
-/// Parses one text. `origin` is what errors and places call it: a file name. Empty documents are left out, and the
-/// items of a `List`, or of a typed list such as a `PodList`, stand in its place.
+/// Parses one text. `origin` is the name of the file, for errors and locations. Empty documents are left out. The items
+/// of a `List`, or of a typed list such as a `PodList`, take its location.
 ///
 /// # Errors
-/// [`ManifestError`], with the line and column of the first fault.
+/// [`ManifestError`] with the line and column of the first error.
 pub fn parse(text: &str, origin: &str) -> Result<Vec<Document>, ManifestError> {
     let file: Arc<str> = origin.into();
     if u64::try_from(text.len()).map_or(true, |length| length > MAX_TEXT) {
@@ -198,7 +199,7 @@ fn roots(text: &str, file: &Arc<str>) -> Result<Vec<Node>, ManifestError> {
     Ok(roots.into_iter().map(Node::from).collect())
 }
 
-/// Runs on a thread of its own, whose stack is large enough for [`MAX_DEPTH`] whatever the caller's has left.
+/// Runs `work` on its own thread, whose stack is large enough for [`MAX_DEPTH`] regardless of the caller's stack.
 fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work)?;
@@ -226,15 +227,15 @@ fn syntax_error(error: &serde_saphyr::Error, file: Arc<str>) -> ManifestError {
     let message = error.without_snippet().to_string();
     let said = format!(" at line {line}, column {column}");
     let message = message.strip_suffix(&said).unwrap_or(&message);
-    // Words for those who write manifests, and not for those who call the reader.
+    // The hint is for programmers who call the parser, not for authors of manifests.
     let message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
-    // The words that kubectl's users know for the same fault.
+    // kubectl's users know this error by these words.
     let message = message.replace("simple key expected ':'", "could not find expected ':'");
-    ManifestError::Syntax { place: Location { file, line, column }, message }
+    ManifestError::Syntax { location: Location { file, line, column }, message }
 }
 
-/// Takes a document as it is, or the items of a list: a `List`, or one of a type such as a `PodList`, whose items
-/// need not say of which type they are.
+/// Adds a document as it is, or the items of a list: a `List`, or a typed list such as a `PodList`, whose items need no
+/// type.
 fn flatten(
     root: Node,
     file: &Arc<str>,
@@ -246,8 +247,8 @@ fn flatten(
         fields.entry("apiVersion").or_insert_with(|| version.into());
         fields.entry("kind").or_insert_with(|| kind.into());
     }
-    let place = Location { file: Arc::clone(file), line: root.line, column: root.column };
-    check(&object, place)?;
+    let location = Location { file: Arc::clone(file), line: root.line, column: root.column };
+    check(&object, location)?;
     let (version, kind) = (text(&object, "/apiVersion"), text(&object, "/kind"));
     let of_items = kind.strip_suffix("List").filter(|_| object.get("items").is_some_and(Value::is_array));
     let empty = kind == "List" && version == "v1";
@@ -262,14 +263,14 @@ fn flatten(
     root.into_items().into_iter().try_for_each(|item| flatten(item, file, of, documents))
 }
 
-fn check(object: &Value, place: Location) -> Result<(), ManifestError> {
+fn check(object: &Value, location: Location) -> Result<(), ManifestError> {
     if !object.is_object() {
-        return Err(ManifestError::NotAnObject { place });
+        return Err(ManifestError::NotAnObject { location });
     }
     let fields = [("/apiVersion", "apiVersion not set"), ("/kind", "kind not set")];
     let missing: Vec<_> =
         fields.iter().filter(|(field, _)| text(object, field).is_empty()).map(|(_, said)| *said).collect();
-    if missing.is_empty() { Ok(()) } else { Err(ManifestError::Untyped { place, missing }) }
+    if missing.is_empty() { Ok(()) } else { Err(ManifestError::Untyped { location, missing }) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The switches for trouble, as the holder of a cluster has them.
+//! The switches of [`DevCluster::faults`].
 
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 use std::time::Duration;
@@ -8,9 +8,22 @@ use tokio::sync::watch;
 use crate::access::pki::{Pki, PkiError};
 use crate::cluster::{DevCluster, DevClusterError, Waiting as _};
 use crate::server::faults::Fault;
-use crate::server::server::{self, Phase};
+use crate::server::http::{self, Phase};
 
-/// Trouble on demand, by [`DevCluster::faults`].
+/// Faults on demand, by [`DevCluster::faults`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use attache_devcluster::{DevCluster, DevClusterSettings, Fault};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cluster = DevCluster::start(DevClusterSettings::default())?;
+/// cluster.faults().next(Fault::Unavailable(Some(1)), "/api/v1/pods", 2);
+/// cluster.faults().restart(Duration::ZERO)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct FaultSwitches<'a> {
     cluster: &'a DevCluster,
@@ -23,14 +36,14 @@ impl<'a> FaultSwitches<'a> {
 }
 
 impl FaultSwitches<'_> {
-    /// Lets `fault` happen to the next `times` requests whose path begins with `path` (`/` is all).
+    /// Injects `fault` into the next `times` requests whose path begins with `path` (`/` is all).
     pub fn next(&self, fault: Fault, path: &str, times: u32) {
         if times > 0 {
             self.cluster.api.faults.plan(fault, path, Some(times));
         }
     }
 
-    /// Lets `fault` happen to all requests whose path begins with `path`, until [`clear`](Self::clear).
+    /// Injects `fault` into all requests whose path begins with `path`, until [`clear`](Self::clear).
     pub fn always(&self, fault: Fault, path: &str) {
         self.cluster.api.faults.plan(fault, path, None);
     }
@@ -40,31 +53,31 @@ impl FaultSwitches<'_> {
         self.cluster.api.faults.clear();
     }
 
-    /// Breaks off all connections that there are, with their watches.
+    /// Breaks all open connections, with their watches.
     pub fn reset_connections(&self) {
         self.cluster.api.faults.reset_connections();
     }
 
-    /// Forgets the past: watches and continued lists from before are `410 Expired`.
+    /// Drops the history: watches and continued lists from before are `410 Expired`.
     pub fn expire_history(&self) {
         self.cluster.api.store.tick();
         self.cluster.api.store.compact();
     }
 
-    /// Makes all service accounts' tokens worthless that were issued up to now. The admin's stays good.
+    /// Revokes all service accounts' tokens that were issued up to now. The admin's token stays valid.
     ///
     /// # Errors
-    /// When no new key can be made.
+    /// Fails when no new key can be made.
     pub fn rotate_tokens(&self) -> Result<(), DevClusterError> {
         Ok(self.cluster.api.authentication.rotate().map_err(PkiError::from)?)
     }
 
-    /// Makes the next CA and publishes it beside the one in force: [`DevCluster::ca_pem`] and every namespace's
-    /// `kube-root-ca.crt` show both, the one in force first. [`rotate_ca`](Self::rotate_ca) then takes it. That is how
-    /// an operator changes a CA with a time of grace, in which clients learn to trust both.
+    /// Makes the next CA and publishes it beside the current one. [`DevCluster::ca_pem`] and every namespace's
+    /// `kube-root-ca.crt` show both, the current one first. [`rotate_ca`](Self::rotate_ca) then takes it. So an
+    /// operator changes a CA with a period of grace, in which clients learn to trust both.
     ///
     /// # Errors
-    /// When no new certificate can be made.
+    /// Fails when no new certificate can be made.
     pub fn announce_ca(&self) -> Result<(), DevClusterError> {
         let next = Pki::new(self.cluster.address.ip())?;
         self.pki().announce(next);
@@ -72,12 +85,12 @@ impl FaultSwitches<'_> {
         Ok(())
     }
 
-    /// Takes the CA that was [announced](Self::announce_ca), or else a new one: new connections get a certificate of
-    /// it, and it alone is published from now on. Connections that there are stay; client certificates of the old CA
-    /// are worth nothing.
+    /// Takes the [announced](Self::announce_ca) CA, or else makes a new one. New connections get a certificate of this
+    /// CA, and it alone is published from now on. Open connections stay. Client certificates of the old CA are no
+    /// longer accepted.
     ///
     /// # Errors
-    /// When no new certificate can be made.
+    /// Fails when no new certificate can be made.
     pub fn rotate_ca(&self) -> Result<(), DevClusterError> {
         let announced = self.pki().announced();
         let next = match announced {
@@ -97,11 +110,11 @@ impl FaultSwitches<'_> {
         self.cluster.api.publish_ca(&self.cluster.ca_pem());
     }
 
-    /// Stops the server for `away`, breaking off all connections, and starts it again on the same port with the same
+    /// Stops the server for `away`, which breaks all connections. Then starts it again on the same port with the same
     /// objects, keys and certificates. Returns when it serves again.
     ///
     /// # Errors
-    /// When the port has been taken meanwhile.
+    /// Fails when the port has been taken meanwhile.
     pub fn restart(&self, away: Duration) -> Result<(), DevClusterError> {
         let cluster = self.cluster;
         let mut running = cluster.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +131,7 @@ impl FaultSwitches<'_> {
         let (phase, followed) = watch::channel(Phase::Serving);
         *cluster.api.phase.write().unwrap_or_else(PoisonError::into_inner) = followed;
         running.phase = phase.clone();
-        running.served = running.runtime.spawn(server::serve(Arc::clone(&cluster.api), listener, phase));
+        running.served = running.runtime.spawn(http::serve(Arc::clone(&cluster.api), listener, phase));
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ impl Manifests {
         while let Some(child) = controllers::first_child(&played, NODE_NAME, Timestamp::now()) {
             let kind = child["kind"].as_str().unwrap_or_default().to_owned();
             let made = cluster.load_one(child);
-            played = made.with_context(|| format!("the {kind} of {} is refused", document.place("")))?;
+            played = made.with_context(|| format!("the {kind} of {} is refused", document.location("")))?;
         }
         Ok(Some(PodName::of(&played)))
     }
@@ -70,7 +70,7 @@ pub(super) fn alone(file: &Path) -> anyhow::Result<Value> {
             "{}: in a cluster that is there only a Pod is played, and this is a {kind}: the cluster's own controllers would make \
              the pods of a {kind}, and nodes would run them. Give the manifest of a Pod; one that is there already is \
              played as it is stored",
-            maker.place("kind"),
+            maker.location("kind"),
             kind = maker.kind(),
         )
     }
@@ -87,7 +87,7 @@ fn position(documents: &[Document], file: &Path) -> anyhow::Result<usize> {
     };
     let (pods, makers) = (all(is_pod), all(makes_pods));
     let second =
-        |index: usize| documents.get(index).map(|document| document.place("kind").to_string()).unwrap_or_default();
+        |index: usize| documents.get(index).map(|document| document.location("kind").to_string()).unwrap_or_default();
     match (pods.as_slice(), makers.as_slice()) {
         ([pod], _) => Ok(*pod),
         ([_, other, ..], _) => bail!("{}: a second Pod; --pod takes the manifest of one", second(*other)),

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use attache::cluster::KubeconfigContext;
 use attache::extension::Invocation;
 use attache::policy::Grant;
-use attache_devcluster::kubelet::{Container, Kubelet, Outcome, RunningPod};
+use attache_devcluster::kubelet::{Container, Kubelet, RunningPod, Termination};
 use attache_devcluster::{DevCluster, DevClusterSettings};
 use tempfile::TempDir;
 
@@ -164,12 +164,12 @@ fn write_kubeconfig(cluster: &DevCluster, asked: Option<&Path>, folder: &TempDir
 }
 
 /// What the pod's status says of the end.
-fn outcome(played: Result<&Exit, &anyhow::Error>) -> Outcome {
+fn outcome(played: Result<&Exit, &anyhow::Error>) -> Termination {
     match played {
-        Ok(exit) => Outcome::exit(i32::from(exit.code())),
+        Ok(exit) => Termination::exit(i32::from(exit.code())),
         Err(error) => {
             let code = i32::from(exit::Exit::Refused.code());
-            Outcome { message: Some(format!("{error:#}")), ..Outcome::exit(code) }
+            Termination { message: Some(format!("{error:#}")), ..Termination::exit(code) }
         }
     }
 }

@@ -1,14 +1,15 @@
-//! What a cluster has from the start: namespaces, the default roles and their bindings.
+//! The objects of a new cluster: namespaces, default roles and their bindings.
 
 use serde_json::{Value, json};
 
-/// The namespaces that are always there.
+/// The namespaces of every cluster.
 pub(crate) const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
 
-/// The resources of a namespace that its users see, by group. Secrets, roles and bindings are not among them.
+/// The resources of a namespace that the role `view` may read, by group. Secrets, roles and bindings are not among
+/// them.
 const VIEWED: &[(&str, &[&str])] = &[
     (
         "",
@@ -64,7 +65,7 @@ const VIEWED: &[(&str, &[&str])] = &[
     ("networking.k8s.io", &["ingresses", "ingresses/status", "networkpolicies"]),
 ];
 
-/// The resources of a namespace that its editors write, by group.
+/// The resources of a namespace that the role `edit` may write, by group.
 const EDITED: &[(&str, &[&str])] = &[
     ("", &["pods", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy"]),
     ("", &["pods/eviction"]),
@@ -145,7 +146,7 @@ fn binding(name: &str, groups: &[&str]) -> Value {
     })
 }
 
-/// The default roles and bindings of a real cluster that matter to what runs in a pod.
+/// Returns the default roles and bindings of a real cluster that matter to programs in a pod.
 pub(crate) fn roles() -> Vec<Value> {
     let all = vec![
         json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}),

@@ -1,4 +1,4 @@
-//! Who a client is and what it may do: certificates, tokens, RBAC, and the objects that a cluster begins with.
+//! Authentication and authorization: certificates, tokens, RBAC, and the roles of a new cluster.
 
 pub(crate) mod bootstrap;
 pub(crate) mod pki;

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::identity::Identity;
 
-/// The names under which a pod knows its API server.
+/// The DNS names of the API server inside a pod.
 const NAMES: &[&str] = &[
     "localhost",
     "kubernetes",
@@ -23,13 +23,13 @@ const NAMES: &[&str] = &[
     "kubernetes.default.svc.cluster.local",
 ];
 
-/// Why the certificates could not be made.
+/// An error while certificates are made.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     /// A key or a certificate could not be made.
     #[error("cannot make a certificate")]
     Certificate(#[from] rcgen::Error),
-    /// The certificates were made and TLS would not take them.
+    /// TLS refused the certificates that were made.
     #[error("TLS refuses the certificate that was made for the server")]
     Tls(#[from] rustls::Error),
     /// The verifier of client certificates could not be made.
@@ -37,14 +37,14 @@ pub enum PkiError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// A CA, with what it signed for the server.
+/// A CA and the certificate that it signed for the server.
 pub(crate) struct Pki {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
     tls: Arc<rustls::ServerConfig>,
-    /// Whom each client certificate that was signed stands for, by its hash.
+    /// The identity of each client certificate that was signed, by the certificate's SHA-256 hash.
     clients: Vec<([u8; 32], Identity)>,
-    /// The next one, while both are published.
+    /// The announced CA, while both are published.
     next: Option<Box<Pki>>,
 }
 
@@ -53,12 +53,12 @@ pub(crate) struct Pki {
 pub struct ClientCertificate {
     /// The certificate, signed by the cluster's CA.
     pub certificate_pem: String,
-    /// Its private key (PKCS #8).
+    /// The private key (PKCS #8).
     pub key_pem: String,
 }
 
 impl Pki {
-    /// A new CA that signs a certificate for a server on `address`.
+    /// Makes a CA and signs a certificate for a server on `address`.
     pub(crate) fn new(address: IpAddr) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
         let params = authority();
@@ -68,23 +68,23 @@ impl Pki {
         Ok(Self { issuer, ca_pem: certificate.pem(), tls: Arc::new(tls), clients: Vec::new(), next: None })
     }
 
-    /// The CA's certificate, and the next one's if there is one.
+    /// Returns the CA's certificate, followed by the announced CA's certificate if there is one.
     pub(crate) fn published(&self) -> String {
         let next = self.next.as_ref().map(|next| next.ca_pem.as_str());
         [self.ca_pem.as_str(), next.unwrap_or_default()].concat()
     }
 
-    /// Has `next` published from now on.
+    /// Publishes `next` beside this CA from now on.
     pub(crate) fn announce(&mut self, next: Pki) {
         self.next = Some(Box::new(next));
     }
 
-    /// Takes out the one that was announced.
+    /// Takes the announced CA.
     pub(crate) fn announced(&mut self) -> Option<Pki> {
         self.next.take().map(|next| *next)
     }
 
-    /// What the listener speaks TLS with.
+    /// Returns the TLS settings of the listener.
     pub(crate) fn tls(&self) -> Arc<rustls::ServerConfig> {
         Arc::clone(&self.tls)
     }
@@ -105,7 +105,7 @@ impl Pki {
         Ok(ClientCertificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
-    /// Whom a certificate that TLS let pass stands for.
+    /// Returns the identity of a client certificate that TLS accepted.
     pub(crate) fn identify(&self, certificate: &CertificateDer<'_>) -> Option<Identity> {
         let hash: [u8; 32] = Sha256::digest(certificate).into();
         self.clients.iter().find(|(known, _)| *known == hash).map(|(_, identity)| identity.clone())
@@ -122,7 +122,7 @@ fn authority() -> CertificateParams {
     params
 }
 
-/// A certificate lives as long as its process; the dates only have to hold meanwhile, on a clock that may be wrong.
+/// Sets dates that hold for the life of the process, even on a clock that is wrong.
 fn validity(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2049, 12, 31);

@@ -1,6 +1,6 @@
-//! Who may do what: Role-Based Access Control from the objects in the store.
+//! Role-based access control from the objects in the store.
 //!
-//! The roles and bindings are read into a form that is quick to ask, and read again after any of them changed.
+//! Roles and bindings are compiled into a form for fast look-ups. They are compiled again after any of them changes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::catalogue::Catalogue;
+use crate::model::collection::Part;
 use crate::model::identity::Identity;
 use crate::model::status::ApiError;
-use crate::model::store::{Part, Store};
+use crate::model::store::Store;
 use crate::wire::request::{RequestInfo, ResourcePath};
 
 /// The group of the four types that are read here.
@@ -80,7 +81,7 @@ struct Reference {
     name: String,
 }
 
-/// What somebody wants to do.
+/// An attempt to use the API, as rules judge it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Act<'a> {
     Resource { verb: &'a str, at: &'a ResourcePath },
@@ -88,7 +89,7 @@ pub(crate) enum Act<'a> {
 }
 
 impl<'a> Act<'a> {
-    /// The act that a request is.
+    /// Returns the act of a request.
     pub(crate) fn of(info: &'a RequestInfo) -> Self {
         match &info.resource {
             Some(at) => Self::Resource { verb: info.verb, at },
@@ -96,7 +97,7 @@ impl<'a> Act<'a> {
         }
     }
 
-    /// The refusal of this act.
+    /// Returns the error for a denied act.
     pub(crate) fn forbidden(&self, identity: &Identity) -> ApiError {
         let user = &identity.user;
         match self {
@@ -132,7 +133,7 @@ impl<'a> Act<'a> {
 }
 
 impl ResourcePath {
-    /// `PLURAL/SUBRESOURCE`, or the plural alone, as rules name it.
+    /// Returns `PLURAL/SUBRESOURCE`, or the plural alone, as rules write it.
     pub(crate) fn with_subresource(&self) -> String {
         if self.subresource.is_empty() { self.plural.clone() } else { format!("{}/{}", self.plural, self.subresource) }
     }
@@ -193,7 +194,7 @@ impl Subject {
     }
 }
 
-/// All roles and bindings, ready to be asked.
+/// All roles and bindings in compiled form.
 #[derive(Debug, Default)]
 struct Policies {
     cluster_roles: HashMap<String, Vec<Rule>>,
@@ -202,14 +203,14 @@ struct Policies {
     bindings: HashMap<String, Vec<Binding>>,
 }
 
-/// Judges by what is in the store.
+/// The authorizer of all requests, from the objects in the store.
 #[derive(Debug, Default)]
 pub(crate) struct Authorizer {
     policies: RwLock<(Option<u64>, Arc<Policies>)>,
 }
 
 impl Authorizer {
-    /// Whether `identity` may; if so, why.
+    /// Returns the reason if `identity` may perform the act, and nothing otherwise.
     pub(crate) fn allows(
         &self,
         store: &Store,
@@ -231,7 +232,7 @@ impl Authorizer {
         reason
     }
 
-    /// All rules for `identity` in `namespace`, in the order in which they are asked.
+    /// Returns all rules for `identity` in `namespace`, in the order of evaluation.
     pub(crate) fn rules(
         &self,
         store: &Store,
@@ -247,12 +248,12 @@ impl Authorizer {
         rules
     }
 
-    /// The policies as of now. They are compiled anew when any of the four tables has changed since.
+    /// Returns the policies as of now. They are compiled anew when any of the four tables has changed since.
     fn policies(&self, store: &Store, catalogue: &Catalogue) -> Arc<Policies> {
         let newest = ["clusterroles", "roles", "clusterrolebindings", "rolebindings"]
             .iter()
             .filter_map(|plural| catalogue.find(GROUP, "v1", plural))
-            .map(|of| store.table(&of).generation())
+            .map(|of| store.collection(&of).generation())
             .sum::<u64>();
         {
             let cached = self.policies.read().unwrap_or_else(PoisonError::into_inner);
@@ -293,7 +294,7 @@ impl Policies {
     fn compile(store: &Store, catalogue: &Catalogue) -> Self {
         let objects = |plural: &str| -> Vec<Value> {
             let Some(of) = catalogue.find(GROUP, "v1", plural) else { return Vec::new() };
-            let listing = store.list(&store.table(&of), &Part::default(), |_| true);
+            let listing = store.list(&store.collection(&of), &Part::default(), |_| true);
             listing.map(|listing| listing.items.iter().map(|item| item.value()).collect()).unwrap_or_default()
         };
         let mut policies = Self::default();
@@ -312,7 +313,7 @@ impl Policies {
         policies
     }
 
-    /// Calls `see` with each rule that applies, until it says that it has seen enough.
+    /// Calls `see` with each rule that applies, until `see` returns true.
     fn visit(&self, identity: &Identity, namespace: &str, mut see: impl FnMut(&Binding, &Subject, &Rule) -> bool) {
         let local = self.bindings.get(namespace).map(Vec::as_slice).unwrap_or_default();
         for binding in self.cluster_bindings.iter().chain(local) {
@@ -342,7 +343,7 @@ fn parsed<T: for<'a> Deserialize<'a>>(values: Vec<Value>) -> Vec<T> {
     values.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
 }
 
-/// A role's own rules and those of the roles that its selectors name.
+/// Returns a role's own rules and those of the roles that its selectors match.
 fn aggregated(role: &Role, all: &[Role]) -> Vec<Rule> {
     let mut rules = role.rules.clone().unwrap_or_default();
     let selectors = role.aggregation_rule.iter().flat_map(|rule| &rule.cluster_role_selectors);

@@ -1,7 +1,7 @@
-//! Service-account tokens: signed, bound, and mortal.
+//! Service-account tokens: signed, bound to objects, with an expiry.
 //!
-//! They are JSON Web Tokens with the claims of a real API server, signed with ECDSA P-256 (`ES256`), one of the two
-//! kinds of key that a real one takes.
+//! They are JSON Web Tokens with the claims of a real API server. The signature is ECDSA P-256 (`ES256`), one of the
+//! two kinds that a real API server accepts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +13,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-/// Who issues the tokens, and for whom they are meant if nobody says otherwise.
+/// The issuer of tokens, and the default audience.
 pub(crate) const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
 
-/// Tokens whose signatures need not be checked again. A host has some hundred; more are checked each time.
+/// The number of verified tokens that are kept, so that their signatures need not be verified again. A host has some
+/// hundred; beyond the bound, a signature is verified each time.
 const REMEMBERED: usize = 4096;
 
 /// The claims of a token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) aud: Vec<String>,
-    /// When it dies, in seconds of Unix time.
+    /// The expiry, in seconds of Unix time.
     pub(crate) exp: i64,
     pub(crate) iat: i64,
     pub(crate) iss: String,
@@ -34,7 +35,7 @@ pub(crate) struct Claims {
     pub(crate) sub: String,
 }
 
-/// The objects with which a token lives and dies.
+/// The objects whose deletion revokes a token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Bound {
     pub(crate) namespace: String,
@@ -47,14 +48,14 @@ pub(crate) struct Bound {
     pub(crate) serviceaccount: Reference,
 }
 
-/// One such object.
+/// The name and UID of a bound object.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) name: String,
     pub(crate) uid: String,
 }
 
-/// Signs tokens and knows its own again.
+/// Signs tokens and verifies its own signatures.
 pub(crate) struct Signer {
     key: KeyPair,
     id: String,
@@ -78,7 +79,7 @@ impl Signer {
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(plain)))
     }
 
-    /// The claims of a token that this signer signed, whether or not it is still alive.
+    /// Returns the claims of a token that this signer signed. An expired token has claims too.
     pub(crate) fn verify(&self, token: &str) -> Option<Arc<Claims>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(claims) = known.get(token) {
@@ -106,7 +107,7 @@ impl Signer {
         if genuine { serde_json::from_slice(&claims).ok() } else { None }
     }
 
-    /// The public key, as OpenID Connect discovery shows it.
+    /// Returns the public key in the form of OpenID Connect discovery.
     pub(crate) fn key_set(&self) -> serde_json::Value {
         let point = self.key.public_key_raw();
         let half = |range| URL_SAFE_NO_PAD.encode(point.get::<std::ops::Range<usize>>(range).unwrap_or_default());
@@ -115,10 +116,11 @@ impl Signer {
     }
 }
 
-/// The two numbers of an ECDSA signature, each of this many bytes.
+/// The length of each of the two numbers of an ECDSA signature, in bytes.
 const NUMBER: usize = 32;
 
-/// JSON Web Tokens write a signature as two numbers of fixed length, X.509 as a DER sequence of two integers.
+/// Converts a signature from X.509's form (a DER sequence of two integers) to that of JSON Web Tokens (two numbers of
+/// fixed length).
 fn from_der(der: &[u8]) -> Option<[u8; 2 * NUMBER]> {
     let mut plain = [0; 2 * NUMBER];
     let mut rest = der.get(2..)?;

@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 use super::{Surroundings, template};
 
-/// The label and the annotation that say which of an indexed Job's pods it is.
+/// The label and annotation that hold the index of an indexed Job's pod.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
-/// The variable with the same.
+/// The environment variable that holds the index.
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
-/// The longest stem of a generated name: names have 63 letters, of which the server makes five.
+/// The longest stem of a generated name. Names have up to 63 characters, of which the server generates five.
 const LONGEST_STEM: usize = 58;
 
-/// The Job of a CronJob that is due in this minute.
+/// Returns the Job of a CronJob that is due in this minute.
 pub(super) fn job(owner: &Value, around: Surroundings<'_>) -> Value {
     let of_jobs = &owner["spec"]["jobTemplate"];
     let minute = around.now.as_second().div_euclid(60);
@@ -33,12 +33,12 @@ pub(super) fn job(owner: &Value, around: Surroundings<'_>) -> Value {
         }
     }
     let due = Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(around.now);
-    // In UTC, whatever `timeZone` says: there is no database of time zones here.
+    // In UTC, regardless of `timeZone`: there is no database of time zones here.
     template::set(&mut made, "annotations", "batch.kubernetes.io/cronjob-scheduled-timestamp", &due.to_string());
     made
 }
 
-/// The first pod of a Job. The server has put the Job's labels into the template.
+/// Returns the first pod of a Job. The server has put the Job's labels into the template.
 pub(super) fn pod(owner: &Value, _: Surroundings<'_>) -> Value {
     let of_pods = &owner["spec"]["template"];
     if owner["spec"]["completionMode"] != "Indexed" {
@@ -55,13 +55,13 @@ pub(super) fn pod(owner: &Value, _: Surroundings<'_>) -> Value {
     }
     made["spec"]["hostname"] = format!("{name}-0").into();
     for list in ["initContainers", "containers"] {
-        made["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(tell_index);
+        made["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(set_index);
     }
     made
 }
 
-/// Gives a container the variable, unless it has one of that name.
-fn tell_index(container: &mut Value) {
+/// Gives a container the index variable, unless it has a variable of that name.
+fn set_index(container: &mut Value) {
     let variable = json!({
         "name": INDEX_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": format!("metadata.labels['{INDEX}']")}},
     });

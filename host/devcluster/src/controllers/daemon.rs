@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Surroundings, template};
 
-/// The pod of a DaemonSet on one node: it goes there, and stays whatever befalls the node.
+/// Returns the pod of a DaemonSet on one node, with the tolerations that keep it there in every condition of the node.
 pub(super) fn pod(owner: &Value, around: Surroundings<'_>) -> Value {
     let of_pods = &owner["spec"]["template"];
     let mut made = template::pod(owner, of_pods, &template::stem(owner));
@@ -43,7 +43,7 @@ fn tolerate(spec: &mut Value, toleration: Value) {
     }
 }
 
-/// Names the node in place of all other terms for it.
+/// Replaces all node terms by a match on the node's name.
 fn bind(spec: &mut Value, node: &str) {
     let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]});
     template::map(template::map(spec, "affinity"), "nodeAffinity")["requiredDuringSchedulingIgnoredDuringExecution"] =

@@ -7,14 +7,14 @@ use super::{Surroundings, template};
 
 const HASH: &str = "pod-template-hash";
 
-/// The notes that stay with a Deployment: what kubectl last applied to it is not what its ReplicaSet is.
+/// The annotations that are not copied from a Deployment to its ReplicaSet, since they describe the Deployment alone.
 const OWN_NOTES: [&str; 3] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "deployment.kubernetes.io/revision",
     "deprecated.deployment.rollback.revision",
 ];
 
-/// The first ReplicaSet of a Deployment.
+/// Returns the first ReplicaSet of a Deployment.
 pub(super) fn replica_set(owner: &Value, _: Surroundings<'_>) -> Value {
     let spec = &owner["spec"];
     let hash = template::hash(&spec["template"]);
@@ -48,14 +48,15 @@ pub(super) fn replica_set(owner: &Value, _: Surroundings<'_>) -> Value {
     made
 }
 
-/// The number of pods beyond the replicas while a Deployment rolls: given as a number, or as a part that is rounded up.
+/// Returns the number of pods beyond the replicas while a Deployment rolls out. `maxSurge` is a number or a percentage,
+/// which is rounded up.
 fn surge(spec: &Value, replicas: u64) -> u64 {
     let surge = &spec["strategy"]["rollingUpdate"]["maxSurge"];
     let percent = surge.as_str().and_then(|text| text.strip_suffix('%')?.parse::<u64>().ok());
     surge.as_u64().or_else(|| Some(replicas.saturating_mul(percent?).div_ceil(100))).unwrap_or(0)
 }
 
-/// The first pod of a ReplicaSet or a ReplicationController.
+/// Returns the first pod of a ReplicaSet or a ReplicationController.
 pub(super) fn pod(owner: &Value, _: Surroundings<'_>) -> Value {
     template::pod(owner, &owner["spec"]["template"], &template::stem(owner))
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Surroundings, template};
 
-/// The first pod of a StatefulSet: with a name, a host's name and claims of its own.
+/// Returns the first pod of a StatefulSet, with its own name, hostname and claims.
 pub(super) fn pod(owner: &Value, _: Surroundings<'_>) -> Value {
     let spec = &owner["spec"];
     let ordinal = spec["ordinals"]["start"].as_u64().unwrap_or(0);
@@ -23,7 +23,8 @@ pub(super) fn pod(owner: &Value, _: Surroundings<'_>) -> Value {
     made
 }
 
-/// A volume for each claim template, in place of one of that name in the pod's template; then the others.
+/// Returns one volume for each claim template, in place of a volume of that name in the pod's template, followed by the
+/// template's other volumes.
 fn volumes(spec: &Value, pod: &str) -> Vec<Value> {
     let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
     let claims = each(&spec["volumeClaimTemplates"]);

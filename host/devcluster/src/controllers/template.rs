@@ -1,16 +1,16 @@
-//! What the controllers have in common: a pod of a template, a reference to its owner, a hash of the template
+//! The parts that all controllers share: a pod from a template, a reference to its owner, a hash of the template
 //! [`pkg/controller/controller_utils.go`].
 
 use serde_json::{Value, json};
 
-/// The letters of a hash: those of generated names.
+/// The characters of a hash: those of generated names.
 const HASH_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 pub(super) fn name(owner: &Value) -> &str {
     owner["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-/// A reference to the controller's object, which holds up its own deletion until the child is gone.
+/// Returns a controller reference to the owner, which blocks the owner's deletion until the child is gone.
 pub(super) fn reference(owner: &Value) -> Value {
     json!({
         "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": name(owner), "uid": owner["metadata"]["uid"],
@@ -18,7 +18,7 @@ pub(super) fn reference(owner: &Value) -> Value {
     })
 }
 
-/// The pod of a template, named by the server after `stem`.
+/// Returns the pod of a template; the server generates its name from `stem`.
 pub(super) fn pod(owner: &Value, template: &Value, stem: &str) -> Value {
     let mut metadata = json!({
         "generateName": stem, "namespace": owner["metadata"]["namespace"], "ownerReferences": [reference(owner)],
@@ -33,7 +33,7 @@ pub(super) fn pod(owner: &Value, template: &Value, stem: &str) -> Value {
     pod
 }
 
-/// A field of a map. What is no map becomes one: indexing into anything else would panic.
+/// Returns a field of a map. A value that is no map becomes one, because indexing into anything else would panic.
 pub(super) fn field<'a>(object: &'a mut Value, name: &str) -> &'a mut Value {
     if !object.is_object() {
         *object = json!({});
@@ -41,7 +41,7 @@ pub(super) fn field<'a>(object: &'a mut Value, name: &str) -> &'a mut Value {
     &mut object[name]
 }
 
-/// The map in a field, made if there is none.
+/// Returns the map in a field, and makes it if there is none.
 pub(super) fn map<'a>(object: &'a mut Value, name: &str) -> &'a mut Value {
     let map = field(object, name);
     if !map.is_object() {
@@ -50,7 +50,7 @@ pub(super) fn map<'a>(object: &'a mut Value, name: &str) -> &'a mut Value {
     map
 }
 
-/// The name that the server gives to the first pod of an owner.
+/// Returns the name that the server gives to the first pod of an owner.
 pub(super) fn stem(owner: &Value) -> String {
     format!("{}-", name(owner))
 }
@@ -60,7 +60,7 @@ pub(super) fn set(object: &mut Value, field: &str, key: &str, value: &str) {
     map(map(object, "metadata"), field)[key] = value.into();
 }
 
-/// A short hash of a template, the same for the same template (FNV-1a, in the letters of names).
+/// Returns a short hash of a template: FNV-1a, in the characters of generated names.
 pub(super) fn hash(template: &Value) -> String {
     const START: u32 = 0x811c_9dc5;
     const PRIME: u32 = 0x0100_0193;

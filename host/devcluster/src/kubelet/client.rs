@@ -1,6 +1,6 @@
-//! A small client of the API server: one request a connection, with a deadline and a bound on each answer.
+//! A small client of the API server: one request per connection, with a deadline and a bound on each answer.
 //!
-//! The kubelet asks for a dozen things in its life, so that a pool would be idle; what it keeps open is its one watch.
+//! The kubelet sends a dozen requests in its life, so a connection pool would be idle. Only its one watch stays open.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +18,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// How long the server may take to answer, connecting included.
+/// The longest time for an answer, connecting included.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// The largest answer that is read, in bytes: an object has at most some 1.5 MiB, and so has an event of a watch.
+/// The largest answer that is read, in bytes. An object has at most some 1.5 MiB, and so has an event of a watch.
 pub(super) const MAX_ANSWER: usize = 8 << 20;
 
-/// Why a request got no object.
+/// An error of a request to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server's address is not one.
+    /// The server's URL is invalid.
     #[error("{0} is not the URL of an API server")]
     Url(String),
     /// The server's CA cannot be used.
@@ -36,19 +36,19 @@ pub enum ClientError {
     /// The client certificate cannot be used.
     #[error("the client certificate cannot be used with its key")]
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No connection.
+    /// The connection could not be made.
     #[error("cannot connect to the API server at {0}")]
     Connect(String, #[source] std::io::Error),
     /// The exchange broke off.
     #[error("the exchange with the API server broke off")]
     Exchange(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No answer in time.
+    /// There was no answer in time.
     #[error("the API server did not answer within {} s", ANSWER.as_secs())]
     Deadline,
-    /// The answer is no JSON.
+    /// The answer is not JSON.
     #[error("the API server's answer is not JSON")]
     Json(#[from] serde_json::Error),
-    /// The server refused.
+    /// The server refused the request.
     #[error("the API server answered {code}: {message}")]
     Refused {
         /// The HTTP status.
@@ -59,12 +59,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Returns whether the server says that there is no such object.
+    /// Returns whether the server reports that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == StatusCode::NOT_FOUND)
     }
 
-    /// Returns whether the object that is meant is gone or another one by now: deleted, changed, or made anew.
+    /// Returns whether the object is gone or has been replaced: deleted, changed, or made anew.
     pub(super) fn is_about_another(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if matches!(*code, StatusCode::NOT_FOUND | StatusCode::CONFLICT))
     }
@@ -74,18 +74,18 @@ impl ClientError {
     }
 }
 
-/// Where the server is.
+/// The location of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,
     tls: bool,
-    /// The path that is put before every request's own.
+    /// The path in front of every request's path.
     prefix: String,
 }
 
 impl Address {
-    /// `https://host:port`, or `http://…` for a proxy on the same machine.
+    /// Parses `https://host:port`, or `http://…` for a proxy on the same machine.
     fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let tls = match uri.scheme_str()? {
@@ -93,7 +93,7 @@ impl Address {
             "http" => false,
             _ => return None,
         };
-        // An IPv6 address stands in brackets in a URL and nowhere else.
+        // An IPv6 address has brackets in a URL only.
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         let prefix = uri.path().trim_end_matches('/').to_owned();
         Some(Self { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls, prefix })
@@ -108,13 +108,13 @@ impl Address {
     }
 }
 
-/// What is asked of an object.
+/// A method with its body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Call<'a> {
     Get,
     Post(&'a Value),
     MergePatch(&'a Value),
-    /// With `DeleteOptions`.
+    /// The body is a `DeleteOptions`.
     Delete(&'a Value),
 }
 
@@ -122,10 +122,10 @@ pub(super) enum Call<'a> {
 #[derive(Clone)]
 pub(super) struct Client {
     address: Address,
-    identity: Identity,
+    identity: IdentitySource,
 }
 
-/// Who asks the API server, and by what its answers are trusted.
+/// Credentials for the API server, and the CA that its certificate is verified with.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ClientIdentity {
@@ -135,7 +135,7 @@ pub struct ClientIdentity {
     pub token: String,
     /// A client certificate and its key, as PEM.
     pub certificate: Option<(String, String)>,
-    /// The name that the server's certificate has to have, in place of the one in its URL.
+    /// The name that the server's certificate is verified against, in place of the one in the URL.
     pub server_name: Option<String>,
 }
 
@@ -146,8 +146,9 @@ impl std::fmt::Debug for ClientIdentity {
     }
 }
 
-/// Gives it; asked for each connection, since a cluster may change its CA, and tokens and certificates end.
-pub(super) type Identity = Arc<dyn Fn() -> ClientIdentity + Send + Sync>;
+/// A source of credentials. It is called for each connection, since a cluster may change its CA, and tokens and
+/// certificates expire.
+pub(super) type IdentitySource = Arc<dyn Fn() -> ClientIdentity + Send + Sync>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -157,7 +158,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, identity: Identity) -> Result<Self, ClientError> {
+    pub(super) fn new(url: &str, identity: IdentitySource) -> Result<Self, ClientError> {
         let address = Address::parse(url).ok_or_else(|| ClientError::Url(url.into()))?;
         Ok(Self { address, identity })
     }
@@ -166,7 +167,7 @@ impl Client {
         &self.address
     }
 
-    /// Asks for an object and reads it whole.
+    /// Sends a request and reads the whole object of the answer.
     pub(super) async fn object(&self, path: &str, call: Call<'_>) -> Result<Value, ClientError> {
         let whole = async {
             let response = self.exchange(path, call).await?;
@@ -177,7 +178,7 @@ impl Client {
         tokio::time::timeout(ANSWER, whole).await.map_err(|_| ClientError::Deadline)?
     }
 
-    /// The object, or nothing if the server has none.
+    /// Returns the object, or nothing if the server has none.
     pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, ClientError> {
         match self.object(path, Call::Get).await {
             Ok(object) => Ok(Some(object)),
@@ -186,7 +187,7 @@ impl Client {
         }
     }
 
-    /// Asks for a stream; the answer's head is in time, its body goes on.
+    /// Sends a request for a stream. The deadline is for the answer's head alone.
     pub(super) async fn stream(&self, path: &str) -> Result<Incoming, ClientError> {
         let response = tokio::time::timeout(ANSWER, self.exchange(path, Call::Get)).await;
         let response = response.map_err(|_| ClientError::Deadline)??;

@@ -10,9 +10,9 @@ use super::pod::{ContentError, Pod, text};
 /// Variable names and values.
 pub type Environment = BTreeMap<String, String>;
 
-/// The variables of a container, in the order of `pkg/kubelet/kubelet_pods.go`, `makeEnvironmentVariables`: what
-/// `envFrom` brings, then `env` over it, each value expanded by what was set before; the services' last and only where
-/// the name is free.
+/// Returns the variables of a container, in the order of `pkg/kubelet/kubelet_pods.go`, `makeEnvironmentVariables`.
+/// `envFrom` comes first, then `env` over it, each value expanded by the variables before it. The services' variables
+/// come last, and only where the name is free.
 pub(super) fn variables(
     container: &Value,
     pod: &Pod<'_>,
@@ -47,7 +47,7 @@ fn import(from: &Value, objects: &Objects, set: &mut Environment) -> Result<(), 
         let data = objects.data_for_env(kind, text(reference, "name"), is_optional(reference))?;
         for (key, bytes) in data.into_iter().flatten() {
             let name = format!("{}{key}", text(from, "prefix"));
-            // What cannot be a variable is left out, as by the real kubelet, which tells of it in an event.
+            // An invalid variable is left out. The real kubelet reports it in an event.
             if let (Ok(value), false) = (String::from_utf8(bytes), name.contains('=')) {
                 set.insert(name, value);
             }
@@ -56,7 +56,7 @@ fn import(from: &Value, objects: &Objects, set: &mut Environment) -> Result<(), 
     Ok(())
 }
 
-/// Nothing if the source is optional and not there: then the variable is not set.
+/// Returns nothing if the source is optional and missing; the variable is not set then.
 fn value_from(
     variable: &Value,
     container: &str,
@@ -85,8 +85,8 @@ fn value_from(
     Err(ContentError::Field(format!("valueFrom of {}", text(variable, "name"))))
 }
 
-/// Replaces each `$(NAME)` by the variable's value. `$$` stands for one `$`; a name that nobody has set, or a bracket
-/// that is never closed, stays as it is [`third_party/forked/golang/expansion/expand.go`].
+/// Replaces each `$(NAME)` by the variable's value. `$$` stands for one `$`. An unset name, or a bracket without its
+/// end, stays as it is [`third_party/forked/golang/expansion/expand.go`].
 pub(super) fn expand(text: &str, scopes: &[&Environment]) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -109,7 +109,7 @@ pub(super) fn expand(text: &str, scopes: &[&Environment]) -> String {
     out + rest
 }
 
-/// The `env` entries of a container that are filled from the pod's fields, as they stand in the spec.
+/// Returns the `env` entries of a container that are filled from the pod's fields, as written in the spec.
 pub(super) fn downward_entries(container: &Value) -> Vec<Value> {
     let entries = container.get("env").and_then(Value::as_array).into_iter().flatten();
     let from_pod = |entry: &&Value| {

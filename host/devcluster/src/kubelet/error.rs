@@ -8,10 +8,10 @@ use attache_base::volume::VolumeError;
 use super::client::ClientError;
 use super::pod::ContentError;
 
-/// Why a pod could not be set up or ended.
+/// An error while a pod is set up or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeletError {
-    /// The namespace or the name is none.
+    /// The namespace or the name is invalid.
     #[error("{0:?} is not a name")]
     Name(String),
     /// There is no such pod.
@@ -22,7 +22,7 @@ pub enum KubeletError {
         /// The name.
         name: String,
     },
-    /// The pod has run already.
+    /// The pod has ended already.
     #[error("pod {name} has ended: its phase is {phase}")]
     Ended {
         /// The name.
@@ -30,21 +30,21 @@ pub enum KubeletError {
         /// `Succeeded` or `Failed`.
         phase: String,
     },
-    /// The API server refused, or could not be reached.
+    /// The API server refused a request, or could not be reached.
     #[error("cannot {step}")]
     Api {
-        /// What was tried.
+        /// The step that failed.
         step: &'static str,
-        /// Why it failed.
+        /// The error of the client.
         #[source]
         source: ClientError,
     },
-    /// A volume has no content.
+    /// The content of a volume is missing.
     #[error("volume {volume:?} cannot be set up")]
     Volume {
         /// The volume.
         volume: String,
-        /// What lacks.
+        /// The missing content.
         #[source]
         source: ContentError,
     },
@@ -53,30 +53,30 @@ pub enum KubeletError {
     Write {
         /// The volume.
         volume: String,
-        /// Why.
+        /// The error of the volume.
         #[source]
         source: VolumeError,
     },
-    /// A mount names a volume that the pod has not.
+    /// A mount names a volume that the pod does not have.
     #[error("the pod has no volume {0:?}")]
     NoVolume(String),
-    /// The env of a container has no value.
+    /// The value of a container's variable is missing.
     #[error("the env of container {container:?} cannot be made")]
     Env {
         /// The container.
         container: String,
-        /// What lacks.
+        /// The missing content.
         #[source]
         source: ContentError,
     },
     /// A directory or a file of the pod could not be made or removed.
     #[error("cannot {step} {}", path.display())]
     Files {
-        /// What was tried.
+        /// The step that failed.
         step: &'static str,
-        /// On what.
+        /// The directory or file.
         path: PathBuf,
-        /// Why it failed.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -93,7 +93,7 @@ impl KubeletError {
     }
 }
 
-/// An error and its causes, in one line for the log.
+/// Returns an error and its causes in one line, for the log.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

@@ -1,4 +1,4 @@
-//! Following one pod: a watch that is taken up again whenever it ends.
+//! Following one pod: a watch that is opened again whenever it ends.
 
 use std::time::Duration;
 
@@ -10,28 +10,29 @@ use tokio::sync::watch;
 use super::chain;
 use super::client::{Client, ClientError, MAX_ANSWER};
 
-/// How long the server is asked to keep a watch open, in seconds; client-go asks for 5 to 10 minutes.
+/// The time for which the server is asked to keep a watch open, in seconds. client-go asks for 5 to 10 minutes.
 const WATCH_SECONDS: u64 = 290;
 
-/// How long a watch may say nothing: longer than it may last, so that this only ends one whose server is gone.
+/// The longest silence of a watch. It is longer than [`WATCH_SECONDS`], so that only a watch on a dead server ends by
+/// it.
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 
-/// The first and the longest pause before a watch is taken up again after a failure.
+/// The first and the longest backoff before a watch is opened again after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How the watch that has just ended fared.
+/// The end of a watch.
 enum End {
-    /// It ran its time: go on from where it was.
+    /// The watch ran its time and continues from its position.
     Over,
-    /// The server says that it cannot go on from there: read the pod anew.
+    /// The position has expired, so the pod is read again.
     Expired,
     /// The pod is gone.
     Deleted,
 }
 
-/// Keeps `latest` at the pod's newest state until the pod is gone; then it becomes nothing, for good. Ends early only
-/// when nobody looks any more.
+/// Keeps `latest` at the pod's newest state until the pod is gone. Then `latest` becomes nothing for good. Ends early
+/// only when `latest` has no receivers.
 pub(super) async fn follow(client: Client, paths: Paths, latest: watch::Sender<Option<Value>>) {
     let mut pause = FIRST_PAUSE;
     // After a failure of any kind the pod is read once: the server may be another one, with another history.
@@ -53,7 +54,7 @@ pub(super) async fn follow(client: Client, paths: Paths, latest: watch::Sender<O
                 pause = FIRST_PAUSE;
             }
             Err(error) => {
-                // A watch may break off at any time. That the pod cannot be read after it is worth a line.
+                // A watch may break off at any time. Only a pod that cannot be read afterwards is logged.
                 if anew && !std::mem::replace(&mut away, true) {
                     let error = chain(&error);
                     tracing::warn!(%error, "the pod cannot be followed: its files stay as they are until the API server answers");
@@ -67,14 +68,14 @@ pub(super) async fn follow(client: Client, paths: Paths, latest: watch::Sender<O
     }
 }
 
-/// Where the pod is in the API.
+/// The pod's paths in the API.
 #[derive(Debug, Clone)]
 pub(super) struct Paths {
-    /// The pod itself.
+    /// The path of the pod.
     pub(super) pod: String,
-    /// The pods of its namespace, with the selector of its name.
+    /// The path of the pods of its namespace, with a field selector of its name.
     pub(super) watch: String,
-    /// The UID: another pod of the same name is another pod.
+    /// The UID: another pod of that name is another pod.
     pub(super) uid: String,
 }
 
@@ -104,12 +105,12 @@ async fn watch_once(client: &Client, paths: &Paths, latest: &watch::Sender<Optio
     }
 }
 
-/// Takes one event; says so if it ends the watch.
+/// Takes one event. Returns the end if the event ends the watch.
 fn take(line: &[u8], paths: &Paths, latest: &watch::Sender<Option<Value>>) -> Result<Option<End>, ClientError> {
     let mut event: Value = serde_json::from_slice(line)?;
     let object = event.get_mut("object").map(Value::take).unwrap_or_default();
     match event.get("type").and_then(Value::as_str) {
-        // An expired version is told with HTTP status 200 and this event.
+        // The server reports an expired version with HTTP status 200 and this event.
         Some("ERROR") => return Ok(Some(End::Expired)),
         Some("BOOKMARK") => {
             let version = version(&object).to_owned();
@@ -154,7 +155,7 @@ impl Lines {
         Self { body, pending: Vec::new() }
     }
 
-    /// The next line, or nothing at the end. What is pending survives a caller that stops waiting.
+    /// Returns the next line, or nothing at the end. A partial line is kept when the future is dropped.
     async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {

@@ -1,19 +1,33 @@
 //! The kubelet's part for one pod: its volumes on disk, its containers' env and mounts, its status.
 //!
-//! No container is started. Whoever takes a container's place asks the [`RunningPod`] for what the container would
-//! have seen, and says how it ended. The API server is spoken to by HTTPS alone, so that any will do, not only a
+//! No container is started. A program in a container's place asks the [`RunningPod`] for the container's env and
+//! mounts, and reports the end. The API server is reached by HTTPS alone, so any server will do, not only a
 //! [`DevCluster`](crate::DevCluster).
 //!
 //! ```no_run
-//! use attache_devcluster::kubelet::{Kubelet, Outcome};
+//! use attache_devcluster::kubelet::{Kubelet, Termination};
 //!
 //! # async fn example(url: &str, ca_pem: String, token: &str) -> Result<(), attache_devcluster::kubelet::KubeletError> {
 //! let pod = Kubelet::builder(url, token).authority(ca_pem).root("/tmp/attache").start("default", "web").await?;
 //! let main = pod.container("main");
 //! println!("{:?}", main.map(|main| &main.env));
-//! pod.stop(&Outcome::exit(0)).await
+//! pod.stop(&Termination::exit(0)).await
 //! # }
 //! ```
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `client.rs` | requests to the API server, and the credentials for them |
+//! | `env.rs`, `services.rs` | variables of a container |
+//! | `error.rs` | [`KubeletError`] |
+//! | `follow.rs` | the watch on the pod |
+//! | `mounts.rs` | mounts of a container |
+//! | `objects.rs`, `pod.rs` | config maps, secrets and fields that the pod refers to |
+//! | `ownership.rs` | permission bits of files |
+//! | `running.rs` | [`RunningPod`] |
+//! | `status.rs` | patches of the pod's status |
+//! | `sync.rs`, `token.rs` | keeping volumes and tokens fresh |
+//! | `volumes.rs` | content of volumes |
 
 mod client;
 mod env;
@@ -40,7 +54,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use self::client::{Call, Client, Identity};
+use self::client::{Call, Client, IdentitySource};
 pub use self::client::{ClientError, ClientIdentity};
 pub use self::env::Environment;
 pub use self::error::KubeletError;
@@ -53,7 +67,7 @@ pub use self::pod::{Allocatable, ContentError};
 pub use self::running::{Container, RunningPod};
 use self::running::{Held, Tasks};
 use self::services::Services;
-pub use self::status::Outcome;
+pub use self::status::Termination;
 use self::sync::{Directory, Synced, Volumes};
 use self::token::Tokens;
 pub use self::volumes::{FileSource, VolumeFile};
@@ -61,13 +75,13 @@ pub use self::volumes::{FileSource, VolumeFile};
 /// The name of the node if [`Kubelet::node_name`] sets none.
 pub const NODE_NAME: &str = "attache";
 
-/// How often volumes are brought up to date when nothing else calls for it; the real kubelet's period.
+/// The period of the sync of volumes when nothing else causes one; the real kubelet's period.
 const SYNC_PERIOD: Duration = Duration::from_mins(1);
 
-/// Plays the kubelet; made by [`Kubelet::builder`].
+/// Settings of the kubelet for one pod, made by [`Kubelet::builder`].
 pub struct Kubelet {
     url: String,
-    identity: Identity,
+    identity: IdentitySource,
     observing: bool,
     root: PathBuf,
     node_name: String,
@@ -85,7 +99,7 @@ impl std::fmt::Debug for Kubelet {
 }
 
 impl Kubelet {
-    /// A kubelet for the API server at the URL, asking with a token that may read, bind and delete pods, patch their
+    /// Makes a kubelet for the API server at the URL. The token's account may read, bind and delete pods, patch their
     /// status, read their config maps, secrets and services, and make tokens of their service accounts.
     pub fn builder(url: impl Into<String>, token: impl Into<String>) -> Self {
         Self {
@@ -105,14 +119,14 @@ impl Kubelet {
         }
     }
 
-    /// The CA certificate of the API server, as PEM.
+    /// Sets the CA certificate of the API server, as PEM.
     #[must_use]
     pub fn authority(self, ca_pem: impl Into<String>) -> Self {
         let ca_pem = ca_pem.into();
         self.authority_from(move || ca_pem.clone())
     }
 
-    /// Where to ask for the CA certificate, for a server that changes it: called for each connection.
+    /// Sets the source of the CA certificate, for a server that changes it. It is called for each connection.
     #[must_use]
     pub fn authority_from(mut self, ca_pem: impl Fn() -> String + Send + Sync + 'static) -> Self {
         let identity = self.identity;
@@ -120,67 +134,68 @@ impl Kubelet {
         self
     }
 
-    /// Who asks and whom to trust, in place of the token and the CA certificate: called for each connection.
+    /// Sets the source of credentials and CA, in place of the token and the CA certificate. It is called for each
+    /// connection.
     #[must_use]
     pub fn identity_from(mut self, identity: impl Fn() -> ClientIdentity + Send + Sync + 'static) -> Self {
         self.identity = Arc::new(identity);
         self
     }
 
-    /// Leaves the pod as the API server has it: it is not bound to the node, and its status is not told. For a cluster
-    /// with kubelets and a scheduler of its own, whose pod is looked at and no more.
+    /// Leaves the pod as the API server has it: it is not bound to the node, and its status is not reported. This is
+    /// for a cluster with its own kubelets and scheduler.
     #[must_use]
     pub fn observing(mut self) -> Self {
         self.observing = true;
         self
     }
 
-    /// The directory below which pods are laid out: `pods/UID/volumes/PLUGIN/NAME`. If not set, a directory of the
-    /// system's temporary one.
+    /// Sets the directory for pods: `pods/UID/volumes/PLUGIN/NAME`. If not set, a directory in the system's temporary
+    /// one.
     #[must_use]
     pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = root.into();
         self
     }
 
-    /// The name of the node, [`NODE_NAME`] if not set. A pod that is bound to a node already stays there.
+    /// Sets the name of the node; [`NODE_NAME`] if not set. A pod that is bound to a node already stays there.
     #[must_use]
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
         self.node_name = name.into();
         self
     }
 
-    /// What the node has to give: the limits of containers that set none.
+    /// Sets the allocatable resources of the node, which are the limits of containers that set none.
     #[must_use]
     pub fn allocatable(mut self, node: Allocatable) -> Self {
         self.node = node;
         self
     }
 
-    /// The addresses of the pod and of its host, the first of each being the one; `10.244.0.2` and `127.0.0.1` if not
-    /// set. Those that the pod's status has already stay.
+    /// Sets the addresses of the pod and of its host, the primary one first; `10.244.0.2` and `127.0.0.1` if not set.
+    /// Addresses in the pod's status take precedence.
     #[must_use]
     pub fn addresses(mut self, pod: impl Into<Vec<IpAddr>>, host: impl Into<Vec<IpAddr>>) -> Self {
         (self.pod_ips, self.host_ips) = (pod.into(), host.into());
         self
     }
 
-    /// How soon tokens are replaced. If not set, within the last fifth of their life and after a day at most.
+    /// Sets the period of token renewal. If not set, within the last fifth of a token's life, and after a day at most.
     #[must_use]
     pub fn token_period(mut self, period: Duration) -> Self {
         self.token_period = Some(period);
         self
     }
 
-    /// How often config maps and secrets are read again; a minute if not set. The pod itself is watched.
+    /// Sets the period in which config maps and secrets are read again; a minute if not set. The pod itself is watched.
     #[must_use]
     pub fn sync_period(mut self, period: Duration) -> Self {
         self.sync_period = period;
         self
     }
 
-    /// Takes the pod: binds it to the node, writes its volumes, makes the env of its containers, says that it runs,
-    /// and from then on keeps its volumes up to date. Needs a tokio runtime with time and I/O.
+    /// Starts the pod: binds it to the node, writes its volumes, makes the env of its containers and reports it as
+    /// running. From then on its volumes are kept fresh. Needs a tokio runtime with time and I/O.
     ///
     /// # Errors
     /// [`KubeletError`] names the step; the pod's directory is removed again.
@@ -207,8 +222,11 @@ impl Kubelet {
         let services = services.map_err(KubeletError::api("read the services"))?;
         let containers = containers(&object, &volumes, &synced, &services)?;
         let started = Timestamp::now();
-        let object =
-            if self.observing { object } else { tell(&client, &path, &status::running(&object, started)).await? };
+        let object = if self.observing {
+            object
+        } else {
+            patch_status(&client, &path, &status::running(&object, started)).await?
+        };
         let paths = Paths {
             watch: format!("/api/v1/namespaces/{namespace}/pods?fieldSelector=metadata.name%3D{name}"),
             pod: path.clone(),
@@ -256,12 +274,12 @@ fn pod_path(namespace: &str, name: &str) -> Result<String, KubeletError> {
     Ok(format!("/api/v1/namespaces/{namespace}/pods/{name}"))
 }
 
-async fn tell(client: &Client, path: &str, patch: &Value) -> Result<Value, KubeletError> {
+async fn patch_status(client: &Client, path: &str, patch: &Value) -> Result<Value, KubeletError> {
     let answer = client.object(&format!("{path}/status"), Call::MergePatch(patch)).await;
     answer.map_err(KubeletError::api("tell the pod's status"))
 }
 
-/// What each container of the pod sees.
+/// Returns the env and mounts of each container of the pod.
 fn containers(
     object: &Value,
     volumes: &Volumes,

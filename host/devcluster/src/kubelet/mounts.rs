@@ -1,4 +1,4 @@
-//! The mounts of a container: which directory or file of the host is seen where.
+//! The mounts of a container: host directories and files, and their paths in the container.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,24 +19,24 @@ use super::volumes::{FileSource, Files, VolumeFile, directory, kind};
 pub struct MountPoint {
     /// The volume's name.
     pub volume: String,
-    /// What is mounted: a directory of the host, or one file if the mount's `subPath` names one.
+    /// The source of the mount: a directory of the host, or one file if the mount's `subPath` names one.
     pub host_path: PathBuf,
-    /// Where the container sees it: an absolute path.
+    /// The absolute path in the container.
     pub mount_path: String,
-    /// The part of the volume that is mounted, where the mount has a `subPath` or a `subPathExpr`, whose variables are
-    /// replaced. Such a mount of a volume that the kubelet writes never updates.
+    /// The part of the volume that is mounted, from `subPath` or `subPathExpr` with its variables replaced. Such a
+    /// mount of a volume that the kubelet writes never updates.
     pub sub_path: Option<String>,
-    /// Whether the container may not write; always so for volumes that the kubelet writes.
+    /// True if the container may not write. Volumes that the kubelet writes are always read-only.
     pub read_only: bool,
-    /// The files that the mount showed when the pod was started, by their paths in the volume. A file that is not among
-    /// them has come later, from a whole `ConfigMap` or Secret. None for an `emptyDir`.
+    /// The files of the mount when the pod was started, by their paths in the volume. Other files came later, from a
+    /// whole `ConfigMap` or Secret. Empty for an `emptyDir`.
     pub files: Vec<VolumeFile>,
-    /// The files that the volume should have by the pod's spec, and that this kubelet does not write.
+    /// The files that the pod's spec asks for and this kubelet does not write.
     pub left_out: Vec<VolumeFile>,
 }
 
 impl MountPoint {
-    /// Returns the definitions of those files that hold Downward API content, as they stand in the pod's spec.
+    /// Returns the definitions of those files that hold Downward API content, as written in the pod's spec.
     pub fn downward_items(&self) -> impl Iterator<Item = &Value> {
         self.files.iter().filter(|file| file.source == FileSource::DownwardApi).map(|file| &file.item)
     }
@@ -72,12 +72,13 @@ pub(super) struct Disk<'a> {
     pub(super) pod: &'a Path,
     /// The volumes of the spec.
     pub(super) volumes: &'a [Value],
-    /// The files of those that the kubelet writes, by the volume's name.
+    /// The files of the volumes that the kubelet writes, by the volume's name.
     pub(super) files: &'a BTreeMap<String, Files>,
 }
 
 impl Disk<'_> {
-    /// The mounts of a container, in the order of its spec. What a `subPath` names is copied now and stays as it is.
+    /// Returns the mounts of a container, in the order of its spec. The target of a `subPath` is copied now and never
+    /// updates.
     pub(super) fn mounts(&self, container: &Value, env: &Environment) -> Result<Mounts, KubeletError> {
         let each = |field: &str| container.get(field).and_then(Value::as_array).into_iter().flatten();
         let mut mounts = Mounts::default();
@@ -106,7 +107,8 @@ impl Disk<'_> {
         found.ok_or_else(|| KubeletError::NoVolume(name.into()))
     }
 
-    /// A mount of the volume in `directory`; `own` is where a copy of a part of it goes. Both are below the pod's.
+    /// Returns a mount of the volume in `directory`. A copy of a part of the volume goes to `own`. Both are below the
+    /// pod's directory.
     fn mount(
         &self,
         mount: &Value,
@@ -135,7 +137,7 @@ impl Disk<'_> {
         })
     }
 
-    /// A part of a volume: the live directory of an `emptyDir`, or else a copy in a directory of its own.
+    /// Returns a part of a volume: the live directory of an `emptyDir`, or else a copy in a directory of its own.
     fn part(&self, volume: &str, whole: &Path, path: &RelativePath, own: &Path) -> Result<PathBuf, KubeletError> {
         let Some(files) = self.files.get(volume) else {
             let part = whole.join(path);

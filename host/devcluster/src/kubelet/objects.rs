@@ -1,4 +1,4 @@
-//! The config maps and secrets that a pod names.
+//! The config maps and secrets that a pod refers to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,12 +25,12 @@ impl Kind {
     }
 }
 
-/// The objects as they were read, by kind and name; none for one that is not there.
+/// The objects as they were read, by kind and name; `None` for a missing one.
 #[derive(Debug, Default)]
 pub(super) struct Objects(BTreeMap<(Kind, String), Option<Value>>);
 
 impl Objects {
-    /// Reads all objects that the pod names.
+    /// Reads all objects that the pod refers to.
     pub(super) async fn read(client: &Client, pod: &Pod<'_>) -> Result<Self, ClientError> {
         let namespace = pod.text("/metadata/namespace");
         let mut objects = BTreeMap::new();
@@ -46,7 +46,7 @@ impl Objects {
         Self(list.iter().map(|(kind, name, object)| ((*kind, (*name).to_owned()), Some(object.clone()))).collect())
     }
 
-    /// The data of an object, all keys; nothing if it is optional and not there.
+    /// Returns the data of an object, all keys; nothing if the object is optional and missing.
     pub(super) fn data(
         &self,
         kind: Kind,
@@ -57,7 +57,7 @@ impl Objects {
         decode(kind, name, object).map(Some)
     }
 
-    /// The data of an object that a variable may take: all of a Secret's, and of a `ConfigMap` what is text.
+    /// Returns the data of an object that a variable may take: all of a Secret's data, and the text of a `ConfigMap`.
     pub(super) fn data_for_env(
         &self,
         kind: Kind,
@@ -80,7 +80,7 @@ impl Objects {
     }
 }
 
-/// The entries of an object's `data` as they are.
+/// Returns the entries of an object's `data` as bytes.
 fn texts(object: &Value) -> BTreeMap<String, Vec<u8>> {
     let entries = object.get("data").and_then(Value::as_object).into_iter().flatten();
     entries.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().into())).collect()
@@ -104,7 +104,7 @@ fn decode(kind: Kind, name: &str, object: &Value) -> Result<BTreeMap<String, Vec
     }
 }
 
-/// The names of all objects that volumes and env of the pod refer to.
+/// Returns the names of all objects that volumes and env of the pod refer to.
 fn named<'a>(pod: &Pod<'a>) -> BTreeSet<(Kind, &'a str)> {
     let volumes = pod.list("/spec/volumes").iter().flat_map(|volume| {
         let projected = volume.pointer("/projected/sources").and_then(Value::as_array).into_iter().flatten();
@@ -128,17 +128,17 @@ fn named<'a>(pod: &Pod<'a>) -> BTreeSet<(Kind, &'a str)> {
 fn name_at<'a>(value: &'a Value, pointer: &str) -> Option<(Kind, &'a str)> {
     let kind = if pointer.contains("secret") { Kind::Secret } else { Kind::ConfigMap };
     let name = value.pointer(pointer)?.as_str()?;
-    // What is no name must not become another path of the API.
+    // An invalid name must not become another path of the API.
     let sound = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     (sound && !name.is_empty() && !name.starts_with('.')).then_some((kind, name))
 }
 
-/// Returns whether a reference says that it may be without its object.
+/// Returns whether a reference is marked optional.
 pub(super) fn is_optional(reference: &Value) -> bool {
     reference.get("optional").and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// One key of one object, as text for an env variable; nothing if it is optional and not there.
+/// Returns one key of one object, as text for an env variable; nothing if the key is optional and missing.
 pub(super) fn key_text(objects: &Objects, kind: Kind, reference: &Value) -> Result<Option<String>, ContentError> {
     let (name, key, optional) = (text(reference, "name"), text(reference, "key"), is_optional(reference));
     let Some(mut data) = objects.data_for_env(kind, name, optional)? else { return Ok(None) };

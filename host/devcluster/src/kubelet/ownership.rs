@@ -1,26 +1,26 @@
 //! The permission bits that a pod's security context adds to its files.
 //!
-//! The real kubelet gives volumes to the pod's group, and tokens to its user. Here all files stay with this process's
-//! user, so that only the bits are seen [`pkg/volume/projected/projected.go`; `pkg/volume/volume_linux.go`,
+//! The real kubelet gives volumes to the pod's group, and tokens to its user. Here this process's user owns all files,
+//! so only the bits follow the pod [`pkg/volume/projected/projected.go`; `pkg/volume/volume_linux.go`,
 //! `SetVolumeOwnership`].
 
 use serde_json::Value;
 
 use super::pod::Pod;
 
-/// The bits that each file of a read-only volume gets where the pod has an `fsGroup`.
+/// The bits that each file of a read-only volume gets if the pod has an `fsGroup`.
 const FOR_GROUP: u32 = 0o440;
 
-/// The mode of a token that is given to one user, or to one group.
+/// The mode of a token that belongs to one user or one group.
 const OF_TOKEN: u32 = 0o600;
 
-/// Returns the mode of a token's file where it is not the volume's: the token is not for everybody if it is known who
-/// the containers run as.
+/// Returns the mode of a token's file if it differs from the volume's. A token is not readable by everybody when the
+/// user of the containers is known.
 pub(super) fn token_mode(pod: &Pod<'_>) -> Option<u32> {
     (group(pod).is_some() || one_user(pod)).then_some(OF_TOKEN)
 }
 
-/// Returns the bits to add to each file's.
+/// Returns the bits that are added to the mode of each file.
 pub(super) fn added(pod: &Pod<'_>) -> u32 {
     if group(pod).is_some() { FOR_GROUP } else { 0 }
 }
@@ -29,7 +29,7 @@ fn group(pod: &Pod<'_>) -> Option<i64> {
     pod.object.pointer("/spec/securityContext/fsGroup").and_then(Value::as_i64)
 }
 
-/// Returns whether all containers say that they run as the same user.
+/// Returns whether all containers are set to run as one user.
 fn one_user(pod: &Pod<'_>) -> bool {
     let of_pod = pod.object.pointer("/spec/securityContext/runAsUser").and_then(Value::as_i64);
     let user = |container: &Value| container.pointer("/securityContext/runAsUser").and_then(Value::as_i64).or(of_pod);

@@ -1,4 +1,4 @@
-//! The pod as the kubelet sees it: the values of its Downward API fields.
+//! The pod from the kubelet's view: the values of its Downward API fields.
 
 use std::collections::BTreeMap;
 
@@ -8,66 +8,66 @@ use serde_json::Value;
 use crate::model::quote::quoted;
 use crate::rules::validation::subscript;
 
-/// What a pod asks for and does not get.
+/// An error for content that a pod refers to and that is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContentError {
-    /// A config map or a secret is not there.
+    /// A config map or a secret is missing.
     #[error("{kind} {name:?} not found")]
     NoObject {
         /// `configmap` or `secret`.
         kind: &'static str,
-        /// Its name.
+        /// The name of the object.
         name: String,
     },
-    /// It is there, but lacks a key.
+    /// The object lacks a key.
     #[error("{kind} {name:?} has no key {key:?}")]
     NoKey {
         /// `configmap` or `secret`.
         kind: &'static str,
-        /// Its name.
+        /// The name of the object.
         name: String,
         /// The key.
         key: String,
     },
-    /// The data under a key is not what it has to be.
+    /// The data under a key is invalid.
     #[error("the data of {kind} {name:?} under {key:?} is {fault}")]
     BadData {
         /// `configmap` or `secret`.
         kind: &'static str,
-        /// Its name.
+        /// The name of the object.
         name: String,
         /// The key.
         key: String,
-        /// What is wrong: `not base64`, `not UTF-8`.
+        /// The fault: `not base64`, `not UTF-8`.
         fault: &'static str,
     },
-    /// A variable is to come from a file that an init container would write.
+    /// A variable refers to a file that an init container would write.
     #[error("volume {volume:?} has no file {path:?}: no init container is run that would write it")]
     NoFile {
         /// The volume.
         volume: String,
-        /// The file's path in it.
+        /// The file's path in the volume.
         path: String,
     },
-    /// A resource field names a container that the pod has not.
+    /// A resource field names a container that the pod does not have.
     #[error("container {0:?} not found")]
     NoContainer(String),
-    /// A field path that has no value here.
+    /// A field path has no value here.
     #[error("field {0:?} is not supported")]
     Field(String),
     /// A quantity of the pod cannot be read.
     #[error("{0}: {1}")]
     Quantity(String, #[source] attache_base::quantity::QuantityError),
-    /// A path of a file is none.
+    /// A path of a file is invalid.
     #[error(transparent)]
     Path(#[from] attache_base::volume::InvalidPath),
-    /// A projected token was not asked for beforehand. Never happens, for both are read from the same pod.
+    /// A projected token was not requested before the sync. This never happens, since both come from one pod.
     #[error("no token for audience {0:?}")]
     NoToken(String),
 }
 
-/// What a node has to give to its pods: what limits are where a container sets none.
+/// The allocatable resources of a node: the limits of containers that set none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocatable {
     /// CPUs.
@@ -79,7 +79,7 @@ pub struct Allocatable {
 }
 
 impl Default for Allocatable {
-    /// A small node: 4 CPUs, 8 GiB and 100 GiB.
+    /// Returns the resources of a small node: 4 CPUs, 8 GiB and 100 GiB.
     fn default() -> Self {
         const GIB: u64 = 1 << 30;
         Self { cpu: 4.into(), memory: (8 * GIB).into(), ephemeral_storage: (100 * GIB).into() }
@@ -97,7 +97,7 @@ impl Allocatable {
     }
 }
 
-/// A pod and the node that it is on.
+/// A pod and its node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pod<'a> {
     pub(super) object: &'a Value,
@@ -125,7 +125,7 @@ impl<'a> Pod<'a> {
         self.list("/spec/initContainers").iter().any(|container| text(container, "name") == name)
     }
 
-    /// The value of a `fieldRef` [`pkg/fieldpath/fieldpath.go`; `pkg/kubelet/kubelet_pods.go`].
+    /// Returns the value of a `fieldRef` [`pkg/fieldpath/fieldpath.go`; `pkg/kubelet/kubelet_pods.go`].
     pub(super) fn field(&self, path: &str) -> Result<String, ContentError> {
         if let Some((map, key)) = subscript(path) {
             return match map {
@@ -164,10 +164,10 @@ impl<'a> Pod<'a> {
         self.resource(selector, text(selector, "containerName"), Fallback::PodAndNode)
     }
 
-    /// Returns the value of a `resourceFieldRef` for a variable of the container `own`, which is meant if none is
+    /// Returns the value of a `resourceFieldRef` for a variable of the container `own`, the default if no container is
     /// named.
     ///
-    /// The real kubelet completes the limits of `own` and of the pod's main containers only: an init container that
+    /// The real kubelet completes the limits of `own` and of the pod's main containers only. An init container that
     /// another container's variable names keeps its missing limit, which is 0 [`pkg/kubelet/kubelet_pods.go`,
     /// `containerResourceRuntimeValue`].
     pub(super) fn resource_of_variable(&self, selector: &Value, own: &str) -> Result<String, ContentError> {
@@ -192,7 +192,7 @@ impl<'a> Pod<'a> {
     }
 
     /// Returns a container's limit. Where it is missing or zero, the pod's own limit counts (KEP-2837, for CPU and
-    /// memory), and where that is missing or zero too, the node's allocatable. Neither gives huge pages
+    /// memory). Where that is missing or zero too, the node's allocatable counts. Huge pages have no such fallback
     /// [`pkg/kubelet/kubelet_resources.go`, `defaultPodLimitsForDownwardAPI`].
     fn limit(&self, container: &Value, resource: &str) -> Result<Quantity, ContentError> {
         let spec = self.object.get("spec").filter(|_| POD_LEVEL.contains(&resource));
@@ -209,14 +209,14 @@ impl<'a> Pod<'a> {
 /// The resources that a pod may limit as a whole, of those that the node has a limit for.
 const POD_LEVEL: [&str; 2] = ["cpu", "memory"];
 
-/// The place where a limit is looked for that a container lacks.
+/// The source of a limit that a container lacks.
 #[derive(Clone, Copy)]
 enum Fallback {
     None,
     PodAndNode,
 }
 
-/// A request that is not set is the limit, as the API server fills it in.
+/// Returns a container's request. A missing request is the limit, as the API server fills it in.
 fn request(container: &Value, resource: &str) -> Result<Quantity, ContentError> {
     let set = amount(container, "requests", resource)?;
     Ok(match set {
@@ -225,7 +225,7 @@ fn request(container: &Value, resource: &str) -> Result<Quantity, ContentError> 
     })
 }
 
-/// An entry of the `resources` of a container, or of the pod's spec.
+/// Returns an entry of the `resources` of a container, or of the pod's spec.
 fn amount(holder: &Value, list: &str, resource: &str) -> Result<Option<Quantity>, ContentError> {
     let value = holder.get("resources").and_then(|resources| resources.get(list)?.get(resource));
     quantity(value, &format!("{list}.{resource}"))
@@ -240,7 +240,7 @@ fn quantity(value: Option<&Value>, field: &str) -> Result<Option<Quantity>, Cont
     }
 }
 
-/// The file of all labels or annotations: sorted by key, no newline after the last
+/// Returns the file of all labels or annotations: sorted by key, no newline after the last
 /// [`pkg/fieldpath/fieldpath.go`, `FormatMap`].
 fn lines(map: &BTreeMap<&str, &str>) -> String {
     let lines: Vec<_> = map.iter().map(|(key, value)| format!("{key}={}", quoted(value))).collect();

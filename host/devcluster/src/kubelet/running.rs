@@ -1,4 +1,4 @@
-//! A pod that runs: what its containers see, and its end.
+//! A running pod: the env and mounts of its containers, and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,29 +12,28 @@ use super::client::{Call, Client};
 use super::env::Environment;
 use super::follow::uid;
 use super::mounts::{AbsentMount, MountPoint};
-use super::status::{self, Outcome};
+use super::status::{self, Termination};
 use super::sync::Directory;
-use super::{KubeletError, tell};
+use super::{KubeletError, patch_status};
 
-/// What a container of a running pod sees.
+/// The env and mounts of a container of a running pod.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Container {
-    /// Its environment. It never updates.
+    /// The environment. It never updates.
     pub env: Environment,
-    /// The names of those variables that tell of services in the manner of Docker's links: all of theirs but
-    /// `…_SERVICE_HOST` and `…_SERVICE_PORT`.
+    /// The names of the service variables in the manner of Docker links: all but `…_SERVICE_HOST` and `…_SERVICE_PORT`.
     pub links: BTreeSet<String>,
-    /// Its mounts, in the order of its spec.
+    /// The mounts, in the order of the spec.
     pub mounts: Vec<MountPoint>,
-    /// Its mounts of volumes that this kubelet does not have, in the order of its spec, block devices last.
+    /// The mounts of volumes that this kubelet does not have, in the order of the spec, block devices last.
     pub absent: Vec<AbsentMount>,
-    /// Those entries of its spec's `env` that are filled from the pod's fields, as they stand there.
+    /// The entries of the spec's `env` that are filled from the pod's fields, as written in the spec.
     pub downward_env: Vec<Value>,
 }
 
-/// A pod whose volumes are on disk and kept up to date. Dropping it lets go of the pod and removes the files, but
-/// tells the API nothing; [`RunningPod::stop`] does.
+/// A pod whose volumes are on disk and kept fresh. [`RunningPod::stop`] reports the end to the API server. Dropping the
+/// value releases the pod and removes the files, but reports nothing.
 #[derive(Debug)]
 pub struct RunningPod {
     pub(super) client: Client,
@@ -43,40 +42,40 @@ pub struct RunningPod {
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) pod: watch::Receiver<Option<Value>>,
     pub(super) versions: watch::Receiver<u64>,
-    /// Whether the pod's end is somebody else's to report.
+    /// True if another kubelet reports the pod's end.
     pub(super) observing: bool,
     pub(super) _tasks: Tasks,
-    // After the tasks: nothing may write below it once it is removed.
+    // Dropped after the tasks: nothing may write below the directory once it is removed.
     pub(super) directory: Held,
 }
 
 impl RunningPod {
-    /// The containers and init containers, by name.
+    /// Returns the containers and init containers, by name.
     pub fn containers(&self) -> &BTreeMap<String, Container> {
         &self.containers
     }
 
-    /// One container.
+    /// Returns one container.
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.get(name)
     }
 
-    /// The pod's newest state; nothing once it is gone from the API.
+    /// Returns the pod's newest state; nothing once the pod is gone from the API.
     pub fn object(&self) -> Option<Value> {
         self.pod.borrow().clone()
     }
 
-    /// The directory of the pod's volumes.
+    /// Returns the directory of the pod's volumes.
     pub fn directory(&self) -> &Path {
         self.directory.0.path()
     }
 
-    /// Counts the volumes written since the start: a change means that some file has.
+    /// Returns a count of the volumes written since the start. A change means that some file has changed.
     pub fn versions(&self) -> watch::Receiver<u64> {
         self.versions.clone()
     }
 
-    /// Waits until the pod in the API is as wanted, and returns true; returns false once the pod is gone.
+    /// Waits until the pod's state is as wanted, and returns true. Returns false once the pod is gone.
     pub async fn wait_for(&self, wanted: impl Fn(&Value) -> bool) -> bool {
         let mut pod = self.pod.clone();
         let reached = pod.wait_for(|pod| pod.as_ref().is_none_or(&wanted)).await;
@@ -87,21 +86,21 @@ impl RunningPod {
     pub async fn deleted(&self) {
         let mut pod = self.pod.clone();
         let going = |pod: &Option<Value>| pod.as_ref().is_none_or(is_being_deleted);
-        // An error says that the pod is no longer followed, which only happens after it is gone.
+        // An error means that the pod is no longer followed, which only happens after it is gone.
         let _ = pod.wait_for(going).await;
     }
 
     /// Reports the end of the containers, releases the pod and removes its files. A pod that is being deleted is then
-    /// deleted with grace 0, as a kubelet does after the containers have stopped. It is no error if the pod is gone
-    /// already.
+    /// deleted with grace period 0, as a kubelet does after the containers have stopped. A pod that is gone already is
+    /// no error.
     ///
     /// # Errors
-    /// [`KubeletError::Api`] if the status could not be told, or the pod not be deleted; the files are removed all
-    /// the same.
-    pub async fn stop(self, outcome: &Outcome) -> Result<(), KubeletError> {
+    /// [`KubeletError::Api`] if the status could not be reported or the pod could not be deleted. The files are removed
+    /// in any case.
+    pub async fn stop(self, outcome: &Termination) -> Result<(), KubeletError> {
         let Some(object) = self.object().filter(|_| !self.observing) else { return Ok(()) };
         let patch = status::ended(&object, outcome, self.started, Timestamp::now());
-        if let Err(error) = tell(&self.client, &self.path, &patch).await {
+        if let Err(error) = patch_status(&self.client, &self.path, &patch).await {
             return unless_gone(error);
         }
         if !is_being_deleted(&object) {
@@ -115,7 +114,7 @@ impl RunningPod {
     }
 }
 
-/// Returns whether the API says that a pod is being deleted.
+/// Returns whether the pod is being deleted in the API.
 fn is_being_deleted(pod: &Value) -> bool {
     pod.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
 }
@@ -127,7 +126,7 @@ fn unless_gone(error: KubeletError) -> Result<(), KubeletError> {
     }
 }
 
-/// Tasks that end with what they serve.
+/// Tasks that are aborted when the value is dropped.
 #[derive(Debug)]
 pub(super) struct Tasks(pub(super) [AbortHandle; 2]);
 
@@ -137,7 +136,7 @@ impl Drop for Tasks {
     }
 }
 
-/// A directory that is removed with what it serves.
+/// A directory that is removed when the value is dropped.
 #[derive(Debug)]
 pub(super) struct Held(pub(super) Directory);
 

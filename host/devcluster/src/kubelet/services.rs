@@ -1,4 +1,4 @@
-//! The variables that tell a container of the services of its namespace, and of the API server
+//! The variables with the addresses of the namespace's services, and of the API server
 //! [`pkg/kubelet/envvars/envvars.go`; `pkg/kubelet/kubelet_pods.go`, `getServiceEnvVarMap`].
 
 use std::collections::BTreeSet;
@@ -10,20 +10,20 @@ use super::client::{Address, Call, Client, ClientError};
 use super::env::Environment;
 use super::pod::{Pod, text};
 
-/// The service that every container is told of: the API server's.
+/// The service that every container has variables of: the API server's.
 const API_SERVER: &str = "kubernetes";
 
 /// The variables of services.
 #[derive(Debug, Default)]
 pub(super) struct Services {
     pub(super) variables: Environment,
-    /// The names of those that are links of the days of Docker: all but a service's address and its first port.
+    /// The names of the variables in the manner of Docker links: all but a service's address and its first port.
     pub(super) links: BTreeSet<String>,
 }
 
 impl Services {
-    /// Reads the services that the pod is told of. An account that may not list services is told of none: a token of
-    /// fewer rights than a node's will do.
+    /// Reads the services that the pod gets variables of. An account that may not list services gets none, so that a
+    /// token with fewer rights than a node's will do.
     pub(super) async fn read(client: &Client, pod: &Pod<'_>) -> Result<Self, ClientError> {
         if pod.object.pointer("/spec/enableServiceLinks") == Some(&Value::Bool(false)) {
             return Ok(Self::of(client.address(), &[]));
@@ -82,7 +82,7 @@ impl Services {
     }
 }
 
-/// A name as a part of a variable's.
+/// Returns a service's name as a part of a variable's name.
 fn named(name: &str) -> String {
     name.to_uppercase().replace('-', "_")
 }

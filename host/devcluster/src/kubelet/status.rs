@@ -1,4 +1,4 @@
-//! What the kubelet tells the API of a pod: the patches of its status.
+//! The patches of a pod's status.
 
 use std::net::IpAddr;
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 
 use super::pod::text;
 
-/// How a pod's containers ended.
+/// The end of a pod's containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Termination {
     /// The exit code of all its containers; 0 makes the pod `Succeeded`, anything else `Failed`.
     pub exit_code: i32,
-    /// What there is to say about it.
+    /// A message for people.
     pub message: Option<String>,
 }
 
-impl Outcome {
-    /// The exit code alone.
+impl Termination {
+    /// Makes an outcome with an exit code alone.
     pub const fn exit(exit_code: i32) -> Self {
         Self { exit_code, message: None }
     }
@@ -27,13 +27,13 @@ impl Outcome {
     }
 }
 
-/// A time as the API writes it: UTC, whole seconds.
+/// Formats a time as the API does: UTC, whole seconds.
 fn written(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Gives the pod its addresses, unless its status has some: the env needs them before anything is told. A pod in its
-/// node's network has the node's.
+/// Gives the pod its addresses, unless its status has some. The env needs them before any status is reported. A pod in
+/// its node's network has the node's addresses.
 pub(super) fn address(pod: &mut Value, pod_ips: &[IpAddr], host_ips: &[IpAddr]) {
     let in_hosts_network = pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
     let pod_ips = if in_hosts_network { host_ips } else { pod_ips };
@@ -52,7 +52,7 @@ pub(super) fn address(pod: &mut Value, pod_ips: &[IpAddr], host_ips: &[IpAddr]) 
     }
 }
 
-/// The patch that says that the pod runs. `pod` has its addresses already.
+/// Returns the patch that reports the pod as running. `pod` has its addresses already.
 pub(super) fn running(pod: &Value, now: Timestamp) -> Value {
     let time = written(now);
     let kept = |field: &str| pod.pointer(&format!("/status/{field}")).cloned().unwrap_or_default();
@@ -70,10 +70,10 @@ pub(super) fn running(pod: &Value, now: Timestamp) -> Value {
     }})
 }
 
-/// Returns the patch that says that the containers have the resources that the spec asks for: after an in-place resize
-/// they do at once, for nothing runs. Returns nothing where the status says so already.
+/// Returns the patch that reports the spec's resources as those of the containers. After an in-place resize they apply
+/// at once, since nothing runs. Returns nothing if the status has them already.
 ///
-/// The patch names the pod's version, so that it is refused where somebody else has changed the status meanwhile.
+/// The patch names the pod's version, so that it fails if the status has been changed meanwhile.
 pub(super) fn resized(pod: &Value) -> Option<Value> {
     let mut status = json!({"observedGeneration": generation(pod), "resources": of_spec(pod, "/spec/resources")});
     for (list, told) in [("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")] {
@@ -102,13 +102,14 @@ fn of_spec(pod: &Value, pointer: &str) -> Value {
     pod.pointer(pointer).cloned().unwrap_or_default()
 }
 
-/// The resources of a container as its spec has them.
+/// Returns the resources of a container in the spec.
 fn resources(pod: &Value, list: &str, name: &str) -> Option<Value> {
     let containers = pod.pointer(&format!("/spec/{list}")).and_then(Value::as_array)?;
     containers.iter().find(|container| text(container, "name") == name)?.get("resources").cloned()
 }
 
-/// A sidecar (an init container that is restarted always) runs on; the other init containers are done.
+/// Returns the statuses of init containers. A sidecar (an init container that is always restarted) runs; the others are
+/// done.
 fn init_statuses(pod: &Value, running: &Value, done: &Value) -> Value {
     let up = statuses(pod, "initContainers", running, true);
     let down = statuses(pod, "initContainers", done, false);
@@ -117,8 +118,8 @@ fn init_statuses(pod: &Value, running: &Value, done: &Value) -> Value {
     each.map(|((spec, up), down)| if text(spec, "restartPolicy") == "Always" { up } else { down }).cloned().collect()
 }
 
-/// The patch that says that the pod has ended.
-pub(super) fn ended(pod: &Value, outcome: &Outcome, started: Timestamp, now: Timestamp) -> Value {
+/// Returns the patch that reports the pod's end.
+pub(super) fn ended(pod: &Value, outcome: &Termination, started: Timestamp, now: Timestamp) -> Value {
     let time = written(now);
     let reason = if outcome.exit_code == 0 { "Completed" } else { "Error" };
     let mut terminated = json!({
@@ -175,7 +176,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::json;
 
-    use super::{Outcome, address, ended, resized, running};
+    use super::{Termination, address, ended, resized, running};
 
     #[test]
     fn a_pod_gets_the_addresses_that_it_lacks() {
@@ -207,7 +208,7 @@ mod tests {
         assert_eq!(status["containerStatuses"][0]["ready"], true);
         assert_eq!(status["initContainerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
 
-        let outcome = Outcome { exit_code: 126, message: Some("trap".into()) };
+        let outcome = Termination { exit_code: 126, message: Some("trap".into()) };
         let status = ended(&pod, &outcome, now, now)["status"].clone();
         assert_eq!(status["phase"], "Failed");
         let terminated = &status["containerStatuses"][0]["state"]["terminated"];
@@ -215,7 +216,7 @@ mod tests {
             (&terminated["exitCode"], &terminated["reason"], &terminated["message"]),
             (&json!(126), &json!("Error"), &json!("trap"))
         );
-        assert_eq!(ended(&pod, &Outcome::exit(0), now, now)["status"]["phase"], "Succeeded");
+        assert_eq!(ended(&pod, &Termination::exit(0), now, now)["status"]["phase"], "Succeeded");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Keeping a pod's volumes as the API says they are to be.
+//! Keeping a pod's volumes in sync with the API.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,17 +20,17 @@ use super::token::Tokens;
 use super::volumes::{self, Content, Files, Sources};
 use super::{KubeletError, client::ClientError};
 
-/// How soon a sync that failed is tried again.
+/// The delay before a failed sync is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The mode of an `emptyDir`: whoever the container runs as may write.
+/// The mode of an `emptyDir`: any user of a container may write.
 const SCRATCH_MODE: u32 = 0o777;
 
-/// The mode of a pod's directory: its volumes hold tokens, whose files the API server has everybody read.
+/// The mode of a pod's directory. Its volumes hold tokens, and the API server's default mode lets everybody read them.
 const POD_MODE: u32 = 0o700;
 
-/// The directory of a pod, and whether it is gone: whoever writes below it holds it, so that nothing is written while
-/// it is removed or after.
+/// The directory of a pod, or none once it is removed. Writers hold the lock, so that nothing is written during or
+/// after the removal.
 #[derive(Debug, Clone)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -48,7 +48,7 @@ impl Directory {
         &self.path
     }
 
-    /// Removes the directory for good; waits for a write that is under way.
+    /// Removes the directory for good. Waits for a write that is under way.
     pub(super) fn remove(&self) {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         *gone = true;
@@ -58,7 +58,7 @@ impl Directory {
     }
 }
 
-/// A pod's volumes, and what they are made from.
+/// A pod's volumes and the sources of their content.
 #[derive(Debug)]
 pub(super) struct Volumes {
     pub(super) client: Client,
@@ -69,39 +69,39 @@ pub(super) struct Volumes {
     pub(super) sync_period: Duration,
     /// The pod's path in the API.
     pub(super) path: String,
-    /// Whether the status is somebody else's to report.
+    /// True if another kubelet reports the status.
     pub(super) observing: bool,
 }
 
-/// What one sync has made.
+/// The result of one sync.
 pub(super) struct Synced {
     pub(super) objects: Objects,
     /// The files of each volume that the kubelet writes, by the volume's name.
     pub(super) files: BTreeMap<String, Files>,
-    /// How many volumes have changed.
+    /// The number of volumes that have changed.
     pub(super) changed: u64,
-    /// Why a volume stays as it was, for the first that does.
+    /// The first error that kept a volume as it was.
     pub(super) failed: Option<KubeletError>,
 }
 
-/// One volume as it is to be.
+/// The desired state of one volume.
 struct Planned {
     name: String,
-    /// Below the pod's directory.
+    /// The path below the pod's directory.
     directory: PathBuf,
     content: Content,
 }
 
 impl Volumes {
-    /// Reads what the pod names, asks for the tokens that are due, and writes what has changed. A volume that cannot
-    /// be made holds up no other, as with the real kubelet.
+    /// Reads the objects that the pod refers to, renews the tokens that are due, and writes the volumes that have
+    /// changed. A volume that cannot be made holds up no other, as with the real kubelet.
     pub(super) async fn sync(&mut self, object: &Value) -> Result<Synced, KubeletError> {
         let node = self.node.clone();
         let pod = Pod { object, node: &node };
         let read = Objects::read(&self.client, &pod).await;
         let objects = read.map_err(KubeletError::api("read the pod's config maps and secrets"))?;
         if let Err(error) = self.tokens.renew(&self.client, &pod, self.token_period).await {
-            self.bear(&pod, error)?;
+            self.check_covered(&pod, error)?;
         }
         let sources = Sources { pod, objects: &objects, tokens: &self.tokens };
         let mut failed = None;
@@ -116,8 +116,8 @@ impl Volumes {
         Ok(Synced { objects, files: written.files, changed: written.changed, failed: failed.or(written.failed) })
     }
 
-    /// A token that could not be had: no matter while the one held is there.
-    fn bear(&self, pod: &Pod<'_>, error: ClientError) -> Result<(), KubeletError> {
+    /// Ignores a failed token renewal while the token held covers the pod.
+    fn check_covered(&self, pod: &Pod<'_>, error: ClientError) -> Result<(), KubeletError> {
         if !self.tokens.cover(pod) {
             return Err(KubeletError::api("ask for the pod's token")(error));
         }
@@ -125,8 +125,8 @@ impl Volumes {
         Ok(())
     }
 
-    /// Syncs whenever the pod changes, a token falls due or the period is over, until the pod is gone. Each volume
-    /// written adds one to `written`. What an in-place resize has changed is told once the files show it.
+    /// Syncs when the pod changes, when a token is due and when the period is over, until the pod is gone. Each volume
+    /// written adds one to `written`. An in-place resize is reported once the files show it.
     pub(super) async fn keep(mut self, mut pod: watch::Receiver<Option<Value>>, written: watch::Sender<u64>) {
         let mut wait = self.wait();
         loop {
@@ -144,17 +144,17 @@ impl Volumes {
                 }
                 Err(error) => put_off(&error),
             };
-            wait = wait.min(self.tell_resized(&object).await);
+            wait = wait.min(self.report_resized(&object).await);
         }
     }
 
-    /// Tells the API what the containers have after an in-place resize, and returns when to try again if it did not
-    /// hear.
-    async fn tell_resized(&self, object: &Value) -> Duration {
+    /// Reports the containers' resources after an in-place resize. Returns the delay of the next attempt if this one
+    /// failed.
+    async fn report_resized(&self, object: &Value) -> Duration {
         let Some(patch) = status::resized(object).filter(|_| !self.observing) else { return Duration::MAX };
-        match super::tell(&self.client, &self.path, &patch).await {
+        match super::patch_status(&self.client, &self.path, &patch).await {
             Ok(_) => Duration::MAX,
-            // Somebody has changed or removed the pod: that comes by the watch.
+            // The pod was changed or removed meanwhile. The watch brings the change.
             Err(KubeletError::Api { source, .. }) if source.is_about_another() => Duration::MAX,
             Err(error) => {
                 tracing::warn!(error = %super::chain(&error), "the containers' resources are not told");
@@ -165,12 +165,12 @@ impl Volumes {
 
     fn wait(&self) -> Duration {
         let due = self.tokens.due_in(Timestamp::now()).unwrap_or(self.sync_period);
-        // A token that is due at once was just refused: the server is not to be asked in a tight loop.
+        // A token that is due at once was just refused: the server must not be asked in a tight loop.
         due.min(self.sync_period).max(if due.is_zero() { RETRY } else { Duration::ZERO })
     }
 }
 
-/// Says why volumes stay as they are, and when to try again.
+/// Logs the error that keeps volumes as they are. Returns the delay of the next attempt.
 fn put_off(error: &KubeletError) -> Duration {
     tracing::warn!(error = %super::chain(error), "volumes of the pod stay as they are");
     RETRY
@@ -186,7 +186,7 @@ fn plan(volume: &Value, sources: Sources<'_>) -> Result<Option<Planned>, Kubelet
     }
 }
 
-/// What has been written.
+/// The result of a write.
 #[derive(Default)]
 struct Wrote {
     files: BTreeMap<String, Files>,
@@ -194,7 +194,7 @@ struct Wrote {
     failed: Option<KubeletError>,
 }
 
-/// Writes each volume, off the runtime's threads: a disk may be slow.
+/// Writes each volume on a blocking thread, since a disk may be slow.
 async fn write(pod: Directory, volumes: Vec<Planned>) -> Wrote {
     let work = move || {
         let mut wrote = Wrote::default();

@@ -1,4 +1,4 @@
-//! Projected tokens: asked of the API for the pod's service account, bound to the pod, and asked for anew in time.
+//! Projected tokens: requested from the API for the pod's service account, bound to the pod, and renewed in time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 use super::client::{Call, Client, ClientError};
 use super::pod::{ContentError, Pod, text};
 
-/// The life of a token when the source asks for none, in seconds: what the API server fills in.
+/// The life of a token when the source sets none, in seconds; the API server's default.
 const DEFAULT_SECONDS: u64 = 3600;
 
-/// A token older than this is replaced however long it lives [`pkg/kubelet/token/token_manager.go`, `maxTTL`].
+/// The age at which a token is renewed regardless of its life [`pkg/kubelet/token/token_manager.go`, `maxTTL`].
 const OLDEST: SignedDuration = SignedDuration::from_hours(24);
 
-/// A token is replaced within the last fifth of its life [`token_manager.go`, `requiresRefresh`].
+/// The divisor for the last part of a token's life, in which it is renewed [`token_manager.go`, `requiresRefresh`].
 const LAST_PART: i32 = 5;
 
-/// What a source of a projected volume asks for.
+/// The request of a projected volume's source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ask {
     /// Empty for the API server itself.
@@ -33,7 +33,7 @@ impl Ask {
     }
 }
 
-/// All that a pod's volumes ask for.
+/// Returns the requests of all of a pod's volumes.
 fn asks(pod: &Pod<'_>) -> Vec<Ask> {
     let sources =
         pod.list("/spec/volumes").iter().filter_map(|volume| volume.pointer("/projected/sources")?.as_array());
@@ -67,19 +67,19 @@ impl Tokens {
         self.0.insert(ask, Held { token: token.into(), replace_at: Timestamp::MAX });
     }
 
-    /// Whether every token that the pod asks for is held, however old.
+    /// Returns whether every token that the pod needs is held, however old.
     pub(super) fn cover(&self, pod: &Pod<'_>) -> bool {
         asks(pod).iter().all(|ask| self.0.contains_key(ask))
     }
 
-    /// How long from now the first token has to be replaced; nothing if there is none.
+    /// Returns the time until the first renewal; nothing if there are no tokens.
     pub(super) fn due_in(&self, now: Timestamp) -> Option<Duration> {
         let first = self.0.values().map(|held| held.replace_at).min()?;
         Some(Duration::try_from(first.duration_since(now)).unwrap_or(Duration::ZERO))
     }
 
-    /// Asks for those that are not held or have to be replaced. What is held stays when the server refuses: it may
-    /// still be good for a while.
+    /// Requests the tokens that are missing or due. A token stays when the server refuses its renewal, since it may
+    /// still be valid.
     pub(super) async fn renew(
         &mut self,
         client: &Client,
@@ -105,7 +105,7 @@ fn path(pod: &Pod<'_>) -> String {
     format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", pod.text("/metadata/namespace"))
 }
 
-/// A `TokenRequest`, bound to the pod so that the token dies with it.
+/// Returns a `TokenRequest`, bound to the pod, so that the pod's deletion revokes the token.
 fn request(ask: &Ask, pod: &Pod<'_>) -> Value {
     let audiences: Vec<_> = Some(&ask.audience).filter(|audience| !audience.is_empty()).into_iter().collect();
     let (name, uid) = (pod.text("/metadata/name"), pod.text("/metadata/uid"));
@@ -120,7 +120,7 @@ fn request(ask: &Ask, pod: &Pod<'_>) -> Value {
     })
 }
 
-/// When to ask again: after the period, if one is set, else in the last fifth of the life but within a day.
+/// Returns the time of renewal: after the period, if one is set, else in the last fifth of the life but within a day.
 fn replace_at(now: Timestamp, answer: &Value, ask: &Ask, period: Option<Duration>) -> Timestamp {
     let after = |wait: SignedDuration| now.checked_add(wait).unwrap_or(Timestamp::MAX);
     if let Some(period) = period {

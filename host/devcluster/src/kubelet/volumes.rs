@@ -1,4 +1,4 @@
-//! The content of a pod's volumes, as pure functions of what was read from the API.
+//! The content of a pod's volumes, as pure functions of objects from the API.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::ownership;
 use super::pod::{ContentError, Pod, text};
 use super::token::{Ask, Tokens};
 
-/// The mode of a file when neither item nor volume gives one: what the API server fills in.
+/// The mode of a file when neither item nor volume sets one; the API server's default.
 const DEFAULT_MODE: u32 = 0o644;
 
 /// The source of a file in a volume that a kubelet writes.
@@ -32,7 +32,7 @@ pub enum FileSource {
     PodCertificate,
 }
 
-/// A file of a volume, and the part of the pod's spec that says what it holds.
+/// A file of a volume, with its definition in the pod's spec.
 ///
 /// ```
 /// use attache_devcluster::kubelet::{FileSource, MountPoint};
@@ -59,14 +59,14 @@ pub struct VolumeFile {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Files {
     pub(super) projections: BTreeMap<RelativePath, FileProjection>,
-    /// One for each of the files. Where two sources write the same file, it holds what the later one says.
+    /// The source and definition of each file. Where two sources write one file, the later one counts.
     origins: BTreeMap<RelativePath, (FileSource, Value)>,
     /// The files that the spec asks for and this kubelet does not write.
     left_out: Vec<VolumeFile>,
 }
 
 impl Files {
-    /// The files at a path of the volume and below it; all of them for no path.
+    /// Returns the files at a path of the volume and below it; all files if there is no path.
     pub(super) fn at(&self, path: Option<&RelativePath>) -> Vec<VolumeFile> {
         let part = self.origins.iter().filter(|(file, _)| path.is_none_or(|path| covers(path.as_str(), file.as_str())));
         let file = |(path, (source, item)): (&RelativePath, &(FileSource, Value))| VolumeFile {
@@ -77,7 +77,8 @@ impl Files {
         part.map(file).collect()
     }
 
-    /// The files that this kubelet does not write, at a path of the volume and below it; all of them for no path.
+    /// Returns the files that this kubelet does not write, at a path of the volume and below it; all files if there is
+    /// no path.
     pub(super) fn left_out_of(&self, path: Option<&RelativePath>) -> Vec<VolumeFile> {
         let part = self.left_out.iter().filter(|file| path.is_none_or(|path| covers(path.as_str(), &file.path)));
         part.cloned().collect()
@@ -101,7 +102,7 @@ impl Files {
     }
 }
 
-/// Returns whether a path of a volume is that of the file, or of a directory above it.
+/// Returns whether `path` is that of the file or of a directory above it.
 fn covers(path: &str, file: &str) -> bool {
     file.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -111,11 +112,11 @@ fn covers(path: &str, file: &str) -> bool {
 pub(super) enum Content {
     /// Files that the kubelet writes.
     Files(Files),
-    /// An `emptyDir`, which is the containers' own.
+    /// An `emptyDir`, which belongs to the containers.
     Scratch,
 }
 
-/// Everything that volumes are made of.
+/// The sources of all volumes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub(super) pod: Pod<'a>,
@@ -123,14 +124,15 @@ pub(super) struct Sources<'a> {
     pub(super) tokens: &'a Tokens,
 }
 
-/// A volume's kind, as the field of its spec is named. One without any is an `emptyDir`, as to the API server.
+/// Returns a volume's kind, named as its field in the spec. A volume without a kind is an `emptyDir`, as for the API
+/// server.
 pub(super) fn kind(volume: &Value) -> &str {
     let given = volume.as_object().into_iter().flatten().find(|(name, value)| *name != "name" && !value.is_null());
     given.map_or("emptyDir", |(name, _)| name.as_str())
 }
 
-/// The directory of a volume, below the pod's, with the name of the real kubelet's plugin. Returns nothing for a
-/// volume of a kind that needs more than files: storage, the host's directories, drivers, images.
+/// Returns the directory of a volume, below the pod's, with the name of the real kubelet's plugin. Returns nothing for
+/// a kind that needs more than files: storage, the host's directories, drivers, images.
 pub(super) fn directory(volume: &Value) -> Option<PathBuf> {
     let plugin = match kind(volume) {
         "emptyDir" => "kubernetes.io~empty-dir",
@@ -143,7 +145,7 @@ pub(super) fn directory(volume: &Value) -> Option<PathBuf> {
     Some(["volumes", plugin, text(volume, "name")].iter().collect())
 }
 
-/// The content of a volume that has a [`directory`].
+/// Returns the content of a volume that has a [`directory`].
 pub(super) fn content(volume: &Value, sources: Sources<'_>) -> Result<Content, ContentError> {
     let kind = kind(volume);
     let source = volume.get(kind).unwrap_or(&Value::Null);
@@ -205,7 +207,7 @@ fn downward(source: &Value, default: u32, sources: Sources<'_>, files: &mut File
     Ok(())
 }
 
-/// The keys of an object: all of them, or those that the items name, under the paths that they give.
+/// Returns the keys of an object: all of them, or those of the items, under the items' paths.
 fn keys(
     kind: Kind,
     name: &str,

@@ -15,7 +15,7 @@ fn error(text: &str) -> String {
 }
 
 fn seed(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/manifests/seed").join(name)
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/manifests/seed").join(name)
 }
 
 const POD: &str = "\
@@ -41,30 +41,30 @@ spec:
 #[test]
 fn each_field_knows_its_line_and_column() {
     let document = one(POD);
-    let place = |field: &str| {
-        let place = document.place(field);
-        (place.line, place.column)
+    let location = |field: &str| {
+        let location = document.location(field);
+        (location.line, location.column)
     };
-    assert_eq!(place("metadata.name"), (5, 9));
-    assert_eq!(place("metadata"), (4, 1));
-    assert_eq!(place("metadata.labels[app.kubernetes.io/name]"), (7, 29));
-    assert_eq!(place("metadata.labels.app.kubernetes.io/name"), (7, 29));
-    assert_eq!(place("metadata.labels.a.b"), (8, 10));
-    assert_eq!(place("spec.volumes[0]"), (11, 5));
-    assert_eq!(place("spec.volumes[0].downwardAPI.items[0].fieldRef.fieldPath"), (15, 46));
-    assert_eq!(place("spec.volumes[1].name"), (17, 11));
-    assert_eq!(document.place("metadata.name").to_string(), "f.yaml:5:9");
+    assert_eq!(location("metadata.name"), (5, 9));
+    assert_eq!(location("metadata"), (4, 1));
+    assert_eq!(location("metadata.labels[app.kubernetes.io/name]"), (7, 29));
+    assert_eq!(location("metadata.labels.app.kubernetes.io/name"), (7, 29));
+    assert_eq!(location("metadata.labels.a.b"), (8, 10));
+    assert_eq!(location("spec.volumes[0]"), (11, 5));
+    assert_eq!(location("spec.volumes[0].downwardAPI.items[0].fieldRef.fieldPath"), (15, 46));
+    assert_eq!(location("spec.volumes[1].name"), (17, 11));
+    assert_eq!(document.location("metadata.name").to_string(), "f.yaml:5:9");
 }
 
 #[test]
 fn a_field_that_is_not_there_is_placed_at_the_innermost_one_that_is() {
     let document = one(POD);
-    assert_eq!(document.place("spec.volumes[0].downwardAPI.fieldRef.fieldPath").line, 12);
-    assert_eq!(document.place("spec.volumes[7].name").line, 10);
-    assert_eq!(document.place("status.phase").line, 2);
-    assert_eq!(document.place("").line, 2);
-    assert_eq!(document.place("metadata.nam").line, 4);
-    assert_eq!(document.place("[").line, 2);
+    assert_eq!(document.location("spec.volumes[0].downwardAPI.fieldRef.fieldPath").line, 12);
+    assert_eq!(document.location("spec.volumes[7].name").line, 10);
+    assert_eq!(document.location("status.phase").line, 2);
+    assert_eq!(document.location("").line, 2);
+    assert_eq!(document.location("metadata.nam").line, 4);
+    assert_eq!(document.location("[").line, 2);
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn many_documents_and_lists_are_flattened_and_empty_ones_left_out() {
     let kinds: Vec<_> = documents.iter().map(|document| (document.kind(), document.api_version())).collect();
     assert_eq!(kinds, [("A", "v1"), ("B", "v1"), ("C", "x/v1")]);
     assert_eq!((documents[1].name(), documents[1].namespace()), ("b", "ns"));
-    assert_eq!(documents[1].place("kind").line, 11);
-    assert_eq!(documents[2].place("kind").line, 13);
+    assert_eq!(documents[1].location("kind").line, 11);
+    assert_eq!(documents[2].location("kind").line, 13);
     assert!(parse("", "f.yaml").unwrap().is_empty());
 }
 
@@ -119,8 +119,8 @@ fn faults_of_the_yaml_are_placed() {
 #[test]
 fn the_dots_at_the_end_of_the_seeds_manifests_are_pointed_at() {
     for (name, line) in [("downward-env.yaml", 34), ("downward-volume.yaml", 41)] {
-        let Err(ManifestError::Syntax { place, message }) = load([seed(name)]) else { panic!("{name} is taken") };
-        assert_eq!(place.line, line, "{name}: {message}");
+        let Err(ManifestError::Syntax { location, message }) = load([seed(name)]) else { panic!("{name} is taken") };
+        assert_eq!(location.line, line, "{name}: {message}");
         assert_eq!(message, "could not find expected ':'");
     }
 }

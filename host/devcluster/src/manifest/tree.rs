@@ -1,4 +1,4 @@
-//! A parsed document in which each value knows its line and column.
+//! A parsed document with the line and column of each value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-/// What a value is.
+/// The content of a node.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Scalar(Value),
@@ -15,8 +15,8 @@ pub(super) enum Content {
     Map(BTreeMap<String, Node>),
 }
 
-/// A value and where it was written, counted from 1. A field of a map is placed at its key, unless its value stands
-/// on one line with it: then at the value.
+/// A value and its location, counted from 1. A field of a map has the location of its key, unless its value begins on
+/// the same line: then the location of the value.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) content: Content,
@@ -45,7 +45,7 @@ impl Node {
         }
     }
 
-    /// The nodes of the field `items`.
+    /// Returns the nodes of the field `items`.
     pub(super) fn into_items(self) -> Vec<Self> {
         let Content::Map(mut fields) = self.content else { return Vec::new() };
         match fields.remove("items").map(|items| items.content) {
@@ -54,7 +54,7 @@ impl Node {
         }
     }
 
-    /// The node that the path names, or the innermost one on the way to it.
+    /// Returns the node at the path, or the innermost existing one on the way to it.
     pub(super) fn innermost(&self, path: &str) -> &Self {
         match self.step(path.trim_start_matches('.')) {
             Some((node, rest)) => node.innermost(rest),
@@ -67,7 +67,7 @@ impl Node {
         match (&self.content, subscript) {
             (Content::List(items), Some(index)) => Some((items.get(index.parse::<usize>().ok()?)?, rest?)),
             (Content::Map(fields), Some(key)) => Some((fields.get(key)?, rest?)),
-            // Keys may have dots in them, so the longest that fits is meant.
+            // Keys may have dots in them, so the longest key that fits is taken.
             (Content::Map(fields), None) => {
                 let fits = fields.iter().filter_map(|(key, node)| Some((node, path.strip_prefix(key.as_str())?)));
                 fits.filter(|(_, rest)| rest.is_empty() || rest.starts_with(['.', '[']))

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::model::resources::Column;
 use crate::model::resources::{ALL, Custom, PART, Subresource, Type};
-use crate::model::status::Cause;
+use crate::model::status::StatusCause;
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
@@ -17,7 +17,7 @@ fn words(value: &Value) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The types that one definition adds: one for each version that it serves, in the order of preference.
+/// Returns the types that a definition adds, one for each served version, in the order of preference.
 pub(crate) fn types(definition: &Value) -> Vec<Type> {
     let spec = &definition["spec"];
     let mut versions: Vec<&Value> = spec["versions"].as_array().into_iter().flatten().collect();
@@ -26,7 +26,7 @@ pub(crate) fn types(definition: &Value) -> Vec<Type> {
     versions.into_iter().map(|version| one(spec, version)).collect()
 }
 
-/// How a version is preferred: general availability before beta before alpha, higher numbers first.
+/// Returns the rank of a version: stable before beta before alpha, higher numbers first.
 fn priority(version: &str) -> (u8, u64, u64) {
     let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
     let split = |rest: &str, word: &str| {
@@ -118,8 +118,8 @@ fn column(given: &Value) -> Column {
     }
 }
 
-/// What is wrong with a definition, as far as the serving of its type needs it to be right.
-pub(crate) fn problems(definition: &Value) -> Vec<Cause> {
+/// Returns the faults of a definition, as far as they would prevent its type from being served.
+pub(crate) fn problems(definition: &Value) -> Vec<StatusCause> {
     let spec = &definition["spec"];
     let mut causes = Vec::new();
     let needed = [(spec, "spec", "group"), (spec, "spec", "scope")]
@@ -127,20 +127,20 @@ pub(crate) fn problems(definition: &Value) -> Vec<Cause> {
         .chain(["plural", "kind"].map(|name| (&spec["names"], "spec.names", name)));
     for (parent, path, name) in needed {
         if text(parent, name).is_empty() {
-            causes.push(Cause::required(format!("{path}.{name}"), ""));
+            causes.push(StatusCause::required(format!("{path}.{name}"), ""));
         }
     }
     let expected = format!("{}.{}", text(&spec["names"], "plural"), text(spec, "group"));
     let name = text(&definition["metadata"], "name");
     if causes.is_empty() && name != expected {
         let rule = "must be spec.names.plural+\".\"+spec.group";
-        causes.push(Cause::invalid("metadata.name", &name.into(), rule));
+        causes.push(StatusCause::invalid("metadata.name", &name.into(), rule));
     }
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
         let shown: Value = versions.iter().map(|version| version["name"].clone()).collect();
         let rule = "must have exactly one version marked as storage version";
-        causes.push(Cause::invalid("spec.versions", &shown, rule));
+        causes.push(StatusCause::invalid("spec.versions", &shown, rule));
     }
     causes
 }
@@ -148,7 +148,7 @@ pub(crate) fn problems(definition: &Value) -> Vec<Cause> {
 /// The keyword under which a schema has rules in CEL.
 const RULES: &str = "x-kubernetes-validations";
 
-/// What a definition asks for that is not done: its rules in CEL are not evaluated.
+/// Returns warnings about the parts of a definition that have no effect: its CEL rules are not evaluated.
 pub(crate) fn remarks(definition: &Value) -> Vec<String> {
     fn has_rules(value: &Value) -> bool {
         match value {
@@ -168,7 +168,7 @@ pub(crate) fn remarks(definition: &Value) -> Vec<String> {
     with_rules.map(told).collect()
 }
 
-/// The status that makes a definition's type usable: established at once, since nothing has to be waited for.
+/// Returns the status that makes a definition's type usable. It is established at once, since nothing is pending.
 pub(crate) fn accepted_status(definition: &Value, now: &str) -> Value {
     let names = &definition["spec"]["names"];
     let kind = text(names, "kind");

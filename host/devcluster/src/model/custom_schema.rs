@@ -1,13 +1,13 @@
-//! The structural schemas of custom types: what is dropped, what is filled in, and what is refused.
+//! The structural schemas of custom types: pruning, defaults and validation.
 
 use serde_json::{Map, Value};
 
-use crate::model::status::Cause;
+use crate::model::status::StatusCause;
 
-/// Fields that every object has, whatever its schema says.
+/// The fields of every object, whether its schema has them or not.
 const OWN: &[&str] = &["apiVersion", "kind", "metadata"];
 
-/// Drops what the schema does not have, and tells it.
+/// Drops the fields that the schema does not have, and appends their paths to `unknown`.
 pub(crate) fn prune(schema: &Value, value: &mut Value, unknown: &mut Vec<String>) {
     if schema.is_object() {
         walk(schema, value, "", unknown);
@@ -43,7 +43,7 @@ fn walk(schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<String>
     }
 }
 
-/// Fills in the defaults of the schema, and takes out null where the schema has no place for it.
+/// Fills in the defaults of the schema, and removes nulls that the schema does not allow.
 pub(crate) fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -80,8 +80,8 @@ fn is_misplaced_null(schema: &Value, value: &Value) -> bool {
     value.is_null() && schema["nullable"] != true
 }
 
-/// All that breaks the schema.
-pub(crate) fn problems(schema: &Value, value: &Value) -> Vec<Cause> {
+/// Returns all violations of the schema.
+pub(crate) fn problems(schema: &Value, value: &Value) -> Vec<StatusCause> {
     let mut causes = Vec::new();
     if schema.is_object() {
         judge(schema, value, "", &mut causes);
@@ -89,14 +89,14 @@ pub(crate) fn problems(schema: &Value, value: &Value) -> Vec<Cause> {
     causes
 }
 
-fn judge(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+fn judge(schema: &Value, value: &Value, path: &str, causes: &mut Vec<StatusCause>) {
     let nullable = value.is_null() && schema["nullable"] == true;
     if nullable || !judge_sort(schema, value, path, causes) {
         return;
     }
     if let Some(allowed) = schema["enum"].as_array().filter(|allowed| !allowed.contains(value)) {
         let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
-        causes.push(Cause {
+        causes.push(StatusCause {
             reason: "FieldValueNotSupported",
             message: format!("Unsupported value: {value}: supported values: {}", allowed.join(", ")),
             field: path.to_owned(),
@@ -114,11 +114,11 @@ fn judge(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-fn judge_fields(schema: &Value, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
+fn judge_fields(schema: &Value, map: &Map<String, Value>, path: &str, causes: &mut Vec<StatusCause>) {
     let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !map.contains_key(name) {
-            causes.push(Cause::required(below(name), ""));
+            causes.push(StatusCause::required(below(name), ""));
         }
     }
     for (name, value) in map.iter().filter(|(name, _)| !path.is_empty() || !OWN.contains(&name.as_str())) {
@@ -129,7 +129,7 @@ fn judge_fields(schema: &Value, map: &Map<String, Value>, path: &str, causes: &m
     }
 }
 
-fn judge_sort(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) -> bool {
+fn judge_sort(schema: &Value, value: &Value, path: &str, causes: &mut Vec<StatusCause>) -> bool {
     let Some(wanted) = schema["type"].as_str().filter(|wanted| !wanted.is_empty()) else { return true };
     let (found, fits) = match value {
         Value::Null => ("null", false),
@@ -143,7 +143,7 @@ fn judge_sort(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>
     let either = schema["x-kubernetes-int-or-string"] == true && matches!(found, "integer" | "string");
     if !fits && !either {
         let rule = format!("{path} in body must be of type {wanted}: \"{found}\"");
-        causes.push(Cause {
+        causes.push(StatusCause {
             reason: "FieldValueTypeInvalid",
             message: format!("Invalid value: \"{found}\": {rule}"),
             field: path.to_owned(),
@@ -152,7 +152,7 @@ fn judge_sort(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>
     fits || either
 }
 
-fn judge_bounds(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+fn judge_bounds(schema: &Value, value: &Value, path: &str, causes: &mut Vec<StatusCause>) {
     let number = value.as_f64();
     let length = match value {
         Value::String(text) => Some(("chars long", text.chars().count())),
@@ -160,7 +160,7 @@ fn judge_bounds(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Caus
         _ => None,
     };
     let bound = |name: &str| schema[name].as_f64();
-    let mut tell = |rule: String| causes.push(Cause::invalid(path, value, &rule));
+    let mut tell = |rule: String| causes.push(StatusCause::invalid(path, value, &rule));
     if let (Some(least), Some(number)) = (bound("minimum"), number)
         && number < least
     {

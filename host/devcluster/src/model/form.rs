@@ -1,15 +1,15 @@
-//! The form in which a server keeps an object, whatever form a client sent it in.
+//! The stored form of an object, independent of the form in which a client sent it.
 //!
-//! A real server reads an object of a built-in type into a struct and writes that: what holds nothing is left out, be
-//! it null, an empty map or a zero, unless the struct has the field in any case. An object of a custom type is kept as
-//! it came, but for its metadata.
+//! A real server decodes an object of a built-in type into a struct and encodes the struct. Fields without content are
+//! left out, be it null, an empty map or a zero, unless the struct always writes the field. An object of a custom type
+//! is stored as it was sent, except for its metadata.
 
 use serde_json::{Map, Value, json};
 
 use crate::model::resources::Type;
 use crate::model::types::{self, Field, Presence, Shape, Struct};
 
-/// Brings an object into the form in which it is kept.
+/// Converts an object into its stored form.
 pub(crate) fn keep(of: &Type, value: &mut Value) {
     if of.custom.is_none() {
         return keep_as(&of.api_version(), &of.kind, value);
@@ -20,14 +20,14 @@ pub(crate) fn keep(of: &Type, value: &mut Value) {
     }
 }
 
-/// The same for an object of a built-in kind.
+/// Converts an object of a built-in kind into its stored form.
 pub(crate) fn keep_as(api_version: &str, kind: &str, value: &mut Value) {
     if let (Some((_, known)), Some(map)) = (types::of_kind(api_version, kind), value.as_object_mut()) {
         structure(known, map);
     }
 }
 
-/// An object of the type that says nothing.
+/// Returns an empty object of the type.
 pub(crate) fn nothing(of: &Type) -> Value {
     let mut value = json!({});
     if of.custom.is_none() {
@@ -52,7 +52,7 @@ fn structure(known: &'static Struct, map: &mut Map<String, Value>) {
     }
 }
 
-/// Returns whether the value is as good as none.
+/// Returns whether the value counts as missing.
 fn holds_nothing(field: &Field, value: &Value) -> bool {
     match field.presence {
         Presence::Set => value.is_null(),
@@ -85,7 +85,7 @@ fn kept(shape: &'static Shape, value: &mut Value) {
     }
 }
 
-/// An item of a list or a map, which is there even if it says nothing.
+/// Converts an item of a list or a map, which stays even if it is empty.
 fn each(shape: &'static Shape, value: &mut Value) {
     if value.is_null() {
         *value = zero(shape);
@@ -93,7 +93,7 @@ fn each(shape: &'static Shape, value: &mut Value) {
     kept(shape, value);
 }
 
-/// The value of a field that nobody has set.
+/// Returns the value of an unset field.
 fn zero(shape: &'static Shape) -> Value {
     match shape {
         Shape::Struct(name) => {

@@ -1,10 +1,10 @@
-//! Who asks: users, groups and service accounts.
+//! The identities of clients: users, groups and service accounts.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Who a request is from.
+/// The identity of a request's client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) user: String,
@@ -14,23 +14,23 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Whoever may do everything.
+    /// Returns the identity with all rights.
     pub(crate) fn admin() -> Self {
         Self::user("kubernetes-admin", ["system:masters", "system:authenticated"])
     }
 
-    /// Whoever shows no credentials.
+    /// Returns the identity of a client without credentials.
     pub(crate) fn anonymous() -> Self {
         Self::user("system:anonymous", ["system:unauthenticated"])
     }
 
-    /// A user in groups.
+    /// Returns the identity of a user in groups.
     pub(crate) fn user<'a>(name: &str, groups: impl IntoIterator<Item = &'a str>) -> Self {
         let groups = groups.into_iter().map(str::to_owned).collect();
         Self { user: name.to_owned(), groups, ..Self::default() }
     }
 
-    /// A service account in its groups.
+    /// Returns the identity of a service account in its groups.
     pub(crate) fn service_account(namespace: &str, name: &str, uid: &str) -> Self {
         let own = format!("system:serviceaccounts:{namespace}");
         let mut identity = Self::user(
@@ -41,17 +41,17 @@ impl Identity {
         identity
     }
 
-    /// Whoever is in this group is never judged.
+    /// Returns whether the identity is in the group that RBAC never judges.
     pub(crate) fn is_master(&self) -> bool {
         self.groups.iter().any(|group| group == "system:masters")
     }
 
-    /// The namespace and name of the service account that it is, if it is one.
+    /// Returns the namespace and name if the identity is a service account.
     pub(crate) fn as_service_account(&self) -> Option<(&str, &str)> {
         self.user.strip_prefix("system:serviceaccount:")?.split_once(':')
     }
 
-    /// `userInfo`, as reviews tell it.
+    /// Returns `userInfo`, as in reviews.
     pub(crate) fn info(&self) -> Value {
         let mut info = Map::new();
         info.insert("username".into(), self.user.as_str().into());

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::model::resources::Type;
-use crate::model::status::Cause;
+use crate::model::status::StatusCause;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or \
      '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
@@ -27,10 +27,10 @@ const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric charac
 const SUBDOMAIN_LONGEST: usize = 253;
 /// The longest label, in bytes.
 const LABEL_LONGEST: usize = 63;
-/// All annotations of an object together, in bytes.
+/// The largest total size of an object's annotations, in bytes.
 const ANNOTATIONS_LONGEST: usize = 256 * 1024;
 
-/// Returns whether lower-case letters, digits and inner hyphens make it up.
+/// Returns whether the text consists of lower-case letters, digits and inner hyphens.
 fn is_dns_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.chars().all(|c| inner(c) || c == '-') && text.starts_with(inner) && text.ends_with(inner)
@@ -40,15 +40,15 @@ fn is_subdomain(text: &str) -> bool {
     text.split('.').all(is_dns_label)
 }
 
-/// Returns whether it is the second half of a label's key, or a label's value.
+/// Returns whether the text is a valid value of a label, or the second half of a label's key.
 fn is_qualified(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric();
     text.chars().all(|c| edge(c) || "-_.".contains(c)) && text.starts_with(edge) && text.ends_with(edge)
 }
 
-/// What is wrong with an object's name, by the rule of its type.
-pub(crate) fn name(of: &Type, name: &str) -> Vec<Cause> {
-    let invalid = |rule: &str| vec![Cause::invalid("metadata.name", &name.into(), rule)];
+/// Returns the faults of an object's name, by the rule of its type.
+pub(crate) fn name(of: &Type, name: &str) -> Vec<StatusCause> {
+    let invalid = |rule: &str| vec![StatusCause::invalid("metadata.name", &name.into(), rule)];
     let too_long = |most: usize| invalid(&format!("must be no more than {most} bytes"));
     match (of.group.as_str(), of.kind.as_str()) {
         ("rbac.authorization.k8s.io", _) => path_segment(name).map_or_else(Vec::new, |rule| invalid(&rule)),
@@ -64,7 +64,7 @@ pub(crate) fn name(of: &Type, name: &str) -> Vec<Cause> {
     }
 }
 
-/// Why a text cannot be one segment of a path.
+/// Returns the reason why a text cannot be one segment of a path.
 fn path_segment(name: &str) -> Option<String> {
     match name {
         "." | ".." => Some(format!("may not be '{name}'")),
@@ -73,8 +73,8 @@ fn path_segment(name: &str) -> Option<String> {
 }
 
 /// Checks the key of a label, an annotation or a selector.
-pub(crate) fn label_key(field: &str, key: &str) -> Result<(), Cause> {
-    let invalid = |rule: &str| Err(Cause::invalid(field, &key.into(), rule));
+pub(crate) fn label_key(field: &str, key: &str) -> Result<(), StatusCause> {
+    let invalid = |rule: &str| Err(StatusCause::invalid(field, &key.into(), rule));
     let (prefix, name) = match key.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
             return invalid(
@@ -102,8 +102,8 @@ pub(crate) fn label_key(field: &str, key: &str) -> Result<(), Cause> {
     if is_qualified(name) { Ok(()) } else { invalid(QUALIFIED) }
 }
 
-/// What is wrong with the labels and annotations below `path`.
-pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<Cause> {
+/// Returns the faults of the labels and annotations below `path`.
+pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<StatusCause> {
     let empty = Map::new();
     let of = |name: &str| metadata.get(name).and_then(Value::as_object).unwrap_or(&empty);
     let mut causes = Vec::new();
@@ -120,13 +120,17 @@ pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<Cause> {
         for name in ["apiVersion", "kind", "name", "uid"] {
             if owner.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
                 let at = if name == "apiVersion" { "version" } else { name };
-                causes.push(Cause::invalid(format!("{path}.ownerReferences.{at}"), &"".into(), "must not be empty"));
+                causes.push(StatusCause::invalid(
+                    format!("{path}.ownerReferences.{at}"),
+                    &"".into(),
+                    "must not be empty",
+                ));
             }
         }
     }
     let size: usize = of("annotations").iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if size > ANNOTATIONS_LONGEST {
-        causes.push(Cause {
+        causes.push(StatusCause {
             reason: "FieldValueTooLong",
             message: format!("Too long: may not be more than {ANNOTATIONS_LONGEST} bytes"),
             field,
@@ -135,7 +139,7 @@ pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<Cause> {
     causes
 }
 
-fn label_value(field: &str, value: &str) -> Option<Cause> {
+fn label_value(field: &str, value: &str) -> Option<StatusCause> {
     let rule = if value.len() > LABEL_LONGEST {
         "must be no more than 63 bytes"
     } else if value.is_empty() || is_qualified(value) {
@@ -143,11 +147,11 @@ fn label_value(field: &str, value: &str) -> Option<Cause> {
     } else {
         LABEL_VALUE
     };
-    Some(Cause::invalid(field, &value.into(), rule))
+    Some(StatusCause::invalid(field, &value.into(), rule))
 }
 
-/// What is wrong with a key of a `ConfigMap` or a Secret.
-pub(crate) fn config_key(field: &str, key: &str) -> Option<Cause> {
+/// Returns the fault of a key of a `ConfigMap` or a Secret.
+pub(crate) fn config_key(field: &str, key: &str) -> Option<StatusCause> {
     let fits = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     let rule = match key {
         "." | ".." => format!("must not be '{key}'"),
@@ -156,5 +160,5 @@ pub(crate) fn config_key(field: &str, key: &str) -> Option<Cause> {
         _ if fits => return None,
         _ => CONFIG_KEY.to_owned(),
     };
-    Some(Cause::invalid(format!("{field}[{key}]"), &key.into(), &rule))
+    Some(StatusCause::invalid(format!("{field}[{key}]"), &key.into(), &rule))
 }

@@ -1,18 +1,18 @@
-//! How deep objects may nest.
+//! The bound on the nesting of objects.
 //!
-//! Whatever walks, writes or drops an object recurses, and the parser that reads it back takes 127 levels. The parser
-//! bounds what a body brings; what is built from bodies is bounded here: by a JSON patch, by the notes on who wrote
-//! which field, which nest as deep as the fields and some levels more, and by a custom type's path to its replicas.
+//! Walking, writing and dropping an object recurse, and the parser that reads it back takes 127 levels. The parser
+//! bounds request bodies. Objects that are built from bodies are bounded here. A JSON patch builds some. Managed fields
+//! nest as deep as the fields and some levels more. A custom type's path to its replicas adds levels too.
 
 use serde_json::Value;
 
 use crate::model::status::ApiError;
 
-/// The levels of maps and lists that an object may have. The parser's other seven are for what stands around an object
-/// when it is read: a list and its items, a table's rows, a watch's event.
+/// The largest number of levels of maps and lists in an object. The parser's other seven are for the levels around an
+/// object when it is read: a list and its items, a table's rows, a watch's event.
 pub(crate) const DEEPEST: usize = 120;
 
-/// Whether `value` has at most `levels` levels of maps and lists. It goes no deeper than that.
+/// Returns whether `value` has at most `levels` levels of maps and lists. Stops at that depth.
 pub(crate) fn fits(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(list) => levels.checked_sub(1).is_some_and(|rest| list.iter().all(|item| fits(item, rest))),
@@ -21,12 +21,12 @@ pub(crate) fn fits(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// 400 for an object that is too deep to be kept.
+/// Fails with 400 if an object nests too deeply to be stored.
 pub(crate) fn check(value: &Value) -> Result<(), ApiError> {
     if fits(value, DEEPEST) { Ok(()) } else { Err(too_deep()) }
 }
 
-/// Whether `value` may be put below `levels` others.
+/// Fails with 400 if `value` nests too deeply below `levels` other levels.
 pub(crate) fn check_below(levels: usize, value: &Value) -> Result<(), ApiError> {
     let left = DEEPEST.checked_sub(levels);
     if left.is_some_and(|left| fits(value, left)) { Ok(()) } else { Err(too_deep()) }

@@ -1,7 +1,7 @@
-//! One stored version of one object: its JSON, written once, and what lists select on.
+//! One stored version of one object: its JSON, encoded once, and the fields that lists select on.
 //!
-//! The JSON begins with `kind` and `apiVersion`, so that a get is a copy of a pointer, and an item of a list (which
-//! leaves the two out) is a slice of the same bytes.
+//! The JSON begins with `kind` and `apiVersion`. A get then copies a pointer, and an item of a list (which leaves the
+//! two out) is a slice of the same bytes.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -9,29 +9,29 @@ use serde_json::{Map, Value, json};
 use crate::model::resources::Type;
 use crate::model::versions;
 
-/// An object as it was written.
+/// A stored version of an object.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) name: Box<str>,
-    /// Empty for what is in no namespace.
+    /// Empty for a cluster-scoped object.
     pub(crate) namespace: Box<str>,
     pub(crate) uid: Box<str>,
     pub(crate) revision: u64,
-    /// Whether it waits for its finalizers or its grace period.
+    /// True while the object waits for its finalizers or its grace period.
     pub(crate) deleting: bool,
     labels: Box<[(Box<str>, Box<str>)]>,
     /// The identities of its owners.
     pub(crate) owners: Box<[Box<str>]>,
     fields: Box<[(Box<str>, Box<str>)]>,
     json: Bytes,
-    /// How many bytes `{"kind":…,"apiVersion":…,` takes.
+    /// The length of `{"kind":…,"apiVersion":…,`, in bytes.
     head: usize,
-    /// Where the digits of the resource version stand.
+    /// The position of the resource version's digits.
     digits: (usize, usize),
 }
 
 impl Object {
-    /// Writes `value` as revision `revision` of an object of the type `of`.
+    /// Encodes `value` as revision `revision` of an object of the type `of`.
     pub(crate) fn build(of: &Type, value: &Value, revision: u64) -> Self {
         let converted = versions::is_other(of).then(|| versions::to_kept(of, value));
         let value = converted.as_ref().unwrap_or(value);
@@ -58,7 +58,7 @@ impl Object {
         }
     }
 
-    /// What would be written, with no number, as a dry run shows it.
+    /// Encodes the result of a dry run, without a resource version.
     pub(crate) fn build_dry(of: &Type, value: &Value) -> Self {
         let mut object = Self::build(of, value, 0);
         let mut value = object.value();
@@ -67,7 +67,7 @@ impl Object {
         object
     }
 
-    /// The same object under a later revision, as the event of its deletion shows it.
+    /// Returns the object with a later revision, as in the event of its deletion.
     pub(crate) fn renumbered(&self, revision: u64) -> Self {
         let (start, end) = self.digits;
         let number = revision.to_string();
@@ -90,27 +90,27 @@ impl Object {
         }
     }
 
-    /// The whole object.
+    /// Returns the JSON of the whole object.
     pub(crate) fn json(&self) -> &Bytes {
         &self.json
     }
 
-    /// The object without `kind` and `apiVersion` and without its opening brace, as `"metadata":…}`.
+    /// Returns the JSON without `kind` and `apiVersion` and without its opening brace, as `"metadata":…}`.
     pub(crate) fn rest(&self) -> &[u8] {
         self.json.get(self.head..).unwrap_or_default()
     }
 
-    /// The object as a tree.
+    /// Returns the object as a tree.
     pub(crate) fn value(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or_default()
     }
 
-    /// The value of a label.
+    /// Returns the value of a label.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
         self.labels.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
     }
 
-    /// The value that a field selector compares; `None` where the type does not offer the field.
+    /// Returns the value that a field selector compares; `None` if the type does not offer the field.
     pub(crate) fn field(&self, path: &str) -> Option<&str> {
         match path {
             "metadata.name" => Some(&self.name),
@@ -119,15 +119,15 @@ impl Object {
         }
     }
 
-    /// Bytes of memory that the object takes, nearly.
+    /// Returns the approximate memory of the object, in bytes.
     pub(crate) fn size(&self) -> usize {
-        /// The struct, the allocations' heads and the map's node.
+        /// The bytes of the struct, the headers of its allocations and the map's node.
         const OVERHEAD: usize = 400;
         self.json.len() + OVERHEAD
     }
 }
 
-/// The key of an object within its type: `NAMESPACE/NAME`, or the name alone.
+/// Returns the key of an object within its type: `NAMESPACE/NAME`, or the name alone.
 pub(crate) fn key(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
@@ -151,7 +151,7 @@ fn write(of: &Type, value: &Value, metadata: &Map<String, Value>, revision: u64)
     (out.into(), head, (start, end))
 }
 
-/// How the JSON of a kept object begins.
+/// Returns the beginning of a stored object's JSON.
 fn head_of(of: &Type) -> String {
     let (api_version, _) = versions::kept(of);
     format!(r#"{{"kind":"{}","apiVersion":"{api_version}","#, of.kind)
@@ -166,7 +166,7 @@ fn entries(out: &mut Vec<u8>, map: &Map<String, Value>, without: &[&str]) {
     }
 }
 
-/// Appends the JSON of what cannot fail to be JSON: text and trees of it.
+/// Appends the JSON of a value whose encoding cannot fail: text and trees of it.
 pub(crate) fn put<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     if serde_json::to_writer(&mut *out, value).is_err() {
         out.extend_from_slice(b"null");
@@ -178,7 +178,7 @@ fn owners(metadata: &Map<String, Value>) -> Box<[Box<str>]> {
     list.filter_map(|owner| owner["uid"].as_str()).map(Into::into).collect()
 }
 
-/// Text of a scalar, as a selector compares it.
+/// Returns the text of a scalar, as a selector compares it.
 fn plain(value: &Value) -> Box<str> {
     match value {
         Value::String(text) => text.as_str().into(),
@@ -198,7 +198,7 @@ fn field(value: &Value, path: &str) -> Box<str> {
     }
 }
 
-/// The field selectors of a type beside `metadata.name` and `metadata.namespace`.
+/// Returns the field selectors of a type beside `metadata.name` and `metadata.namespace`.
 pub(crate) fn selectable(of: &Type) -> impl Iterator<Item = &str> {
     let fixed: &'static [&'static str] = match (of.group.as_str(), of.kind.as_str()) {
         ("", "Pod") => &[
@@ -249,7 +249,7 @@ pub(crate) fn selectable(of: &Type) -> impl Iterator<Item = &str> {
     fixed.iter().copied().chain(custom)
 }
 
-/// JSON with `kind` and `apiVersion` in front, as a real server writes it.
+/// Encodes JSON with `kind` and `apiVersion` in front, as a real server does.
 pub(crate) fn ordered(value: &Value, pretty: bool) -> Vec<u8> {
     let leading = ["kind", "apiVersion", "metadata"];
     let Some(object) = value.as_object().filter(|object| object.contains_key("kind")) else {
@@ -269,7 +269,7 @@ impl serde::Serialize for Entries<'_> {
     }
 }
 
-/// The metadata of an object alone.
+/// Returns the metadata of an object alone.
 pub(crate) fn partial(object: &Object) -> Value {
     let metadata = object.value().get_mut("metadata").map(Value::take);
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})

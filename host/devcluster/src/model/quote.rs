@@ -1,12 +1,12 @@
-//! Go's `strconv.Quote`, which writes the files of labels and annotations.
+//! Go's `strconv.Quote`, by which the files of labels and annotations are written.
 
 use std::fmt::Write as _;
 
-/// The text in double quotes, as Go's `%q` writes it.
+/// Returns the text in double quotes, as Go's `%q` writes it.
 ///
-/// Escaped are `"` and `\`, the seven control characters that have a letter, other control characters below U+0080
-/// as `\xNN`, and what Go's `unicode.IsPrint` denies as `\uNNNN` or `\UNNNNNNNN`
-/// [Go `src/strconv/quote.go`, `appendEscapedRune`].
+/// Escaped are `"` and `\`, the seven control characters that have a letter, other control characters below U+0080 as
+/// `\xNN`, and characters outside Go's `unicode.IsPrint` as `\uNNNN` or `\UNNNNNNNN` [Go `src/strconv/quote.go`,
+/// `appendEscapedRune`].
 pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len().saturating_add(2));
     out.push('"');
@@ -40,12 +40,12 @@ fn push(out: &mut String, c: char) {
     };
 }
 
-/// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols, and of the spaces only U+0020.
+/// Returns Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols, and of the spaces only U+0020.
 ///
-/// The standard library has that table too: it is what `escape_debug` goes by for every character but the first of a
-/// text (`library/core/src/unicode/printable.py` leaves out the categories Cc, Cf, Cs, Co, Cn, Zl, Zp and Zs, bar the
-/// plain space). Its Unicode version may be newer than that of the Go that built a given server; the two then
-/// differ in characters that were assigned between.
+/// The standard library has that table too: `escape_debug` uses it for every character but the first of a text
+/// (`library/core/src/unicode/printable.py` leaves out the categories Cc, Cf, Cs, Co, Cn, Zl, Zp and Zs, except the
+/// plain space). Its Unicode version may be newer than that of a given server's Go. The two then differ in characters
+/// that were assigned between.
 fn is_print(c: char) -> bool {
     if c.is_ascii() {
         return matches!(c, ' '..='~');

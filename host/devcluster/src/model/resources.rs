@@ -1,4 +1,4 @@
-//! The types of object that a kube-apiserver 1.36 serves, as discovery tells of them.
+//! The types of object that a kube-apiserver 1.36 serves, as in discovery.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use sha2::{Digest as _, Sha256};
 
 /// The verbs of a type that is stored.
 pub(crate) const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-/// The verbs of a namespace, which are not deleted by the dozen.
+/// The verbs of a namespace, which has no `deletecollection`.
 const NO_COLLECTION: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
-/// The verbs of what is asked and answered, and not stored.
+/// The verbs of a type that is answered and not stored.
 const ASKED: &[&str] = &["create"];
-/// The verbs of the one type that is only looked at.
+/// The verbs of the one read-only type.
 const SEEN: &[&str] = &["get", "list"];
 /// The verbs of a subresource that is a part of its object.
 pub(crate) const PART: &[&str] = &["get", "patch", "update"];
@@ -45,40 +45,40 @@ pub(crate) struct Type {
     pub(crate) short_names: Vec<String>,
     pub(crate) categories: Vec<String>,
     pub(crate) subresources: Vec<Subresource>,
-    /// What a custom resource adds; `None` for what is built in.
+    /// The additions of a custom type; `None` for a built-in type.
     pub(crate) custom: Option<Custom>,
 }
 
-/// What a CRD says of one version of its type.
+/// The facts of a CRD about one version of its type.
 #[derive(Debug, Clone)]
 pub(crate) struct Custom {
     /// The columns that `kubectl get` prints beside the name.
     pub(crate) columns: Vec<Column>,
-    /// The paths that a field selector may name, with what they select on.
+    /// The paths for field selectors.
     pub(crate) selectable: Vec<String>,
     /// The structural schema, or null.
     pub(crate) schema: Value,
-    /// Where `scale` reads and writes: specReplicasPath, statusReplicasPath, labelSelectorPath.
+    /// The paths for `scale`: specReplicasPath, statusReplicasPath, labelSelectorPath.
     pub(crate) scale: BTreeMap<String, String>,
 }
 
 impl Type {
-    /// `GROUP/VERSION`, or the version alone in the core group.
+    /// Returns `GROUP/VERSION`, or the version alone in the core group.
     pub(crate) fn api_version(&self) -> String {
         join_version(&self.group, &self.version)
     }
 
-    /// How the JSON of an object of this type and version begins.
+    /// Returns the beginning of the JSON of an object of this type and version.
     pub(crate) fn head(&self) -> String {
         format!(r#"{{"kind":"{}","apiVersion":"{}","#, self.kind, self.api_version())
     }
 
-    /// `PLURAL.GROUP`, or the plural alone in the core group: the name that errors use.
+    /// Returns `PLURAL.GROUP`, or the plural alone in the core group: the name in errors.
     pub(crate) fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
 
-    /// The details of an error about the object `name`, or about the type where the name is empty.
+    /// Returns the details of an error about the object `name`, or about the type if the name is empty.
     pub(crate) fn details(&self, name: &str) -> Value {
         let mut details = json!({"kind": self.plural});
         if !name.is_empty() {
@@ -90,22 +90,22 @@ impl Type {
         details
     }
 
-    /// Whether objects of this type are kept.
+    /// Returns whether objects of this type are stored.
     pub(crate) fn stored(&self) -> bool {
         self.verbs.iter().any(|verb| verb == "watch")
     }
 
-    /// The subresource of that name.
+    /// Returns the subresource of that name.
     pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
     }
 
-    /// Whether the type's status is written by its own path only.
+    /// Returns whether the type's status is written by its own path only.
     pub(crate) fn has_status(&self) -> bool {
         self.subresource("status").is_some()
     }
 
-    /// Eight bytes of a hash of the stored version, by which clients see that it changed.
+    /// Returns eight bytes of a hash of the stored version, by which clients detect a change.
     pub(crate) fn storage_version_hash(&self) -> String {
         let (group, version) = match (self.group.as_str(), self.kind.as_str()) {
             ("events.k8s.io", "Event") => ("", "v1"),
@@ -118,7 +118,7 @@ impl Type {
     }
 }
 
-/// `GROUP/VERSION` as `apiVersion` writes it.
+/// Returns `GROUP/VERSION` in the form of `apiVersion`.
 pub(crate) fn join_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
@@ -139,8 +139,8 @@ struct Row(
 const EXTENSIONS: &[&str] = &["api-extensions"];
 const ALL_CATEGORY: &[&str] = &["all"];
 
-/// Group, version, kind, plural, `N`amespaced or `C`luster, short names, categories, verbs, subresources.
-/// The order is the order of discovery.
+/// Group, version, kind, plural, `N`amespaced or `C`luster, short names, categories, verbs, subresources. The order is
+/// the order of discovery.
 #[rustfmt::skip]
 const BUILT_IN: &[Row] = &[
     Row("", "v1", "Binding", "bindings", 'N', &[], &[], ASKED, ""),
@@ -214,7 +214,7 @@ const BUILT_IN: &[Row] = &[
     Row("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration", "prioritylevelconfigurations", 'C', &[], &[], ALL, "status"),
 ];
 
-/// All built-in types, in the order of discovery.
+/// Returns all built-in types, in the order of discovery.
 pub(crate) fn built_in() -> Vec<Type> {
     BUILT_IN.iter().map(Row::build).collect()
 }
@@ -276,7 +276,7 @@ pub(crate) struct Column {
     pub(crate) format: String,
     pub(crate) description: String,
     pub(crate) priority: i64,
-    /// The value's place, in the JSONPath of a CRD.
+    /// The path of the value, in the JSONPath of a CRD.
     pub(crate) path: String,
 }
 

@@ -1,13 +1,13 @@
-//! Label and field selectors, in the API's own syntax and with its own complaints.
+//! Label and field selectors, in the API's own syntax and with its own error messages.
 
 use crate::model::object::{Object, selectable};
 use crate::model::resources::Type;
 use crate::model::status::ApiError;
 
-/// The longest selector that is read: a URL of a real server is not longer than 1 MiB, and nobody writes 64 KiB.
+/// The longest selector that is read. A URL of a real server is at most 1 MiB, and nobody writes 64 KiB.
 const LONGEST: usize = 64 * 1024;
 
-/// What a list, a watch or a collection's deletion picks.
+/// The selection of a list, a watch or a collection's deletion.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Selection {
     labels: Vec<Requirement>,
@@ -38,10 +38,10 @@ struct Term {
 }
 
 impl Selection {
-    /// Reads both selectors of a request on the type `of`.
+    /// Parses both selectors of a request on the type `of`.
     ///
     /// # Errors
-    /// 400 with the words of a real server for what cannot be read or selected on.
+    /// 400 with the words of a real server for an invalid selector or an unknown field.
     pub(crate) fn parse(of: &Type, labels: &str, fields: &str) -> Result<Self, ApiError> {
         if labels.len() > LONGEST || fields.len() > LONGEST {
             return Err(ApiError::bad_request("selector is too long"));
@@ -96,7 +96,7 @@ impl Token<'_> {
     }
 }
 
-/// Longest first, so that `==` is not read as two.
+/// The operators, longest first, so that `==` is not read as two.
 const SIGNS: &[&str] = &["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
 
 fn tokens(text: &str) -> Vec<Token<'_>> {
@@ -117,7 +117,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
     found
 }
 
-/// The tokens and the place in them.
+/// The tokens and the parser's position in them.
 struct Parser<'a> {
     tokens: Vec<Token<'a>>,
     at: usize,
@@ -243,7 +243,7 @@ fn parse_fields(of: &Type, text: &str) -> Result<Vec<Term>, String> {
     split_terms(text).into_iter().filter(|term| !term.is_empty()).map(|term| parse_term(of, text, &term)).collect()
 }
 
-/// Splits at commas that no backslash hides.
+/// Splits at commas without a backslash.
 fn split_terms(text: &str) -> Vec<String> {
     let mut terms = vec![String::new()];
     let mut hidden = false;
@@ -276,7 +276,7 @@ fn parse_term(of: &Type, whole: &str, term: &str) -> Result<Term, String> {
     Ok(Term { field, value: unescape(value), equal })
 }
 
-/// Types with selectors of their own complain in other words than the rest.
+/// Returns the message for an unknown field. Types with their own selectors have other words than the rest.
 fn unsupported(of: &Type, field: &str) -> String {
     if of.custom.is_none() && selectable(of).next().is_some() {
         format!("field label not supported: {field}")

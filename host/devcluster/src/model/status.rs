@@ -1,7 +1,7 @@
-//! Errors as an API server tells them: the `Status` object.
+//! Errors of an API server: the `Status` object.
 //!
-//! The wording, reasons and details are those of kube-apiserver 1.36, so that a client's error handling that works
-//! here works there.
+//! The wording, reasons and details are those of kube-apiserver 1.36, so that error handling that works here works
+//! there.
 
 use std::fmt::Write as _;
 
@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 
 use crate::model::resources::Type;
 
-/// The members of a `Status`'s details, and of a cause among them, in the order in which a real server writes them:
-/// there are clients that compare the text.
+/// The members of a `Status`'s details, and of a cause among them, in a real server's order: there are clients that
+/// compare the text.
 const MEMBERS: &[&str] = &["name", "group", "kind", "uid", "causes", "retryAfterSeconds", "reason", "message", "field"];
 
-/// Details as they are written.
+/// Encodes details in a real server's order.
 pub(crate) fn written_details(details: &Value) -> String {
     match details {
         Value::Array(list) => format!("[{}]", list.iter().map(written_details).collect::<Vec<_>>().join(",")),
@@ -25,53 +25,53 @@ pub(crate) fn written_details(details: &Value) -> String {
     }
 }
 
-/// One refused request, ready to be told to the client.
+/// An error of a request, with the client's answer.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     /// The HTTP status.
     pub(crate) code: u16,
-    /// The machine-readable cause; empty where a real server leaves it out.
+    /// The machine-readable reason; empty where a real server leaves it out.
     pub(crate) reason: &'static str,
-    /// What a person reads.
+    /// The message for people.
     pub(crate) message: String,
-    /// What the error is about, where a real server says so.
+    /// The subject of the error, where a real server names it.
     pub(crate) details: Option<Value>,
-    /// The way on that an expired `continue` token's answer offers.
+    /// The `continue` token in the answer to an expired one.
     pub(crate) resume: Option<Box<str>>,
     /// Seconds for the `Retry-After` header.
     pub(crate) retry_after: Option<u32>,
-    /// Whether the connection is of no more use, as after a body that was not read to its end.
+    /// True if the connection cannot be used again, as after a body that was not read to its end.
     pub(crate) close: bool,
-    /// Whether the message alone is sent, as text.
+    /// True if the message alone is sent, as text.
     pub(crate) plain: bool,
-    /// The path of the field that could not be read; not told to clients, who are told no more by a real server.
+    /// The path of the unreadable field. Clients do not get it, since a real server does not send it.
     pub(crate) field: Option<Box<str>>,
 }
 
-/// One field of a refused object.
+/// One fault of a refused object.
 #[derive(Debug, Clone)]
-pub(crate) struct Cause {
-    /// Such as `FieldValueInvalid`.
+pub(crate) struct StatusCause {
+    /// The machine-readable reason, such as `FieldValueInvalid`.
     pub(crate) reason: &'static str,
-    /// What is wrong with it, without the field's path.
+    /// The message, without the field's path.
     pub(crate) message: String,
     /// The path, such as `spec.containers[0].name`.
     pub(crate) field: String,
 }
 
-impl Cause {
-    /// A value that breaks a rule.
+impl StatusCause {
+    /// Makes a cause for a value that breaks a rule.
     pub(crate) fn invalid(field: impl Into<String>, value: &Value, rule: &str) -> Self {
         Self { reason: "FieldValueInvalid", message: format!("Invalid value: {value}: {rule}"), field: field.into() }
     }
 
-    /// A field that has to be there.
+    /// Makes a cause for a missing field.
     pub(crate) fn required(field: impl Into<String>, rule: &str) -> Self {
         let message = if rule.is_empty() { "Required value".to_owned() } else { format!("Required value: {rule}") };
         Self { reason: "FieldValueRequired", message, field: field.into() }
     }
 
-    /// A value that must not be there.
+    /// Makes a cause for a forbidden field.
     pub(crate) fn forbidden(field: impl Into<String>, rule: &str) -> Self {
         Self { reason: "FieldValueForbidden", message: format!("Forbidden: {rule}"), field: field.into() }
     }
@@ -82,7 +82,7 @@ impl Cause {
 }
 
 impl ApiError {
-    /// An error without details.
+    /// Makes an error without details.
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -97,7 +97,7 @@ impl ApiError {
         }
     }
 
-    /// The same error with `details`.
+    /// Sets the details.
     pub(crate) fn with_details(mut self, details: Value) -> Self {
         self.details = Some(details);
         self
@@ -108,23 +108,23 @@ impl ApiError {
         Self::new(400, "BadRequest", message)
     }
 
-    /// 401: nobody known.
+    /// 401: the client is unknown.
     pub(crate) fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
-    /// 404: no object of that name.
+    /// 404: there is no object of that name.
     pub(crate) fn not_found(of: &Type, name: &str) -> Self {
         let message = format!("{} {name:?} not found", of.qualified());
         Self::new(404, "NotFound", message).with_details(of.details(name))
     }
 
-    /// 404: a path that no API serves, told to a client that asked for a resource.
+    /// 404: no API serves the path of a resource.
     pub(crate) fn no_such_resource() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource").with_details(json!({}))
     }
 
-    /// 404: a path that nothing is served at, told in plain text.
+    /// 404: nothing is served at the path. The answer is plain text.
     pub(crate) fn no_page() -> Self {
         let mut error = Self::new(404, "", "404 page not found\n");
         error.plain = true;
@@ -143,7 +143,7 @@ impl ApiError {
         Self::new(409, "AlreadyExists", message).with_details(of.details(name))
     }
 
-    /// 409: somebody else was faster, or a precondition does not hold.
+    /// 409: the object was changed meanwhile, or a precondition does not hold.
     pub(crate) fn conflict(of: &Type, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", of.qualified());
         Self::new(409, "Conflict", message).with_details(of.details(name))
@@ -155,12 +155,12 @@ impl ApiError {
         Self::conflict(of, name, why)
     }
 
-    /// 410: the past that was asked for is forgotten.
+    /// 410: the requested revision has been compacted.
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
 
-    /// 415: a body in a format that is not understood.
+    /// 415: the format of a body is not supported.
     pub(crate) fn unsupported_media(accepted: &str) -> Self {
         let message =
             format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
@@ -168,14 +168,14 @@ impl ApiError {
     }
 
     /// 422: an object that breaks the rules of its type.
-    pub(crate) fn invalid(of: &Type, name: &str, causes: &[Cause]) -> Self {
-        // Events of both groups are judged as one.
+    pub(crate) fn invalid(of: &Type, name: &str, causes: &[StatusCause]) -> Self {
+        // Events of both groups are judged as one type.
         let group = if crate::model::versions::is_other(of) { "" } else { &of.group };
         Self::invalid_kind(group, &of.kind, name, causes)
     }
 
-    /// The same for a kind that need not be a stored type's.
-    pub(crate) fn invalid_kind(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
+    /// 422: an object that breaks the rules of its kind, which need not be a stored type's.
+    pub(crate) fn invalid_kind(group: &str, kind: &str, name: &str, causes: &[StatusCause]) -> Self {
         let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = match told.as_slice() {
             [one] => one.clone(),
@@ -189,29 +189,29 @@ impl ApiError {
             details.insert("group".into(), group.into());
         }
         details.insert("kind".into(), kind.into());
-        details.insert("causes".into(), causes.iter().map(Cause::json).collect());
+        details.insert("causes".into(), causes.iter().map(StatusCause::json).collect());
         let kind = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {list}")).with_details(Value::Object(details))
     }
 
     /// 422: options that break the rules.
-    pub(crate) fn invalid_options(kind: &str, causes: &[Cause]) -> Self {
+    pub(crate) fn invalid_options(kind: &str, causes: &[StatusCause]) -> Self {
         let told: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = if let [one] = told.as_slice() { one.clone() } else { format!("[{}]", told.join(", ")) };
-        let causes: Vec<Value> = causes.iter().map(Cause::json).collect();
+        let causes: Vec<Value> = causes.iter().map(StatusCause::json).collect();
         let details = json!({"group": "meta.k8s.io", "kind": kind, "causes": causes});
         let message = format!("{kind}.meta.k8s.io \"\" is invalid: {list}");
         Self::new(422, "Invalid", message).with_details(details)
     }
 
-    /// 500: the server's own trouble.
+    /// 500: an error of the server itself.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         let message = message.into();
         let details = json!({"causes": [{"message": message}]});
         Self::new(500, "InternalError", format!("Internal error occurred: {message}")).with_details(details)
     }
 
-    /// The `Status` object.
+    /// Returns the `Status` object.
     pub(crate) fn body(&self) -> String {
         let mut text = String::from(r#"{"kind":"Status","apiVersion":"v1","metadata":"#);
         match &self.resume {

@@ -1,4 +1,4 @@
-//! Times as objects write them, read as strictly as a real server reads them.
+//! Times in objects, parsed as strictly as a real server parses them.
 
 use jiff::Timestamp;
 
@@ -7,10 +7,10 @@ const SECONDS: &[&str] = &["2006", "-", "01", "-", "02", "T", "15", ":", "04", "
 /// The layout of a time in microseconds.
 const MICROSECONDS: &[&str] = &["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", ".000000", "Z07:00"];
 
-/// Brings a time into the form in which it is kept: in UTC, with microseconds or in whole seconds.
+/// Converts a time into its stored form: UTC, with microseconds or in whole seconds.
 ///
 /// # Errors
-/// What a real server says about a text that is no such time.
+/// Returns a real server's message for an invalid time.
 pub(crate) fn kept(text: &str, micro: bool) -> Result<String, String> {
     let layout = if micro { MICROSECONDS } else { SECONDS };
     check(text, layout, micro)?;
@@ -54,7 +54,7 @@ fn check(text: &str, layout: &[&str], micro: bool) -> Result<(), String> {
     if rest.is_empty() { Ok(()) } else { Err(format!("parsing time {text:?}: extra text: {rest:?}")) }
 }
 
-/// A fraction may follow whole seconds; it is dropped.
+/// Drops a fraction, which may follow whole seconds.
 fn without_fraction(rest: &str) -> &str {
     match rest.strip_prefix('.') {
         Some(fraction) if fraction.starts_with(|c: char| c.is_ascii_digit()) => {

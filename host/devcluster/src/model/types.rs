@@ -1,4 +1,4 @@
-//! What is known of the fields of each type, built in or custom, and how their values are merged.
+//! The fields of each type, built in or custom, and the way in which their values are merged.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use crate::model::resources::Type;
 
-/// The table of built-in types; it describes itself in its first lines.
+/// The table of built-in types; its first lines describe the format.
 const TABLE: &str = include_str!("types.txt");
 
 /// A struct of the table.
 #[derive(Debug)]
 pub(crate) struct Struct {
-    /// Whether it is replaced as a whole by who writes any of it.
+    /// True if a write of any part replaces the whole.
     atomic: bool,
     pub(crate) fields: Vec<Field>,
 }
@@ -26,18 +26,18 @@ pub(crate) struct Field {
     pub(crate) shape: Shape,
 }
 
-/// When a server writes a field.
+/// The condition under which a server writes a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// When it holds something.
+    /// The field has content.
     Filled,
-    /// When it is set, be it to nothing.
+    /// The field is set, even without content.
     Set,
-    /// In every object that has its struct.
+    /// The field is in every object that has its struct.
     Always,
 }
 
-/// What a field holds.
+/// The type of a field's value.
 #[derive(Debug)]
 pub(crate) enum Shape {
     /// A letter of the table.
@@ -54,14 +54,14 @@ pub(crate) enum Shape {
     },
 }
 
-/// How the items of a list find each other.
+/// The identity of a list's items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Merged {
-    /// They do not: the list is one value.
+    /// Items have none: the list is one value.
     Whole,
-    /// By these fields.
+    /// Items are identified by these fields.
     ByKeys(Vec<&'static str>),
-    /// By their values.
+    /// Items are identified by their values.
     Set,
 }
 
@@ -131,14 +131,14 @@ fn by_keys(keys: &'static str) -> (Merged, Option<&'static str>) {
     (merged, Some(patch))
 }
 
-/// The struct of a built-in kind, and its name.
+/// Returns the struct of a built-in kind, and its name.
 pub(crate) fn of_kind(api_version: &str, kind: &str) -> Option<(&'static str, &'static Struct)> {
     let table = table();
     let name = table.kinds.iter().find(|((version, found), _)| *version == api_version && *found == kind)?.1;
     Some((name, table.structs.get(name)?))
 }
 
-/// The struct of that name.
+/// Returns the struct of that name.
 pub(crate) fn named(name: &str) -> Option<&'static Struct> {
     table().structs.get(name)
 }
@@ -149,39 +149,39 @@ impl Struct {
     }
 }
 
-/// The fields that every custom object has, whatever its schema says.
+/// The fields of every custom object, whether its schema has them or not.
 const OWN: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-/// What is known of one place in an object.
+/// The type at one path of an object.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Place<'a> {
-    /// A place in a built-in type.
+pub(crate) enum TypeRef<'a> {
+    /// A part of a built-in type.
     Known(&'a Shape),
     /// The whole of a built-in type.
     Root(&'static Struct),
-    /// A place in a custom type; its structural schema.
+    /// A part of a custom type, with its structural schema.
     Custom(&'a Value),
     /// The whole of a custom type.
     CustomRoot(&'a Value),
-    /// Nothing is known.
+    /// An unknown type.
     Open,
 }
 
-/// How a value is merged with another.
+/// The way in which two values are merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Merging {
     /// One replaces the other.
     Whole,
     /// Field by field.
     Fields,
-    /// Item by item: those with the same values in these fields are the same.
+    /// Item by item. Items are the same if these fields have the same values.
     Items(Vec<String>),
     /// As a set of scalars.
     Set,
 }
 
-impl<'a> Place<'a> {
-    /// The whole of an object.
+impl<'a> TypeRef<'a> {
+    /// Returns the type of a whole object.
     pub(crate) fn of(of: &'a Type) -> Self {
         match &of.custom {
             Some(custom) => Self::CustomRoot(&custom.schema),
@@ -189,7 +189,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// A field of a struct or an entry of a map.
+    /// Returns the type of a struct's field or a map's entry.
     pub(crate) fn field(self, name: &str) -> Self {
         match self {
             Self::Root(of) => of.field(name).map_or(Self::Open, Self::Known),
@@ -204,7 +204,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The items of a list.
+    /// Returns the type of a list's items.
     pub(crate) fn item(self) -> Self {
         match self {
             Self::Known(Shape::List { item, .. }) => Self::Known(item),
@@ -213,7 +213,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// How `value`, which is here, is merged.
+    /// Returns the way in which `value`, which has this type, is merged.
     pub(crate) fn merging(self, value: &Value) -> Merging {
         match (self, value) {
             (Self::Known(Shape::Struct(name)), Value::Object(_)) if named(name).is_some_and(|of| of.atomic) => {
@@ -231,7 +231,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The field by which strategic merge finds the items of a list; the empty text where it merges scalars.
+    /// Returns the key field of a list in strategic merge; the empty text if scalars are merged.
     pub(crate) fn patch_key(self) -> Option<&'a str> {
         match self {
             Self::Known(Shape::List { patch_key, .. }) => *patch_key,
@@ -239,7 +239,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The struct that stands here, if it is one of the table.
+    /// Returns the struct of this type, if it is in the table.
     pub(crate) fn known_struct(self) -> Option<&'static Struct> {
         match self {
             Self::Root(of) => Some(of),
@@ -248,7 +248,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Returns whether `name` is a field that the type declares, and not the key of a map.
+    /// Returns whether `name` is a declared field, and not the key of a map.
     pub(crate) fn declares(self, name: &str) -> bool {
         match self {
             Self::Root(_) | Self::Known(_) => self.known_struct().is_some_and(|of| of.field(name).is_some()),
@@ -258,7 +258,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The value of a key field that an item of a list does not give.
+    /// Returns the default of a key field that a list's item lacks.
     pub(crate) fn default_of(self, name: &str) -> Option<Value> {
         match self {
             Self::Custom(schema) => schema.pointer_field("properties", name)?.get("default").cloned(),
@@ -284,7 +284,7 @@ fn custom_list(schema: &Value) -> Merging {
     }
 }
 
-/// A field of a map in a field.
+/// Access to a field of a map in a field.
 trait PointerField {
     fn pointer_field(&self, map: &str, name: &str) -> Option<&Value>;
 }
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn lists_are_merged_as_their_types_say() {
-        let pod = Place::Root(of_kind("v1", "Pod").unwrap().1);
+        let pod = TypeRef::Root(of_kind("v1", "Pod").unwrap().1);
         let spec = pod.field("spec");
         let list = json!([]);
         assert_eq!(spec.field("containers").merging(&list), Merging::Items(vec!["name".into()]));
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(ports.patch_key(), Some("containerPort"));
         assert_eq!(spec.field("tolerations").merging(&list), Merging::Whole);
         assert_eq!(pod.field("metadata").field("finalizers").merging(&list), Merging::Set);
-        let deployment = Place::Root(of_kind("apps/v1", "Deployment").unwrap().1);
+        let deployment = TypeRef::Root(of_kind("apps/v1", "Deployment").unwrap().1);
         assert_eq!(deployment.field("spec").field("selector").merging(&json!({})), Merging::Whole);
     }
 }

@@ -1,15 +1,15 @@
 //! Objects of one type in versions with different fields.
 //!
-//! An event is one object, whichever of its two groups a client names: it is kept as `v1` has it. All other types are
-//! kept as they came: they have one version, or the same fields in all versions that are served.
-//! HorizontalPodAutoscalers have not, and are not translated between `autoscaling/v1` and `v2`.
+//! An event is one object in both of its groups, and is stored in the form of `v1`. All other types are stored as sent:
+//! they have one version, or the same fields in all served versions. The exception is HorizontalPodAutoscaler, which is
+//! not converted between `autoscaling/v1` and `v2`.
 
 use serde_json::{Map, Value};
 
 use crate::model::form;
 use crate::model::resources::Type;
 
-/// The fields of an event that the two groups call by different names: as `v1`, and as `events.k8s.io/v1`.
+/// The fields of an event that have different names in the two groups: in `v1`, and in `events.k8s.io/v1`.
 const NAMES: &[(&str, &str)] = &[
     ("message", "note"),
     ("involvedObject", "regarding"),
@@ -20,17 +20,17 @@ const NAMES: &[(&str, &str)] = &[
     ("count", "deprecatedCount"),
 ];
 
-/// Returns whether objects of this version are kept in another.
+/// Returns whether objects of this version are stored in another.
 pub(crate) fn is_other(of: &Type) -> bool {
     of.group == "events.k8s.io" && of.kind == "Event"
 }
 
-/// The version and name of the type in which its objects are kept: `apiVersion`, and `PLURAL.GROUP`.
+/// Returns the `apiVersion` and `PLURAL.GROUP` of the stored version.
 pub(crate) fn kept(of: &Type) -> (String, String) {
     if is_other(of) { ("v1".to_owned(), "events".to_owned()) } else { (of.api_version(), of.qualified()) }
 }
 
-/// The object as it is kept.
+/// Converts an object into the stored version.
 pub(crate) fn to_kept(of: &Type, value: &Value) -> Value {
     if !is_other(of) {
         return value.clone();
@@ -41,7 +41,7 @@ pub(crate) fn to_kept(of: &Type, value: &Value) -> Value {
     kept
 }
 
-/// A kept object as this version has it.
+/// Converts a stored object into this version.
 pub(crate) fn from_kept(of: &Type, mut value: Value) -> Value {
     if is_other(of) {
         value = renamed(&value, |name| NAMES.iter().find(|(old, _)| *old == name).map(|(_, new)| *new));
@@ -58,7 +58,7 @@ fn renamed(value: &Value, other: impl Fn(&str) -> Option<&'static str>) -> Value
     Value::Object(fields)
 }
 
-/// The path in kept objects of a field that this version's selectors name, or `None` if it is the same.
+/// Returns the path in stored objects of a field that this version's selectors name, or `None` if it is unchanged.
 pub(crate) fn kept_path(of: &Type, path: &str) -> Option<String> {
     if !is_other(of) {
         return None;

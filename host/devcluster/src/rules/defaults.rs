@@ -1,7 +1,7 @@
-//! The values that a server fills in where a client says nothing, struct by struct.
+//! The defaults of built-in types, struct by struct.
 //!
-//! They are part of what the client said: who creates an object owns its defaults. What the server decides for itself,
-//! such as a service's address, is put in by [`prepare`](crate::rules::prepare), and is nobody's.
+//! A default belongs to the client: the creator of an object owns its defaults. Values that the server decides by
+//! itself, such as a service's address, are set by [`prepare`](crate::rules::prepare) and have no owner.
 
 use serde_json::{Map, Value, json};
 
@@ -11,10 +11,10 @@ use crate::model::types::{self, Shape, Struct};
 /// The permissions of a volume's files: 0644.
 pub(crate) const MODE: i64 = 420;
 
-/// Where a daemon set counts the changes of its template.
+/// The annotation in which a daemon set counts the changes of its template.
 pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-/// Puts `value` at `field` where there is nothing.
+/// Sets `field` to `value` if the field is missing or empty.
 pub(crate) fn or(map: &mut Map<String, Value>, field: &str, value: impl Into<Value>) {
     let says_nothing = |value: &Value| value.is_null() || value == "" || *value == 0;
     if map.get(field).is_none_or(says_nothing) {
@@ -22,7 +22,7 @@ pub(crate) fn or(map: &mut Map<String, Value>, field: &str, value: impl Into<Val
     }
 }
 
-/// Puts `value` at `field`, a pointer, where there is nothing: zero is something.
+/// Sets `field`, a pointer, to `value` if the field is missing. A zero counts as set.
 pub(crate) fn unless_set(map: &mut Map<String, Value>, field: &str, value: impl Into<Value>) {
     if map.get(field).is_none_or(Value::is_null) {
         map.insert(field.to_owned(), value.into());
@@ -33,7 +33,7 @@ pub(crate) fn text<'a>(map: &'a Map<String, Value>, field: &str) -> &'a str {
     map.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-pub(crate) fn says(map: &Map<String, Value>, field: &str) -> bool {
+pub(crate) fn is_set(map: &Map<String, Value>, field: &str) -> bool {
     map.get(field).is_some_and(|value| match value {
         Value::Null => false,
         Value::Array(list) => !list.is_empty(),
@@ -42,7 +42,7 @@ pub(crate) fn says(map: &Map<String, Value>, field: &str) -> bool {
     })
 }
 
-/// The map at `field`, made if there is none.
+/// Returns the map at `field`, and makes it if there is none.
 pub(crate) fn below<'a>(map: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Map<String, Value>> {
     unless_set(map, field, json!({}));
     map.get_mut(field).and_then(Value::as_object_mut)
@@ -55,7 +55,7 @@ pub(crate) fn each<'a>(
     map.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
-/// Fills in what the type's defaults say.
+/// Fills in the type's defaults.
 pub(crate) fn complete(of: &Type, value: &mut Value) {
     if let Some(custom) = &of.custom {
         return crate::model::custom_schema::fill(&custom.schema, value);
@@ -88,7 +88,7 @@ fn descend(shape: &'static Shape, value: &mut Value) {
     }
 }
 
-/// The defaults of one struct, without those of the structs in it.
+/// Fills in the defaults of one struct, without those of the structs in it.
 fn of_struct(name: &str, map: &mut Map<String, Value>) {
     match name {
         "Deployment" => _ = below(map, "spec").map(deployment),
@@ -127,8 +127,8 @@ fn of_struct(name: &str, map: &mut Map<String, Value>) {
             unless_set(map, "name", "");
             unless_set(map, "protocol", "TCP");
         }
-        "NetworkPolicySpec" if !says(map, "policyTypes") => {
-            let types = if says(map, "egress") { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+        "NetworkPolicySpec" if !is_set(map, "policyTypes") => {
+            let types = if is_set(map, "egress") { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
             map.insert("policyTypes".to_owned(), types);
         }
         "IngressClassParametersReference" => unless_set(map, "scope", "Cluster"),
@@ -146,7 +146,7 @@ fn of_struct(name: &str, map: &mut Map<String, Value>) {
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// The defaults of what configures admission and flow control, and then those of pods.
+/// Fills in the defaults of admission and flow control, or else those of pods.
 fn admission(name: &str, map: &mut Map<String, Value>) {
     match name {
         "ValidatingWebhook" | "MutatingWebhook" | "MatchResources" => {
@@ -231,7 +231,7 @@ fn service(spec: &mut Map<String, Value>) {
         let number = port.get("port").cloned().unwrap_or_default();
         or(port, "targetPort", number);
     }
-    let open = says(spec, "externalIPs") && text(spec, "type") == "ClusterIP";
+    let open = is_set(spec, "externalIPs") && text(spec, "type") == "ClusterIP";
     if open || matches!(text(spec, "type"), "NodePort" | "LoadBalancer") {
         or(spec, "externalTrafficPolicy", "Cluster");
     }
@@ -262,17 +262,17 @@ fn replication_controller(map: &mut Map<String, Value>) {
     let labels = map.get("spec").and_then(|spec| spec.pointer("/template/metadata/labels")).cloned();
     if let Some(spec) = below(map, "spec") {
         unless_set(spec, "replicas", 1);
-        if let Some(labels) = labels.clone().filter(|_| !says(spec, "selector")) {
+        if let Some(labels) = labels.clone().filter(|_| !is_set(spec, "selector")) {
             spec.insert("selector".to_owned(), labels);
         }
     }
     labels_of_template(map, labels);
 }
 
-/// Who has no labels has those of its template.
+/// Sets missing labels to those of the template.
 pub(crate) fn labels_of_template(map: &mut Map<String, Value>, labels: Option<Value>) {
     if let Some(metadata) = below(map, "metadata")
-        && let Some(labels) = labels.filter(|_| !says(metadata, "labels"))
+        && let Some(labels) = labels.filter(|_| !is_set(metadata, "labels"))
     {
         metadata.insert("labels".to_owned(), labels);
     }
@@ -326,11 +326,11 @@ fn job(map: &mut Map<String, Value>) {
             unless_set(spec, "completions", 1);
         }
         unless_set(spec, "parallelism", 1);
-        let retries = if says(spec, "backoffLimitPerIndex") { i32::MAX } else { 6 };
+        let retries = if is_set(spec, "backoffLimitPerIndex") { i32::MAX } else { 6 };
         unless_set(spec, "backoffLimit", retries);
         unless_set(spec, "completionMode", "NonIndexed");
         unless_set(spec, "suspend", false);
-        let replacement = if says(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+        let replacement = if is_set(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
         unless_set(spec, "podReplacementPolicy", replacement);
         unless_set(spec, "manualSelector", false);
     }
@@ -355,14 +355,14 @@ fn csi_driver(spec: &mut Map<String, Value>) {
         unless_set(spec, field, false);
     }
     unless_set(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-    if !says(spec, "volumeLifecycleModes") {
+    if !is_set(spec, "volumeLifecycleModes") {
         spec.insert("volumeLifecycleModes".to_owned(), json!(["Persistent"]));
     }
 }
 
 fn autoscaler(spec: &mut Map<String, Value>) {
     unless_set(spec, "minReplicas", 1);
-    if !says(spec, "metrics") {
+    if !is_set(spec, "metrics") {
         let target = json!({"type": "Utilization", "averageUtilization": 80});
         spec.insert("metrics".to_owned(), json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
     }

@@ -1,18 +1,18 @@
-//! Sets of fields, as `metadata.managedFields` notes them.
+//! Sets of fields, in the notation of `metadata.managedFields`.
 //!
-//! The notation is that of structured-merge-diff: `f:NAME` a field, `k:{…}` the item of a list with these keys, `v:…`
-//! the item of a set, `.` the place itself.
+//! The notation is that of structured-merge-diff: `f:NAME` is a field, `k:{…}` the item of a list with these keys,
+//! `v:…` the item of a set, and `.` the path itself.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::types::{Merging, Place};
+use crate::model::types::{Merging, TypeRef};
 
 /// A set of fields, as a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fields {
-    /// Whether the place itself is in the set.
+    /// True if the path itself is in the set.
     own: bool,
     below: BTreeMap<String, Fields>,
 }
@@ -22,7 +22,7 @@ impl Fields {
         Self { own: true, below: BTreeMap::new() }
     }
 
-    /// The set of the places that `paths` name.
+    /// Returns the set of the given paths.
     pub(crate) fn of_paths(paths: &[&[&str]]) -> Self {
         let mut all = Self::default();
         for path in paths {
@@ -63,7 +63,7 @@ impl Fields {
         }
     }
 
-    /// Takes the places of `other` out, but not what is below them.
+    /// Removes the members of `other`, but not the fields below them.
     pub(crate) fn remove(&mut self, other: &Fields) {
         self.own &= !other.own;
         for (name, fields) in &other.below {
@@ -76,7 +76,7 @@ impl Fields {
         }
     }
 
-    /// Takes the places of `other` out, and all that is below them.
+    /// Removes the members of `other` and all fields below them.
     pub(crate) fn remove_whole(&mut self, other: &Fields) {
         for (name, fields) in &other.below {
             if fields.own {
@@ -90,7 +90,7 @@ impl Fields {
         }
     }
 
-    /// The fields that are in both.
+    /// Returns the fields that are in both sets.
     pub(crate) fn common(&self, other: &Fields) -> Fields {
         let both = |(name, mine): (&String, &Fields)| {
             let common = mine.common(other.below.get(name)?);
@@ -99,12 +99,12 @@ impl Fields {
         Fields { own: self.own && other.own, below: self.below.iter().filter_map(both).collect() }
     }
 
-    /// The same set with every declared field in it that has a member below it.
-    pub(crate) fn with_declared(&self, place: Place<'_>) -> Fields {
+    /// Returns the set with every declared field that has a member below it.
+    pub(crate) fn with_declared(&self, type_ref: TypeRef<'_>) -> Fields {
         let below = self.below.iter().map(|(name, fields)| {
             let field = name.strip_prefix("f:");
-            let mut fields = fields.with_declared(field.map_or_else(|| place.item(), |field| place.field(field)));
-            fields.own |= field.is_some_and(|field| place.declares(field));
+            let mut fields = fields.with_declared(field.map_or_else(|| type_ref.item(), |field| type_ref.field(field)));
+            fields.own |= field.is_some_and(|field| type_ref.declares(field));
             (name.clone(), fields)
         });
         Fields { own: self.own, below: below.collect() }
@@ -118,12 +118,12 @@ impl Fields {
         self.own
     }
 
-    /// Puts the place itself into the set.
+    /// Adds the path itself.
     pub(crate) fn own(&mut self) {
         self.own = true;
     }
 
-    /// Every place in the set, as errors write it: `.spec.containers[name="main"].image`.
+    /// Returns every path in the set, as in errors: `.spec.containers[name="main"].image`.
     pub(crate) fn paths(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.collect_paths("", &mut found);
@@ -139,7 +139,7 @@ impl Fields {
         }
     }
 
-    /// Puts a leaf or subtree at `name`.
+    /// Adds a leaf or subtree at `name`.
     pub(crate) fn put(&mut self, name: String, fields: Fields) {
         if !fields.is_empty() {
             self.below.entry(name).or_default().add(&fields);
@@ -147,7 +147,7 @@ impl Fields {
     }
 }
 
-/// An element of a path as errors write it.
+/// Returns an element of a path, as in errors.
 pub(crate) fn shown(name: &str) -> String {
     match name.split_once(':') {
         Some(("f", field)) => format!(".{field}"),
@@ -161,11 +161,11 @@ pub(crate) fn shown(name: &str) -> String {
     }
 }
 
-/// The element of a path that stands for an item of a merged list.
-pub(crate) fn item_name(place: Place<'_>, merging: &Merging, item: &Value) -> String {
+/// Returns the path element of an item of a merged list.
+pub(crate) fn item_name(type_ref: TypeRef<'_>, merging: &Merging, item: &Value) -> String {
     let Merging::Items(keys) = merging else { return format!("v:{item}") };
     let key = |key: &String| {
-        let value = item.get(key).cloned().or_else(|| place.item().default_of(key));
+        let value = item.get(key).cloned().or_else(|| type_ref.item().default_of(key));
         value.map(|value| (key.clone(), value))
     };
     let named: BTreeMap<String, Value> = keys.iter().filter_map(key).collect();

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::rules::defaults::{MODE, below, each, or, text, unless_set};
 
-/// The defaults of one struct, without those of the structs in it.
+/// Fills in the defaults of one struct, without those of the structs in it.
 pub(crate) fn of_struct(name: &str, map: &mut Map<String, Value>) {
     match name {
         "Pod" => pod(map),
@@ -42,7 +42,7 @@ pub(crate) fn of_struct(name: &str, map: &mut Map<String, Value>) {
     }
 }
 
-/// The defaults of what a volume is made of.
+/// Fills in the defaults of a volume's source.
 fn source(name: &str, map: &mut Map<String, Value>) {
     match name {
         "SecretVolumeSource" | "ConfigMapVolumeSource" | "DownwardAPIVolumeSource" | "ProjectedVolumeSource" => {
@@ -74,7 +74,7 @@ fn source(name: &str, map: &mut Map<String, Value>) {
     }
 }
 
-/// The policy for an image whose tag says whether it may change.
+/// Returns the pull policy of an image: a fixed tag is pulled once.
 fn pull_policy(image: &str) -> &'static str {
     let latest = match image.rsplit('/').next().unwrap_or_default().split_once(':') {
         Some((_, tag)) => tag == "latest",
@@ -83,7 +83,7 @@ fn pull_policy(image: &str) -> &'static str {
     if latest { "Always" } else { "IfNotPresent" }
 }
 
-/// The older name of the field says the same.
+/// Copies the service account's name to and from the older name of the field.
 fn same_account(spec: &mut Map<String, Value>) {
     let (new, old) = (text(spec, "serviceAccountName").to_owned(), text(spec, "serviceAccount").to_owned());
     let name = if new.is_empty() { old } else { new };
@@ -93,7 +93,7 @@ fn same_account(spec: &mut Map<String, Value>) {
     }
 }
 
-/// What holds of pods and not of templates: a container asks for what it is limited to.
+/// Fills in the defaults of pods that templates do not have: a container's requests are its limits.
 fn pod(map: &mut Map<String, Value>) {
     let Some(spec) = below(map, "spec") else { return };
     let host = spec.get("hostNetwork") == Some(&true.into());

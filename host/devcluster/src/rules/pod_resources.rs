@@ -1,7 +1,7 @@
-//! The values that a server fills into the resources of a pod as a whole (KEP-2837).
+//! The defaults of the resources of a pod as a whole (KEP-2837).
 //!
-//! Where only limits are written, the requests follow from the containers' and else from the limits. Containers get
-//! nothing from their pod: what they lack stays missing [`pkg/apis/core/v1/defaults.go`, `defaultPodRequests` and
+//! If only limits are set, the requests follow from the containers' requests, or else from the limits. Containers get
+//! nothing from their pod: their missing values stay missing [`pkg/apis/core/v1/defaults.go`, `defaultPodRequests` and
 //! `defaultHugePagePodLimits`; `component-helpers/resource`, `AggregateContainerRequests`].
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use attache_base::quantity::Quantity;
 use serde_json::{Value, json};
 
-/// The beginning of the names of huge pages, which nobody may use more of than they asked for.
+/// The prefix of the names of huge pages, whose limit equals their request.
 const HUGE_PAGES: &str = "hugepages-";
 
 type Amounts = BTreeMap<String, Quantity>;
@@ -32,7 +32,7 @@ pub(crate) fn complete(spec: &mut Value) {
     fill(spec, "requests", limits.into_iter().filter(|(name, _)| is_supported(name)).collect());
 }
 
-/// Returns whether a pod has resources as a whole. The containers' then do not count for its quality of service.
+/// Returns whether a pod has resources as a whole. Its quality of service then ignores the containers' resources.
 pub(crate) fn are_set(spec: &Value) -> bool {
     ["limits", "requests"].iter().any(|list| amounts(spec, list).keys().any(|name| is_supported(name)))
 }
@@ -41,7 +41,7 @@ fn is_supported(resource: &str) -> bool {
     matches!(resource, "cpu" | "memory") || resource.starts_with(HUGE_PAGES)
 }
 
-/// Puts amounts where a list has none of the resource.
+/// Adds the amounts of resources that a list lacks.
 fn fill(spec: &mut Value, list: &str, amounts: Amounts) {
     if amounts.is_empty() {
         return;
@@ -57,15 +57,15 @@ fn fill(spec: &mut Value, list: &str, amounts: Amounts) {
     }
 }
 
-/// The amounts of a container, or of the pod's spec. What is no quantity is refused elsewhere.
+/// Returns the amounts of a container, or of the pod's spec. An invalid quantity is refused elsewhere.
 fn amounts(holder: &Value, list: &str) -> Amounts {
     let entries = holder.get("resources").and_then(|resources| resources.get(list)).and_then(Value::as_object);
     let read = |(name, value): (&String, &Value)| Some((name.clone(), serde_json::from_value(value.clone()).ok()?));
     entries.into_iter().flatten().filter_map(read).collect()
 }
 
-/// The amounts of all containers together: the main ones and the sidecars run at once, and before that each init
-/// container beside those sidecars that were started earlier.
+/// Returns the total of all containers. The main containers and the sidecars run at once. Each init container runs
+/// before, beside the sidecars that started earlier.
 fn aggregate(spec: &Value, list: &str) -> Amounts {
     let each = |field: &str| spec[field].as_array().cloned().unwrap_or_default();
     let (mut total, mut sidecars, mut most_at_start) = (Amounts::new(), Amounts::new(), Amounts::new());

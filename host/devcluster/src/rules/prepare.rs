@@ -1,14 +1,14 @@
-//! What the server decides for itself about an object: addresses, priorities, the first status.
+//! The values of an object that the server decides by itself: addresses, priorities, the first status.
 //!
-//! None of it belongs to the client that sent the object, so it is put in after it is noted who wrote what.
+//! They do not belong to the client, so they are set after managed fields are recorded.
 
 use serde_json::{Map, Value, json};
 
 use crate::model::fresh::{new_uid, now};
 use crate::model::resources::Type;
-use crate::rules::defaults::{TEMPLATE_GENERATION, below, each, labels_of_template, or, says, text, unless_set};
+use crate::rules::defaults::{TEMPLATE_GENERATION, below, each, is_set, labels_of_template, or, text, unless_set};
 
-/// The ports of nodes that services get.
+/// The node ports of services.
 const NODE_PORTS: std::ops::Range<u64> = 30000..32768;
 
 /// Completes a new object.
@@ -40,7 +40,7 @@ pub(crate) fn new(of: &Type, value: &mut Value) {
     }
 }
 
-/// Completes a changed object with what was decided before.
+/// Completes a changed object with the values decided before.
 pub(crate) fn changed(of: &Type, old: &Value, new: &mut Value) {
     let (Some(before), Some(map)) = (old.get("spec").and_then(Value::as_object), new.as_object_mut()) else { return };
     match (of.group.as_str(), of.kind.as_str()) {
@@ -91,14 +91,14 @@ fn needs_node_ports(spec: &Map<String, Value>) -> bool {
     }
 }
 
-/// Gives a service the addresses and ports that it lacks. Nothing is routed here: they only have to look like some, and
-/// to differ from the next service's.
+/// Sets the addresses and ports that a service lacks. Nothing is routed here: they only have to look real, and to
+/// differ between services.
 fn addresses(spec: &mut Map<String, Value>) {
     if !needs_address(spec) {
         return;
     }
     // A service without addresses and without a selector may have endpoints of either family.
-    let either = text(spec, "clusterIP") == "None" && !says(spec, "selector");
+    let either = text(spec, "clusterIP") == "None" && !is_set(spec, "selector");
     or(spec, "ipFamilies", if either { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) });
     or(spec, "ipFamilyPolicy", if either { "RequireDualStack" } else { "SingleStack" });
     let uid = new_uid();
@@ -117,7 +117,7 @@ fn addresses(spec: &mut Map<String, Value>) {
     }
 }
 
-/// Takes from a service what its new type does not have, unless the client says it anew.
+/// Removes from a service the addresses that its new type does not have, unless the client sets them anew.
 fn give_up_addresses(old: &Map<String, Value>, new: &mut Map<String, Value>) {
     let mut gone: Vec<&str> = Vec::new();
     if needs_address(old) && !needs_address(new) {
@@ -138,7 +138,7 @@ fn give_up_addresses(old: &Map<String, Value>, new: &mut Map<String, Value>) {
     }
 }
 
-/// Leaves a service the addresses and ports that it has, where the client does not name them again.
+/// Keeps the addresses and ports of a service that the client does not set again.
 fn keep_addresses(old: &Map<String, Value>, new: &mut Map<String, Value>) {
     if needs_address(old) && needs_address(new) {
         for field in ["clusterIP", "ipFamilies", "ipFamilyPolicy"] {
@@ -201,7 +201,7 @@ fn pod(map: &mut Map<String, Value>) {
     }
 }
 
-/// A pod stays for five minutes on a node that is in trouble.
+/// Adds the toleration by which a pod stays for five minutes on a node that is in trouble.
 fn tolerate(spec: &mut Map<String, Value>, key: &str) {
     let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
     unless_set(spec, "tolerations", json!([]));

@@ -1,5 +1,5 @@
-//! Checking objects against what is known of their types' fields: unknown ones are dropped and told, and values of the
-//! wrong sort are refused, in the words of a real server's decoder.
+//! The check of objects against the fields of their types. Unknown fields are dropped and reported. Values of the wrong
+//! type are refused, in the words of a real server's decoder.
 
 use attache_base::quantity::{Quantity, QuantityError};
 use serde_json::Value;
@@ -8,10 +8,10 @@ use crate::model::resources::Type;
 use crate::model::status::ApiError;
 use crate::model::types::{self, Shape, Struct};
 
-/// Drops what the type does not have.
+/// Drops the fields that the type does not have, and returns warnings about them.
 ///
 /// # Errors
-/// 400 for a value of the wrong sort, and for an unknown field where the client wants that.
+/// 400 for a value of the wrong type, and for an unknown field if the client wants strict validation.
 pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -> Result<Vec<String>, ApiError> {
     let refused = |why: &str, field: Option<String>| {
         let kind = &of.kind;
@@ -43,37 +43,36 @@ pub(crate) fn check(of: &Type, value: &mut Value, validation: FieldValidation) -
     }
 }
 
-/// Unknown fields in a real server's words, as warnings have them.
+/// Returns unknown fields in a real server's words, as in warnings.
 fn unknown(paths: &[String]) -> Vec<String> {
     paths.iter().map(|path| format!("unknown field {path:?}")).collect()
 }
 
-/// The same as the error of a client that wants none.
+/// Returns the error about unknown fields under strict validation.
 fn strictly(paths: &[String]) -> String {
     format!("strict decoding error: {}", unknown(paths).join(", "))
 }
 
-/// A value of an object of a built-in type that no server can read, or a field that the type does not have.
+/// A value of a built-in type that no server can read, or a field that the type does not have.
 pub(crate) struct Misread {
     /// The path of the value, such as `spec.containers[0].env[0].valueFrom.configMapKeyRef.name`.
     pub(crate) field: String,
-    /// The server's 400.
+    /// The message of the server's 400.
     pub(crate) message: String,
 }
 
-/// Returns the first value of the wrong sort, else the first unknown field; nothing of an object whose type is not built
-/// in.
+/// Returns the first value of the wrong type, else the first unknown field. Returns nothing for a type that is not
+/// built in.
 pub(crate) fn misread(object: &Value) -> Option<Misread> {
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let (kind, version) = (text("kind"), text("apiVersion").rsplit('/').next().unwrap_or_default());
     let (_, shape) = types::of_kind(text("apiVersion"), kind)?;
     let mut walk = Walk { kind, unknown: Vec::new(), fault: None };
-    let (field, why) = match walk.whole(shape, &mut object.clone()) {
-        Err(why) => (walk.fault.unwrap_or_default(), why),
-        Ok(()) => {
-            let told = strictly(&walk.unknown);
-            (walk.unknown.into_iter().next()?, told)
-        }
+    let (field, why) = if let Err(why) = walk.whole(shape, &mut object.clone()) {
+        (walk.fault.unwrap_or_default(), why)
+    } else {
+        let why = strictly(&walk.unknown);
+        (walk.unknown.into_iter().next()?, why)
     };
     let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
     Some(Misread { field, message })
@@ -82,7 +81,7 @@ pub(crate) fn misread(object: &Value) -> Option<Misread> {
 struct Walk<'a> {
     kind: &'a str,
     unknown: Vec<String>,
-    /// The path of the value that could not be read.
+    /// The path of the unreadable value.
     fault: Option<String>,
 }
 
@@ -116,7 +115,7 @@ impl Walk<'_> {
             match (of.field(&name), map.get_mut(&name)) {
                 (Some(_), Some(Value::Null)) => _ = map.remove(&name),
                 (Some(shape), Some(value)) => self.value(shape, value, &below)?,
-                // Whole objects in others, such as a claim's template, may say what they are.
+                // Whole objects in others, such as a claim's template, may have a type.
                 _ if matches!(&*name, "kind" | "apiVersion") && of.field("metadata").is_some() => {}
                 _ => {
                     map.remove(&name);
@@ -164,7 +163,7 @@ impl Walk<'_> {
         if fits { Ok(()) } else { Err(self.wrong(value, path, sort)) }
     }
 
-    /// Times are kept in one form.
+    /// Converts a time into its stored form.
     fn time(&mut self, micro: bool, value: &mut Value, path: &str) -> Result<(), String> {
         let Some(text) = value.as_str() else {
             return if value.is_null() { Ok(()) } else { Err(self.wrong(value, path, "string")) };
@@ -174,7 +173,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Quantities may be written as numbers and are kept in their canonical form.
+    /// Converts a quantity, which may be a number, into its canonical form.
     fn quantity(&mut self, value: &mut Value, path: &str) -> Result<(), String> {
         let text = match &*value {
             Value::String(text) => text.clone(),
@@ -206,7 +205,7 @@ impl Walk<'_> {
     }
 }
 
-/// What becomes of fields that the type does not have.
+/// The treatment of fields that the type does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldValidation {
     Ignore,
@@ -224,7 +223,7 @@ impl FieldValidation {
     }
 }
 
-/// 400 for what is no object: everything behind this sets fields of it.
+/// Fails with 400 if the value is not an object, since all code behind this sets fields of it.
 pub(crate) fn check_object(kind: &str, value: &Value) -> Result<(), ApiError> {
     if value.is_object() {
         return Ok(());

@@ -1,40 +1,39 @@
-//! What an API server says against a service.
+//! Validation of services.
 //!
-//! The rules and words are those of `pkg/apis/core/validation` of Kubernetes 1.36, as far as they concern what clients
-//! of the devcluster may meet: ports and addresses.
+//! The rules and words are those of `pkg/apis/core/validation` of Kubernetes 1.36, limited to ports and addresses.
 
 use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::model::status::Cause;
+use crate::model::status::StatusCause;
 
-/// What is wrong with a service.
-pub(crate) fn problems(value: &Value) -> Vec<Cause> {
+/// Returns the faults of a service.
+pub(crate) fn problems(value: &Value) -> Vec<StatusCause> {
     let spec = &value["spec"];
     let mut causes = Vec::new();
     let headless = spec["clusterIP"] == "None";
     let has_ports = spec["ports"].as_array().is_some_and(|ports| !ports.is_empty());
     if !has_ports && !headless && spec["type"] != "ExternalName" {
-        causes.push(Cause::required("spec.ports", ""));
+        causes.push(StatusCause::required("spec.ports", ""));
     }
     for (at, address) in spec["clusterIPs"].as_array().into_iter().flatten().enumerate() {
         let text = address.as_str().unwrap_or_default();
         if text != "None" && text.parse::<IpAddr>().is_err() {
             let rule = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            causes.push(Cause::invalid(format!("spec.clusterIPs[{at}]"), address, rule));
+            causes.push(StatusCause::invalid(format!("spec.clusterIPs[{at}]"), address, rule));
         }
     }
     let balanced = value["status"]["loadBalancer"]["ingress"].as_array().is_some_and(|list| !list.is_empty());
     if balanced && spec["type"] != "LoadBalancer" {
         let rule = "may only be used when `spec.type` is 'LoadBalancer'";
-        causes.push(Cause::forbidden("status.loadBalancer.ingress", rule));
+        causes.push(StatusCause::forbidden("status.loadBalancer.ingress", rule));
     }
     causes
 }
 
-/// Changes of the address that a service cannot change: it keeps the one that it has while it has one.
-pub(crate) fn fixed(old: &Value, new: &Value) -> Option<Cause> {
+/// Returns the fault of a changed cluster IP. A service keeps its address while it has one.
+pub(crate) fn fixed(old: &Value, new: &Value) -> Option<StatusCause> {
     let first = |value: &Value| {
         let spec = &value["spec"];
         let needs = spec["type"] != "ExternalName";
@@ -42,5 +41,5 @@ pub(crate) fn fixed(old: &Value, new: &Value) -> Option<Cause> {
     };
     let (before, after) = (first(old)?, first(new)?);
     let shown = serde_json::json!([after]);
-    (before != after).then(|| Cause::invalid("spec.clusterIPs[0]", &shown, "may not change once set"))
+    (before != after).then(|| StatusCause::invalid("spec.clusterIPs[0]", &shown, "may not change once set"))
 }

@@ -1,4 +1,4 @@
-//! Strategic merge: a merge patch that knows which lists are merged by which key.
+//! Strategic merge: a merge patch with a key for each merged list.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::model::resources::Type;
 use crate::model::status::ApiError;
-use crate::model::types::Place;
+use crate::model::types::TypeRef;
 
-/// How deep a patch may nest; no type goes deeper, but a custom schema's definition may.
+/// The deepest nesting of a patch. No built-in type is deeper, but a custom schema's definition may be.
 const DEEPEST: usize = 100;
 
 const DIRECTIVE: &str = "$patch";
@@ -16,25 +16,25 @@ const RETAIN: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 const ORDER: &str = "$setElementOrder/";
 
-/// What `patch` makes of `old`.
+/// Applies `patch` to `old`.
 ///
 /// # Errors
-/// 400 for a directive that does not exist or a list item without its key.
+/// 400 for an unknown directive, or for a list item without its key.
 pub(crate) fn merge(of: &Type, old: &Value, patch: &Value) -> Result<Value, ApiError> {
-    value(Place::of(of), Some(old), patch, DEEPEST)
+    value(TypeRef::of(of), Some(old), patch, DEEPEST)
 }
 
-fn value(place: Place<'_>, old: Option<&Value>, patch: &Value, depth: usize) -> Result<Value, ApiError> {
+fn value(type_ref: TypeRef<'_>, old: Option<&Value>, patch: &Value, depth: usize) -> Result<Value, ApiError> {
     let Some(depth) = depth.checked_sub(1) else { return Err(ApiError::bad_request("the patch nests too deeply")) };
     match patch {
-        Value::Object(map) => object(place, old.and_then(Value::as_object), map, depth),
-        Value::Array(items) => list(place, old.and_then(Value::as_array).map(Vec::as_slice), items, depth),
+        Value::Object(map) => object(type_ref, old.and_then(Value::as_object), map, depth),
+        Value::Array(items) => list(type_ref, old.and_then(Value::as_array).map(Vec::as_slice), items, depth),
         other => Ok(other.clone()),
     }
 }
 
 fn object(
-    place: Place<'_>,
+    type_ref: TypeRef<'_>,
     old: Option<&Map<String, Value>>,
     patch: &Map<String, Value>,
     depth: usize,
@@ -57,12 +57,12 @@ fn object(
         } else if told.is_null() {
             new.remove(name);
         } else {
-            let merged = value(place.field(name), new.get(name), told, depth)?;
+            let merged = value(type_ref.field(name), new.get(name), told, depth)?;
             new.insert(name.clone(), merged);
         }
     }
     for (name, order) in patch.iter().filter_map(|(name, order)| Some((name.strip_prefix(ORDER)?, order))) {
-        let key = place.field(name).patch_key();
+        let key = type_ref.field(name).patch_key();
         if let (Some(given), Some(order), Some(key)) =
             (patch.get(name).and_then(Value::as_array), order.as_array(), key)
         {
@@ -78,8 +78,8 @@ fn object(
     Ok(Value::Object(new))
 }
 
-fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) -> Result<Value, ApiError> {
-    let Some(key) = place.patch_key() else { return Ok(patch.to_vec().into()) };
+fn list(type_ref: TypeRef<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) -> Result<Value, ApiError> {
+    let Some(key) = type_ref.patch_key() else { return Ok(patch.to_vec().into()) };
     let live = old.unwrap_or_default();
     let mut new: Vec<Value> = live.to_vec();
     if key.is_empty() {
@@ -104,7 +104,7 @@ fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) 
             new.retain(|one| one.get(key) != Some(wanted));
             continue;
         }
-        let merged = value(place.item(), at.and_then(|at| new.get(at)), item, depth)?;
+        let merged = value(type_ref.item(), at.and_then(|at| new.get(at)), item, depth)?;
         match at.and_then(|at| new.get_mut(at)) {
             Some(found) => *found = merged,
             None => new.push(merged),
@@ -113,7 +113,7 @@ fn list(place: Place<'_>, old: Option<&[Value]>, patch: &[Value], depth: usize) 
     Ok(in_order(new, patch, live, key).into())
 }
 
-/// The items of a patch have to be among those whose order it gives, in that order.
+/// Fails unless the items of a patch are in the order that the patch gives.
 fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), ApiError> {
     let name = |item: &Value| if key.is_empty() { item.clone() } else { item[key].clone() };
     let mut places = order.iter().map(name);
@@ -124,8 +124,8 @@ fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), ApiErr
     Err(ApiError::new(500, "", "The order in patch list doesn't match $setElementOrder list"))
 }
 
-/// Puts the items that `order` names into its order. The others keep theirs, each before the first of the ordered ones
-/// that it stood before in the live list [`strategicpatch/patch.go`, `normalizeElementOrder`].
+/// Sorts the items that `order` names into its order. Each other item stays in front of the first ordered item that
+/// followed it in the live list [`strategicpatch/patch.go`, `normalizeElementOrder`].
 fn in_order(list: Vec<Value>, order: &[Value], live: &[Value], key: &str) -> Vec<Value> {
     let name = |item: &Value| if key.is_empty() { item.to_string() } else { item[key].to_string() };
     let places = |list: &[Value]| -> HashMap<String, usize> {

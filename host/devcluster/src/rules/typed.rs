@@ -1,14 +1,13 @@
-//! Values together with what their types say of them: merging, comparing, and taking fields out.
+//! Values with their types: merging, comparing, and removing fields.
 //!
-//! The rules are those of structured-merge-diff 6, by which a real server decides what an apply makes of an object. A
-//! place is a leaf where the type merges nothing, and where both sides hold nothing: that is what keeps an empty map
-//! apart from none.
+//! The rules are those of structured-merge-diff 6, by which a real server computes an apply. A value is a leaf if its
+//! type merges nothing, or if both sides are empty. So an empty map differs from a missing one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use crate::model::types::{Merging, Place};
+use crate::model::types::{Merging, TypeRef};
 use crate::rules::fields::{Fields, item_name, shown};
 
 /// The fields that differ between two values.
@@ -16,12 +15,12 @@ use crate::rules::fields::{Fields, item_name, shown};
 pub(crate) struct Difference {
     /// New fields, and fields with another value than before.
     pub(crate) written: Fields,
-    /// Fields that are gone.
+    /// Removed fields.
     pub(crate) removed: Fields,
 }
 
 impl Difference {
-    /// Leaves `fields` out, and all that is below them.
+    /// Removes `fields` and all fields below them.
     pub(crate) fn without(mut self, fields: &Fields) -> Self {
         self.written.remove_whole(fields);
         self.removed.remove_whole(fields);
@@ -37,9 +36,9 @@ fn is_empty(value: Option<&Value>) -> bool {
     })
 }
 
-/// The ways in which two values at one place are merged: one, unless they are of different sorts.
-fn mergings(place: Place<'_>, left: Option<&Value>, right: Option<&Value>) -> Vec<Merging> {
-    let of = |value: Option<&Value>| value.filter(|value| !value.is_null()).map(|value| place.merging(value));
+/// Returns the ways in which two values of one field are merged: one, unless the values are of different types.
+fn mergings(type_ref: TypeRef<'_>, left: Option<&Value>, right: Option<&Value>) -> Vec<Merging> {
+    let of = |value: Option<&Value>| value.filter(|value| !value.is_null()).map(|value| type_ref.merging(value));
     match (of(left), of(right)) {
         (Some(left), Some(right)) if left != right => vec![left, right],
         (left, right) => vec![right.or(left).unwrap_or(Merging::Whole)],
@@ -59,9 +58,9 @@ fn list(value: Option<&Value>) -> &[Value] {
 }
 
 /// Compares two objects field by field.
-pub(crate) fn compare(place: Place<'_>, old: Option<&Value>, new: Option<&Value>) -> Difference {
+pub(crate) fn compare(type_ref: TypeRef<'_>, old: Option<&Value>, new: Option<&Value>) -> Difference {
     let mut difference = Difference::default();
-    for merging in mergings(place, old, new) {
+    for merging in mergings(type_ref, old, new) {
         let leaf = merging == Merging::Whole || (is_empty(old) && is_empty(new));
         match (old, new) {
             (None, _) => difference.written.own(),
@@ -71,29 +70,35 @@ pub(crate) fn compare(place: Place<'_>, old: Option<&Value>, new: Option<&Value>
         }
         match merging {
             _ if leaf => {}
-            Merging::Fields => compare_fields(place, old, new, &mut difference),
-            merging => compare_items(place, &merging, old, new, &mut difference),
+            Merging::Fields => compare_fields(type_ref, old, new, &mut difference),
+            merging => compare_items(type_ref, &merging, old, new, &mut difference),
         }
     }
     difference
 }
 
-fn compare_fields(place: Place<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
+fn compare_fields(type_ref: TypeRef<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
     let names: BTreeSet<&String> = keys(old).chain(keys(new)).collect();
     for name in names {
-        descend(place.field(name), format!("f:{name}"), member(old, name), member(new, name), out);
+        descend(type_ref.field(name), format!("f:{name}"), member(old, name), member(new, name), out);
     }
 }
 
-/// The items of a list by their names.
-fn grouped<'a>(place: Place<'_>, merging: &Merging, list: &'a [Value]) -> BTreeMap<String, Vec<&'a Value>> {
+/// Returns the items of a list by their names.
+fn grouped<'a>(type_ref: TypeRef<'_>, merging: &Merging, list: &'a [Value]) -> BTreeMap<String, Vec<&'a Value>> {
     let mut named: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
-    list.iter().for_each(|item| named.entry(item_name(place, merging, item)).or_default().push(item));
+    list.iter().for_each(|item| named.entry(item_name(type_ref, merging, item)).or_default().push(item));
     named
 }
 
-fn compare_items(place: Place<'_>, merging: &Merging, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
-    let (old, new) = (grouped(place, merging, list(old)), grouped(place, merging, list(new)));
+fn compare_items(
+    type_ref: TypeRef<'_>,
+    merging: &Merging,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    out: &mut Difference,
+) {
+    let (old, new) = (grouped(type_ref, merging, list(old)), grouped(type_ref, merging, list(new)));
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
         let (before, after) = (old.get(name).map(Vec::as_slice), new.get(name).map(Vec::as_slice));
@@ -106,50 +111,50 @@ fn compare_items(place: Place<'_>, merging: &Merging, old: Option<&Value>, new: 
             }
             ([_, _, ..], after) => {
                 if let Some(after) = after.first() {
-                    descend(place.item(), name.clone(), None, Some(after), out);
+                    descend(type_ref.item(), name.clone(), None, Some(after), out);
                 }
                 out.removed.put(name.clone(), Fields::leaf());
             }
             (before, [_, _, ..]) => {
                 if let Some(before) = before.first() {
-                    descend(place.item(), name.clone(), Some(before), None, out);
+                    descend(type_ref.item(), name.clone(), Some(before), None, out);
                 }
                 out.written.put(name.clone(), Fields::leaf());
             }
             (before, after) => {
-                descend(place.item(), name.clone(), before.first().copied(), after.first().copied(), out);
+                descend(type_ref.item(), name.clone(), before.first().copied(), after.first().copied(), out);
             }
         }
     }
 }
 
-fn descend(place: Place<'_>, name: String, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
+fn descend(type_ref: TypeRef<'_>, name: String, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
     if old == new {
         return;
     }
-    let below = compare(place, old, new);
+    let below = compare(type_ref, old, new);
     out.written.put(name.clone(), below.written);
     out.removed.put(name, below.removed);
 }
 
-/// The fields that a value sets.
-pub(crate) fn field_set(place: Place<'_>, value: &Value) -> Fields {
+/// Returns the fields that a value sets.
+pub(crate) fn field_set(type_ref: TypeRef<'_>, value: &Value) -> Fields {
     let mut fields = Fields::default();
-    match (place.merging(value), value) {
+    match (type_ref.merging(value), value) {
         (_, Value::Null) => {}
         (Merging::Fields, Value::Object(map)) => {
             for (name, value) in map {
-                let mut below = field_set(place.field(name), value);
-                if value.is_null() || value.as_object().is_some_and(Map::is_empty) || !place.declares(name) {
+                let mut below = field_set(type_ref.field(name), value);
+                if value.is_null() || value.as_object().is_some_and(Map::is_empty) || !type_ref.declares(name) {
                     below.own();
                 }
                 fields.put(format!("f:{name}"), below);
             }
         }
         (merging @ (Merging::Items(_) | Merging::Set), Value::Array(list)) => {
-            for (name, items) in grouped(place, &merging, list) {
+            for (name, items) in grouped(type_ref, &merging, list) {
                 let mut below = match &items[..] {
-                    [one] => field_set(place.item(), one),
+                    [one] => field_set(type_ref.item(), one),
                     _ => Fields::default(),
                 };
                 below.own();
@@ -161,28 +166,28 @@ pub(crate) fn field_set(place: Place<'_>, value: &Value) -> Fields {
     fields
 }
 
-/// A list that has two items of one name, as errors write it.
-pub(crate) fn duplicate(place: Place<'_>, value: &Value) -> Option<String> {
-    match (place.merging(value), value) {
+/// Returns the name of two items of a list that have the same name, as in errors.
+pub(crate) fn duplicate(type_ref: TypeRef<'_>, value: &Value) -> Option<String> {
+    match (type_ref.merging(value), value) {
         (Merging::Fields, Value::Object(map)) => {
-            map.iter().find_map(|(name, value)| Some(format!(".{name}{}", duplicate(place.field(name), value)?)))
+            map.iter().find_map(|(name, value)| Some(format!(".{name}{}", duplicate(type_ref.field(name), value)?)))
         }
         (merging @ (Merging::Items(_) | Merging::Set), Value::Array(list)) => {
-            let named = grouped(place, &merging, list);
+            let named = grouped(type_ref, &merging, list);
             if let Some((name, _)) = named.iter().find(|(_, items)| items.len() > 1) {
                 return Some(format!(": duplicate entries for key {}", shown(name)));
             }
-            named
-                .iter()
-                .find_map(|(name, items)| Some(format!("{}{}", shown(name), duplicate(place.item(), items.first()?)?)))
+            named.iter().find_map(|(name, items)| {
+                Some(format!("{}{}", shown(name), duplicate(type_ref.item(), items.first()?)?))
+            })
         }
         _ => None,
     }
 }
 
-/// Merges `new` into `old`: nothing goes, and where both say something, `new` is right.
-pub(crate) fn merge(place: Place<'_>, old: Option<&Value>, new: Option<&Value>) -> Option<Value> {
-    let merging = mergings(place, old, new).pop().unwrap_or(Merging::Whole);
+/// Merges `new` into `old`. Nothing is removed, and `new` takes precedence.
+pub(crate) fn merge(type_ref: TypeRef<'_>, old: Option<&Value>, new: Option<&Value>) -> Option<Value> {
+    let merging = mergings(type_ref, old, new).pop().unwrap_or(Merging::Whole);
     if merging == Merging::Whole || (is_empty(old) && is_empty(new)) {
         return new.or(old).cloned();
     }
@@ -190,15 +195,15 @@ pub(crate) fn merge(place: Place<'_>, old: Option<&Value>, new: Option<&Value>) 
         Merging::Fields => {
             let names: BTreeSet<&String> = keys(old).chain(keys(new)).collect();
             let merged = names.into_iter().filter_map(|name| {
-                Some((name.clone(), merge(place.field(name), member(old, name), member(new, name))?))
+                Some((name.clone(), merge(type_ref.field(name), member(old, name), member(new, name))?))
             });
             Some(Value::Object(merged.collect()))
         }
-        merging => Some(Value::Array(merge_items(place, &merging, list(old), list(new)))),
+        merging => Some(Value::Array(merge_items(type_ref, &merging, list(old), list(new)))),
     }
 }
 
-/// The items of a list by their names. A name that several items have stands for none of them.
+/// Returns the items of a list by their names; `None` for a name that several items have.
 fn by_name<'a>(items: &[(String, &'a Value)]) -> HashMap<String, Option<&'a Value>> {
     let mut named = HashMap::with_capacity(items.len());
     for (name, item) in items {
@@ -207,10 +212,10 @@ fn by_name<'a>(items: &[(String, &'a Value)]) -> HashMap<String, Option<&'a Valu
     named
 }
 
-/// Merges two lists. The items of `new` keep their order; each of the others stays behind the item that it followed, as
-/// far as that goes.
-fn merge_items(place: Place<'_>, merging: &Merging, old: &[Value], new: &[Value]) -> Vec<Value> {
-    let named = |item| (item_name(place, merging, item), item);
+/// Merges two lists. The items of `new` keep their order. Each of the others stays behind the item that it followed, as
+/// far as possible.
+fn merge_items(type_ref: TypeRef<'_>, merging: &Merging, old: &[Value], new: &[Value]) -> Vec<Value> {
+    let named = |item| (item_name(type_ref, merging, item), item);
     let left: Vec<(String, &Value)> = old.iter().map(named).collect();
     let right: Vec<(String, &Value)> = new.iter().map(named).collect();
     let (mine, theirs) = (by_name(&left), by_name(&right));
@@ -228,7 +233,7 @@ fn merge_items(place: Place<'_>, merging: &Merging, old: &[Value], new: &[Value]
                 from.next();
                 continue;
             }
-            // A shared item out of its turn: it comes where the new list has it.
+            // A shared item that is out of order comes where the new list has it.
             Some((name, _)) if with.peek().is_some() && next.is_some_and(|next| next != name) => {
                 from.next();
                 continue;
@@ -237,7 +242,7 @@ fn merge_items(place: Place<'_>, merging: &Merging, old: &[Value], new: &[Value]
             _ => {}
         }
         let Some((name, item)) = with.next() else { continue };
-        out.extend(merge(place.item(), mine.get(name).copied().flatten(), Some(item)));
+        out.extend(merge(type_ref.item(), mine.get(name).copied().flatten(), Some(item)));
         done.insert(name);
         if next == Some(name) {
             next = shared.next();
@@ -246,26 +251,26 @@ fn merge_items(place: Place<'_>, merging: &Merging, old: &[Value], new: &[Value]
     out
 }
 
-/// `value` without the places of `gone`. What loses all that it held stays, empty.
-pub(crate) fn without(place: Place<'_>, value: &Value, gone: &Fields) -> Value {
-    match (place.merging(value), value) {
+/// Returns `value` without the fields of `gone`. A value that loses all of its content stays, empty.
+pub(crate) fn without(type_ref: TypeRef<'_>, value: &Value, gone: &Fields) -> Value {
+    match (type_ref.merging(value), value) {
         (Merging::Fields, Value::Object(map)) => {
             let kept = map.iter().filter_map(|(name, value)| match gone.below(&format!("f:{name}")) {
                 Some(fields) if fields.is_own() => None,
-                Some(fields) => Some((name.clone(), without(place.field(name), value, fields))),
+                Some(fields) => Some((name.clone(), without(type_ref.field(name), value, fields))),
                 None => Some((name.clone(), value.clone())),
             });
             Value::Object(kept.collect())
         }
         (merging @ (Merging::Items(_) | Merging::Set), Value::Array(list)) => {
-            let kept = list.iter().filter_map(|item| match gone.below(&item_name(place, &merging, item)) {
+            let kept = list.iter().filter_map(|item| match gone.below(&item_name(type_ref, &merging, item)) {
                 Some(fields) if fields.is_own() => None,
-                Some(fields) => Some(without(place.item(), item, fields)),
+                Some(fields) => Some(without(type_ref.item(), item, fields)),
                 None => Some(item.clone()),
             });
             Value::Array(kept.collect())
         }
-        // One value: it goes with any of what it holds.
+        // An atomic value is removed with any of its fields.
         (_, Value::Object(_)) if !gone.is_empty() => Value::Object(Map::new()),
         (_, Value::Array(_)) if !gone.is_empty() => Value::Array(Vec::new()),
         (_, value) => value.clone(),

@@ -1,4 +1,4 @@
-//! What a server adds to objects and refuses in them before they are stored.
+//! Admission: the additions and checks of an object before it is stored.
 
 use serde_json::Value;
 
@@ -6,12 +6,12 @@ use crate::model::crd;
 use crate::model::fresh::now;
 use crate::model::names;
 use crate::model::resources::Type;
-use crate::model::status::{ApiError, Cause};
+use crate::model::status::{ApiError, StatusCause};
 use crate::rules::prepare;
 use crate::rules::validation;
 use crate::server::api::Api;
 
-/// The bytes that a `ConfigMap` or a Secret may hold.
+/// The largest content of a `ConfigMap` or a Secret, in bytes.
 const CONTENT_LONGEST: usize = 1 << 20;
 
 /// Completes and judges a new object.
@@ -40,13 +40,13 @@ pub(crate) fn admit_change(
     if of.group == "apiextensions.k8s.io" && subresource.is_empty() {
         new["status"] = old["status"].clone();
     }
-    let mut causes: Vec<Cause> = late_finalizers(old, new).into_iter().collect();
+    let mut causes: Vec<StatusCause> = late_finalizers(old, new).into_iter().collect();
     causes.extend(problems(of, new));
     causes.extend(immutable(of, old, new));
     verdict(of, new, &causes)
 }
 
-fn verdict(of: &Type, value: &Value, causes: &[Cause]) -> Result<(), ApiError> {
+fn verdict(of: &Type, value: &Value, causes: &[StatusCause]) -> Result<(), ApiError> {
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(of, name_of(value), causes)) }
 }
 
@@ -54,11 +54,11 @@ fn name_of(value: &Value) -> &str {
     value["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-/// All that is wrong with an object by itself.
-fn problems(of: &Type, value: &Value) -> Vec<Cause> {
+/// Returns all faults of an object by itself.
+fn problems(of: &Type, value: &Value) -> Vec<StatusCause> {
     let metadata = &value["metadata"];
     let mut causes = match name_of(value) {
-        "" => vec![Cause::required("metadata.name", "name or generateName is required")],
+        "" => vec![StatusCause::required("metadata.name", "name or generateName is required")],
         name => names::name(of, name),
     };
     causes.extend(names::metadata("metadata", metadata));
@@ -78,7 +78,7 @@ fn problems(of: &Type, value: &Value) -> Vec<Cause> {
     causes
 }
 
-/// What a client is warned of, though the object is stored.
+/// Returns warnings for the client about an object that is stored.
 pub(crate) fn remarks(of: &Type, value: &Value) -> Vec<String> {
     match (of.group.as_str(), of.kind.as_str()) {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => crd::remarks(value),
@@ -94,26 +94,32 @@ pub(crate) fn remarks(of: &Type, value: &Value) -> Vec<String> {
     }
 }
 
-/// What is wrong with a pod's spec, or with that of a template.
-fn pods(of: &Type, value: &Value) -> Vec<Cause> {
+/// Returns the faults of a pod's spec, or of a template's.
+fn pods(of: &Type, value: &Value) -> Vec<StatusCause> {
     let built_in = matches!(of.group.as_str(), "" | "apps" | "batch");
     let Some(path) = validation::pod_spec_path(&of.kind).filter(|_| built_in) else { return Vec::new() };
     let spec = value.pointer(&format!("/{}", path.replace('.', "/"))).unwrap_or(&Value::Null);
-    let told =
-        |cause: validation::Cause| Cause { reason: cause.reason.as_str(), message: cause.message, field: cause.field };
+    let told = |cause: validation::Cause| StatusCause {
+        reason: cause.reason.as_str(),
+        message: cause.message,
+        field: cause.field,
+    };
     validation::pod_spec(spec, path).into_iter().map(told).collect()
 }
 
-fn lease(value: &Value) -> Vec<Cause> {
+fn lease(value: &Value) -> Vec<StatusCause> {
     let bound = |field: &str, least: i64, rule: &str| {
         let given = &value["spec"][field];
-        given.as_i64().filter(|number| *number < least).map(|_| Cause::invalid(format!("spec.{field}"), given, rule))
+        given
+            .as_i64()
+            .filter(|number| *number < least)
+            .map(|_| StatusCause::invalid(format!("spec.{field}"), given, rule))
     };
     let seconds = bound("leaseDurationSeconds", 1, "must be greater than 0");
     seconds.into_iter().chain(bound("leaseTransitions", 0, "must be greater than or equal to 0")).collect()
 }
 
-fn keys(value: &Value) -> Vec<Cause> {
+fn keys(value: &Value) -> Vec<StatusCause> {
     let of = |field: &'static str| {
         let map = value.get(field).and_then(Value::as_object);
         map.into_iter().flat_map(|map| map.keys()).filter_map(move |key| names::config_key(field, key))
@@ -122,12 +128,12 @@ fn keys(value: &Value) -> Vec<Cause> {
     let too_long = (size > CONTENT_LONGEST).then(|| {
         let field = if value["kind"] == "Secret" { "data" } else { "[]" };
         let message = format!("Too long: may not be more than {CONTENT_LONGEST} bytes");
-        Cause { reason: "FieldValueTooLong", message, field: field.to_owned() }
+        StatusCause { reason: "FieldValueTooLong", message, field: field.to_owned() }
     });
     of("data").chain(of("binaryData")).chain(too_long).collect()
 }
 
-/// The bytes of the values of a map. Those of base64 count as what they stand for.
+/// Returns the size of the values of a map. Base64 counts as its decoded content.
 fn content(value: &Value, field: &str) -> usize {
     let encoded = field == "binaryData" || value["kind"] == "Secret";
     let values = value.get(field).and_then(Value::as_object).into_iter().flat_map(|map| map.values());
@@ -135,8 +141,8 @@ fn content(value: &Value, field: &str) -> usize {
     values.filter_map(Value::as_str).map(length).sum()
 }
 
-/// Changes of what cannot be changed.
-fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
+/// Returns the changes of immutable fields.
+fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<StatusCause> {
     let rule = "field is immutable";
     let fixed: &[&str] = match (of.group.as_str(), of.kind.as_str()) {
         ("", "Secret") => &["/type"],
@@ -148,21 +154,21 @@ fn immutable(of: &Type, old: &Value, new: &Value) -> Vec<Cause> {
     let changed = fixed.iter().filter(|path| old.pointer(path) != new.pointer(path));
     let told = |path: &&str| {
         let found = new.pointer(path).cloned().unwrap_or(Value::Null);
-        Cause::invalid(path.trim_start_matches('/').replace('/', "."), &found, rule)
+        StatusCause::invalid(path.trim_start_matches('/').replace('/', "."), &found, rule)
     };
-    let mut causes: Vec<Cause> = changed.map(told).collect();
+    let mut causes: Vec<StatusCause> = changed.map(told).collect();
     if of.group.is_empty() && of.kind == "Service" {
         causes.extend(crate::rules::services::fixed(old, new));
     }
     let sealed = matches!(of.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
     if sealed && (old.get("data") != new.get("data") || old.get("binaryData") != new.get("binaryData")) {
-        causes.push(Cause::forbidden("data", "field is immutable when `immutable` is set"));
+        causes.push(StatusCause::forbidden("data", "field is immutable when `immutable` is set"));
     }
     causes
 }
 
-/// Nobody may hold up a deletion that has begun [`pkg/api/validation/objectmeta.go`].
-fn late_finalizers(old: &Value, new: &Value) -> Option<Cause> {
+/// Refuses new finalizers once a deletion has begun [`pkg/api/validation/objectmeta.go`].
+fn late_finalizers(old: &Value, new: &Value) -> Option<StatusCause> {
     fn list(value: &Value) -> &[Value] {
         value["metadata"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
@@ -174,5 +180,5 @@ fn late_finalizers(old: &Value, new: &Value) -> Option<Cause> {
     let rule = format!(
         "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{found}}}"
     );
-    Some(Cause::forbidden("metadata.finalizers", &rule))
+    Some(StatusCause::forbidden("metadata.finalizers", &rule))
 }

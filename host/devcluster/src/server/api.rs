@@ -1,4 +1,4 @@
-//! One request from its first byte to its answer: who, may they, what, and then to the part that does it.
+//! One request from its first byte to its answer: authentication, authorization, the type, and the operation.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -20,25 +20,25 @@ use crate::model::store::Store;
 use crate::server::authentication::Authentication;
 use crate::server::discovery::Discovery;
 use crate::server::faults::{Fault, Faults};
-use crate::server::server::Phase;
+use crate::server::http::Phase;
 use crate::wire::answer::{Accept, Answer, Body, BrokenOff};
 use crate::wire::request::{Query, RequestInfo, ResourcePath};
 
 /// The largest body that a real server reads.
 pub(crate) const BODY_LIMIT: u64 = 3 * 1024 * 1024;
 
-/// How much of a larger body is read and thrown away before the answer.
+/// The part of a larger body that is read and dropped before the answer, in bytes.
 const BODY_DRAINED: u64 = 4 * BODY_LIMIT;
 
-/// How long a client may take to send a body.
+/// The longest time in which a client sends a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// What the server can be asked to do differently.
+/// Settings of the server's behaviour.
 #[derive(Debug, Clone)]
 pub(crate) struct Behaviour {
-    /// How often a watch that asks for bookmarks gets one.
+    /// The period of bookmarks on a watch that asks for them.
     pub(crate) bookmarks: Duration,
-    /// How long a deleted pod takes to stop, at most its grace period.
+    /// The time that a deleted pod takes to stop, at most its grace period.
     pub(crate) pod_stop: Duration,
 }
 
@@ -52,15 +52,15 @@ pub(crate) struct Api {
     pub(crate) faults: Faults,
     pub(crate) discovery: Mutex<Option<Arc<Discovery>>>,
     pub(crate) behaviour: Behaviour,
-    /// `HOST:PORT`, as discovery tells it.
+    /// `HOST:PORT`, as in discovery.
     pub(crate) address: String,
-    /// The phase of the server's life, by which streams know their end.
+    /// The phase of the server's life, by which streams end.
     pub(crate) phase: RwLock<watch::Receiver<Phase>>,
 }
 
-/// A request on a resource, taken apart.
+/// A parsed request on a resource.
 pub(crate) struct Call<'a> {
-    pub(crate) who: &'a Identity,
+    pub(crate) client: &'a Identity,
     pub(crate) verb: &'static str,
     pub(crate) of: Arc<Type>,
     pub(crate) at: &'a ResourcePath,
@@ -71,12 +71,12 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The key of the object that the path names.
+    /// Returns the key of the object in the path.
     pub(crate) fn key(&self) -> String {
         crate::model::object::key(self.namespace(), &self.at.name)
     }
 
-    /// The namespace of the object; a namespace itself is in none.
+    /// Returns the namespace of the object; empty for a namespace itself.
     pub(crate) fn namespace(&self) -> &str {
         if self.of.namespaced { &self.at.namespace } else { "" }
     }
@@ -86,7 +86,7 @@ impl Call<'_> {
         self.query.get("dryRun") == "All"
     }
 
-    /// The name under which the client's fields are kept.
+    /// Returns the manager's name for the client's fields.
     pub(crate) fn manager(&self) -> String {
         let given = self.query.get("fieldManager");
         if !given.is_empty() {
@@ -98,22 +98,22 @@ impl Call<'_> {
 }
 
 impl Api {
-    /// What the listener speaks TLS with at this moment.
+    /// Returns the TLS settings of the listener at this moment.
     pub(crate) fn tls(&self) -> Arc<rustls::ServerConfig> {
         self.pki.read().unwrap_or_else(PoisonError::into_inner).tls()
     }
 
-    /// Whom a client certificate stands for.
+    /// Returns the identity of a client certificate.
     pub(crate) fn identify(&self, certificate: &rustls_pki_types::CertificateDer<'_>) -> Option<Identity> {
         self.pki.read().unwrap_or_else(PoisonError::into_inner).identify(certificate)
     }
 
-    /// Why `who` may act, or `None` if they may not.
-    pub(crate) fn allows(&self, who: &Identity, act: &Act<'_>) -> Option<String> {
-        self.authorizer.allows(&self.store, &self.catalogue, who, act)
+    /// Returns the reason why `client` may act, or `None` if the act is denied.
+    pub(crate) fn allows(&self, client: &Identity, act: &Act<'_>) -> Option<String> {
+        self.authorizer.allows(&self.store, &self.catalogue, client, act)
     }
 
-    /// Answers one request. The error breaks the connection off.
+    /// Answers one request. The error breaks the connection.
     pub(crate) async fn answer(
         self: Arc<Self>,
         shown: Option<Arc<Identity>>,
@@ -153,14 +153,14 @@ impl Api {
     ) -> Result<Answer, ApiError> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let info = RequestInfo::parse(&head.method, head.uri.path(), &query);
-        let who = self.authenticate(&head.headers, shown)?;
+        let client = self.authenticate(&head.headers, shown)?;
         let named = info.named_by(&query);
         let act = match &named {
             Some(at) => Act::Resource { verb: info.verb, at },
             None => Act::of(&info),
         };
-        if self.allows(&who, &act).is_none() {
-            return Err(act.forbidden(&who));
+        if self.allows(&client, &act).is_none() {
+            return Err(act.forbidden(&client));
         }
         let pretty = if query.has("pretty") { Some(query.flag("pretty")) } else { None };
         let Some(at) = &info.resource else {
@@ -182,7 +182,8 @@ impl Api {
             None => Bytes::new(),
         };
         let of_call = Arc::clone(&of);
-        let call = Call { who: &who, verb: info.verb, of, at, query: &query, headers: &head.headers, accept, body };
+        let call =
+            Call { client: &client, verb: info.verb, of, at, query: &query, headers: &head.headers, accept, body };
         Ok(crate::wire::show::warned(&of_call, self.dispatch(call)?))
     }
 
@@ -207,7 +208,7 @@ impl Api {
         }
     }
 
-    /// What is answered for a type that is not served.
+    /// Returns the error for a type that is not served.
     fn unknown(&self, at: &ResourcePath) -> ApiError {
         if self.catalogue.serves(&at.group, &at.version) {
             return ApiError::no_such_resource();
@@ -216,14 +217,14 @@ impl Api {
     }
 }
 
-/// 405 for a verb that the type or subresource does not have.
+/// Fails with 405 for a verb that the type or subresource does not have.
 fn offers(of: &Type, at: &ResourcePath, method: &Method, verb: &str) -> Result<(), ApiError> {
     let verbs = if at.subresource.is_empty() {
         &of.verbs
     } else {
         &of.subresource(&at.subresource).ok_or_else(ApiError::no_such_resource)?.verbs
     };
-    // Creation has no name in its path, unless it is a subresource that is created.
+    // A create has no name in its path, unless it creates a subresource.
     let misplaced = match *method {
         Method::HEAD => true,
         Method::POST => !at.name.is_empty() && at.subresource.is_empty(),
@@ -236,7 +237,7 @@ fn offers(of: &Type, at: &ResourcePath, method: &Method, verb: &str) -> Result<(
     Ok(())
 }
 
-/// Reads on to the end of a body that nobody wants, as far as that is worth it.
+/// Reads on to the end of an unwanted body, up to [`BODY_DRAINED`].
 async fn discard(mut body: Incoming) {
     let read = async {
         let mut total: u64 = 0;
@@ -251,7 +252,7 @@ async fn discard(mut body: Incoming) {
     _ = tokio::time::timeout(BODY_TIME, read).await;
 }
 
-/// The answer to a HEAD: its head, and the length that its body would have.
+/// Returns the answer to a HEAD, with the length of the missing body.
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
@@ -261,7 +262,7 @@ fn without_body(response: Response<Body>) -> Response<Body> {
     Response::from_parts(head, nothing.boxed_unsync())
 }
 
-/// The whole body, if it is not too large and comes in time.
+/// Reads the whole body. Fails if it is too large or too slow.
 async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
     let read = async {
         let mut whole = BytesMut::new();
@@ -270,7 +271,7 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
             let frame = frame.map_err(|_| ApiError::bad_request("the body of the request broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
             total = total.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-            // What is too large is read on a while, so that a client that is still sending sees the answer.
+            // A body that is too large is read on a while, so that a client that is still sending sees the answer.
             if total <= BODY_LIMIT {
                 whole.extend_from_slice(&data);
             } else if total > BODY_DRAINED {

@@ -1,4 +1,4 @@
-//! Server-side apply: a manager says what its fields are to be, and the rest is not its business.
+//! Server-side apply: a manager sets its own fields, and leaves all others.
 
 use std::sync::Arc;
 
@@ -6,16 +6,17 @@ use serde_json::{Value, json};
 
 use crate::access::rbac::Act;
 use crate::model::resources::Type;
-use crate::model::status::{ApiError, Cause};
-use crate::model::types::Place;
-use crate::rules::managed::{self, Conflict, Writer};
+use crate::model::status::{ApiError, StatusCause};
+use crate::model::types::TypeRef;
+use crate::rules::entries::Writer;
+use crate::rules::managed::{self, Conflict};
 use crate::rules::schema::FieldValidation;
 use crate::rules::schema::check_object;
 use crate::rules::typed;
 use crate::server::api::{Api, Call};
 use crate::server::body::{self, check_type};
 use crate::server::origin::Origin;
-use crate::server::write::{check_namespace, complete, told};
+use crate::server::write::{check_namespace, complete, write_answer};
 use crate::wire::answer::Answer;
 
 impl Api {
@@ -27,31 +28,31 @@ impl Api {
         let writer = origin.writer.clone();
         let force = call.query.flag("force");
         let apply = |live: Option<&Value>| apply_config(of, &writer, live, &config, force);
-        if self.store.table(of).get(&call.key()).is_none() && call.at.subresource.is_empty() {
+        if self.store.collection(of).get(&call.key()).is_none() && call.at.subresource.is_empty() {
             self.may_create(call)?;
             let mut new = apply(None)?;
             new["metadata"]["name"] = call.at.name.as_str().into();
             match self.create_object(&origin, of, call.namespace(), new) {
-                // Somebody else was faster: then there is something to apply to.
+                // The object was created meanwhile, so that there is something to apply to.
                 Err(error) if error.reason == "AlreadyExists" => {}
-                created => return Ok(told(201, call, &*created?, Vec::new())),
+                created => return Ok(write_answer(201, call, &*created?, Vec::new())),
             }
         }
         let object = self.change_object(&origin, of, &call.key(), |live| apply(Some(live)))?;
-        Ok(told(200, call, &object, Vec::new()))
+        Ok(write_answer(200, call, &object, Vec::new()))
     }
 
-    /// Who applies what is not there has to have the right to create it, under this very name.
+    /// Fails unless the client may create the object under this very name, as an apply to a missing object requires.
     fn may_create(&self, call: &Call<'_>) -> Result<(), ApiError> {
         let act = Act::Resource { verb: "create", at: call.at };
-        match self.allows(call.who, &act) {
+        match self.allows(call.client, &act) {
             Some(_) => Ok(()),
-            None => Err(act.forbidden(call.who)),
+            None => Err(act.forbidden(call.client)),
         }
     }
 }
 
-/// What a configuration makes of a live object, or of none.
+/// Applies a configuration to a live object, or to none.
 pub(crate) fn apply_config(
     of: &Type,
     writer: &Writer,
@@ -63,11 +64,11 @@ pub(crate) fn apply_config(
     complete(of, applied)
 }
 
-/// What is to be applied, checked as far as that goes without the live object.
+/// Returns the configuration, checked as far as possible without the live object.
 fn configuration(call: &Call<'_>) -> Result<Value, ApiError> {
     let manager = call.query.get("fieldManager");
     if manager.is_empty() {
-        let cause = Cause::required("fieldManager", "is required for apply patch");
+        let cause = StatusCause::required("fieldManager", "is required for apply patch");
         return Err(ApiError::invalid_options("PatchOptions", &[cause]));
     }
     let mut config = body::yaml(&call.body, &call.of.kind)?;
@@ -96,13 +97,13 @@ fn configuration(call: &Call<'_>) -> Result<Value, ApiError> {
     Ok(config)
 }
 
-/// A kind with its group and version, as the server's own errors write it.
+/// Returns a kind with its group and version, as in the server's own errors.
 fn with_group(version: &str, kind: &str) -> String {
     let slash = if version.contains('/') { "" } else { "/" };
     format!("{slash}{version}, Kind={kind}")
 }
 
-/// Checks a configuration against its type. What a client owns has to exist, and a list has to have one item of a name.
+/// Checks a configuration against its type: its fields have to exist, and the items of a list need different names.
 fn checked(of: &Type, config: &mut Value) -> Result<(), ApiError> {
     let text = |name: &str| config["metadata"][name].as_str().unwrap_or_default().to_owned();
     let kind = with_group(&of.api_version(), &of.kind);
@@ -122,13 +123,13 @@ fn checked(of: &Type, config: &mut Value) -> Result<(), ApiError> {
             )
         });
     }
-    match typed::duplicate(Place::of(of), config) {
+    match typed::duplicate(TypeRef::of(of), config) {
         Some(path) => refused(format!("failed to create typed patch object {object}: {path}")),
         None => Ok(()),
     }
 }
 
-/// 409 with each field and whose it is.
+/// Returns the 409 with each field and its owner.
 fn conflict(conflicts: &[Conflict]) -> ApiError {
     let mut found: Vec<(&str, Vec<String>)> =
         conflicts.iter().map(|conflict| (conflict.with.as_str(), conflict.fields.paths())).collect();

@@ -1,4 +1,4 @@
-//! Whom a request is from: bearer tokens, client certificates, impersonation.
+//! The identity of a request: bearer tokens, client certificates, impersonation.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,35 +15,35 @@ use crate::model::status::ApiError;
 use crate::server::api::Api;
 use crate::wire::request::ResourcePath;
 
-/// Who may come in.
+/// The authenticator of all requests.
 pub(crate) struct Authentication {
     signer: RwLock<Arc<Signer>>,
-    /// Tokens that are no service account's.
+    /// Tokens that are not those of service accounts.
     fixed: HashMap<String, Arc<Identity>>,
 }
 
-/// What a new token is to be like.
+/// The properties of a new token.
 pub(crate) struct Order {
     pub(crate) audiences: Vec<String>,
     pub(crate) lifetime: Duration,
-    /// The pod, node or secret with which it dies.
+    /// The pod, node or secret whose deletion revokes the token.
     pub(crate) bound: Option<(String, Reference)>,
     /// The node of the pod, for the claims.
     pub(crate) node: Option<Reference>,
 }
 
 impl Authentication {
-    /// Lets in whoever shows one of the `fixed` tokens, and the bearers of tokens that it will issue.
+    /// Makes an authenticator for the `fixed` tokens and for the tokens that it will issue.
     pub(crate) fn new(fixed: HashMap<String, Arc<Identity>>) -> Result<Self, rcgen::Error> {
         Ok(Self { signer: RwLock::new(Arc::new(Signer::new()?)), fixed })
     }
 
-    /// The key that tokens are signed with.
+    /// Returns the signer of tokens.
     pub(crate) fn signer(&self) -> Arc<Signer> {
         Arc::clone(&self.signer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a new key; all tokens that were issued become worthless.
+    /// Makes a new key, which revokes all issued tokens.
     pub(crate) fn rotate(&self) -> Result<(), rcgen::Error> {
         let fresh = Arc::new(Signer::new()?);
         *self.signer.write().unwrap_or_else(PoisonError::into_inner) = fresh;
@@ -78,13 +78,13 @@ impl Authentication {
 }
 
 impl Api {
-    /// Who sends a request with these headers over a connection that showed `certificate`.
+    /// Returns the identity of a request by its headers and the connection's `certificate`.
     pub(crate) fn authenticate(
         &self,
         headers: &HeaderMap,
         certificate: Option<Arc<Identity>>,
     ) -> Result<Arc<Identity>, ApiError> {
-        let who = if let Some(identity) = certificate {
+        let client = if let Some(identity) = certificate {
             identity
         } else if let Some(value) = headers.get(AUTHORIZATION) {
             let text = value.to_str().map_err(|_| ApiError::unauthorized())?;
@@ -96,10 +96,10 @@ impl Api {
         } else {
             Arc::new(Identity::anonymous())
         };
-        self.impersonate(headers, who)
+        self.impersonate(headers, client)
     }
 
-    /// Whose token it is, if it is one that may be shown to `audience` and is still alive.
+    /// Returns the identity of a valid token for `audience`.
     pub(crate) fn bearer(&self, token: &str, audience: &str) -> Option<Arc<Identity>> {
         if let Some(identity) = self.authentication.fixed.get(token) {
             return Some(Arc::clone(identity));
@@ -110,11 +110,11 @@ impl Api {
         if alive && meant && self.still_bound(&claims.bound) { Some(Arc::new(identity(&claims))) } else { None }
     }
 
-    /// Whether all that a token is bound to is still there.
+    /// Returns whether all objects that a token is bound to still exist.
     fn still_bound(&self, bound: &Bound) -> bool {
         let there = |plural: &str, namespace: &str, to: &Reference| {
             let Some(of) = self.catalogue.find("", "v1", plural) else { return false };
-            let found = self.store.table(&of).get(&object::key(namespace, &to.name));
+            let found = self.store.collection(&of).get(&object::key(namespace, &to.name));
             found.is_some_and(|object| *object.uid == *to.uid)
         };
         let namespace = &bound.namespace;
@@ -123,21 +123,21 @@ impl Api {
             && bound.secret.as_ref().is_none_or(|secret| there("secrets", namespace, secret))
     }
 
-    /// Whom the request is to be judged as, where it asks to be judged as somebody else.
-    fn impersonate(&self, headers: &HeaderMap, who: Arc<Identity>) -> Result<Arc<Identity>, ApiError> {
+    /// Returns the identity that a request asks to impersonate, or `client`.
+    fn impersonate(&self, headers: &HeaderMap, client: Arc<Identity>) -> Result<Arc<Identity>, ApiError> {
         let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let Some(user) = value("impersonate-user") else {
             return if headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
                 Err(ApiError::internal("requested impersonation without impersonating a user"))
             } else {
-                Ok(who)
+                Ok(client)
             };
         };
         let groups: Vec<&str> =
             headers.get_all("impersonate-group").iter().filter_map(|value| value.to_str().ok()).collect();
-        self.may_impersonate(&who, "users", user)?;
+        self.may_impersonate(&client, "users", user)?;
         for group in &groups {
-            self.may_impersonate(&who, "groups", group)?;
+            self.may_impersonate(&client, "groups", group)?;
         }
         let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
         let mut identity = match account {
@@ -150,7 +150,7 @@ impl Api {
         Ok(Arc::new(identity))
     }
 
-    fn may_impersonate(&self, who: &Identity, plural: &str, name: &str) -> Result<(), ApiError> {
+    fn may_impersonate(&self, client: &Identity, plural: &str, name: &str) -> Result<(), ApiError> {
         let (plural, namespace, name) =
             match name.strip_prefix("system:serviceaccount:").and_then(|s| s.split_once(':')) {
                 Some((namespace, account)) if plural == "users" => ("serviceaccounts", namespace, account),
@@ -163,7 +163,7 @@ impl Api {
             ..ResourcePath::default()
         };
         let act = Act::Resource { verb: "impersonate", at: &at };
-        self.allows(who, &act).map(|_| ()).ok_or_else(|| act.forbidden(who))
+        self.allows(client, &act).map(|_| ()).ok_or_else(|| act.forbidden(client))
     }
 }
 

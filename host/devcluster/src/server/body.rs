@@ -1,28 +1,28 @@
-//! What clients send: bodies in their formats, and options.
+//! Request bodies in their formats, and options.
 
 use http::HeaderValue;
 use http::header::{self, HeaderMap};
 use serde_json::Value;
 
 use crate::model::resources::Type;
-use crate::model::status::{ApiError, Cause};
+use crate::model::status::{ApiError, StatusCause};
 use crate::rules::schema::{FieldValidation, check_object};
 use crate::server::api::Call;
 use crate::wire::answer::Answer;
 
-/// What a 415 offers.
+/// The media types in a 415.
 const NOTATIONS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
-/// The longest body of which an error shows the whole.
+/// The longest body that an error shows whole.
 const SHOWN: usize = 30;
 
-/// The media type of a body, without its parameters.
+/// Returns the media type of a body, without its parameters.
 pub(crate) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The tree that a JSON or YAML body is, and its type of media checked: always an object.
+/// Parses a JSON or YAML body by its media type: always an object.
 pub(crate) fn tree(call: &Call<'_>, kind: &str) -> Result<Value, ApiError> {
     let value = match media_type(call.headers).as_str() {
         "" | "application/json" => json(&call.body, kind),
@@ -40,14 +40,14 @@ fn json(body: &[u8], kind: &str) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(|error| unreadable(kind, &go_words(&error, body), body))
 }
 
-/// Reads YAML, of which JSON is a part.
+/// Parses YAML, of which JSON is a part.
 pub(crate) fn yaml(body: &[u8], kind: &str) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(body).map_err(|error| unreadable(kind, &error.to_string(), body))?;
     check_yaml(text).map_err(|why| unreadable(kind, why, body))?;
     serde_saphyr::from_str(text).map_err(|error| unreadable(kind, &error.to_string(), body))
 }
 
-/// What a real server's parser, which is one of YAML 1.1, does not take and ours does.
+/// Refuses YAML that a real server's parser, which is one of YAML 1.1, does not take and ours does.
 fn check_yaml(text: &str) -> Result<(), &'static str> {
     let printable = |letter: char| matches!(letter, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     if !text.chars().all(printable) {
@@ -76,7 +76,7 @@ fn unreadable(kind: &str, why: &str, body: &[u8]) -> ApiError {
     ))
 }
 
-/// A parser's complaint in the words of Go's, as far as they can be told.
+/// Returns a parser's error in the words of Go's, as far as they can be derived.
 fn go_words(error: &serde_json::Error, body: &[u8]) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
@@ -88,7 +88,7 @@ fn go_words(error: &serde_json::Error, body: &[u8]) -> String {
     }
 }
 
-/// The object that a body is, checked to be of the type that the path names, with warnings about unknown fields.
+/// Parses the object of a body and checks its type against the path. Returns it with warnings about unknown fields.
 pub(crate) fn object(call: &Call<'_>, validation: FieldValidation) -> Result<(Value, Vec<String>), ApiError> {
     let mut value = tree(call, &call.of.kind)?;
     check_type(&call.of, &value)?;
@@ -96,7 +96,7 @@ pub(crate) fn object(call: &Call<'_>, validation: FieldValidation) -> Result<(Va
     Ok((value, warnings))
 }
 
-/// Checks `kind` and `apiVersion`, each of which may be left out where the path says enough.
+/// Checks `kind` and `apiVersion`, each of which may be missing if the path implies it.
 pub(crate) fn check_type(of: &Type, value: &Value) -> Result<(), ApiError> {
     check_object(&of.kind, value)?;
     let (kind, version) =
@@ -122,8 +122,8 @@ pub(crate) fn check_type(of: &Type, value: &Value) -> Result<(), ApiError> {
     Err(ApiError::bad_request(message))
 }
 
-/// The options of a deletion, from its body or else from its query.
-pub(crate) fn delete_options(call: &Call<'_>) -> Result<Options, ApiError> {
+/// Returns the options of a deletion, from its body or else from its query.
+pub(crate) fn delete_options(call: &Call<'_>) -> Result<DeleteOptions, ApiError> {
     let body = if call.body.is_empty() { Value::Null } else { tree(call, "DeleteOptions")? };
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let query = |name: &str| Some(call.query.get(name)).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -140,7 +140,7 @@ pub(crate) fn delete_options(call: &Call<'_>) -> Result<Options, ApiError> {
     let orphan = body["orphanDependents"].as_bool().or_else(|| Some(query("orphanDependents")? == "true"));
     if orphan.is_some() && !propagation.is_empty() {
         let rule = "orphanDependents and deletionPropagation cannot be both set";
-        causes.push(Cause::invalid("propagationPolicy", &propagation.as_str().into(), rule));
+        causes.push(StatusCause::invalid("propagationPolicy", &propagation.as_str().into(), rule));
     } else if !matches!(propagation.as_str(), "" | "Foreground" | "Background" | "Orphan") {
         causes.push(not_offered(
             "propagationPolicy",
@@ -159,7 +159,7 @@ pub(crate) fn delete_options(call: &Call<'_>) -> Result<Options, ApiError> {
         return Err(ApiError::invalid_options("DeleteOptions", &causes));
     }
     let orphans = orphan.map(|orphan| if orphan { "Orphan" } else { "Background" });
-    Ok(Options {
+    Ok(DeleteOptions {
         grace_seconds: grace,
         uid: text(&body["preconditions"]["uid"]),
         resource_version: text(&body["preconditions"]["resourceVersion"]),
@@ -171,7 +171,7 @@ pub(crate) fn delete_options(call: &Call<'_>) -> Result<Options, ApiError> {
 /// The longest name of a manager.
 const MANAGER_LONGEST: usize = 128;
 
-/// Checks the options of a write that stand in its query.
+/// Checks the options of a write in its query.
 pub(crate) fn check_options(call: &Call<'_>) -> Result<(), ApiError> {
     let kind = match call.verb {
         "create" => "CreateOptions",
@@ -182,7 +182,7 @@ pub(crate) fn check_options(call: &Call<'_>) -> Result<(), ApiError> {
     let mut causes = Vec::new();
     if call.query.get("fieldManager").len() > MANAGER_LONGEST {
         let message = format!("Too long: may not be more than {MANAGER_LONGEST} bytes");
-        causes.push(Cause { reason: "FieldValueTooLong", message, field: "fieldManager".to_owned() });
+        causes.push(StatusCause { reason: "FieldValueTooLong", message, field: "fieldManager".to_owned() });
     }
     let dry = call.query.get("dryRun");
     if !matches!(dry, "" | "All") {
@@ -200,12 +200,12 @@ fn no_number() -> ApiError {
     ApiError::bad_request(why)
 }
 
-fn not_offered(field: &str, value: &Value, offered: &str) -> Cause {
+fn not_offered(field: &str, value: &Value, offered: &str) -> StatusCause {
     let message = format!("Unsupported value: {value}: supported values: {offered}");
-    Cause { reason: "FieldValueNotSupported", message, field: field.to_owned() }
+    StatusCause { reason: "FieldValueNotSupported", message, field: field.to_owned() }
 }
 
-/// The answer with one `Warning` header for each of `warnings`.
+/// Adds one `Warning` header for each of `warnings`.
 pub(crate) fn with_warnings(mut answer: Answer, warnings: &[String]) -> Answer {
     for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
@@ -216,9 +216,9 @@ pub(crate) fn with_warnings(mut answer: Answer, warnings: &[String]) -> Answer {
     answer
 }
 
-/// How somebody wants an object deleted.
+/// The options of a deletion.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Options {
+pub(crate) struct DeleteOptions {
     pub(crate) grace_seconds: Option<i64>,
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,

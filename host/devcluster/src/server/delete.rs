@@ -1,28 +1,78 @@
-//! Deletion: grace, finalizers, and what goes with what is deleted.
+//! Deletion: grace periods, finalizers, and dependents.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::model::collection::Part;
 use crate::model::fresh::later;
 use crate::model::object::{self, Object};
 use crate::model::resources::Type;
-use crate::model::status::ApiError;
-use crate::model::store::{Change, Part, Written};
-use crate::server::api::Api;
-use crate::server::body::Options;
+use crate::model::selectors::Selection;
+use crate::model::status::{self, ApiError};
+use crate::model::store::{Change, Written};
+use crate::server::api::{Api, Call};
+use crate::server::body::{self, DeleteOptions};
+use crate::wire::answer::Answer;
+use crate::wire::show::{self, show};
 
-/// The finalizers by which an object waits for those that it owns.
+/// The finalizer by which an object waits for the objects that it owns.
 const FOREGROUND: &str = "foregroundDeletion";
 
 impl Api {
-    /// Deletes an object, or marks it where something still holds it.
+    pub(crate) fn delete(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let options = body::delete_options(call)?;
+        let written = self.delete_object(&call.of, &call.key(), &options)?;
+        let shows_object = matches!(
+            call.of.kind.as_str(),
+            "Pod"
+                | "Service"
+                | "ServiceAccount"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "PodTemplate"
+                | "ResourceQuota"
+        ) && call.of.group.is_empty();
+        match written {
+            Written::Removed(object) | Written::Kept(object)
+                if !shows_object && call.of.kind != "Namespace" && !object.deleting =>
+            {
+                Ok(Answer::json(200, deleted_status(&call.of, &object)))
+            }
+            written => Ok(show(200, call.accept, &call.of, &written.object())),
+        }
+    }
+
+    pub(crate) fn delete_collection(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let options = body::delete_options(call)?;
+        let query = call.query;
+        let selection = Selection::parse(&call.of, query.get("labelSelector"), query.get("fieldSelector"))?;
+        let prefix = if call.namespace().is_empty() { String::new() } else { format!("{}/", call.namespace()) };
+        let part = Part { prefix: &prefix, ..Part::default() };
+        let listing = self
+            .store
+            .list(&self.store.collection(&call.of), &part, |object| selection.matches(object))
+            .map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))?;
+        for object in &listing.items {
+            let key = object::key(&object.namespace, &object.name);
+            match self.delete_object(&call.of, &key, &options) {
+                Err(error) if error.code != 404 => return Err(error),
+                _ => {}
+            }
+        }
+        let items: Vec<Value> = listing.items.iter().map(|item| without_type(item.value())).collect();
+        let metadata = json!({"resourceVersion": self.store.revision().to_string()});
+        let list = json!({"kind": call.of.list_kind, "apiVersion": call.of.api_version(), "metadata": metadata, "items": items});
+        Ok(Answer::tree(200, call.accept, &list))
+    }
+
+    /// Deletes an object, or marks it if finalizers or its grace period hold it.
     pub(crate) fn delete_object(
         self: &Arc<Self>,
         of: &Arc<Type>,
         key: &str,
-        options: &Options,
+        options: &DeleteOptions,
     ) -> Result<Written, ApiError> {
         let name = key.rsplit('/').next().unwrap_or(key);
         let is_namespace = of.group.is_empty() && of.kind == "Namespace";
@@ -41,7 +91,7 @@ impl Api {
             if options.dry_run {
                 return Ok(Change::Keep(Arc::clone(before)));
             }
-            let value = crate::wire::show::tree(of, before);
+            let value = show::tree(of, before);
             let grace = if is_namespace { 0 } else { grace(of, &value, options) };
             let held = value["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
             if !held && grace == 0 && !is_namespace {
@@ -64,7 +114,7 @@ impl Api {
         Ok(written)
     }
 
-    /// Plays the kubelet that tells the server that a pod has stopped.
+    /// Removes a deleted pod after its time to stop, in place of the kubelet.
     fn stop_later(self: &Arc<Self>, of: &Arc<Type>, key: &str, object: &Arc<Object>) {
         if of.kind != "Pod" || !of.group.is_empty() {
             return;
@@ -80,37 +130,37 @@ impl Api {
     }
 
     fn stopped(self: &Arc<Self>, of: &Arc<Type>, key: &str, uid: &str) {
-        let options = Options { grace_seconds: Some(0), uid: Some(uid.to_owned()), ..Options::default() };
+        let options = DeleteOptions { grace_seconds: Some(0), uid: Some(uid.to_owned()), ..DeleteOptions::default() };
         if let Err(error) = self.delete_object(of, key, &options) {
             tracing::debug!(key, message = error.message, "a stopped pod was gone already");
         }
     }
 
-    /// Deletes all that is in a namespace.
+    /// Deletes all objects in a namespace.
     fn empty_namespace(self: &Arc<Self>, namespace: &str) {
         let prefix = format!("{namespace}/");
-        let options = Options { grace_seconds: Some(0), ..Options::default() };
+        let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
         for of in self.catalogue.all().iter().filter(|of| of.namespaced && of.stored()) {
             let part = Part { prefix: &prefix, ..Part::default() };
-            let Ok(listing) = self.store.list(&self.store.table(of), &part, |_| true) else { continue };
+            let Ok(listing) = self.store.list(&self.store.collection(of), &part, |_| true) else { continue };
             for object in listing.items {
                 _ = self.delete_object(of, &object::key(namespace, &object.name), &options);
             }
         }
     }
 
-    /// Deletes what a deleted object owned, unless somebody else owns it too.
+    /// Deletes the objects of a deleted owner, unless they have another owner.
     pub(crate) fn collect_garbage(self: &Arc<Self>, owner: &Object) {
         for (of, key) in self.owned_by(&owner.uid) {
             let orphaned = self.disown(&of, &key, &owner.uid);
             if orphaned {
-                _ = self.delete_object(&of, &key, &Options::default());
+                _ = self.delete_object(&of, &key, &DeleteOptions::default());
             }
         }
     }
 
-    /// Deletes an object of whose owners none is there, be it that none ever was. An owner of a type that is not served
-    /// may be there for all that anybody knows.
+    /// Deletes an object if all of its owners are missing, even if they never existed. An owner of a type that is not
+    /// served counts as existing.
     pub(crate) fn collect_if_orphaned(self: &Arc<Self>, of: &Arc<Type>, written: &Written) {
         let (Written::Created(object) | Written::Updated(object)) = written else { return };
         if object.owners.is_empty() || object.deleting {
@@ -119,38 +169,38 @@ impl Api {
         let value = object.value();
         let owners = value["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
         if owners.iter().all(|owner| self.is_gone(&object.namespace, owner)) {
-            _ = self.delete_object(of, &object::key(&object.namespace, &object.name), &Options::default());
+            _ = self.delete_object(of, &object::key(&object.namespace, &object.name), &DeleteOptions::default());
         }
     }
 
-    /// Returns whether an owner is known not to be there.
+    /// Returns whether an owner is known to be missing.
     fn is_gone(&self, namespace: &str, owner: &Value) -> bool {
         let text = |name: &str| owner[name].as_str().unwrap_or_default();
         let Some(of) = self.catalogue.of_kind(text("apiVersion"), text("kind")).filter(|of| of.stored()) else {
             return false;
         };
         let key = if of.namespaced { object::key(namespace, text("name")) } else { text("name").to_owned() };
-        self.store.table(&of).get(&key).is_none_or(|found| *found.uid != *text("uid"))
+        self.store.collection(&of).get(&key).is_none_or(|found| *found.uid != *text("uid"))
     }
 
-    /// Frees the dependents of an object that is about to go, or deletes them first.
+    /// Orphans the dependents of an object that is about to go, or deletes them first.
     fn release(self: &Arc<Self>, of: &Arc<Type>, key: &str, orphan: bool) {
-        let Some(owner) = self.store.table(of).get(key) else { return };
+        let Some(owner) = self.store.collection(of).get(key) else { return };
         for (of, key) in self.owned_by(&owner.uid) {
             let alone = self.disown(&of, &key, &owner.uid);
             if alone && !orphan {
-                let options = Options { propagation: "Foreground".to_owned(), ..Options::default() };
+                let options = DeleteOptions { propagation: "Foreground".to_owned(), ..DeleteOptions::default() };
                 _ = self.delete_object(&of, &key, &options);
             }
         }
     }
 
-    /// Takes `uid` from the owners of an object; whether none is left.
+    /// Removes `uid` from the owners of an object. Returns whether none is left.
     fn disown(self: &Arc<Self>, of: &Arc<Type>, key: &str, uid: &str) -> bool {
         let mut alone = false;
         let written = self.store.write(of, key, |before| {
             let before = before.ok_or_else(|| ApiError::not_found(of, key))?;
-            let mut value = crate::wire::show::tree(of, before);
+            let mut value = show::tree(of, before);
             let owners = value["metadata"]["ownerReferences"].as_array_mut();
             owners.into_iter().for_each(|owners| owners.retain(|owner| owner["uid"] != uid));
             alone = value["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty);
@@ -165,13 +215,17 @@ impl Api {
     fn owned_by(&self, uid: &str) -> Vec<(Arc<Type>, String)> {
         let types = self.catalogue.all();
         let stored = types.iter().filter(|of| of.stored());
-        stored.flat_map(|of| self.store.table(of).owned_by(uid).into_iter().map(|key| (Arc::clone(of), key))).collect()
+        stored
+            .flat_map(|of| self.store.collection(of).owned_by(uid).into_iter().map(|key| (Arc::clone(of), key)))
+            .collect()
     }
 
-    /// Serves the types of a deleted definition no longer, and forgets their objects.
+    /// Stops serving the types of a deleted definition, and drops their objects.
     pub(crate) fn forget_type(self: &Arc<Self>, definition: &str) {
         for of in self.catalogue.forget(definition) {
-            let Ok(listing) = self.store.list(&self.store.table(&of), &Part::default(), |_| true) else { continue };
+            let Ok(listing) = self.store.list(&self.store.collection(&of), &Part::default(), |_| true) else {
+                continue;
+            };
             for object in listing.items {
                 let key = object::key(&object.namespace, &object.name);
                 _ = self.store.write(&of, &key, |before| {
@@ -182,7 +236,7 @@ impl Api {
     }
 }
 
-fn check(of: &Type, name: &str, object: &Object, options: &Options) -> Result<(), ApiError> {
+fn check(of: &Type, name: &str, object: &Object, options: &DeleteOptions) -> Result<(), ApiError> {
     let conflict = |why: String| {
         let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", of.kind);
         Err(ApiError::new(409, "Conflict", message).with_details(json!({"name": name, "kind": of.kind})))
@@ -204,8 +258,8 @@ fn check(of: &Type, name: &str, object: &Object, options: &Options) -> Result<()
     Ok(())
 }
 
-/// Only a pod that runs somewhere gets time to stop.
-fn grace(of: &Type, value: &Value, options: &Options) -> i64 {
+/// Returns the grace period. Only a pod that is on a node gets time to stop.
+fn grace(of: &Type, value: &Value, options: &DeleteOptions) -> i64 {
     let runs = of.group.is_empty()
         && of.kind == "Pod"
         && value.pointer("/spec/nodeName").and_then(Value::as_str).is_some_and(|node| !node.is_empty())
@@ -226,6 +280,22 @@ fn marked(mut value: Value, grace: i64, is_namespace: bool) -> Value {
     }
     if let Some(list) = value["metadata"]["finalizers"].as_array_mut() {
         list.retain(|one| one != FOREGROUND);
+    }
+    value
+}
+
+/// Returns the `Status` of a completed deletion.
+fn deleted_status(of: &Type, object: &Object) -> String {
+    let mut details = of.details(&object.name);
+    details["uid"] = (&*object.uid).into();
+    let details = status::written_details(&details);
+    format!(r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Success","details":{details}}}"#) + "\n"
+}
+
+fn without_type(mut value: Value) -> Value {
+    if let Some(map) = value.as_object_mut() {
+        map.remove("kind");
+        map.remove("apiVersion");
     }
     value
 }

@@ -1,4 +1,4 @@
-//! What is served and how it is called: discovery, version and health.
+//! The served types and the server's state: discovery, version and health.
 
 use std::sync::{Arc, PoisonError};
 
@@ -15,7 +15,7 @@ use crate::server::api::Api;
 use crate::wire::answer::{Accept, Answer};
 use crate::wire::request::Query;
 
-/// The release that is played.
+/// The version that the server claims.
 const VERSION: &str = r#"{
   "major": "1",
   "minor": "36",
@@ -34,7 +34,7 @@ const VERSION: &str = r#"{
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// All discovery documents, made once for each set of types.
+/// All discovery documents, encoded once for each set of types.
 pub(crate) struct Discovery {
     pub(crate) generation: u64,
     pub(crate) groups: Vec<Group>,
@@ -139,7 +139,7 @@ fn insert_names(entry: &mut Value, of: &Type) {
     }
 }
 
-/// The entries of one type in a plain resource list: itself and its subresources.
+/// Returns the entries of one type in a plain resource list: itself and its subresources.
 fn plain_type(of: &Type) -> Vec<Value> {
     let mut entry = json!({
         "name": of.plural, "singularName": of.singular, "namespaced": of.namespaced, "kind": of.kind, "verbs": of.verbs,
@@ -182,7 +182,7 @@ impl Api {
         headers: &HeaderMap,
     ) -> Result<Answer, ApiError> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        // Those of a real server's pages that list resources know no HEAD.
+        // A real server's pages that list resources have no HEAD.
         let listed = matches!(segments[..], ["version"] | ["api", ..] | ["apis", _, ..]);
         if *method != Method::GET && (*method != Method::HEAD || listed) {
             return Err(if self.page(&segments, query, headers).is_ok() {
@@ -201,8 +201,8 @@ impl Api {
             ["healthz" | "livez" | "readyz", rest @ ..] => health(segments, rest, query),
             ["api"] if wants_aggregated(headers) => Ok(tagged(&self.discovered().api_aggregated, headers)),
             ["apis"] if wants_aggregated(headers) => Ok(tagged(&self.discovered().apis_aggregated, headers)),
-            ["api"] => self.told(headers, &self.versions()),
-            ["apis"] => self.told(headers, &self.group_list()),
+            ["api"] => self.document(headers, &self.versions()),
+            ["apis"] => self.document(headers, &self.group_list()),
             ["api", version] => self.resource_list("", version, headers),
             ["apis", group] => self.one_group(group, headers),
             ["apis", group, version] => self.resource_list(group, version, headers),
@@ -213,7 +213,7 @@ impl Api {
         }
     }
 
-    fn told(&self, headers: &HeaderMap, value: &Value) -> Result<Answer, ApiError> {
+    fn document(&self, headers: &HeaderMap, value: &Value) -> Result<Answer, ApiError> {
         Ok(Answer::tree(200, Accept::parse(headers, None)?, value))
     }
 
@@ -234,7 +234,7 @@ impl Api {
         let mut value = group.json();
         value["kind"] = "APIGroup".into();
         value["apiVersion"] = "v1".into();
-        self.told(headers, &value)
+        self.document(headers, &value)
     }
 
     fn resource_list(&self, group: &str, version: &str, headers: &HeaderMap) -> Result<Answer, ApiError> {
@@ -249,10 +249,10 @@ impl Api {
         if !group.is_empty() {
             value["apiVersion"] = "v1".into();
         }
-        self.told(headers, &value)
+        self.document(headers, &value)
     }
 
-    /// The paths of `/`.
+    /// Answers `/` with all paths.
     fn paths(&self) -> Answer {
         let discovery = self.discovered();
         let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
@@ -309,7 +309,7 @@ fn tagged((body, tag): &(Bytes, HeaderValue), headers: &HeaderMap) -> Answer {
         .with(header::CACHE_CONTROL, HeaderValue::from_static("public"))
 }
 
-/// What is looked at for health: the store, since there is nothing else that could be ill.
+/// The health checks. The store is the only part that could fail.
 const CHECKS: &[&str] = &["ping", "log", "etcd"];
 
 fn health(segments: &[&str], rest: &[&str], query: &Query) -> Result<Answer, ApiError> {

@@ -1,4 +1,4 @@
-//! Trouble on demand: what an API server does to its clients on a bad day.
+//! Injected faults: the bad days of an API server.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -9,38 +9,38 @@ use tokio::sync::watch;
 
 use crate::model::status::ApiError;
 
-/// What happens to a request in place of, or before, its answer.
+/// A fault in place of an answer, or before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The answer comes this much later.
+    /// The answer is delayed.
     Latency(Duration),
-    /// The connection breaks off without an answer.
+    /// The connection breaks without an answer.
     Reset,
     /// 401, as for a token that has been revoked.
     Unauthorized,
-    /// 403 to everybody, as a server that starts answers before it has read the roles.
+    /// 403 for every client, as from a server that answers before it has read the roles.
     Forbidden,
-    /// 404, as a server that starts answers before it serves what was defined in it.
+    /// 404, as from a server that answers before it serves its custom types.
     NotFound,
     /// 429 with a `Retry-After` of so many seconds.
     TooManyRequests(u32),
     /// 500.
     Internal,
-    /// 503; with a `Retry-After` if there is a number of seconds.
+    /// 503, with a `Retry-After` if there is a number of seconds.
     Unavailable(Option<u32>),
 }
 
-/// A fault for requests of some sort, a number of times.
+/// A fault for a path prefix, a number of times.
 #[derive(Debug)]
 struct Planned {
     fault: Fault,
     path: String,
-    /// `None` is for ever.
+    /// The remaining requests; `None` is without end.
     times: Option<u32>,
 }
 
-/// Faults are planned here and happen to the requests that come; see [`DevCluster::faults`](crate::DevCluster::faults).
+/// The planned faults; see [`DevCluster::faults`](crate::DevCluster::faults).
 #[derive(Debug)]
 pub(crate) struct Faults {
     planned: Mutex<VecDeque<Planned>>,
@@ -58,22 +58,22 @@ impl Faults {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).push_back(planned);
     }
 
-    /// Plans nothing any more.
+    /// Removes all planned faults.
     pub(crate) fn clear(&self) {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Breaks all connections off.
+    /// Breaks all connections.
     pub(crate) fn reset_connections(&self) {
         self.reset.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Changes when all connections are to break off.
+    /// Returns a channel that changes when all connections are to break.
     pub(crate) fn reset_signal(&self) -> watch::Receiver<u64> {
         self.reset.subscribe()
     }
 
-    /// The fault that happens to a request with this path.
+    /// Takes the fault for a request with this path.
     pub(crate) fn take(&self, path: &str) -> Option<Fault> {
         let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
         let at = planned.iter().position(|one| path.starts_with(&one.path))?;
@@ -90,7 +90,7 @@ impl Faults {
 }
 
 impl Fault {
-    /// The error that is answered, for those that are one.
+    /// Returns the error of a fault that is one.
     pub(crate) fn error(&self) -> Option<ApiError> {
         match self {
             Self::Latency(_) | Self::Reset => None,

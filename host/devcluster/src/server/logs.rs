@@ -1,8 +1,8 @@
-//! `log` of a pod: no container writes any here, so that its text stands in the pod's manifest.
+//! `log` of a pod: no container writes any here, so the text comes from the pod's annotations.
 //!
-//! The annotation [`LOG`] is the log of all containers, `….CONTAINER` of one; [`PREVIOUS`] that of the one that ran
-//! before. A line may begin with an RFC 3339 time and a space, as a container runtime writes it: `sinceSeconds` and
-//! `sinceTime` go by it, and only `timestamps` shows it. Lines without one are as old as the pod.
+//! The annotation [`LOG`] is the log of all containers, and `….CONTAINER` that of one. [`PREVIOUS`] is the log of the
+//! container that ran before. A line may begin with an RFC 3339 time and a space, as a container runtime writes it.
+//! `sinceSeconds` and `sinceTime` use that time, and only `timestamps` shows it. A line without a time has the pod's.
 
 use std::sync::{Arc, PoisonError};
 
@@ -12,23 +12,24 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::model::collection::Collection;
 use crate::model::status::ApiError;
-use crate::model::store::Table;
 use crate::server::api::{Api, Call};
-use crate::server::server::Phase;
+use crate::server::http::Phase;
 use crate::wire::answer::Answer;
 
-/// The annotation from which a pod's log is answered; `devcluster.attache.dev/log.CONTAINER` for one of several.
+/// The annotation with a pod's log; `devcluster.attache.dev/log.CONTAINER` for one of several containers.
 pub(crate) const LOG: &str = "devcluster.attache.dev/log";
 
-/// The same for the container that ended before, which `previous` asks for.
+/// The annotation with the log of the previous container, for `previous`.
 const PREVIOUS: &str = "devcluster.attache.dev/previous-log";
 
 impl Api {
-    /// The log of a container: the text of the pod's annotation, or what a real server says without a kubelet.
+    /// Answers with the log of a container: the text of the pod's annotation, or a real server's answer without a
+    /// kubelet.
     pub(crate) fn log(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
-        let table = self.store.table(&call.of);
-        let found = table.get(&call.key());
+        let collection = self.store.collection(&call.of);
+        let found = collection.get(&call.key());
         let pod = found.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?.value();
         let name = call.at.name.as_str();
         let container = container(&pod, name, call.query.get("container"))?;
@@ -43,12 +44,12 @@ impl Api {
             return Ok(Answer::text(200, lines.first(text)));
         }
         let follower = Follower {
-            changed: table.subscribe(),
+            changed: collection.subscribe(),
             phase: self.phase.read().unwrap_or_else(PoisonError::into_inner).clone(),
             key: call.key(),
             uid: pod["metadata"]["uid"].clone(),
             room: lines.limit,
-            table,
+            collection,
             container,
             lines,
             read: 0,
@@ -61,8 +62,7 @@ impl Api {
     }
 }
 
-/// What is answered for a pod whose log is not given: nothing while it is on no node, and else the failure to reach
-/// the node's kubelet.
+/// Answers for a pod without a log: nothing while it is on no node, and else the failure to reach the node's kubelet.
 fn without_log(call: &Call<'_>, pod: &Value, container: &str) -> Result<Answer, ApiError> {
     if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
         return Ok(Answer::empty(204));
@@ -72,7 +72,7 @@ fn without_log(call: &Call<'_>, pod: &Value, container: &str) -> Result<Answer, 
     Err(ApiError::new(500, "", message))
 }
 
-/// The container that is meant: the one that is named, or the only one that is no init container
+/// Returns the container of a request: the named one, or the only one that is no init container
 /// [`pkg/registry/core/pod/strategy.go`].
 fn container(pod: &Value, name: &str, given: &str) -> Result<String, ApiError> {
     let names = |list: &str| -> Vec<&str> {
@@ -100,15 +100,15 @@ fn annotation<'a>(pod: &'a Value, name: &str, container: &str) -> Option<&'a str
     annotations[format!("{name}.{container}")].as_str().or_else(|| annotations[name].as_str())
 }
 
-/// Which lines are shown, and how.
+/// The options of a log: the lines to show, and their form.
 #[derive(Debug, Clone)]
 struct Lines {
     since: Option<Timestamp>,
     timestamps: bool,
     tail: Option<usize>,
-    /// Bytes at most.
+    /// The largest number of bytes.
     limit: usize,
-    /// The time of lines that tell none.
+    /// The time of lines without one.
     usual: Timestamp,
 }
 
@@ -136,7 +136,7 @@ impl Lines {
         })
     }
 
-    /// What is shown of the text that is there at first.
+    /// Returns the lines to show of the initial text.
     fn first(&self, text: &str) -> String {
         let lines = self.shown(text);
         let skipped = self.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
@@ -155,34 +155,34 @@ impl Lines {
     }
 }
 
-/// The first `limit` bytes, but no part of a character.
+/// Cuts a text to `limit` bytes, at the end of a character.
 fn cut(mut text: String, limit: usize) -> String {
     text.truncate(text.floor_char_boundary(limit));
     text
 }
 
-/// A reader who waits for more.
+/// A client that follows the log.
 struct Follower {
-    table: Arc<Table>,
+    collection: Arc<Collection>,
     changed: watch::Receiver<u64>,
     phase: watch::Receiver<Phase>,
     key: String,
     uid: Value,
     container: String,
     lines: Lines,
-    /// Bytes of the annotation that were dealt with.
+    /// The bytes of the annotation that were processed.
     read: usize,
-    /// Bytes that may still be sent.
+    /// The bytes that may still be sent.
     room: usize,
 }
 
 impl Follower {
-    /// The next piece; nothing when the pod no longer runs, or is gone.
+    /// Returns the next piece; nothing when the pod no longer runs, or is gone.
     async fn next(&mut self) -> Option<Bytes> {
         while self.room > 0 {
             // Marked as seen before the pod is read, so that a change between the two wakes the sleep below.
             self.changed.borrow_and_update();
-            let pod = self.table.get(&self.key).map(|pod| pod.value());
+            let pod = self.collection.get(&self.key).map(|pod| pod.value());
             let pod = pod.filter(|pod| pod["metadata"]["uid"] == self.uid)?;
             let news = self.news(annotation(&pod, LOG, &self.container).unwrap_or_default());
             if !news.is_empty() {
@@ -200,10 +200,10 @@ impl Follower {
         None
     }
 
-    /// What has been written since the last time.
+    /// Returns the text that was added since the last call.
     fn news(&mut self, text: &str) -> String {
         let first = self.read == 0;
-        // A text that was replaced by another one is not more of the same.
+        // A text that was replaced by another one is not a continuation.
         let fresh = text.get(self.read..).unwrap_or_default();
         self.read = text.len().max(self.read);
         if first { self.lines.first(fresh) } else { cut(self.lines.shown(fresh).concat(), self.room) }

@@ -1,8 +1,7 @@
-//! The OpenAPI documents: as much as `kubectl explain` and kubectl's own checks read of them.
+//! The OpenAPI documents, as far as `kubectl explain` and kubectl's own checks read them.
 //!
-//! The fields are those of the table of types, and of the definitions for custom types. There are no descriptions of
-//! built-in fields, and no `requestBody`: clients leave the checking of bodies and the making of patches to what they
-//! know themselves.
+//! The fields come from the table of types, and from the definitions of custom types. Built-in fields have no
+//! descriptions. There is no `requestBody`, so clients check bodies and make patches by their own knowledge.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +15,11 @@ use crate::server::discovery::Discovery;
 use crate::wire::answer::Answer;
 use crate::wire::request::Query;
 
-/// Where schemas stand in a document.
+/// The path of schemas in a document.
 const SCHEMAS: &str = "#/components/schemas/";
 
 impl Api {
-    /// The document or index at the rest of the path, if there is one.
+    /// Returns the document or index at the rest of the path, if there is one.
     pub(crate) fn openapi(&self, rest: &[&str], query: &Query) -> Option<Answer> {
         let discovery = self.discovered();
         match rest {
@@ -123,13 +122,13 @@ impl Schemas {
         self.written.insert(format!("{}.{}", of.api_version().replace('/', "."), of.kind), schema);
     }
 
-    /// Adds a struct and all that its fields are made of.
+    /// Adds a struct and the structs of its fields.
     fn add_struct(&mut self, name: &'static str) {
         let key = schema_name(name);
         if self.written.contains_key(&key) {
             return;
         }
-        // There before its fields, for a struct may hold itself.
+        // Added before its fields, since a struct may contain itself.
         self.written.insert(key.clone(), Value::Null);
         let schema = types::named(name).map_or_else(|| json!({"type": "object"}), |known| self.fields(known));
         self.written.insert(key, schema);
@@ -175,7 +174,7 @@ fn reference(name: &str) -> Value {
     json!({"allOf": [{"$ref": format!("{SCHEMAS}{}", schema_name(name))}], "default": {}})
 }
 
-/// The table writes `Event.core.v1`; a schema's own name stands last, for `kubectl explain` shows that part.
+/// Returns a schema's name. The table writes `Event.core.v1`, but `kubectl explain` shows the last part as the name.
 fn schema_name(name: &str) -> String {
     match name.split_once('.') {
         Some((own, place)) => format!("fields.{place}.{own}"),

@@ -1,4 +1,4 @@
-//! JSON patches: a short one can build much, so each operation is judged by what it would make before it is done.
+//! JSON patches. A short patch can build a large object, so each operation is judged before it runs.
 
 use std::io;
 
@@ -9,16 +9,16 @@ use crate::model::nesting;
 use crate::model::status::ApiError;
 use crate::server::api::BODY_LIMIT;
 
-/// The operations that one patch may have, as a real server limits them.
+/// The largest number of operations in one patch, a real server's limit.
 const OPERATIONS: usize = 10_000;
 
-/// The bytes of JSON that the copies of one patch may take together, as a real server limits them: as many as a body.
+/// The largest total size of the copies in one patch, in bytes of JSON: a real server's limit, the same as for a body.
 const COPIED: u64 = BODY_LIMIT;
 
-/// Reads a patch.
+/// Parses a patch.
 ///
 /// # Errors
-/// 400 for what is none, 413 for one of too many operations.
+/// 400 for an invalid patch, 413 for too many operations.
 pub(crate) fn read(body: &[u8]) -> Result<Patch, ApiError> {
     let patch: Patch = serde_json::from_slice(body)
         .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
@@ -29,28 +29,28 @@ pub(crate) fn read(body: &[u8]) -> Result<Patch, ApiError> {
     Ok(patch)
 }
 
-/// What `patch` makes of `old`.
+/// Applies `patch` to `old`.
 ///
 /// # Errors
-/// 400 if it nests too deeply on the way, 422 if it copies too much or an operation cannot be done.
+/// 400 if a step nests too deeply, 422 if the patch copies too much or an operation fails.
 pub(crate) fn apply(old: &Value, patch: &Patch) -> Result<Value, ApiError> {
     let mut new = old.clone();
     let mut room = Room(COPIED);
     for operation in &patch.0 {
         check(&new, operation, &mut room)?;
-        // What a failure leaves half done is thrown away.
+        // A failed patch leaves a half-done copy, which is dropped.
         json_patch::patch_unsafe(&mut new, std::slice::from_ref(operation)).map_err(|_| rejected())?;
     }
     Ok(new)
 }
 
-/// Whether the document stays within its bounds. A place that is not there is left to the operation to refuse.
+/// Fails unless the document stays within its bounds. A missing path is left for the operation to refuse.
 fn check(document: &Value, operation: &PatchOperation, room: &mut Room) -> Result<(), ApiError> {
     let levels = operation.path().count();
     let put = match operation {
         PatchOperation::Add(add) => Some(&add.value),
         PatchOperation::Replace(replace) => Some(&replace.value),
-        // What does not go deeper has its room already.
+        // A value that moves no deeper fits already.
         PatchOperation::Move(moved) if levels > moved.from.count() => document.pointer(moved.from.as_str()),
         PatchOperation::Copy(copy) => {
             let source = document.pointer(copy.from.as_str());
@@ -71,7 +71,7 @@ impl Room {
     }
 }
 
-/// Counts what is written and keeps none of it; the first byte too many ends the writing.
+/// Counts bytes and keeps none of them; the first byte too many fails.
 impl io::Write for Room {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let left = u64::try_from(bytes.len()).ok().and_then(|length| self.0.checked_sub(length));

@@ -1,16 +1,16 @@
-//! On whose behalf an object is written.
+//! The author of a write.
 
-use crate::rules::managed::Writer;
+use crate::rules::entries::Writer;
 use crate::server::api::Call;
 
-/// Who writes, and how.
+/// The author of a write, and its options.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) writer: Writer,
     pub(crate) dry_run: bool,
-    /// Whether the status of a new object is kept, as a manifest's is when there is no controller to make one.
+    /// True if the status of a new object is kept, as for a manifest, since no controller would make one.
     pub(crate) keep_status: bool,
-    /// Whether it is noted already who wrote what, as a server-side apply does.
+    /// True if managed fields are recorded already, as by a server-side apply.
     pub(crate) tracked: bool,
 }
 

@@ -1,20 +1,20 @@
-//! Objects that the server writes on its own behalf.
+//! Objects that the server itself writes.
 
 use std::sync::{Arc, PoisonError};
 
 use serde_json::{Value, json};
 
+use crate::model::collection::Part;
 use crate::model::object;
 use crate::model::status::ApiError;
-use crate::model::store::Part;
-use crate::rules::managed::Writer;
+use crate::rules::entries::Writer;
 use crate::rules::schema::{self, FieldValidation};
 use crate::server::admission::remarks;
 use crate::server::api::Api;
 use crate::server::origin::Origin;
 
 impl Api {
-    /// Gives a new namespace its default service account and the CA's certificate.
+    /// Creates the default service account and the CA's config map of a new namespace.
     pub(crate) fn furnish(self: &Arc<Self>, namespace: &str) {
         let ca = self.pki.read().unwrap_or_else(PoisonError::into_inner).published();
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
@@ -34,7 +34,7 @@ impl Api {
         }
     }
 
-    /// Makes an object on the server's own behalf.
+    /// Creates an object as the server itself.
     pub(crate) fn install(
         self: &Arc<Self>,
         namespace: &str,
@@ -63,7 +63,7 @@ impl Api {
         Ok(object)
     }
 
-    /// Replaces an object on the server's own behalf.
+    /// Replaces an object as the server itself.
     pub(crate) fn reinstall(
         self: &Arc<Self>,
         namespace: &str,
@@ -93,13 +93,15 @@ impl Api {
             let next = value.clone();
             self.change_object(&origin, &of, &key, |_| Ok(next))?;
         }
-        self.store.table(&of).get(&key).ok_or_else(|| ApiError::not_found(&of, &name))
+        self.store.collection(&of).get(&key).ok_or_else(|| ApiError::not_found(&of, &name))
     }
 
-    /// Shows the CA's certificate to every namespace.
+    /// Publishes the CA's certificate in every namespace.
     pub(crate) fn publish_ca(self: &Arc<Self>, pem: &str) {
         let Some(namespaces) = self.catalogue.find("", "v1", "namespaces") else { return };
-        let Ok(listing) = self.store.list(&self.store.table(&namespaces), &Part::default(), |_| true) else { return };
+        let Ok(listing) = self.store.list(&self.store.collection(&namespaces), &Part::default(), |_| true) else {
+            return;
+        };
         for namespace in listing.items {
             let value = json!({
                 "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": pem},

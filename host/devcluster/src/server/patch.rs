@@ -10,7 +10,7 @@ use crate::server::api::{Api, Call};
 use crate::server::body::media_type;
 use crate::server::operations;
 use crate::server::origin::Origin;
-use crate::server::write::{check_namespace, told};
+use crate::server::write::{check_namespace, write_answer};
 use crate::wire::answer::Answer;
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -18,7 +18,7 @@ const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
-/// What a patch makes of the object as it is stored.
+/// A patch as a function of the stored object.
 type Change<'a> = Box<dyn FnOnce(&Value) -> Result<Value, ApiError> + 'a>;
 
 impl Api {
@@ -30,7 +30,7 @@ impl Api {
         if media == APPLY {
             return self.apply(call);
         }
-        if self.store.table(of).get(&call.key()).is_none() {
+        if self.store.collection(of).get(&call.key()).is_none() {
             return Err(ApiError::not_found(of, &call.at.name));
         }
         let change: Change<'_> = match media.as_str() {
@@ -61,11 +61,11 @@ impl Api {
             Ok(new)
         };
         let object = self.change_object(&origin, of, &call.key(), patched)?;
-        Ok(told(200, call, &object, warnings))
+        Ok(write_answer(200, call, &object, warnings))
     }
 }
 
-/// 415 with what may be sent; custom types have no strategic merge.
+/// Returns the 415 with the accepted types; custom types have no strategic merge.
 fn unsupported(custom: bool) -> ApiError {
     let mut accepted = vec![JSON_PATCH, MERGE];
     if !custom {

@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
+use crate::model::collection::Part;
 use crate::model::selectors::Selection;
 use crate::model::status::ApiError;
-use crate::model::store::Part;
 use crate::server::api::{Api, Call};
 use crate::wire::answer::Answer;
 use crate::wire::paging;
 use crate::wire::show::{show, show_list};
 
-/// What a request's `resourceVersion` allows the answer to be.
+/// Parses the `resourceVersion` of a get.
 pub(crate) fn revision(text: &str) -> Result<Option<u64>, ApiError> {
     if text.is_empty() {
         return Ok(None);
@@ -23,12 +23,12 @@ pub(crate) fn revision(text: &str) -> Result<Option<u64>, ApiError> {
     text.parse().map(Some).map_err(|_| unfit())
 }
 
-/// The same for a list, which tells its client that the number is wrong.
+/// Parses the `resourceVersion` of a list, whose error names the number.
 fn list_revision(text: &str) -> Result<Option<u64>, ApiError> {
     revision(text).map_err(|error| ApiError::bad_request(format!("invalid resource version: {}", error.message)))
 }
 
-/// 504: the future was asked for.
+/// 504: the revision is in the future.
 pub(crate) fn too_large(wanted: u64, current: u64) -> ApiError {
     let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
     let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
@@ -45,7 +45,7 @@ impl Api {
         {
             return Err(too_large(wanted, self.store.revision()));
         }
-        let found = self.store.table(&call.of).get(&call.key());
+        let found = self.store.collection(&call.of).get(&call.key());
         let object = found.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?;
         Ok(show(200, call.accept, &call.of, &object))
     }
@@ -64,7 +64,7 @@ impl Api {
             None => self.wanted_revision(call, limit)?,
         };
         let part = Part { prefix: &prefix, after: resume.as_ref().map(|resume| resume.after.as_str()), at, limit };
-        let table = self.store.table(&call.of);
+        let table = self.store.collection(&call.of);
         let listing =
             self.store.list(&table, &part, |object| selection.matches(object)).map_err(|_| match &resume {
                 Some(resume) => paging::expired(&prefix, &resume.after),
@@ -81,7 +81,7 @@ impl Api {
         Ok(answer)
     }
 
-    /// The one revision that a list without a token has to show; `None` if the newest is fine.
+    /// Returns the one revision that a list without a token has to show; `None` if the newest will do.
     fn wanted_revision(&self, call: &Call<'_>, limit: usize) -> Result<Option<u64>, ApiError> {
         let (text, rule) = (call.query.get("resourceVersion"), call.query.get("resourceVersionMatch"));
         let forbidden = |why: &str| {

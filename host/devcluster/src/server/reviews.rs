@@ -1,4 +1,4 @@
-//! Questions about rights and identities, which are answered and not stored.
+//! Reviews of rights and identities, which are answered and not stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use crate::access::token::{AUDIENCE, Reference};
 use crate::model::fresh::now;
 use crate::model::identity::Identity;
 use crate::model::object::{self, Object};
-use crate::model::status::{ApiError, Cause};
-use crate::rules::managed::{self, Writer};
+use crate::model::status::{ApiError, StatusCause};
+use crate::rules::entries::Writer;
+use crate::rules::managed;
 use crate::rules::schema::{FieldValidation, check_object};
 use crate::server::api::{Api, Call};
 use crate::server::authentication::Order;
@@ -19,15 +20,15 @@ use crate::server::body::{self, check_type};
 use crate::wire::answer::Answer;
 use crate::wire::request::ResourcePath;
 
-/// The shortest life of a token that may be asked for.
+/// The shortest life of a requested token, in seconds.
 const SHORTEST: u64 = 600;
-/// The longest.
+/// The longest life of a requested token, in seconds.
 const LONGEST: u64 = 1 << 32;
-/// The life of a token whose asker names none.
+/// The life of a token if the request sets none, in seconds.
 const USUAL: u64 = 3600;
 
 impl Api {
-    /// Answers what is created only to be answered.
+    /// Answers the create of a type that is not stored.
     pub(crate) fn review(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         if call.verb != "create" {
             return self.subresource(call, "");
@@ -43,16 +44,16 @@ impl Api {
         match call.of.kind.as_str() {
             "SelfSubjectReview" => {
                 value["metadata"] = json!({"creationTimestamp": now()});
-                value["status"] = json!({"userInfo": call.who.info()});
+                value["status"] = json!({"userInfo": call.client.info()});
             }
             "SelfSubjectAccessReview" => {
-                value["status"] = self.access(call.who, &value["spec"]);
+                value["status"] = self.access(call.client, &value["spec"]);
                 track(call, &mut value);
             }
             "SubjectAccessReview" | "LocalSubjectAccessReview" => {
                 check_place(call, &value)?;
-                let who = subject(&value["spec"]);
-                value["status"] = self.access(&who, &value["spec"]);
+                let client = subject(&value["spec"]);
+                value["status"] = self.access(&client, &value["spec"]);
                 track(call, &mut value);
             }
             "SelfSubjectRulesReview" => {
@@ -60,7 +61,7 @@ impl Api {
                 if namespace.is_empty() {
                     return Err(ApiError::bad_request("no namespace on request"));
                 }
-                value["status"] = self.rules_status(call.who, &namespace);
+                value["status"] = self.rules_status(call.client, &namespace);
                 value["spec"] = json!({});
             }
             "TokenReview" => {
@@ -73,8 +74,8 @@ impl Api {
         Ok(Answer::tree(201, call.accept, &value))
     }
 
-    /// The status of an access review.
-    fn access(&self, who: &Identity, spec: &Value) -> Value {
+    /// Returns the status of an access review.
+    fn access(&self, client: &Identity, spec: &Value) -> Value {
         let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let attributes = &spec["resourceAttributes"];
         let reason = if attributes.is_object() {
@@ -87,10 +88,10 @@ impl Api {
                 subresource: text(attributes, "subresource"),
                 tail: String::new(),
             };
-            self.allows(who, &Act::Resource { verb: &text(attributes, "verb"), at: &at })
+            self.allows(client, &Act::Resource { verb: &text(attributes, "verb"), at: &at })
         } else {
             let plain = &spec["nonResourceAttributes"];
-            self.allows(who, &Act::Path { verb: &text(plain, "verb"), path: &text(plain, "path") })
+            self.allows(client, &Act::Path { verb: &text(plain, "verb"), path: &text(plain, "path") })
         };
         match reason {
             Some(reason) if reason.is_empty() => json!({"allowed": true}),
@@ -99,9 +100,9 @@ impl Api {
         }
     }
 
-    fn rules_status(&self, who: &Identity, namespace: &str) -> Value {
-        let mut rules = self.authorizer.rules(&self.store, &self.catalogue, who, namespace);
-        if who.is_master() {
+    fn rules_status(&self, client: &Identity, namespace: &str) -> Value {
+        let mut rules = self.authorizer.rules(&self.store, &self.catalogue, client, namespace);
+        if client.is_master() {
             let all = || vec!["*".to_owned()];
             rules.insert(0, Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() });
             rules.insert(1, Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() });
@@ -131,19 +132,19 @@ impl Api {
         };
         let found = audiences.iter().find_map(|audience| Some((self.bearer(token, audience)?, *audience)));
         match found {
-            Some((who, audience)) => json!({"authenticated": true, "user": who.info(), "audiences": [audience]}),
+            Some((client, audience)) => json!({"authenticated": true, "user": client.info(), "audiences": [audience]}),
             None => json!({"user": {}, "error": "invalid bearer token"}),
         }
     }
 
-    /// TokenRequest: a new token of a service account.
+    /// Answers a `TokenRequest` with a new token of a service account.
     pub(crate) fn issue_token(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let mut value = body::tree(call, "TokenRequest")?;
         if value["spec"].is_null() {
             value["spec"] = json!({});
         }
         check_object("TokenRequest", &value["spec"])?;
-        let account = self.store.table(&call.of).get(&call.key());
+        let account = self.store.collection(&call.of).get(&call.key());
         let account = account.ok_or_else(|| ApiError::not_found(&call.of, &call.at.name))?;
         let asked = value["spec"]["expirationSeconds"].as_u64().unwrap_or(USUAL);
         check_life(asked)?;
@@ -177,7 +178,7 @@ impl Api {
         Ok(Answer::tree(201, call.accept, &value))
     }
 
-    /// The object that a token is to die with; it has to be there.
+    /// Returns the object that a token is bound to; it has to exist.
     fn bound_object(&self, call: &Call<'_>, reference: &Value) -> Result<Option<(String, Reference)>, ApiError> {
         if !reference.is_object() {
             return Ok(None);
@@ -195,7 +196,7 @@ impl Api {
         };
         let of = self.catalogue.find("", "v1", plural).ok_or_else(ApiError::no_such_resource)?;
         let namespace = if of.namespaced { call.namespace() } else { "" };
-        let found = self.store.table(&of).get(&object::key(namespace, name));
+        let found = self.store.collection(&of).get(&object::key(namespace, name));
         let found: Arc<Object> = found.ok_or_else(|| ApiError::not_found(&of, name))?;
         if !uid.is_empty() && *found.uid != *uid {
             let why = format!(
@@ -206,18 +207,18 @@ impl Api {
         Ok(Some((kind.to_owned(), Reference { name: name.to_owned(), uid: found.uid.to_string() })))
     }
 
-    /// The node that a pod runs on, if both are there.
+    /// Returns the node of a pod, if both exist.
     pub(crate) fn node_of(&self, namespace: &str, pod: &Reference) -> Option<Reference> {
         let pods = self.catalogue.find("", "v1", "pods")?;
-        let found = self.store.table(&pods).get(&object::key(namespace, &pod.name))?;
+        let found = self.store.collection(&pods).get(&object::key(namespace, &pod.name))?;
         let name = found.field("spec.nodeName").filter(|name| !name.is_empty())?;
         let nodes = self.catalogue.find("", "v1", "nodes")?;
-        let uid = self.store.table(&nodes).get(name).map(|node| node.uid.to_string()).unwrap_or_default();
+        let uid = self.store.collection(&nodes).get(name).map(|node| node.uid.to_string()).unwrap_or_default();
         Some(Reference { name: name.to_owned(), uid })
     }
 }
 
-/// A local review is about its own namespace and nothing else.
+/// Fails if a local review is about another namespace than its own.
 fn check_place(call: &Call<'_>, value: &Value) -> Result<(), ApiError> {
     if call.of.kind != "LocalSubjectAccessReview" {
         return Ok(());
@@ -225,11 +226,11 @@ fn check_place(call: &Call<'_>, value: &Value) -> Result<(), ApiError> {
     let (spec, mut causes) = (&value["spec"], Vec::new());
     if !spec["nonResourceAttributes"].is_null() {
         let rule = "disallowed on this kind of request";
-        causes.push(Cause::invalid("spec.nonResourceAttributes", &spec["nonResourceAttributes"], rule));
+        causes.push(StatusCause::invalid("spec.nonResourceAttributes", &spec["nonResourceAttributes"], rule));
     }
     let asked = &spec["resourceAttributes"]["namespace"];
     if asked.as_str().unwrap_or_default() != call.namespace() {
-        causes.push(Cause::invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace"));
+        causes.push(StatusCause::invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace"));
     }
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(&call.of, "", &causes)) }
 }
@@ -240,7 +241,7 @@ fn check_life(seconds: u64) -> Result<(), ApiError> {
         SHORTEST..=LONGEST => return Ok(()),
         _ => "may not specify a duration larger than 2^32 seconds",
     };
-    let cause = Cause::invalid("spec.expirationSeconds", &seconds.into(), rule);
+    let cause = StatusCause::invalid("spec.expirationSeconds", &seconds.into(), rule);
     let message = format!("TokenRequest.authentication.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
     let details = json!({"group": "authentication.k8s.io", "kind": "TokenRequest", "causes": [
         {"reason": cause.reason, "message": cause.message, "field": cause.field},
@@ -248,7 +249,7 @@ fn check_life(seconds: u64) -> Result<(), ApiError> {
     Err(ApiError::new(422, "Invalid", message).with_details(details))
 }
 
-/// The managed fields of what is answered and not stored.
+/// Records the managed fields of an object that is answered and not stored.
 fn track(call: &Call<'_>, value: &mut Value) {
     let writer = Writer {
         manager: call.manager(),
@@ -265,7 +266,7 @@ fn track(call: &Call<'_>, value: &mut Value) {
     }
 }
 
-/// Whom an access review asks about.
+/// Returns the identity that an access review is about.
 fn subject(spec: &Value) -> Identity {
     let groups = spec["groups"].as_array().into_iter().flatten().filter_map(Value::as_str);
     Identity::user(spec["user"].as_str().unwrap_or_default(), groups)

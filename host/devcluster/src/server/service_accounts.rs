@@ -8,13 +8,13 @@ use crate::model::resources::Type;
 use crate::model::status::ApiError;
 use crate::server::api::Api;
 
-/// Where every container finds its credentials.
+/// The path of the credentials in every container.
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The life of a token in a pod's volume, in seconds.
 const TOKEN_SECONDS: u64 = 3607;
 
-/// Gives a pod its service account, and, unless it or the account declines, the volume.
+/// Sets a pod's service account and adds the token's volume, unless the pod or the account declines it.
 pub(crate) fn admit(api: &Api, pod: &mut Value) -> Result<(), ApiError> {
     let given = ["serviceAccountName", "serviceAccount"].iter().find_map(|name| pod["spec"][*name].as_str());
     let name = given.filter(|name| !name.is_empty()).unwrap_or("default").to_owned();
@@ -24,7 +24,7 @@ pub(crate) fn admit(api: &Api, pod: &mut Value) -> Result<(), ApiError> {
     else {
         return Ok(());
     };
-    let Some(account) = api.store.table(&accounts).get(&object::key(&namespace, &name)) else {
+    let Some(account) = api.store.collection(&accounts).get(&object::key(&namespace, &name)) else {
         return Err(no_account(&pods, pod, &namespace, &name));
     };
     pod["spec"]["serviceAccountName"] = name.as_str().into();
@@ -45,7 +45,7 @@ fn no_account(of: &Type, pod: &Value, namespace: &str, account: &str) -> ApiErro
     ApiError::new(403, "Forbidden", message).with_details(of.details(name))
 }
 
-/// Adds the volume, and its mount to each container that has nothing there yet.
+/// Adds the volume, and its mount to each container that has nothing at that path.
 fn mount(pod: &mut Value) {
     let mut volume = None;
     for field in ["containers", "initContainers"] {

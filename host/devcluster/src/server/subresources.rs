@@ -1,4 +1,4 @@
-//! The parts of objects and the acts on them that have paths of their own.
+//! Subresources: parts of objects and acts on them.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::model::fresh::now;
 use crate::model::nesting;
 use crate::model::object::{self, Object};
 use crate::model::resources::Type;
-use crate::model::status::{ApiError, Cause};
+use crate::model::status::{ApiError, StatusCause};
 use crate::server::api::{Api, Call};
 use crate::server::apply::apply_config;
-use crate::server::body::Options;
+use crate::server::body::DeleteOptions;
 use crate::server::body::{self, media_type};
 use crate::server::operations;
 use crate::server::origin::Origin;
@@ -55,15 +55,15 @@ impl Api {
     }
 
     fn existing(&self, of: &Type, key: &str, name: &str) -> Result<Arc<Object>, ApiError> {
-        self.store.table(of).get(key).ok_or_else(|| ApiError::not_found(of, name))
+        self.store.collection(of).get(key).ok_or_else(|| ApiError::not_found(of, name))
     }
 
     fn evict(self: &Arc<Self>, call: &Call<'_>) -> Result<Answer, ApiError> {
         let value = body::tree(call, "Eviction")?;
-        let options = Options {
+        let options = DeleteOptions {
             grace_seconds: value["deleteOptions"]["gracePeriodSeconds"].as_i64(),
             dry_run: call.dry_run(),
-            ..Options::default()
+            ..DeleteOptions::default()
         };
         self.delete_object(&call.of, &call.key(), &options)?;
         Ok(Answer::json(201, DONE))
@@ -82,7 +82,7 @@ impl Api {
             return Err(ApiError::new(500, "", "target.name: Required value"));
         }
         let key = object::key(&call.at.namespace, named);
-        // A binding is nobody's change of the pod's fields, and it changes the pod's status too.
+        // A binding is not recorded as a change of the pod's fields, and it changes the pod's status too.
         let mut origin = Origin::of(call);
         origin.tracked = true;
         "binding".clone_into(&mut origin.writer.subresource);
@@ -129,7 +129,7 @@ impl Api {
         Ok(Answer::tree(200, call.accept, &scale(of, &tree(of, &object))))
     }
 
-    /// Nothing runs behind a service here; the answer is that of a service without endpoints.
+    /// Answers a request to a service's proxy as for a service without endpoints, since nothing runs here.
     fn proxy(&self, call: &Call<'_>) -> Result<Answer, ApiError> {
         let named = call.at.name.rsplit(':').next().filter(|_| !call.at.name.contains(':'));
         let name = named.unwrap_or_else(|| call.at.name.split(':').find(|part| !part.is_empty()).unwrap_or_default());
@@ -143,7 +143,7 @@ impl Api {
     }
 }
 
-/// What is wrong with a scale that is to become `current`'s.
+/// Returns the fault of a scale that replaces the current one.
 fn check_scale(of: &Type, name: &str, current: &Value, wanted: &Value) -> Result<(), ApiError> {
     if wanted["metadata"]["name"].as_str().is_none_or(str::is_empty) {
         let message = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
@@ -157,7 +157,7 @@ fn check_scale(of: &Type, name: &str, current: &Value, wanted: &Value) -> Result
     if replicas.as_i64().is_none_or(|number| number >= 0) {
         return Ok(());
     }
-    let cause = Cause::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+    let cause = StatusCause::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
     Err(ApiError::invalid_kind("autoscaling", "Scale", name, &[cause]))
 }
 
@@ -168,7 +168,7 @@ fn already_bound(pod: &str, node: &str) -> ApiError {
     ApiError::new(409, "Conflict", message).with_details(json!({"name": pod, "kind": "pods/binding"}))
 }
 
-/// Notes in a pod's status that it has a node.
+/// Records in a pod's status that it has a node.
 fn schedule(status: &mut Value) {
     const KIND: &str = "PodScheduled";
     let told = json!({"type": KIND, "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
@@ -192,7 +192,7 @@ fn patched(current: &Value, body: &[u8]) -> Result<Value, ApiError> {
     Ok(wanted)
 }
 
-/// Where a type keeps its number of replicas, as a JSON pointer.
+/// Returns the path of a type's number of replicas, as a JSON pointer.
 fn pointer(of: &Type, name: &str, usual: &str) -> String {
     let given = of.custom.as_ref().and_then(|custom| custom.scale.get(name));
     given.map_or_else(|| usual.to_owned(), |path| path.replace('.', "/"))
@@ -209,7 +209,7 @@ fn set_pointer(value: &mut Value, pointer: &str, told: Value) {
     *at = told;
 }
 
-/// The scale of an object.
+/// Returns the scale of an object.
 fn scale(of: &Type, value: &Value) -> Value {
     let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let metadata = &value["metadata"];
@@ -222,7 +222,7 @@ fn scale(of: &Type, value: &Value) -> Value {
         status["selector"] = selector.into();
     }
     let replicas = number(&pointer(of, "specReplicasPath", "/spec/replicas"));
-    // A real server leaves a zero out of the one, and not of the other.
+    // A real server leaves a zero out of the spec, and not out of the status.
     let spec = if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) };
     json!({
         "kind": "Scale",

@@ -1,8 +1,8 @@
-//! watch: what happens to a collection, told as it happens.
+//! watch: the changes of a collection, as they happen.
 //!
-//! A watcher is a place in its type's history. It sleeps until the history grows, takes what is new, and tells what of
-//! it concerns its selection; an event is written as JSON once for all watchers. Nothing is queued for a slow watcher:
-//! when it has fallen out of the history it is told so (410) and starts over.
+//! A watch is a position in its type's history. It sleeps until the history grows, reads the new events, and sends
+//! those in its selection. An event is encoded once for all watches. Nothing is queued for a slow client: a watch whose
+//! position has left the history ends with 410, and the client starts over.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -14,32 +14,33 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::model::collection::{Collection, Compacted, Part};
+use crate::model::event::{Event, EventType};
 use crate::model::object::Object;
 use crate::model::object::partial;
 use crate::model::resources::Type;
 use crate::model::selectors::Selection;
 use crate::model::status::ApiError;
-use crate::model::store::{Event, Forgotten, Part, Table, Told};
 use crate::server::api::{Api, Call};
+use crate::server::http::Phase;
 use crate::server::read::{revision, too_large};
-use crate::server::server::Phase;
-use crate::wire::answer::{Answer, Shape};
+use crate::wire::answer::{Answer, Representation};
 use crate::wire::show::in_version;
 use crate::wire::table;
 
-/// Events that are taken from the history at a time, so that a watcher far behind holds no lock for long.
+/// The number of events that are read from the history at a time, so that a watch far behind holds no lock for long.
 const BATCH: usize = 256;
 
-/// Bytes that are sent at a time when many events wait.
+/// The number of bytes that are sent at a time when many events wait.
 const CHUNK: usize = 64 * 1024;
 
-/// How long a watch lives whose client names no time: the middle of a real server's half an hour to an hour.
+/// The life of a watch if the client sets none: the middle of a real server's half an hour to an hour.
 const LIFE: Duration = Duration::from_mins(45);
 
-/// A bookmark comes this long before the end of a watch that asks for them.
+/// The time between the last bookmark and the end of a watch that asks for them.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
-/// What ends a watcher's sleep.
+/// The end of a watch's sleep.
 enum Woken {
     Changed,
     Stopped,
@@ -49,13 +50,13 @@ enum Woken {
 struct Watcher {
     api: Arc<Api>,
     of: Arc<Type>,
-    table: Arc<Table>,
+    collection: Arc<Collection>,
     prefix: String,
     selection: Selection,
-    shape: Shape,
-    /// The revision at which the stream began; a bookmark that is no newer tells nothing.
+    representation: Representation,
+    /// The revision at which the stream began; a bookmark that is no newer is useless.
     began: u64,
-    /// The newest revision that the client knows of.
+    /// The newest revision that the client knows.
     seen: u64,
     ready: VecDeque<Bytes>,
     changed: watch::Receiver<u64>,
@@ -76,7 +77,7 @@ impl Api {
         let selection = Selection::parse(&call.of, query.get("labelSelector"), &fields)?;
         let start = revision(query.get("resourceVersion"))?.unwrap_or(0);
         let initial = initial_events(call, start)?;
-        let table = self.store.table(&call.of);
+        let collection = self.store.collection(&call.of);
         let now = Instant::now();
         let life = query.number("timeoutSeconds").filter(|seconds| *seconds != 0).map_or(LIFE, Duration::from_secs);
         let end = now.checked_add(life).unwrap_or(now + LIFE);
@@ -86,23 +87,23 @@ impl Api {
             of: Arc::clone(&call.of),
             prefix: if call.namespace().is_empty() { String::new() } else { format!("{}/", call.namespace()) },
             selection,
-            shape: call.accept.shape,
+            representation: call.accept.representation,
             began: start,
             seen: start,
             ready: VecDeque::new(),
-            changed: table.subscribe(),
+            changed: collection.subscribe(),
             phase: self.phase.read().unwrap_or_else(PoisonError::into_inner).clone(),
             end,
             next_bookmark: bookmarks.then(|| next_bookmark(now, end, self.behaviour.bookmarks)),
             columns_told: false,
             ended: false,
-            table,
+            collection,
         };
         if start > self.store.revision() {
             return Err(too_large(start, self.store.revision()));
         }
         if initial {
-            watcher.tell_present(query.flag("sendInitialEvents") && bookmarks);
+            watcher.send_present(query.flag("sendInitialEvents") && bookmarks);
         }
         let lines = stream::unfold(watcher, |mut watcher| async move {
             let chunk = watcher.next().await?;
@@ -112,7 +113,7 @@ impl Api {
     }
 }
 
-/// Returns whether the watch begins with what is there already.
+/// Returns whether the watch begins with the existing objects.
 fn initial_events(call: &Call<'_>, start: u64) -> Result<bool, ApiError> {
     let (query, rule) = (call.query, call.query.get("resourceVersionMatch"));
     let forbidden = |field: &str, why: &str| {
@@ -137,7 +138,7 @@ fn initial_events(call: &Call<'_>, start: u64) -> Result<bool, ApiError> {
     Ok(query.flag("sendInitialEvents"))
 }
 
-/// At the next interval, or shortly before the end if that is sooner.
+/// Returns the time of the next bookmark: after the interval, or shortly before the end if that is sooner.
 fn next_bookmark(now: Instant, end: Instant, interval: Duration) -> Instant {
     let last = end.checked_sub(LAST_BOOKMARK).unwrap_or(now);
     let next = now.checked_add(interval).unwrap_or(last);
@@ -145,7 +146,7 @@ fn next_bookmark(now: Instant, end: Instant, interval: Duration) -> Instant {
 }
 
 impl Watcher {
-    /// The next bytes for the client; `None` when the watch is over.
+    /// Returns the next bytes for the client; `None` when the watch is over.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(chunk) = self.take_ready() {
@@ -156,10 +157,10 @@ impl Watcher {
             }
             // Marked as seen before the history is read, so that a change between the two wakes the sleep below.
             self.changed.borrow_and_update();
-            match self.table.events_after(self.seen, BATCH) {
-                Err(Forgotten(floor)) => self.tell_expired(floor),
+            match self.collection.events_after(self.seen, BATCH) {
+                Err(Compacted(floor)) => self.send_expired(floor),
                 Ok(events) if !events.is_empty() => events.iter().for_each(|event| self.consider(event)),
-                // All is told that has happened up to the server's end.
+                // All changes up to the server's end have been sent.
                 Ok(_) if self.phase.borrow().ends_streams() => self.ended = true,
                 Ok(_) => self.sleep().await,
             }
@@ -186,12 +187,12 @@ impl Watcher {
         if now >= self.end {
             self.ended = true;
         } else if self.next_bookmark.is_some_and(|at| now >= at) {
-            self.tell_bookmark(false);
+            self.send_bookmark(false);
             self.next_bookmark = Some(next_bookmark(now, self.end, self.api.behaviour.bookmarks));
         }
     }
 
-    /// What waits to be sent: one event as it was written, or many in one piece.
+    /// Takes the pending bytes: one event as it was encoded, or many in one piece.
     fn take_ready(&mut self) -> Option<Bytes> {
         let first = self.ready.pop_front()?;
         if self.ready.is_empty() {
@@ -213,54 +214,55 @@ impl Watcher {
         };
         let before = event.previous.as_deref().is_some_and(concerns);
         let after = !event.deleted && concerns(&event.object);
-        let told = match (before, after) {
+        let event_type = match (before, after) {
             (false, false) => return,
-            (false, true) => Told::Added,
-            (true, true) => Told::Modified,
-            (true, false) => Told::Deleted,
+            (false, true) => EventType::Added,
+            (true, true) => EventType::Modified,
+            (true, false) => EventType::Deleted,
         };
-        let frame = if self.shape == Shape::Object && event.object.json().starts_with(self.of.head().as_bytes()) {
-            event.frame(told)
+        let frame = if self.representation == Representation::Object
+            && event.object.json().starts_with(self.of.head().as_bytes())
+        {
+            event.frame(event_type)
         } else {
-            self.frame(told, &event.shown(told))
+            self.frame(event_type, &event.shown(event_type))
         };
         self.ready.push_back(frame);
     }
 
-    fn frame(&mut self, told: Told, object: &Object) -> Bytes {
-        match self.shape {
-            Shape::Object => told.frame(&in_version(&self.of, object)),
-            Shape::Partial => told.frame(&crate::model::object::ordered(&partial(object), false)),
-            Shape::Table => {
+    fn frame(&mut self, event_type: EventType, object: &Object) -> Bytes {
+        match self.representation {
+            Representation::Object => event_type.frame(&in_version(&self.of, object)),
+            Representation::Partial => event_type.frame(&crate::model::object::ordered(&partial(object), false)),
+            Representation::Table => {
                 let mut one = table::of_one(&self.of, object);
                 if std::mem::replace(&mut self.columns_told, true) {
                     one["columnDefinitions"] = Value::Null;
                 }
-                told.frame(&crate::model::object::ordered(&one, false))
+                event_type.frame(&crate::model::object::ordered(&one, false))
             }
         }
     }
 
-    /// Everything that is there, as if it were new.
-    fn tell_present(&mut self, bookmark: bool) {
+    /// Sends all existing objects as added.
+    fn send_present(&mut self, bookmark: bool) {
         let part = Part { prefix: &self.prefix, ..Part::default() };
-        let Ok(listing) = self.api.store.list(&self.table, &part, |object| self.selection.matches(object)) else {
+        let Ok(listing) = self.api.store.list(&self.collection, &part, |object| self.selection.matches(object)) else {
             return;
         };
         (self.began, self.seen) = (listing.revision, listing.revision);
         for object in &listing.items {
-            let frame = self.frame(Told::Added, object);
+            let frame = self.frame(EventType::Added, object);
             self.ready.push_back(frame);
         }
         if bookmark {
-            self.tell_bookmark(true);
+            self.send_bookmark(true);
         }
     }
 
-    fn tell_bookmark(&mut self, initial_end: bool) {
-        // Nothing between `seen` and the newest change of this type is left to be told; other types' numbers do no
-        // harm.
-        if !initial_end && self.table.newest() <= self.seen {
+    fn send_bookmark(&mut self, initial_end: bool) {
+        // No change of this type between `seen` and its newest is unsent; other types' revisions do no harm.
+        if !initial_end && self.collection.newest() <= self.seen {
             self.seen = self.seen.max(self.settled());
         }
         if !initial_end && self.seen <= self.began {
@@ -275,13 +277,13 @@ impl Watcher {
         self.ready.push_back(format!("{line}\n").into());
     }
 
-    /// A revision up to which this type has no change that was not told.
+    /// Returns a revision up to which all changes of this type have been sent.
     fn settled(&self) -> u64 {
         let revision = self.api.store.revision();
-        if self.table.newest() <= self.seen { revision } else { self.seen }
+        if self.collection.newest() <= self.seen { revision } else { self.seen }
     }
 
-    fn tell_expired(&mut self, floor: u64) {
+    fn send_expired(&mut self, floor: u64) {
         let error = ApiError::expired(format!("too old resource version: {} ({floor})", self.seen));
         self.ready.push_back(format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", error.body()).into());
         self.ended = true;

@@ -1,4 +1,4 @@
-//! What goes back to the client: status, headers and a body that is streamed where it is large.
+//! Answers: status, headers, and a body that is streamed if it is large.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,41 +16,41 @@ use crate::model::object::Object;
 use crate::model::object::ordered;
 use crate::model::status::ApiError;
 
-/// The body of any answer. The error breaks the connection off, as a fault may ask.
+/// The body of any answer. The error breaks the connection, as a fault may ask.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BrokenOff>;
 
-/// The server breaks an answer off.
+/// The error by which the server breaks an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is broken off, as the fault asks")]
 pub(crate) struct BrokenOff;
 
-/// How many bytes of a long list are written at a time: one TLS record's worth four times over.
+/// The number of bytes of a long list that are encoded at a time: four TLS records.
 const CHUNK: usize = 64 * 1024;
 
-/// In what form a client wants an object.
+/// The representation of an object that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// As it is.
+pub(crate) enum Representation {
+    /// The object itself.
     Object,
-    /// As rows for a person.
+    /// Rows of a table for people.
     Table,
-    /// Its metadata alone.
+    /// The metadata alone.
     Partial,
 }
 
-/// In what notation a client wants it.
+/// The notation of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notation {
     Json,
     Yaml,
 }
 
-/// What a client accepts, as far as it can be served.
+/// The representation and notation that a client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Accept {
-    pub(crate) shape: Shape,
+    pub(crate) representation: Representation,
     pub(crate) notation: Notation,
-    /// Whether a person reads it.
+    /// True if the answer is indented for people.
     pub(crate) pretty: bool,
 }
 
@@ -59,7 +59,7 @@ const RESOURCE_NOTATIONS: &str = "application/json, application/yaml, applicatio
      application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 impl Accept {
-    /// Takes the first of the accepted forms that can be served.
+    /// Returns the first of the accepted forms that can be served.
     ///
     /// # Errors
     /// 406 when there is none.
@@ -67,7 +67,7 @@ impl Accept {
         let pretty = pretty.unwrap_or_else(|| reads_pretty(headers));
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if accept.trim().is_empty() {
-            return Ok(Self { shape: Shape::Object, notation: Notation::Json, pretty });
+            return Ok(Self { representation: Representation::Object, notation: Notation::Json, pretty });
         }
         let found = accept.split(',').find_map(|entry| Self::one(entry, pretty));
         found.ok_or_else(|| {
@@ -85,19 +85,19 @@ impl Accept {
         };
         let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
         let value = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-        let shape = match (value("as"), value("g"), value("v")) {
-            (None, _, _) => Shape::Object,
-            (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Shape::Table,
+        let representation = match (value("as"), value("g"), value("v")) {
+            (None, _, _) => Representation::Object,
+            (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Representation::Table,
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => {
-                Shape::Partial
+                Representation::Partial
             }
             _ => return None,
         };
-        Some(Self { shape, notation, pretty })
+        Some(Self { representation, notation, pretty })
     }
 }
 
-/// Returns whether the client is one that a person sits before.
+/// Returns whether the client is a tool that shows answers to people.
 fn reads_pretty(headers: &HeaderMap) -> bool {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     ["curl/", "kubectl/", "Wget/", "Mozilla/"].iter().any(|person| agent.starts_with(person))
@@ -121,23 +121,23 @@ impl Answer {
         Self { status, content_type, headers: Vec::new(), content: Content::Whole(body.into()) }
     }
 
-    /// JSON that is written already.
+    /// Makes an answer of encoded JSON.
     pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> Self {
         Self::whole(status, "application/json", body)
     }
 
-    /// Plain text.
+    /// Makes an answer of plain text.
     pub(crate) fn text(status: u16, body: impl Into<Bytes>) -> Self {
         Self::whole(status, "text/plain; charset=utf-8", body)
             .with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
     }
 
-    /// No body at all.
+    /// Makes an answer without a body.
     pub(crate) fn empty(status: u16) -> Self {
         Self::whole(status, "", Bytes::new())
     }
 
-    /// A tree in the notation that the client wants.
+    /// Makes an answer of a tree, in the notation that the client wants.
     pub(crate) fn tree(status: u16, accept: Accept, value: &Value) -> Self {
         match accept.notation {
             Notation::Yaml => Self::whole(status, "application/yaml", yaml(value)),
@@ -146,7 +146,7 @@ impl Answer {
         }
     }
 
-    /// Lines that are written as they come.
+    /// Makes an answer of lines that are sent as they come.
     pub(crate) fn stream(
         content_type: &'static str,
         lines: impl Stream<Item = Result<Bytes, BrokenOff>> + Send + 'static,
@@ -155,7 +155,7 @@ impl Answer {
         Self { status: 200, content_type, headers: Vec::new(), content: Content::Stream(body) }
     }
 
-    /// A list that is written while it is sent: `head`, then each item as `item` writes it, then `tail`.
+    /// Makes an answer of a list that is encoded while it is sent: `head`, then each item by `item`, then `tail`.
     pub(crate) fn list(
         head: Vec<u8>,
         items: Vec<Arc<Object>>,
@@ -176,7 +176,7 @@ impl Answer {
         self
     }
 
-    /// The answer as HTTP sends it.
+    /// Returns the answer as an HTTP response.
     pub(crate) fn response(self) -> Response<Body> {
         let body = match self.content {
             Content::Whole(bytes) => Full::new(bytes).map_err(never).boxed_unsync(),
@@ -228,7 +228,7 @@ impl Chunks {
     }
 }
 
-/// A real server ends what it writes for programs with a line's end.
+/// Appends the newline with which a real server ends JSON for programs.
 pub(crate) fn line(mut json: Vec<u8>) -> Vec<u8> {
     json.push(b'\n');
     json

@@ -277,7 +277,7 @@ const LEASE: &[Heading] = &[shown(
          is used, the holder identity must be equal to the elected LeaseCandidate.metadata.name field.",
 )];
 
-/// The headings between the name and the age, and those that only `-o wide` shows.
+/// Returns the headings between the name and the age, and those that only `-o wide` shows.
 pub(crate) fn columns(of: &Type) -> &'static [Heading] {
     match (of.group.as_str(), of.kind.as_str()) {
         ("", "ConfigMap") => CONFIG_MAP,
@@ -299,7 +299,7 @@ pub(crate) fn columns(of: &Type) -> &'static [Heading] {
     }
 }
 
-/// Roles and definitions tell the time of their creation itself.
+/// Returns whether the table has an age. Roles and definitions have a column for the time of creation instead.
 pub(crate) fn has_age(of: &Type) -> bool {
     columns(of).first().is_none_or(|heading| heading.name != "Created At")
 }

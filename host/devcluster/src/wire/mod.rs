@@ -1,4 +1,13 @@
-//! The forms in which requests arrive and answers leave: paths, notations, tables, pages, protobuf.
+//! The forms of requests and answers: paths, notations, tables, pages, protobuf.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `request.rs` | method, path and query |
+//! | `protobuf.rs` | the few bodies that kubectl sends as protobuf |
+//! | `answer.rs` | status, headers, body, and the notation that a client accepts |
+//! | `show.rs` | objects and lists in the representation that a client asks for |
+//! | `paging.rs` | `continue` tokens |
+//! | `table.rs`, `headings.rs`, `printers.rs` | tables: rows, headings, cells |
 
 pub(crate) mod answer;
 pub(crate) mod headings;

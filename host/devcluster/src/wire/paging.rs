@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::status::ApiError;
 
-/// Where a list goes on.
+/// The position of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Token {
     v: String,
-    /// The revision that all pages show; -1 for whatever is newest.
+    /// The revision that all pages show; -1 for the newest.
     rv: i64,
     start: String,
 }
@@ -18,22 +18,22 @@ struct Token {
 /// The format's name for itself.
 const FORMAT: &str = "meta.k8s.io/v1";
 
-/// A read token.
+/// The content of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Resume {
-    /// `None` for whatever is newest.
+    /// The revision; `None` for the newest.
     pub(crate) revision: Option<u64>,
-    /// The whole key after which the list goes on.
+    /// The whole key after which the list continues.
     pub(crate) after: String,
 }
 
-/// The token for going on after `key`, of a list of the keys that begin with `prefix`.
+/// Returns the token that continues after `key`, for a list of the keys that begin with `prefix`.
 pub(crate) fn token(prefix: &str, key: &str, revision: u64) -> String {
     let rest = key.strip_prefix(prefix).unwrap_or(key);
     encode(i64::try_from(revision).unwrap_or(i64::MAX), format!("/{rest}\0"))
 }
 
-/// The token for going on at the newest revision instead.
+/// Returns the token that continues at the newest revision instead.
 fn inconsistent(prefix: &str, after: &str) -> String {
     encode(-1, format!("{}\0", after.strip_prefix(prefix).unwrap_or(after)))
 }
@@ -43,10 +43,10 @@ fn encode(rv: i64, start: String) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
 }
 
-/// Reads a token of a list of the keys that begin with `prefix`.
+/// Parses a token of a list of the keys that begin with `prefix`.
 ///
 /// # Errors
-/// 400 for what no server issued.
+/// 400 for a token that no server issued.
 pub(crate) fn resume(prefix: &str, text: &str) -> Result<Resume, ApiError> {
     let unfit = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
     let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| unfit(&error.to_string()))?;
@@ -62,7 +62,7 @@ pub(crate) fn resume(prefix: &str, text: &str) -> Result<Resume, ApiError> {
     Ok(Resume { revision: u64::try_from(token.rv).ok(), after: format!("{prefix}{start}") })
 }
 
-/// 410: the revision of the token is forgotten. The answer has a token that goes on regardless.
+/// 410: the revision of the token has been compacted. The answer has a token that continues at the newest revision.
 pub(crate) fn expired(prefix: &str, after: &str) -> ApiError {
     let mut error = ApiError::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list \

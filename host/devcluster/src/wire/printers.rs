@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::model::resources::Type;
 pub(crate) use crate::wire::headings::{Heading, columns, has_age};
 
-/// The cells under [`columns`].
+/// Returns the cells under [`columns`].
 pub(crate) fn cells(of: &Type, value: &Value) -> Vec<Value> {
     let at = |path: &str| value.pointer(path).cloned().unwrap_or(Value::Null);
     let number = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0);
@@ -57,7 +57,7 @@ pub(crate) fn cells(of: &Type, value: &Value) -> Vec<Value> {
     }
 }
 
-/// What a row says of an object beside its cells: that a pod is done.
+/// Returns the condition of a row beside its cells: a pod that is done.
 pub(crate) fn conditions(of: &Type, value: &Value) -> Option<Value> {
     if !of.group.is_empty() || of.kind != "Pod" {
         return None;
@@ -94,7 +94,7 @@ fn joined<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     parts.collect::<Vec<_>>().join(",")
 }
 
-/// The names and images of a template's containers.
+/// Returns the names and images of a template's containers.
 fn template(value: &Value) -> [Value; 2] {
     let containers = list(value, "/spec/template/spec/containers");
     let of = |name: &str| joined(containers.iter().map(|one| one[name].as_str().unwrap_or_default())).into();
@@ -230,14 +230,14 @@ fn binding(value: &Value) -> Vec<Value> {
     vec![role.into(), of("User"), of("Group"), of("ServiceAccount")]
 }
 
-/// How long ago a time was, as `kubectl` writes it.
+/// Returns the age of a time, as `kubectl` writes it.
 pub(crate) fn age(time: Option<&Value>) -> Value {
     let parsed = time.and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
     let Some(then) = parsed else { return "<unknown>".into() };
     duration(Timestamp::now().as_second().saturating_sub(then.as_second())).into()
 }
 
-/// Two units at most, and the smaller one only while it tells something.
+/// Formats a duration in at most two units; the smaller one only while it matters.
 pub(crate) fn duration(seconds: i64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let both = |big: i64, unit: char, small: i64, small_unit: char| match small {

@@ -1,18 +1,18 @@
 //! The few messages that `kubectl` sends as protobuf even to a server that answers in JSON: those of its `create`,
-//! `auth` and `drain` commands. Whatever has a field that is not in the table is refused whole (415), never read in
-//! part.
+//! `auth` and `drain` commands. A message with a field outside the table is refused whole (415), never read in part.
 
 use serde_json::{Map, Value, json};
 
-/// What every such body begins with.
+/// The beginning of every protobuf body.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// How deep messages may nest: a pod's template is six deep.
+/// The deepest nesting of messages: a pod's template has six levels.
 const DEEPEST: usize = 16;
 
-/// `MESSAGE NUMBER=FIELD:TYPE …`. A type is s text, i and b a number and a flag that are there if they are sent, z and
-/// f the same but nothing if they are zero, t a time, x integer or text, y bytes, another message's name, `[` before a
-/// repeated one, `{` before the values of a map. The numbers are those of the `generated.proto` files of k8s.io/api.
+/// The messages, as `MESSAGE NUMBER=FIELD:TYPE …`. A type is s text, i and b a number and a flag that are set if they
+/// are sent, z and f the same but unset if they are zero, t a time, x integer or text, y bytes, another message's name,
+/// `[` before a repeated one, `{` before the values of a map. The numbers are those of the `generated.proto` files of
+/// k8s.io/api.
 const MESSAGES: &str = "\
 ObjectMeta 1=name:s 2=generateName:s 3=namespace:s 4=selfLink:s 5=uid:s 6=resourceVersion:s 7=generation:z 8=creationTimestamp:t 9=deletionTimestamp:t 10=deletionGracePeriodSeconds:i 11=labels:{s 12=annotations:{s 13=ownerReferences:[OwnerReference 14=finalizers:[s
 OwnerReference 1=kind:s 3=name:s 4=uid:s 5=apiVersion:s 6=controller:b 7=blockOwnerDeletion:b
@@ -78,7 +78,7 @@ ServiceStatus 1=loadBalancer:LoadBalancerStatus
 LoadBalancerStatus
 ";
 
-/// Reads a body; `None` for what is not in the table or is no such body.
+/// Decodes a body; `None` for a message outside the table or an invalid body.
 pub(crate) fn decode(body: &[u8]) -> Option<Value> {
     let mut rest = body.strip_prefix(MAGIC)?;
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
@@ -103,13 +103,13 @@ pub(crate) fn decode(body: &[u8]) -> Option<Value> {
     Some(value)
 }
 
-/// A value as it is on the wire.
+/// A value in the wire format.
 enum Wire<'a> {
     Number(u64),
     Bytes(&'a [u8]),
 }
 
-/// The next field: its number and value.
+/// Takes the next field: its number and value.
 fn take<'a>(rest: &mut &'a [u8]) -> Option<(u64, Wire<'a>)> {
     let tag = varint(rest)?;
     let value = match tag & 7 {
@@ -142,7 +142,7 @@ fn text_of(bytes: &[u8]) -> Option<String> {
     String::from_utf8(bytes.to_vec()).ok()
 }
 
-/// The fields of a message: number, name and type.
+/// Returns the fields of a message: number, name and type.
 fn fields(name: &str) -> Option<Vec<(u64, &'static str, &'static str)>> {
     let line = MESSAGES.lines().find(|line| line.split(' ').next() == Some(name))?;
     let field = |word: &'static str| {
@@ -181,12 +181,12 @@ fn message(name: &str, mut rest: &[u8], depth: usize) -> Option<Map<String, Valu
     Some(map)
 }
 
-/// In a list or a map an empty text stays.
+/// Replaces null by an empty text, which stays in a list or a map.
 fn or_empty(value: Value) -> Value {
     if value.is_null() { "".into() } else { value }
 }
 
-/// One entry of a map.
+/// Decodes one entry of a map.
 fn entry(shape: &str, mut rest: &[u8], depth: usize) -> Option<(String, Value)> {
     let (mut key, mut value) = (String::new(), Value::from(""));
     while !rest.is_empty() {
@@ -199,7 +199,7 @@ fn entry(shape: &str, mut rest: &[u8], depth: usize) -> Option<(String, Value)> 
     Some((key, value))
 }
 
-/// One value; null is one that counts as none.
+/// Decodes one value; null means unset.
 fn single(shape: &str, wire: Wire<'_>, depth: usize) -> Option<Value> {
     use base64::Engine as _;
     let unless = |none: bool, value: Value| if none { Value::Null } else { value };
@@ -217,12 +217,12 @@ fn single(shape: &str, wire: Wire<'_>, depth: usize) -> Option<Value> {
     }
 }
 
-/// Negative numbers are sent as the two's complement.
+/// Decodes a negative number from its two's complement.
 fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
 
-/// The text of a time; null for the time that is none.
+/// Returns the text of a time; null for the zero time.
 fn time(mut rest: &[u8]) -> Option<Value> {
     let mut seconds = 0;
     while !rest.is_empty() {

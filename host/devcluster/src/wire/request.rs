@@ -1,21 +1,21 @@
-//! What a request asks for: the API server's own reading of method, path and query.
+//! Requests: the API server's reading of method, path and query.
 //!
 //! The rules are those of `k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-/// A request as the API server judges it.
+/// The attributes of a request, as the API server judges it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RequestInfo {
     pub(crate) verb: &'static str,
     /// The decoded path.
     pub(crate) path: String,
-    /// What it is about; `None` for a path that names no resource.
+    /// The resource; `None` for a path that names none.
     pub(crate) resource: Option<ResourcePath>,
 }
 
-/// A resource, as a path names it.
+/// A resource in a path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ResourcePath {
     pub(crate) group: String,
@@ -24,7 +24,7 @@ pub(crate) struct ResourcePath {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) subresource: String,
-    /// What stands behind the subresource, such as the path that is proxied.
+    /// The path behind the subresource, such as the proxied path.
     pub(crate) tail: String,
 }
 
@@ -37,32 +37,32 @@ impl Query {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
-    /// The first value of a parameter, or nothing.
+    /// Returns the first value of a parameter, or nothing.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// Whether the parameter is there at all.
+    /// Returns whether the parameter is set at all.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(key, _)| key == name)
     }
 
-    /// A flag as the API's own conversion reads it: set unless it says `0` or `false`.
+    /// Returns a flag by the API's own conversion: set unless it is `0` or `false`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.has(name) && !["0", "false"].contains(&self.get(name).to_ascii_lowercase().as_str())
     }
 
-    /// A number, or nothing if there is none or it is none.
+    /// Returns a number, or nothing if the parameter is missing or not a number.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.get(name).parse().ok()
     }
 }
 
-/// The subresources of a namespace, which are no resources within it.
+/// The subresources of a namespace, which are not resources within it.
 const OF_NAMESPACE: &[&str] = &["status", "finalize"];
 
 impl RequestInfo {
-    /// Reads a request. Nothing is refused here: what names no resource is judged by its path.
+    /// Parses a request. Nothing is refused here: a path without a resource is judged as a path.
     pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
         let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -76,7 +76,7 @@ impl RequestInfo {
         Self { verb, path, resource }
     }
 
-    /// The one object that a list, watch or deletecollection is about whose selector wants one name: who may touch
+    /// Returns the one object of a list, watch or deletecollection whose selector names it. A client that may touch
     /// that object may do so.
     pub(crate) fn named_by(&self, query: &Query) -> Option<ResourcePath> {
         let at = self.resource.as_ref().filter(|at| at.name.is_empty())?;

@@ -1,17 +1,17 @@
-//! Objects and lists in the form that a client asked for.
+//! Objects and lists in the representation that a client asks for.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::model::collection::Listing;
 use crate::model::object::{Object, partial, put};
 use crate::model::resources::Type;
-use crate::model::store::Listing;
 use crate::model::versions;
-use crate::wire::answer::{Accept, Answer, Notation, Shape, line};
+use crate::wire::answer::{Accept, Answer, Notation, Representation, line};
 use crate::wire::table;
 
-/// The JSON of an object in the version of `of`, whichever version it was stored in.
+/// Returns the JSON of an object in the version of `of`, regardless of the stored version.
 pub(crate) fn in_version(of: &Type, object: &Object) -> bytes::Bytes {
     if versions::is_other(of) {
         return crate::model::object::ordered(&tree(of, object), false).into();
@@ -23,24 +23,24 @@ pub(crate) fn in_version(of: &Type, object: &Object) -> bytes::Bytes {
     [head.as_bytes(), object.rest()].concat().into()
 }
 
-/// An object in the form that the client wants.
+/// Returns the answer with an object in the representation that the client wants.
 pub(crate) fn show(status: u16, accept: Accept, of: &Type, object: &Object) -> Answer {
-    match accept.shape {
-        Shape::Object if accept.notation == Notation::Json && !accept.pretty => {
+    match accept.representation {
+        Representation::Object if accept.notation == Notation::Json && !accept.pretty => {
             Answer::json(status, line(in_version(of, object).to_vec()))
         }
-        Shape::Object => Answer::tree(status, accept, &tree(of, object)),
-        Shape::Partial => Answer::tree(status, accept, &partial(object)),
-        Shape::Table => Answer::tree(status, accept, &table::of_one(of, object)),
+        Representation::Object => Answer::tree(status, accept, &tree(of, object)),
+        Representation::Partial => Answer::tree(status, accept, &partial(object)),
+        Representation::Table => Answer::tree(status, accept, &table::of_one(of, object)),
     }
 }
 
-/// The object as a tree, in the version of `of`.
+/// Returns the object as a tree, in the version of `of`.
 pub(crate) fn tree(of: &Type, object: &Object) -> Value {
     versions::from_kept(of, object.value())
 }
 
-/// The object as an item of a list, which says for all of its items what they are.
+/// Returns the object as an item of a list, which has the kind and version for all of its items.
 fn bare(of: &Type, object: &Object) -> Value {
     let mut value = tree(of, object);
     if let Some(map) = value.as_object_mut().filter(|_| of.custom.is_none()) {
@@ -54,8 +54,8 @@ pub(crate) fn show_list(accept: Accept, of: &Arc<Type>, listing: Listing, metada
     if accept.notation == Notation::Yaml || accept.pretty {
         return Answer::tree(200, accept, &list_tree(accept, of, &listing, metadata));
     }
-    match accept.shape {
-        Shape::Object => {
+    match accept.representation {
+        Representation::Object => {
             let head = head(&of.list_kind, &of.api_version(), metadata, "items");
             let of = Arc::clone(of);
             let item = move |object: &Object, out: &mut Vec<u8>| {
@@ -70,11 +70,11 @@ pub(crate) fn show_list(accept: Accept, of: &Arc<Type>, listing: Listing, metada
             };
             Answer::list(head, listing.items, item, b"]}\n")
         }
-        Shape::Partial => {
+        Representation::Partial => {
             let head = head("PartialObjectMetadataList", "meta.k8s.io/v1", metadata, "items");
             Answer::list(head, listing.items, |object, out| put(out, &partial(object)), b"]}\n")
         }
-        Shape::Table => {
+        Representation::Table => {
             let mut head = head("Table", "meta.k8s.io/v1", metadata, "columnDefinitions");
             head.pop();
             put(&mut head, &table::columns(of));
@@ -85,7 +85,7 @@ pub(crate) fn show_list(accept: Accept, of: &Arc<Type>, listing: Listing, metada
     }
 }
 
-/// A list up to and with the opening bracket of its array `field`.
+/// Returns the beginning of a list, with the opening bracket of its array `field`.
 fn head(kind: &str, api_version: &str, metadata: &Value, field: &str) -> Vec<u8> {
     let kind = Value::from(kind);
     format!(r#"{{"kind":{kind},"apiVersion":"{api_version}","metadata":{metadata},"{field}":["#).into_bytes()
@@ -94,23 +94,23 @@ fn head(kind: &str, api_version: &str, metadata: &Value, field: &str) -> Vec<u8>
 fn list_tree(accept: Accept, of: &Type, listing: &Listing, metadata: &Value) -> Value {
     let each =
         |show: &dyn Fn(&Object) -> Value| -> Vec<Value> { listing.items.iter().map(|item| show(item)).collect() };
-    match accept.shape {
-        Shape::Object => {
+    match accept.representation {
+        Representation::Object => {
             let items = each(&|object| bare(of, object));
             json!({"kind": of.list_kind, "apiVersion": of.api_version(), "metadata": metadata, "items": items})
         }
-        Shape::Partial => {
+        Representation::Partial => {
             let items = each(&partial);
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
         }
-        Shape::Table => {
+        Representation::Table => {
             let rows = each(&|object| table::row(of, object));
             table::of_rows(of, metadata, rows)
         }
     }
 }
 
-/// The answer with the warning that a deprecated type carries.
+/// Adds the warning of a deprecated type.
 pub(crate) fn warned(of: &Type, answer: Answer) -> Answer {
     if of.group.is_empty() && of.kind == "Endpoints" {
         let text = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";

@@ -1,4 +1,4 @@
-//! Tables: what `kubectl get` prints, made by the server.
+//! Tables: the output of `kubectl get`, made by the server.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ const AGE: &str = "CreationTimestamp is a timestamp representing the server time
      is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: \
      https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
-/// The columns of a type's table.
+/// Returns the columns of a type's table.
 pub(crate) fn columns(of: &Type) -> Value {
     let name = json!({"name": "Name", "type": "string", "format": "name", "description": NAME, "priority": 0});
     let middle: Vec<Value> = match &of.custom {
@@ -25,12 +25,12 @@ pub(crate) fn columns(of: &Type) -> Value {
         None => printers::columns(of).iter().map(printers::Heading::json).collect(),
     };
     let titled: Vec<Value> = std::iter::once(name).chain(middle).collect();
-    // A real server calls the age of custom types a date, and that of built-in types a text.
+    // In a real server the age is a date for custom types, and a text for built-in types.
     let kind = if of.custom.is_some() { "date" } else { "string" };
     if has_age(of) { with_age(titled, kind) } else { titled.into() }
 }
 
-/// The age stands before the columns that only `-o wide` shows.
+/// Inserts the age in front of the columns that only `-o wide` shows.
 fn with_age(mut columns: Vec<Value>, kind: &str) -> Value {
     let age = json!({"name": "Age", "type": kind, "format": "", "description": AGE, "priority": 0});
     let at = columns.iter().position(|column| column["priority"] != 0).unwrap_or(columns.len());
@@ -38,7 +38,7 @@ fn with_age(mut columns: Vec<Value>, kind: &str) -> Value {
     columns.into()
 }
 
-/// A definition that names columns names its age itself, if it wants one.
+/// Returns whether the server adds the age. A definition with columns names the age itself.
 fn has_age(of: &Type) -> bool {
     match &of.custom {
         Some(custom) => custom.columns.is_empty(),
@@ -51,9 +51,9 @@ fn custom_column(column: &Column) -> Value {
            "description": column.description, "priority": column.priority})
 }
 
-/// The row of one object.
+/// Returns the row of one object.
 pub(crate) fn row(of: &Type, object: &Object) -> Value {
-    // The columns of an event are those of the version that is kept.
+    // The columns of an event are those of the stored version.
     let value = object.value();
     let age = age(value.pointer("/metadata/creationTimestamp"));
     let mut cells = vec![Value::from(&*object.name)];
@@ -76,13 +76,13 @@ pub(crate) fn row(of: &Type, object: &Object) -> Value {
     row
 }
 
-/// A table of one row.
+/// Returns a table of one row.
 pub(crate) fn of_one(of: &Type, object: &Object) -> Value {
     let metadata = json!({"resourceVersion": object.revision.to_string()});
     of_rows(of, &metadata, vec![row(of, object)])
 }
 
-/// A table of these rows.
+/// Returns a table of these rows.
 pub(crate) fn of_rows(of: &Type, metadata: &Value, rows: Vec<Value>) -> Value {
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
            "columnDefinitions": columns(of), "rows": rows})
@@ -93,7 +93,7 @@ fn custom_cell(column: &Column, value: &Value) -> Value {
     if column.kind == "date" { age(Some(&found)) } else { found }
 }
 
-/// The value at a simple JSONPath: `.a.b`, `.a[0].b`, `.a[?(@.type=="Ready")].status`.
+/// Returns the value at a simple JSONPath: `.a.b`, `.a[0].b`, `.a[?(@.type=="Ready")].status`.
 pub(crate) fn json_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     let mut at = value;
     let mut rest = path.trim().trim_start_matches('$');

@@ -6,26 +6,26 @@ use serde_json::Value;
 
 use crate::model::quote::quoted;
 
-/// What kind of fault a field has, by the name that `Status.details.causes[].reason` has for it
+/// The type of a cause, named as in `Status.details.causes[].reason`
 /// (`apimachinery/pkg/util/validation/field/errors.go`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The field has to be there.
+pub enum CauseType {
+    /// The field is required.
     Required,
     /// The value breaks a rule.
     Invalid,
-    /// The value is none of the allowed ones.
+    /// The value is not among the allowed ones.
     NotSupported,
-    /// The value names something that is not there.
+    /// The value refers to something that is missing.
     NotFound,
-    /// The value is there twice.
+    /// The value occurs twice.
     Duplicate,
-    /// The field may not be given.
+    /// The field is not allowed.
     Forbidden,
 }
 
-impl Reason {
-    /// The reason in a `Status`: `FieldValueInvalid` and so on.
+impl CauseType {
+    /// Returns the reason in a `Status`: `FieldValueInvalid` and so on.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Required => "FieldValueRequired",
@@ -38,16 +38,16 @@ impl Reason {
     }
 }
 
-/// One cause of a 422. Printed as the server lists it: `field: message`.
+/// One cause of a 422. It is printed in the server's form: `field: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// The field as the server names it. For an item of a Downward API volume the server leaves out `items[N]`.
+    /// The field's path in the server's answer. For an item of a Downward API volume the server leaves out `items[N]`.
     pub field: String,
-    /// What kind of fault.
-    pub reason: Reason,
-    /// What is wrong, without the field: `Invalid value: "x": must be …`.
+    /// The type of the cause.
+    pub reason: CauseType,
+    /// The message, without the field: `Invalid value: "x": must be …`.
     pub message: String,
-    /// The field's true path in the object, for pointing at its place in a file.
+    /// The field's true path in the object, by which it is located in a file.
     pub at: String,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A field of the object under judgement: its value (null if it is not there) and its two paths.
+/// A field of the object under judgement: its value (null if missing) and its two paths.
 #[derive(Debug, Clone)]
 pub(super) struct Field<'a> {
     pub(super) value: &'a Value,
@@ -75,7 +75,7 @@ impl<'a> Field<'a> {
         Self { value, path: format!("{}.{name}", self.path), at: format!("{}.{name}", self.at) }
     }
 
-    /// The elements of a list; none if it is no list.
+    /// Returns the elements of a list; none if it is no list.
     pub(super) fn items(&self) -> Vec<Self> {
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
         let item = |(index, value)| Self {
@@ -86,18 +86,18 @@ impl<'a> Field<'a> {
         items.iter().enumerate().map(item).collect()
     }
 
-    /// The elements of the list `name`, told by the server as if they were this field itself.
+    /// Returns the elements of the list `name`, reported under the path of this field itself.
     pub(super) fn anonymous_items(&self, name: &str) -> Vec<Self> {
         let items = self.child(name).items();
         items.into_iter().map(|item| Self { path: self.path.clone(), ..item }).collect()
     }
 
-    /// This field, but told by the server as a child of `other`.
-    pub(super) fn told_below(&self, other: &Self, name: &str) -> Self {
+    /// Returns this field, reported as a child of `other`.
+    pub(super) fn reported_below(&self, other: &Self, name: &str) -> Self {
         Self { path: format!("{}.{name}", other.path), ..self.clone() }
     }
 
-    /// The true path in the object.
+    /// Returns the true path in the object.
     pub(super) fn at(&self) -> &str {
         &self.at
     }
@@ -106,12 +106,12 @@ impl<'a> Field<'a> {
         self.value.as_str()
     }
 
-    /// The text, empty if it is not there.
+    /// Returns the text, or an empty one if it is missing.
     pub(super) fn text_or_empty(&self) -> &'a str {
         self.text().unwrap_or_default()
     }
 
-    /// Whether the field is given at all: null is as good as nothing.
+    /// Returns whether the field is set; null counts as missing.
     pub(super) fn is_given(&self) -> bool {
         !self.value.is_null()
     }
@@ -130,20 +130,20 @@ impl Causes {
         self.0.len()
     }
 
-    fn push(&mut self, field: &Field<'_>, reason: Reason, message: String) {
+    fn push(&mut self, field: &Field<'_>, reason: CauseType, message: String) {
         self.0.push(Cause { field: field.path.clone(), reason, message, at: field.at.clone() });
     }
 
     pub(super) fn required(&mut self, field: &Field<'_>, detail: &str) {
         let separator = if detail.is_empty() { "" } else { ": " };
-        self.push(field, Reason::Required, format!("Required value{separator}{detail}"));
+        self.push(field, CauseType::Required, format!("Required value{separator}{detail}"));
     }
 
     pub(super) fn invalid(&mut self, field: &Field<'_>, value: &(impl Shown + ?Sized), rule: impl AsRef<str>) {
-        self.push(field, Reason::Invalid, format!("Invalid value: {}: {}", value.shown(), rule.as_ref()));
+        self.push(field, CauseType::Invalid, format!("Invalid value: {}: {}", value.shown(), rule.as_ref()));
     }
 
-    /// One cause for each rule that the value breaks.
+    /// Adds one cause for each rule that the value breaks.
     pub(super) fn broken(&mut self, field: &Field<'_>, value: &str, rules: Vec<String>) {
         for rule in rules {
             self.invalid(field, value, rule);
@@ -154,23 +154,23 @@ impl Causes {
         let supported: Vec<_> = supported.iter().map(|value| quoted(value)).collect();
         let supported = supported.join(", ");
         let message = format!("Unsupported value: {}: supported values: {supported}", quoted(value));
-        self.push(field, Reason::NotSupported, message);
+        self.push(field, CauseType::NotSupported, message);
     }
 
     pub(super) fn not_found(&mut self, field: &Field<'_>, value: &str) {
-        self.push(field, Reason::NotFound, format!("Not found: {}", quoted(value)));
+        self.push(field, CauseType::NotFound, format!("Not found: {}", quoted(value)));
     }
 
     pub(super) fn duplicate(&mut self, field: &Field<'_>, value: &str) {
-        self.push(field, Reason::Duplicate, format!("Duplicate value: {}", quoted(value)));
+        self.push(field, CauseType::Duplicate, format!("Duplicate value: {}", quoted(value)));
     }
 
     pub(super) fn forbidden(&mut self, field: &Field<'_>, detail: &str) {
-        self.push(field, Reason::Forbidden, format!("Forbidden: {detail}"));
+        self.push(field, CauseType::Forbidden, format!("Forbidden: {detail}"));
     }
 }
 
-/// How a bad value is told: texts quoted as Go does, numbers bare.
+/// The form of a bad value in a message: texts quoted as in Go, numbers bare.
 pub(super) trait Shown {
     fn shown(&self) -> String;
 }

@@ -108,7 +108,7 @@ fn env_from(list: &Field<'_>, causes: &mut Causes) {
                 text => causes.broken(&name, text, names::subdomain(text)),
             }
         }
-        // The server tells these two of the whole list.
+        // The server reports these two with the path of the whole list.
         match given.len() {
             0 => causes.invalid(list, "", "must specify one of: `configMapRef` or `secretRef`"),
             1 => {}
@@ -140,16 +140,16 @@ fn mounts(list: &Field<'_>, volumes: &BTreeSet<&str>, causes: &mut Causes) {
 fn sub_path(list: &Field<'_>, mount: &Field<'_>, causes: &mut Causes) {
     let (plain, expression) = (mount.child("subPath"), mount.child("subPathExpr"));
     let given = |field: &Field<'_>| !field.text_or_empty().is_empty();
-    // The server tells a bad path of the whole list, without the mount's index.
+    // The server reports a bad path without the mount's index.
     if given(&plain) {
-        file_path(&plain.told_below(list, "subPath"), false, causes);
+        file_path(&plain.reported_below(list, "subPath"), false, causes);
     }
     if given(&expression) {
         if given(&plain) {
             let text = expression.text_or_empty();
             causes.invalid(&expression, text, "subPathExpr and subPath are mutually exclusive");
         }
-        file_path(&expression.told_below(list, "subPathExpr"), false, causes);
+        file_path(&expression.reported_below(list, "subPathExpr"), false, causes);
     }
 }
 
@@ -158,7 +158,7 @@ fn resources(field: &Field<'_>, causes: &mut Causes) {
     for list in [&limits, &requests] {
         for (name, quantity) in quantities(list) {
             if quantity.is_negative() {
-                let entry = list.child(name).told_below(list, name);
+                let entry = list.child(name).reported_below(list, name);
                 causes.invalid(&entry, quantity.to_string().as_str(), "must be greater than or equal to 0");
             }
         }

@@ -1,11 +1,11 @@
-//! The Downward API's selectors: which fields of a pod may be asked for, where.
+//! The selectors of the Downward API: the fields of a pod that env and files may use.
 
 use attache_base::quantity::Quantity;
 
 use super::cause::{Causes, Field};
 use super::names;
 
-/// The fields that an env variable may take, besides single labels and annotations; sorted, as the server lists them.
+/// The fields that an env variable may use, besides single labels and annotations; sorted, as the server lists them.
 pub const ENV_FIELDS: [&str; 9] = [
     "metadata.name",
     "metadata.namespace",
@@ -18,11 +18,11 @@ pub const ENV_FIELDS: [&str; 9] = [
     "status.podIPs",
 ];
 
-/// The fields that a file may take, besides single labels and annotations; sorted.
+/// The fields that a file may use, besides single labels and annotations; sorted.
 pub const VOLUME_FIELDS: [&str; 5] =
     ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
-/// The resource fields, besides those of huge pages; sorted.
+/// The resource fields, except those of huge pages; sorted.
 const RESOURCES: [&str; 6] = [
     "limits.cpu",
     "limits.ephemeral-storage",
@@ -32,7 +32,7 @@ const RESOURCES: [&str; 6] = [
     "requests.memory",
 ];
 
-/// The fields that a selector may name at all; most of them then turn out to be for elsewhere
+/// The fields that a selector may name at all. Most of them are not allowed in env and files
 /// [`pkg/apis/core/pods/helpers.go`, `ConvertDownwardAPIFieldLabel`].
 const LABELS: [&str; 14] = [
     "metadata.annotations",
@@ -51,7 +51,7 @@ const LABELS: [&str; 14] = [
     "status.podIPs",
 ];
 
-/// The divisors, in canonical form, of anything counted in bytes.
+/// The divisors of byte counts, in canonical form.
 const BYTE_DIVISORS: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 /// Splits `metadata.labels['K']` into field and key [`pkg/fieldpath/fieldpath.go`, `SplitMaybeSubscriptedPath`].
@@ -60,7 +60,7 @@ pub(crate) fn subscript(path: &str) -> Option<(&str, &str)> {
     (!field.is_empty()).then_some((field, key))
 }
 
-/// Judges a `fieldRef` against the fields allowed where it stands.
+/// Judges a `fieldRef` against the allowed fields.
 pub(super) fn field_ref(selector: &Field<'_>, allowed: &[&str], causes: &mut Causes) {
     let field = selector.child("fieldPath");
     let path = field.text_or_empty();
@@ -70,7 +70,7 @@ pub(super) fn field_ref(selector: &Field<'_>, allowed: &[&str], causes: &mut Cau
     } else if let Err(error) = convert(version, path) {
         causes.invalid(&field, path, format!("error converting fieldPath: {error}"));
     } else if let Some((map, key)) = subscript(path) {
-        // Annotations are looked up as they are written, but judged in lower case.
+        // Annotations are looked up as written, but judged in lower case.
         let judged = if map == "metadata.annotations" { key.to_lowercase() } else { key.to_owned() };
         causes.broken(selector, &judged, names::qualified(&judged));
     } else {

@@ -1,9 +1,9 @@
-//! What an API server says against a Pod, as far as a kubelet without containers needs it: volumes, the Downward API,
-//! env, mounts and resources.
+//! Validation of pods, as far as a kubelet without containers needs it: volumes, the Downward API, env, mounts and
+//! resources.
 //!
-//! The rules, the order and the words are those of `pkg/apis/core/validation/validation.go` of Kubernetes 1.36, so
-//! that a manifest refused here is refused for the same reason there. Values of the wrong JSON type count as not
-//! given: whether an object fits its schema is judged elsewhere.
+//! The rules, the order and the words are those of `pkg/apis/core/validation/validation.go` of Kubernetes 1.36, so that
+//! a manifest refused here is refused for the same reason there. A value of the wrong JSON type counts as missing: the
+//! schema is checked elsewhere.
 
 mod cause;
 mod containers;
@@ -14,22 +14,21 @@ mod volumes;
 
 use serde_json::Value;
 
-pub use self::cause::{Cause, Reason};
+pub use self::cause::{Cause, CauseType};
 use self::cause::{Causes, Field};
 pub use self::quantities::{Undecodable, decodable};
 use crate::manifest::{Document, Location};
 use crate::rules::schema;
 
 pub(crate) use self::downward::subscript;
-/// The Downward API fields that an env variable may take, and a file.
 pub use self::downward::{ENV_FIELDS, VOLUME_FIELDS};
 
-/// What is wrong with a Pod's spec, in the order of a real server; nothing if it would be taken.
+/// Returns the violations of a Pod's spec, in the order of a real server.
 pub fn pod(object: &Value) -> Vec<Cause> {
     pod_spec(object.get("spec").unwrap_or(&Value::Null), "spec")
 }
 
-/// The same for the spec of a pod template, whose path is given: `spec.template.spec`.
+/// Returns the violations of a pod template's spec. `path` is the path of the spec: `spec.template.spec`.
 pub fn pod_spec(spec: &Value, path: &str) -> Vec<Cause> {
     let mut causes = Causes::default();
     let spec = Field::new(spec, path);
@@ -42,13 +41,12 @@ pub fn pod_spec(spec: &Value, path: &str) -> Vec<Cause> {
     causes.into_list()
 }
 
-/// The place where a type of object holds a pod's spec that is judged: itself for a Pod, its template for what makes
-/// pods.
+/// Returns the path of the pod spec that is judged in objects of a kind: in the Pod itself, or in a template.
 pub fn pod_spec_path(kind: &str) -> Option<&'static str> {
     match kind {
         "Pod" => Some("spec"),
         "Deployment" | "ReplicaSet" | "DaemonSet" | "Job" | "ReplicationController" => Some("spec.template.spec"),
-        // A server leaves the pods of a StatefulSet unjudged: volumes may come from its claims
+        // A server does not judge the pods of a StatefulSet: volumes may come from its claims
         // [`pkg/apis/apps/validation`, `ValidatePodTemplateSpecForStatefulSet`].
         "CronJob" => Some("spec.jobTemplate.spec.template.spec"),
         "PodTemplate" => Some("template.spec"),
@@ -56,22 +54,22 @@ pub fn pod_spec_path(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// Why a manifest is refused: the server's words, each with the place in the file.
+/// An error of a document: the server's messages with their locations in the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The object cannot be read at all: a 400 from the server.
-    #[error("{place}: {error}")]
+pub enum DocumentError {
+    /// The object cannot be decoded: a 400 from the server.
+    #[error("{location}: {error}")]
     Undecodable {
-        /// Where the offending value is.
-        place: Location,
+        /// The location of the value.
+        location: Location,
         /// The server's message.
         error: Undecodable,
     },
-    /// A value is of another sort than its field, such as a number for a name: a 400 from the server.
-    #[error("{place}: {field}: {message}")]
+    /// A value is of the wrong type for its field, such as a number for a name: a 400 from the server.
+    #[error("{location}: {field}: {message}")]
     Misread {
-        /// Where the value is.
-        place: Location,
+        /// The location of the value.
+        location: Location,
         /// The path of the field.
         field: String,
         /// The server's message.
@@ -83,24 +81,26 @@ pub enum Refused {
 }
 
 fn lines(causes: &[(Location, Cause)]) -> String {
-    let lines: Vec<_> = causes.iter().map(|(place, cause)| format!("{place}: {cause}")).collect();
+    let lines: Vec<_> = causes.iter().map(|(location, cause)| format!("{location}: {cause}")).collect();
     lines.join("\n")
 }
 
-/// Judges a document: each value of a built-in type has to be of its field's sort, and a pod's spec to keep the rules.
+/// Judges a document. Each value of a built-in type has to have its field's type, and a pod's spec has to keep the
+/// rules.
 ///
 /// # Errors
-/// [`Refused`], with file, line and column for each cause.
-pub fn document(document: &Document) -> Result<(), Refused> {
-    decodable(document.object()).map_err(|error| Refused::Undecodable { place: document.place(&error.at), error })?;
+/// [`DocumentError`] with file, line and column for each cause.
+pub fn document(document: &Document) -> Result<(), DocumentError> {
+    decodable(document.object())
+        .map_err(|error| DocumentError::Undecodable { location: document.location(&error.at), error })?;
     if let Some(schema::Misread { field, message }) = schema::misread(document.object()) {
-        return Err(Refused::Misread { place: document.place(&field), field, message });
+        return Err(DocumentError::Misread { location: document.location(&field), field, message });
     }
     let Some(path) = pod_spec_path(document.kind()) else { return Ok(()) };
     let pointer = format!("/{}", path.replace('.', "/"));
     let spec = document.object().pointer(&pointer).unwrap_or(&Value::Null);
-    let causes: Vec<_> = pod_spec(spec, path).into_iter().map(|cause| (document.place(&cause.at), cause)).collect();
-    if causes.is_empty() { Ok(()) } else { Err(Refused::Invalid(causes)) }
+    let causes: Vec<_> = pod_spec(spec, path).into_iter().map(|cause| (document.location(&cause.at), cause)).collect();
+    if causes.is_empty() { Ok(()) } else { Err(DocumentError::Invalid(causes)) }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The rules for names, each as the list of what a text breaks. The words are those of
+//! The rules for names. Each returns the messages of the rules that a text breaks, in the words of
 //! `apimachinery/pkg/util/validation/validation.go`.
 
-/// The longest DNS label, label's name part and the like, in bytes (RFC 1123).
+/// The longest DNS label and the longest name part of a label, in bytes (RFC 1123).
 const MAX_LABEL: usize = 63;
 
 /// The longest DNS subdomain and the longest key of a `ConfigMap`, in bytes.
@@ -35,19 +35,19 @@ fn is_name_part(text: &str) -> bool {
     text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || "-_.".contains(c))
 }
 
-/// A DNS label: the name of a container or a volume.
+/// Judges a DNS label: the name of a container or a volume.
 pub(super) fn label(text: &str) -> Vec<String> {
     let malformed = (!is_label(text)).then(|| LABEL_RULE.to_owned());
     too_long(text, MAX_LABEL).into_iter().chain(malformed).collect()
 }
 
-/// A DNS subdomain: the name of most objects.
+/// Judges a DNS subdomain: the name of most objects.
 pub(super) fn subdomain(text: &str) -> Vec<String> {
     let malformed = (!text.split('.').all(is_label)).then(|| SUBDOMAIN_RULE.to_owned());
     too_long(text, MAX_SUBDOMAIN).into_iter().chain(malformed).collect()
 }
 
-/// A qualified name: the key of a label or an annotation.
+/// Judges a qualified name: the key of a label or an annotation.
 pub(super) fn qualified(text: &str) -> Vec<String> {
     let (prefix, name) = match text.split_once('/') {
         Some((_, name)) if name.contains('/') => {
@@ -74,7 +74,7 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
     broken
 }
 
-/// A key of a `ConfigMap` or a Secret.
+/// Judges a key of a `ConfigMap` or a Secret.
 pub(super) fn config_key(text: &str) -> Vec<String> {
     let mut broken: Vec<_> = too_long(text, MAX_SUBDOMAIN).into_iter().collect();
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
@@ -88,7 +88,7 @@ pub(super) fn config_key(text: &str) -> Vec<String> {
     broken
 }
 
-/// The name of an environment variable, by the relaxed rule that is in force since 1.32.
+/// Judges the name of an environment variable, by the relaxed rule in force since 1.32.
 pub(super) fn variable(text: &str) -> Vec<String> {
     let fits = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=');
     if fits { Vec::new() } else { vec![VARIABLE_RULE.to_owned()] }

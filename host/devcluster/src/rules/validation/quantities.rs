@@ -1,4 +1,4 @@
-//! The quantities of an object, which the server parses before it judges anything: a bad one is a 400.
+//! The quantities of an object. The server parses them before it judges anything: a bad one is a 400.
 
 use attache_base::quantity::{Quantity, QuantityError};
 use serde_json::Value;
@@ -6,24 +6,24 @@ use serde_json::Value;
 use super::cause::Field;
 use super::pod_spec_path;
 
-/// An object that cannot be read as its type. Printed as the server's 400.
+/// An object that cannot be decoded as its type. It is printed as the server's 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} in version {version:?} cannot be handled as a {kind}: {source}")]
 pub struct Undecodable {
-    /// The object's kind.
+    /// The kind of the object.
     pub kind: String,
-    /// Its version, without the group.
+    /// The version of the object, without the group.
     pub version: String,
-    /// The path of the offending value.
+    /// The path of the value.
     pub at: String,
-    /// What is wrong with it.
+    /// The error of the quantity.
     pub source: QuantityError,
 }
 
-/// Whether all quantities in the pod's spec that the object holds are some.
+/// Checks all quantities in the pod's spec of an object.
 ///
 /// # Errors
-/// [`Undecodable`] for the first that is none: the server's 400 with its message.
+/// [`Undecodable`] for the first invalid quantity, with the message of the server's 400.
 pub fn decodable(object: &Value) -> Result<(), Undecodable> {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
     let Some(path) = pod_spec_path(text("kind")) else { return Ok(()) };
@@ -43,7 +43,7 @@ fn parse(field: &Field<'_>) -> Result<(), (String, QuantityError)> {
     parsed.map_err(|error| (field.at().to_owned(), error))
 }
 
-/// Every field of a pod's spec that is a quantity.
+/// Returns every field of a pod's spec that is a quantity.
 fn all<'a>(spec: &Field<'a>) -> Vec<Field<'a>> {
     let mut found = Vec::new();
     for volume in spec.child("volumes").items() {

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Refused, decodable, document, pod, pod_spec};
+use super::{DocumentError, decodable, document, pod, pod_spec};
 use crate::manifest;
 
-/// A pod with one container, one sound volume and its mount, changed by a merge patch.
+/// Returns a pod with one container, one valid volume and its mount, changed by a merge patch.
 fn changed(patch: &Value) -> Value {
     let mut object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
         "containers": [{"name": "main", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
@@ -347,8 +347,8 @@ fn nothing_that_a_client_sends_makes_the_judge_stumble() {
     assert!(!pod_spec(&containers, "spec").is_empty());
 }
 
-fn judged(name: &str) -> Result<(), Refused> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/manifests/seed").join(name);
+fn judged(name: &str) -> Result<(), DocumentError> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/manifests/seed").join(name);
     let text = std::fs::read_to_string(path).unwrap();
     manifest::parse(&text, name).unwrap().iter().try_for_each(document)
 }
@@ -373,7 +373,7 @@ fn the_seeds_manifests_are_answered_as_by_a_real_server() {
 fn with_its_slips_mended_each_of_the_seeds_manifests_passes() {
     let mended = [("downward-env-cut.yaml", "100ki", "100Ki"), ("downward-volume-cut.yaml", "matadata", "metadata")];
     for (name, slip, right) in mended {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/manifests/seed").join(name);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/manifests/seed").join(name);
         let text = std::fs::read_to_string(path).unwrap().replace(slip, right);
         let documents = manifest::parse(&text, name).unwrap();
         assert_eq!(documents.iter().try_for_each(document), Ok(()), "{name}");

@@ -11,11 +11,11 @@ const MAX_MODE: i64 = 0o777;
 
 const MODE_RULE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
-/// The shortest and the longest life that may be asked for a projected token, in seconds.
+/// The shortest and the longest life of a projected token, in seconds.
 const TOKEN_SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
 
-/// Judges all volumes and gives the names of the sound ones. A mount of one that is not sound is then told as not
-/// found, as the server does it.
+/// Judges all volumes and returns the names of the valid ones. A mount of an invalid volume is reported as not found,
+/// as by the server.
 pub(super) fn check<'a>(spec: &Field<'a>, causes: &mut Causes) -> BTreeSet<&'a str> {
     let mut sound = BTreeSet::new();
     for volume in spec.child("volumes").items() {
@@ -38,7 +38,7 @@ pub(super) fn check<'a>(spec: &Field<'a>, causes: &mut Causes) -> BTreeSet<&'a s
     sound
 }
 
-/// A volume without a source is an `emptyDir`; with two it is none.
+/// Judges the source of a volume: none means `emptyDir`, and two are refused.
 fn source(volume: &Field<'_>, causes: &mut Causes) {
     let fields = volume.value.as_object().into_iter().flatten();
     let given: Vec<_> =
@@ -80,7 +80,7 @@ fn downward_file(item: &Field<'_>, causes: &mut Causes) {
     mode(&item.child("mode"), causes);
 }
 
-/// A `configMap` or a `secret`: of which object, and which of its keys.
+/// Judges a `configMap` or a `secret`: its object and its keys.
 fn keys(field: &Field<'_>, name: &str, causes: &mut Causes) {
     let name = field.child(name);
     if name.text_or_empty().is_empty() {
@@ -134,7 +134,7 @@ fn projection<'a>(volume: &Field<'a>, source: &Field<'a>, paths: &mut BTreeSet<&
     }
 }
 
-/// Two sources of a projected volume may not write the same file. The server shows `shown` as the bad value.
+/// Refuses two sources of a projected volume that write one file. The server shows `shown` as the bad value.
 fn once<'a>(volume: &Field<'a>, item: &Field<'a>, shown: &str, paths: &mut BTreeSet<&'a str>, causes: &mut Causes) {
     let path = item.child("path").text_or_empty();
     if !path.is_empty() && !paths.insert(path) {
@@ -153,8 +153,8 @@ fn service_account_token(volume: &Field<'_>, token: &Field<'_>, causes: &mut Cau
         }
         _ => {}
     }
-    // The server tells these two as fields of the volume itself.
-    let path = token.child("path").told_below(volume, "path");
+    // The server reports these two as fields of the volume itself.
+    let path = token.child("path").reported_below(volume, "path");
     if path.text_or_empty().is_empty() {
         causes.required(&path, "");
     } else {
@@ -168,7 +168,7 @@ fn mode(field: &Field<'_>, causes: &mut Causes) {
     }
 }
 
-/// A path below a volume; `reserved` says whether names starting with `..` are kept for the writer.
+/// Judges a path below a volume. With `reserved`, names that start with `..` belong to the kubelet.
 pub(super) fn file_path(field: &Field<'_>, reserved: bool, causes: &mut Causes) {
     let path = field.text_or_empty();
     if path.is_empty() {

@@ -1,5 +1,5 @@
-//! The listener: TLS, one task for a connection, and two ends: one that waits for nobody, and one that pays what it
-//! owes.
+//! The listener: TLS, one task for each connection, and two ends. One breaks all connections; the other delivers all
+//! open answers first.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,35 +16,36 @@ use tokio_rustls::TlsAcceptor;
 use crate::model::identity::Identity;
 use crate::server::api::Api;
 
-/// How long a client may take to say hello.
+/// The longest time of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Connections at a time; more wait in the listener's queue. A thousand watchers over HTTP/1.1 take one each.
+/// The largest number of connections; more wait in the listener's queue. A thousand watches over HTTP/1.1 take one
+/// each.
 const CONNECTIONS: usize = 4096;
 
-/// Streams that one HTTP/2 connection may hold, so that a thousand watches fit into one.
+/// The streams of one HTTP/2 connection, so that a thousand watches fit into one.
 const STREAMS: u32 = 2000;
 
 /// The time for which a leaving server still answers connected clients: kubectl asks whether an object is gone only
 /// after the answer to its deletion.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The longest time that the last answers and events may take on their way to the clients.
+/// The longest time for the delivery of the last answers and events.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// The longest that a server takes to leave.
+/// The longest time that a server takes to leave.
 pub(crate) const LEAVE: Duration = LINGER.saturating_add(LAST_WORDS);
 
-/// The course of a server's life.
+/// The phases of a server's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It serves.
+    /// The server accepts connections.
     Serving,
-    /// It serves those who are connected, for a moment.
+    /// The server answers connected clients for a moment.
     Leaving,
-    /// Watches tell what has happened and end; what is asked is still answered.
+    /// Watches deliver their last events and end; open requests are still answered.
     Ending,
-    /// All connections break off.
+    /// All connections break.
     Broken,
 }
 
@@ -55,7 +56,7 @@ impl Phase {
     }
 }
 
-/// Takes connections until the phase changes; then lets go of all of them, in the way that the phase says.
+/// Accepts connections until the phase changes, then closes all of them in the way of the new phase.
 pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener, phase: watch::Sender<Phase>) {
     let listener =
         Listener { api, socket: listener, room: Arc::new(Semaphore::new(CONNECTIONS)), phase: phase.subscribe() };
@@ -65,7 +66,7 @@ pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener, phase: watch::Se
         () = listener.take(&mut connections) => {}
         _ = changed.wait_for(|phase| *phase != Phase::Serving) => {}
     }
-    // Copied: the channel is locked while it is looked at.
+    // Copied, because the channel is locked while its value is borrowed.
     let now = *changed.borrow();
     if now != Phase::Leaving {
         return;
@@ -99,7 +100,7 @@ struct Listener {
 }
 
 impl Listener {
-    /// Takes connections for ever.
+    /// Accepts connections without end.
     async fn take(&self, connections: &mut JoinSet<()>) {
         loop {
             tokio::select! {
@@ -109,7 +110,7 @@ impl Listener {
         }
     }
 
-    /// Takes connections until there are none left.
+    /// Accepts connections until there are none left.
     async fn take_while_connected(&self, connections: &mut JoinSet<()>) {
         while !connections.is_empty() {
             tokio::select! {
@@ -119,7 +120,7 @@ impl Listener {
         }
     }
 
-    /// The next connection, once there is room for it.
+    /// Returns the next connection, once there is room for it.
     async fn accept(&self) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
         let place = Arc::clone(&self.room).acquire_owned().await.ok()?;
         let (stream, peer) = self.socket.accept().await.ok()?;
@@ -187,6 +188,6 @@ async fn connection(api: Arc<Api>, stream: TcpStream, peer: SocketAddr, phase: w
 
 /// Waits until the server ends.
 async fn ending(mut phase: watch::Receiver<Phase>) {
-    // Without a sender there is no server any more.
+    // Without a sender there is no server.
     _ = phase.wait_for(|phase| phase.ends_streams()).await;
 }
