@@ -200,8 +200,12 @@ impl Sources {
         let (changed, mut changes) = mpsc::channel(1);
         let mut watcher = Folders::new(changed);
         loop {
-            let every = if watcher.watch(&self) { LOOK_EVERY } else { POLL_EVERY };
+            let watched = watcher.watch(&self);
+            let every = if watched.all { LOOK_EVERY } else { POLL_EVERY };
             let retry = tokio::select! {
+                biased;
+                // What changed before its folder was watched was not reported.
+                () = std::future::ready(()), if watched.more => false,
                 Some(()) = wake.recv() => true,
                 Some(()) = changes.recv() => {
                     let _ = timeout(SETTLE_WITHIN, async {
@@ -225,6 +229,14 @@ fn is_yaml(path: &Path) -> bool {
     !name.starts_with(b".") && path.extension().is_some_and(|end| end == "yaml" || end == "yml") && path.is_file()
 }
 
+/// What [`Folders::watch`] came to.
+struct Watched {
+    /// The system reports changes in all folders.
+    all: bool,
+    /// There are folders among them that were not watched before.
+    more: bool,
+}
+
 /// Watches the folders of manifests, grants and components.
 struct Folders {
     watcher: Option<RecommendedWatcher>,
@@ -243,9 +255,9 @@ impl Folders {
         Self { watcher: notify::recommended_watcher(told).ok(), watched: BTreeSet::new() }
     }
 
-    /// Watches all folders that matter now. Returns whether the system reports changes in all of them.
-    fn watch(&mut self, sources: &Sources) -> bool {
-        let Some(watcher) = &mut self.watcher else { return false };
+    /// Watches all folders that matter now.
+    fn watch(&mut self, sources: &Sources) -> Watched {
+        let Some(watcher) = &mut self.watcher else { return Watched { all: false, more: false } };
         let files = sources.kept.values().flat_map(|kept| &kept.files).filter_map(|file| file.parent());
         let named = sources.paths.iter().map(|path| if path.is_dir() { path } else { path.parent().unwrap_or(path) });
         let wanted: BTreeSet<PathBuf> = files.chain(named).map(|folder| folder.join(".")).collect();
@@ -259,7 +271,8 @@ impl Folders {
             })
             .cloned()
             .collect();
+        let more = kept.iter().any(|folder| !self.watched.contains(folder));
         self.watched = kept;
-        self.watched.len() == wanted.len()
+        Watched { all: self.watched.len() == wanted.len(), more }
     }
 }
