@@ -14,12 +14,12 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtx;
 
 use super::call_error::{CallError, reached_by_growth};
+use super::drivers::Drivers;
 use super::invocation::Invocation;
 use super::mounts::{MountError, Mounts};
 use super::output::{Meter, Outputs};
 use super::runtime::Shared;
 use super::state::State;
-use super::timers;
 use crate::capability::PodCtx;
 use crate::engine::{CpuMeter, CpuRate, CpuTurn, Limiter, OutOfCpu};
 use crate::gate::Gate;
@@ -109,9 +109,8 @@ impl Bounds {
 
     /// Makes the store of a new instance.
     pub(super) fn instance<D: Send>(&self, invocation: Invocation, data: D) -> Result<Instance<D>, CallError> {
-        timers::check()?;
-        let instances = self.limits.instances;
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| CallError::Busy { instances })?;
+        self.check_runtime()?;
+        let slot = self.slot()?;
         let limits = &self.limits;
         let handles = size(limits.handles.into());
         let mut outputs = Outputs::of(&self.grant.name);
@@ -128,6 +127,22 @@ impl Bounds {
         store.set_hostcall_fuel(size(limits.hostcall_bytes));
         let turn = self.shared.engine.schedule(&mut store, &self.grant.name);
         Ok(Instance { store, turn, outputs, _slot: slot })
+    }
+
+    /// Fails unless this code runs on a Tokio runtime with what a call needs.
+    pub(super) fn check_runtime(&self) -> Result<(), CallError> {
+        let requests = !self.grant.api.is_empty() && self.shared.cluster.is_some();
+        Drivers::of_this_runtime().check(requests || !self.grant.egress.is_empty())
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        Arc::clone(&self.slots).try_acquire_owned().map_err(|_all_taken| {
+            let busy = CallError::Busy { instances: self.limits.instances };
+            if let Some(reached) = busy.reached() {
+                self.pod.gate().tell_limit(reached, true);
+            }
+            busy
+        })
     }
 
     /// Runs one call in an instance, until it ends or its deadline or its CPU time does.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use wasmtime::Trap;
 use wasmtime::component::ResourceTableError;
+use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::bounds::Failure;
@@ -61,6 +61,9 @@ pub enum CallError {
     /// The caller is on no Tokio runtime that has timers, without which no deadline would hold.
     #[error("calls need a Tokio runtime with timers: build it with `enable_all`, and call from within it")]
     NoTimers,
+    /// The caller's Tokio runtime has no I/O, without which the requests that the grant opens cannot be made.
+    #[error("the grant opens requests, which need a Tokio runtime with I/O: build it with `enable_all`")]
+    NoIo,
 }
 
 impl CallError {
@@ -72,7 +75,12 @@ impl CallError {
             Self::Cpu { budget } => reached(Limit::Cpu, LimitValue::Time(*budget)),
             Self::Limit { reached, .. } => Some(*reached),
             Self::Busy { instances } => reached(Limit::Instances, LimitValue::Count((*instances).into())),
-            Self::Trap(_) | Self::Exited { .. } | Self::Instantiate(_) | Self::SessionOver(_) | Self::NoTimers => None,
+            Self::Trap(_)
+            | Self::Exited { .. }
+            | Self::Instantiate(_)
+            | Self::SessionOver(_)
+            | Self::NoTimers
+            | Self::NoIo => None,
         }
     }
 
@@ -82,7 +90,10 @@ impl CallError {
         if let Some(exit) = trap.downcast_ref::<I32Exit>() {
             return Self::Exited { code: exit.0 };
         }
-        match (limit_of(trap, limits).or_else(|| limiter.hit().map(reached_by_growth)), failure) {
+        // A refused growth is no reason for an error that is the embedder's own.
+        let of_guest = matches!(failure, Failure::Instantiate(_)) || trap.is::<Trap>() || trap.is::<WasmBacktrace>();
+        let growth = || limiter.hit().filter(|_| of_guest).map(reached_by_growth);
+        match (limit_of(trap, limits).or_else(growth), failure) {
             (Some(reached), Failure::Instantiate(trap) | Failure::Work(trap)) => Self::Limit { reached, trap },
             (None, Failure::Instantiate(error)) => Self::Instantiate(error),
             (None, Failure::Work(trap)) => Self::Trap(trap),

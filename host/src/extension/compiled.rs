@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use wasmtime::component::Component;
 
+use super::drivers::Drivers;
 use super::load::{LoadError, blocking};
 use super::needs;
 use super::runtime::{Runtime, Shared};
@@ -107,6 +108,9 @@ impl Shared {
         most: Needs,
     ) -> Result<Result<(NewArtefact, Compilation), EngineError>, LoadError> {
         if let Some(process) = &self.compiler {
+            if !Drivers::of_this_runtime().all() {
+                return Err(LoadError::NoRuntime);
+            }
             let compiled = process.compile(&self.engine, source.input(), &most, draft.file()).await;
             return Ok(compiled.map(|compilation| (draft, compilation)));
         }

@@ -150,7 +150,8 @@ pub enum LoadError {
     /// A mount that the grant names cannot be had.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// The caller is on no Tokio runtime, or on one that shuts down.
+    /// The caller is on no Tokio runtime, or on one that shuts down, or a compiler's process is to be started from one
+    /// without timers or I/O.
     #[error("components are loaded on a Tokio runtime: build one with `enable_all`, and load from within it")]
     NoRuntime,
 }
@@ -166,6 +167,58 @@ fn first_bytes(found: &[u8]) -> String {
 /// A component and the grant that it runs under, ready to be called. Cheap to clone.
 ///
 /// `W` is the WIT world that it is called by, as its bindings ([`World`]); a command's if nothing else is said.
+///
+/// A guest runs within the limits of its grant or not at all. An extension hands out neither its `InstancePre`:
+///
+/// ```compile_fail,E0616
+/// # fn take(extension: attache::extension::Extension) {
+/// let instances = extension.world;
+/// # }
+/// ```
+///
+/// nor what a store is made of, nor a store beyond the end of a call:
+///
+/// ```compile_fail,E0451
+/// # use attache::extension::State;
+/// # fn forge(real: State<u8>) -> State<u8> {
+/// State { data: 1, ..real }
+/// # }
+/// ```
+///
+/// ```compile_fail,E0599
+/// # use attache::{extension::{Extension, State}, wasmtime::Store};
+/// # fn make(engine: &attache::engine::Engine) {
+/// let store: Store<State> = Store::new(engine.wasmtime(), State::new(()));
+/// # }
+/// ```
+///
+/// ```compile_fail
+/// # use attache::extension::Extension;
+/// # async fn keep(extension: Extension) {
+/// let mut kept = None;
+/// let called = extension.call((), async |_guest, store| {
+///     kept = Some(store);
+///     Ok(())
+/// });
+/// # called.await.unwrap();
+/// # drop(kept);
+/// # }
+/// ```
+///
+/// Within a call its store may be used:
+///
+/// ```
+/// # use attache::extension::Extension;
+/// # async fn look(extension: Extension) {
+/// let mut held = None;
+/// let called = extension.call((), async |_guest, store| {
+///     held = Some(store.data_mut().table().max_capacity());
+///     Ok(())
+/// });
+/// # called.await.unwrap();
+/// # drop(held);
+/// # }
+/// ```
 pub struct Extension<W = CommandPre<State>, D: 'static = ()> {
     pub(super) world: W,
     pub(super) bounds: Arc<Bounds>,

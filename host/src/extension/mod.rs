@@ -9,6 +9,7 @@ mod buffered;
 mod call;
 mod call_error;
 mod compiled;
+mod drivers;
 mod imports;
 mod inspect;
 mod invocation;
@@ -24,7 +25,6 @@ mod session;
 mod source;
 mod state;
 mod suggested_grant;
-mod timers;
 mod world;
 
 pub use bounds::Usage;

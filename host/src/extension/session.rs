@@ -83,7 +83,8 @@ impl std::fmt::Display for SessionEnd {
 
 /// One instance of an extension that serves several calls, one after another.
 ///
-/// It occupies one of the grant's `instances` until it is dropped. Between calls no code of the guest runs, so a timer,
+/// The session occupies one of the grant's `instances` until it is over or dropped. No timer ends an idle session: it is
+/// over when [`Session::end`] or [`Session::call`] finds that it was idle for too long. Between calls no code of the guest runs, so a timer,
 /// a watch or a stream that the guest keeps costs nothing but the memory that it holds.
 pub struct Session<W: World<D>, D: Send + 'static> {
     extension: Extension<W, D>,
@@ -144,10 +145,8 @@ impl<W: World<D>, D: Send + 'static> Session<W, D> {
         F: AsyncFnOnce(&W::Guest, &mut Store<State<D>>) -> wasmtime::Result<R>,
     {
         let begun = Instant::now();
-        super::timers::check()?;
-        if let Some(end) = self.end() {
-            self.live = Err(end);
-        }
+        self.extension.bounds.check_runtime()?;
+        self.end();
         // Only a call that succeeds puts the instance back.
         let (instance, guest) = match std::mem::replace(&mut self.live, Err(SessionEnd::Failed)) {
             Ok(live) => live,
@@ -160,18 +159,21 @@ impl<W: World<D>, D: Send + 'static> Session<W, D> {
         let (value, usage, instance) = self.extension.bounds.drive(instance, begun, Budget::Call, step).await?;
         self.calls += 1;
         self.since = Instant::now();
-        self.live = Ok((instance, guest));
+        self.live = if self.calls < self.settings.calls { Ok((instance, guest)) } else { Err(SessionEnd::Calls) };
         Ok(Completed { value, usage })
     }
 
-    /// Returns why no further call will be served, if none will.
-    pub fn end(&self) -> Option<SessionEnd> {
-        match &self.live {
-            Err(end) => Some(*end),
-            Ok(_) if self.calls >= self.settings.calls => Some(SessionEnd::Calls),
-            Ok(_) if self.since.elapsed() > self.settings.idle => Some(SessionEnd::Idle),
-            Ok(_) => None,
-        }
+    /// Returns why no further call will be served, if none will. An instance that has been idle for too long is dropped
+    /// here, or by the next call.
+    pub fn end(&mut self) -> Option<SessionEnd> {
+        let end = match &self.live {
+            Err(end) => *end,
+            Ok(_) if self.calls >= self.settings.calls => SessionEnd::Calls,
+            Ok(_) if self.since.elapsed() > self.settings.idle => SessionEnd::Idle,
+            Ok(_) => return None,
+        };
+        self.live = Err(end);
+        Some(end)
     }
 
     /// Returns the number of calls that have been served.

@@ -36,7 +36,8 @@ impl Programs {
     pub fn build(progress: impl FnMut(&str)) -> Result<Self> {
         let mut build = cargo();
         // The whole workspace's features, so that tests need not compile anything anew.
-        build.args(["build", "--workspace", "--bin", "attache", "--example", "label-pod", "--example", "embed"]);
+        build.args(["build", "--workspace", "--bin", "attache", "--example", "label-pod"]);
+        build.args(["--example", "embed", "--example", "session"]);
         watch(&mut build, progress).context("attache does not build")?;
         let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let target = workspace().join(chosen.unwrap_or_else(|| "target".into()));
@@ -53,9 +54,14 @@ impl Programs {
         self.folder.join("attache")
     }
 
-    /// The embedding example.
+    /// The example of a service that calls extensions.
     pub fn embed(&self) -> PathBuf {
         self.folder.join("examples/embed")
+    }
+
+    /// The example of a service that keeps a session.
+    pub fn session(&self) -> PathBuf {
+        self.folder.join("examples/session")
     }
 
     /// What does `kubectl label`'s work on machines without kubectl.
