@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use attache::credentials::ServiceAccount;
-use attache::volume::{AtomicWriter, FileProjection};
+use attache::volume::{self, AtomicWriter};
 
-fn files(token: &str, ca: &str) -> BTreeMap<attache::volume::RelativePath, FileProjection> {
+fn files(token: &str, ca: &str) -> BTreeMap<attache::volume::RelativePath, volume::File> {
     let ca = format!("-----BEGIN CERTIFICATE-----\n{ca}\n-----END CERTIFICATE-----\n");
     let files = [("token", token), ("ca.crt", ca.as_str()), ("namespace", "demo")];
-    let projection = |text: &str| FileProjection { data: text.as_bytes().to_vec(), mode: 0o644 };
+    let projection = |text: &str| volume::File { data: text.as_bytes().to_vec(), mode: 0o644 };
     files.map(|(path, text)| (path.parse().unwrap(), projection(text))).into()
 }
 

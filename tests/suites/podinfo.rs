@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use attache::podinfo::{Changes, EnvField, Item, PodInfo, PodInfoBuilder, PodInfoError, ProjectedFile, ResourceField};
 use attache::podinfo::{Identity, Snapshot};
-use attache::volume::{AtomicWriter, FileProjection};
+use attache::volume::{self, AtomicWriter};
 use tempfile::TempDir;
 
 /// Longer than anything here takes, however busy the machine.
@@ -53,7 +53,7 @@ impl Volume {
 }
 
 fn write(writer: &AtomicWriter, files: &[(&str, &str)]) {
-    let projection = |text: &str| FileProjection { data: text.as_bytes().to_vec(), mode: 0o644 };
+    let projection = |text: &str| volume::File { data: text.as_bytes().to_vec(), mode: 0o644 };
     let files: BTreeMap<_, _> = files.iter().map(|(path, text)| (path.parse().unwrap(), projection(text))).collect();
     writer.write(&files).unwrap();
 }
@@ -493,7 +493,7 @@ fn file(path: &str, mode: u32) -> ProjectedFile {
 #[test]
 fn files_are_those_that_the_view_shows_with_their_modes() {
     let volume = Volume::new(&[]);
-    let projection = |mode| FileProjection { data: b"x=\"\"".to_vec(), mode };
+    let projection = |mode| volume::File { data: b"x=\"\"".to_vec(), mode };
     let files = [("labels", 0o644), ("annotations", 0o400), ("deep/name", 0o440), ("other", 0o777)];
     volume.writer.write(&files.map(|(path, mode)| (path.parse().unwrap(), projection(mode))).into()).unwrap();
     let known = [file("annotations", 0o400), file("labels", 0o644)];

@@ -1,7 +1,7 @@
 //! Kubernetes resource quantities, exactly.
 //!
-//! `250m`, `64Mi`, `1.5G` and `1e30` are all quantities. They are kept as a whole number of nano-units, which is the
-//! finest step that the API server knows, so nothing here rounds but what the server rounds too. Written from
+//! `250m`, `64Mi`, `1.5G` and `1e30` are all quantities. They are kept as a whole number of nano-units, the finest step
+//! of the API server. So only what the server rounds is rounded here. Written from
 //! `staging/src/k8s.io/apimachinery/pkg/api/resource/quantity.go` of Kubernetes.
 //!
 //! ```
@@ -24,15 +24,15 @@ use std::str::FromStr;
 use self::natural::Natural;
 use self::syntax::{BINARY, DECIMAL, Notation, Parts, split};
 
-/// The longest text taken for a quantity, in bytes. No real one has more than some twenty; without a bound a guest
-/// could have us multiply numbers of a million digits.
+/// The longest text of a quantity, in bytes. No real quantity has more than some twenty. Without a bound a guest could
+/// make the host multiply numbers of a million digits.
 const MAX_TEXT: usize = 256;
 
-/// The largest power of ten taken in `1e…`, for the same reason. The largest number that any field of a pod can use
+/// The largest power of ten in `1e…`, for the same reason. The largest number that any field of a pod can use
 /// is 2⁶³−1, below `1e19`.
 const MAX_EXPONENT: i64 = 512;
 
-/// How many decimal places a quantity keeps: nano-units. What is finer is rounded away from zero, as the server does.
+/// The decimal places of a quantity: nano-units. Finer ones are rounded away from zero, as the server does.
 const PLACES: i64 = 9;
 
 /// Nano-units in one unit.
@@ -41,28 +41,28 @@ const NANOS: u32 = 1_000_000_000;
 /// Nano-units in one milli-unit.
 const NANOS_IN_MILLI: u32 = 1_000_000;
 
-/// Why a text is no quantity. The messages are the API server's where it has one.
+/// The reason why a text is no quantity. The messages are the API server's where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// There is no number at the start, or something follows the suffix.
+    /// The text does not begin with a number, or something follows the suffix.
     #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
-    /// The number is well formed, but nothing such as `ki` is a suffix.
+    /// The number is well formed, but the suffix does not exist, such as `ki`.
     #[error("unable to parse quantity's suffix")]
     Suffix,
     /// The text has more bytes than any sensible quantity.
     #[error("quantity is longer than {MAX_TEXT} bytes")]
     TooLong,
-    /// The exponent is beyond what any field could use.
+    /// The exponent exceeds what any field could use.
     #[error("quantity's exponent is larger than {MAX_EXPONENT}")]
     TooLarge,
 }
 
-/// An exact resource quantity: any that Kubernetes takes, from 1 nano-unit up.
+/// An exact resource quantity, as Kubernetes takes it, from 1 nano-unit up.
 ///
-/// Compares and hashes by value (`1000m` equals `1`). Printed in canonical form: no fraction, the largest suffix that
-/// loses nothing, in the notation that it was written in, as the API server prints it. One deviation: above 999 E the
-/// server's printer loses the exponent; this one keeps the `E` and prints more digits.
+/// Quantities are compared and hashed by value (`1000m` equals `1`). They print in canonical form, as the API server
+/// prints them: no fraction, the largest suffix that loses nothing, the notation in which they were written. There is
+/// one deviation: above 999 E the server's printer loses the exponent; this one keeps the `E` and prints more digits.
 #[derive(Clone)]
 pub struct Quantity {
     negative: bool,
@@ -71,8 +71,8 @@ pub struct Quantity {
 }
 
 impl Quantity {
-    /// How often the divisor goes into this quantity, rounded up: the rule for a resource field of the Downward API.
-    /// Zero or less is 0; what is larger than `i64::MAX` is `i64::MAX`. A divisor that is zero or less counts as 1
+    /// Returns the quotient of this quantity and the divisor, rounded up: the rule for a resource field of the Downward
+    /// API. The result is from 0 to `i64::MAX`. A divisor that is zero or less counts as 1
     /// (`pkg/api/v1/resource/helpers.go`).
     pub fn divide_rounding_up(&self, divisor: &Self) -> i64 {
         if !self.is_positive() {
@@ -83,7 +83,7 @@ impl Quantity {
         smallest_multiple(divisor, &self.nanos)
     }
 
-    /// The smallest whole number that is not below this quantity, held within the range of `i64`.
+    /// Returns the smallest whole number that is not below this quantity, within the range of `i64`.
     pub fn ceil(&self) -> i64 {
         if !self.negative {
             return saturated(&self.nanos.divided_rounding_up(NANOS));
@@ -91,7 +91,7 @@ impl Quantity {
         saturated(&self.nanos.divided(NANOS).0).saturating_neg()
     }
 
-    /// The quantity in thousandths, rounded up and held within the range of `i64`: millicores of a CPU.
+    /// Returns the quantity in thousandths, rounded up, within the range of `i64`: millicores of a CPU.
     pub fn to_millis(&self) -> i64 {
         if !self.negative {
             return saturated(&self.nanos.divided_rounding_up(NANOS_IN_MILLI));
@@ -99,32 +99,32 @@ impl Quantity {
         saturated(&self.nanos.divided(NANOS_IN_MILLI).0).saturating_neg()
     }
 
-    /// The quantity as a number of bytes, rounded up; nothing if it is negative or does not fit.
+    /// Returns the quantity as a number of bytes, rounded up; `None` if it is negative or does not fit.
     pub fn to_u64_bytes(&self) -> Option<u64> {
         if self.negative { None } else { self.nanos.divided_rounding_up(NANOS).to_u64() }
     }
 
-    /// The same quantity without anything finer than a thousandth, rounded away from zero. The API server does this
-    /// to each entry of a resource list that it takes in [`pkg/apis/core/v1/defaults.go`, `SetDefaults_ResourceList`].
+    /// Returns the same quantity rounded to thousandths, away from zero. The API server does so for each entry of a
+    /// resource list [`pkg/apis/core/v1/defaults.go`, `SetDefaults_ResourceList`].
     #[must_use]
     pub fn rounded_up_to_milli(&self) -> Self {
         let millis = self.nanos.divided_rounding_up(NANOS_IN_MILLI);
         Self { nanos: millis.times_plus(NANOS_IN_MILLI, 0), ..self.clone() }
     }
 
-    /// Returns the sum, in the notation of the first. What is below zero counts as zero.
+    /// Returns the sum, in the notation of this quantity. A negative quantity counts as zero.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let counted = |one: &Self| if one.negative { Natural::from(0) } else { one.nanos.clone() };
         Self::new(false, counted(self).plus(&counted(other)), self.notation)
     }
 
-    /// Returns whether this is 0.
+    /// Returns whether the quantity is 0.
     pub fn is_zero(&self) -> bool {
         self.nanos.is_zero()
     }
 
-    /// Returns whether this is below 0.
+    /// Returns whether the quantity is below 0.
     pub fn is_negative(&self) -> bool {
         self.negative
     }
@@ -133,20 +133,21 @@ impl Quantity {
         !self.negative && !self.is_zero()
     }
 
-    /// Every quantity is made here, so that zero has no sign.
+    /// Returns a quantity; the only place that makes one, so that zero has no sign.
     fn new(negative: bool, nanos: Natural, notation: Notation) -> Self {
         Self { negative: negative && !nanos.is_zero(), nanos, notation }
     }
 
-    /// The server prints small numbers and fractions in decimal even when they were written in binary.
+    /// Returns whether the quantity prints in binary. The server prints small numbers and fractions in decimal even
+    /// when they were written in binary.
     fn prints_binary(&self) -> bool {
         let bound = Natural::from(1024).times_plus(NANOS, 0);
         self.notation == Notation::Binary && self.nanos >= bound && self.nanos.divided(NANOS).1 == 0
     }
 }
 
-/// The smallest `n` with `n·unit >= total`, or `i64::MAX` if there is none below. By bisection, since that needs no
-/// long division: 63 products of small numbers.
+/// Returns the smallest `n` with `n·unit >= total`, at most `i64::MAX`. Bisection needs no long division: 63 products
+/// of small numbers.
 fn smallest_multiple(unit: &Natural, total: &Natural) -> i64 {
     let (mut low, mut high) = (0_u64, i64::MAX.unsigned_abs());
     while low < high {
@@ -190,7 +191,7 @@ fn nanos(parts: &Parts<'_>) -> Result<Natural, QuantityError> {
     scaled(&digits, parts.suffix.exponent.saturating_add(PLACES).saturating_sub(places))
 }
 
-/// `digits·10^exponent`, rounded up to a whole number.
+/// Returns `digits·10^exponent`, rounded up to a whole number.
 fn scaled(digits: &Natural, exponent: i64) -> Result<Natural, QuantityError> {
     if digits.is_zero() {
         return Ok(Natural::default());

@@ -1,20 +1,20 @@
-//! A stranger's text, made harmless for a log, a terminal, a message or a record.
+//! Untrusted text, escaped and cut for a log, a terminal, a message or a record.
 //!
-//! Threat: a guest, a server or a manifest whose text becomes lines of its own, moves a terminal's cursor, turns what
-//! follows round, or is without an end. All that shows such a text takes it through here: letters that act instead of
-//! being seen are escaped, and the text is cut where it is told to be, while it is being written.
+//! Threat: a guest, a server or a manifest whose text becomes lines of its own, moves a terminal's cursor, turns the
+//! direction of what follows, or has no end. Every text of this kind goes through here before it is shown: hidden
+//! letters are escaped, and the text is cut at a limit while it is being written.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
-/// The longest name that is shown, in characters. A name of an interface has some 40.
+/// The longest name that is shown, in characters. The name of an interface has some 40.
 const LONGEST_NAME: usize = 200;
 
-/// How much of a text a message repeats, in characters: enough to recognise it, too little to flood a log.
+/// The most of a text that a message repeats, in characters: enough to recognise it, too little to flood a log.
 const LONGEST_WORD: usize = 80;
 
-/// What Unicode 16 has as `Default_Ignorable_Code_Point`, as format characters (`Cf`), or as separators of lines and
-/// paragraphs (`Zl`, `Zp`), in order. Control characters are not among them.
+/// The hidden letters of Unicode 16 in order: `Default_Ignorable_Code_Point`, format characters (`Cf`), and separators
+/// of lines and paragraphs (`Zl`, `Zp`). Control characters are not among them.
 const HIDDEN: [(char, char); 25] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -43,16 +43,26 @@ const HIDDEN: [(char, char); 25] = [
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// Returns whether a letter acts instead of being seen: it controls a terminal, changes the direction or the place of
-/// what follows, or takes no room.
+/// Returns whether a letter is hidden: it controls a terminal, changes the direction or the position of what follows,
+/// or has no width.
 pub fn is_hidden(letter: char) -> bool {
     let listed = || HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&letter));
     letter.is_control() || !letter.is_ascii() && listed()
 }
 
-/// A writer that escapes hidden letters, and stops where there is no more room.
+/// A writer that escapes hidden letters and stops at a limit.
 ///
-/// A letter that does not fit is an error, so that whoever writes a text stops there: it may be one that never ends.
+/// A letter that does not fit is an error, so that the caller stops there: the text may never end.
+///
+/// ```
+/// use std::fmt::Write;
+/// use attache_base::untrusted::Harmless;
+///
+/// let mut out = String::new();
+/// let mut harmless = Harmless::line(&mut out, 8);
+/// assert!(harmless.write_str("a\nb and more").is_err() && harmless.is_full());
+/// assert_eq!(out, "a\\nb and");
+/// ```
 pub struct Harmless<W> {
     out: W,
     left: usize,
@@ -62,7 +72,7 @@ pub struct Harmless<W> {
 }
 
 impl<W: Write> Harmless<W> {
-    /// One line of at most so many bytes.
+    /// Returns a writer of one line of at most `most` bytes.
     pub fn line(out: W, most: usize) -> Self {
         Self { out, left: most, weigh: str::len, breaks: false, full: false }
     }
@@ -110,28 +120,28 @@ fn letters(text: &str) -> usize {
     text.chars().count()
 }
 
-/// A text of at most so many bytes on one line.
+/// Returns a text on one line of at most `most` bytes.
 pub fn line(text: &(impl Display + ?Sized), most: usize) -> String {
     shown(text, most, str::len, false)
 }
 
-/// A text of at most so many bytes; line breaks and tabulators stay.
+/// Returns a text of at most `most` bytes; line breaks and tabulators stay.
 pub fn page(text: &(impl Display + ?Sized), most: usize) -> String {
     shown(text, most, str::len, true)
 }
 
-/// As much of a word as a message repeats.
+/// Returns the part of a word that a message repeats.
 pub fn word(text: &str) -> String {
     shown(text, LONGEST_WORD, letters, false)
 }
 
-/// A name that a guest may have chosen, such as that of an import, as it can stand within a line: line breaks and
-/// hidden letters escaped, and cut.
+/// Returns a name that a guest may have chosen, such as the name of an import, for use within a line: line breaks and
+/// hidden letters are escaped, and a long name is cut.
 pub fn legible_name(name: &str) -> String {
     shown(name, LONGEST_NAME, letters, false)
 }
 
-/// Returns a JSON text that says the same with the hidden letters in its strings escaped, as a terminal can show it.
+/// Returns the same JSON value with the hidden letters in its strings escaped, so that a terminal can show it.
 pub fn legible_json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -146,12 +156,12 @@ pub fn legible_json(text: &str) -> String {
     shown
 }
 
-/// The beginning of a text, of at most so many bytes.
+/// Returns the beginning of a text, at most `most` bytes.
 pub fn beginning(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
-/// The beginning of a text as a record has it: ASCII without spaces, quotes and control characters.
+/// Returns the beginning of a text for a record: ASCII without spaces, quotes and control characters.
 pub fn in_record(text: &str, most: usize) -> Cow<'_, str> {
     let text = beginning(text, most);
     if text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
@@ -161,8 +171,8 @@ pub fn in_record(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
-/// The beginning of a sentence as a record has it: ASCII without control characters. Its quotes stay, which a writer
-/// escapes.
+/// Returns the beginning of a sentence for a record: ASCII without control characters. The quotes stay, and the
+/// record's writer escapes them.
 pub fn sentence_in_record(text: &str, most: usize) -> Cow<'_, str> {
     let text = beginning(text, most);
     let plain = |letter: char| letter == ' ' || letter.is_ascii_graphic();

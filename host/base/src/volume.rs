@@ -1,8 +1,8 @@
 //! The on-disk layout of a kubelet volume: the atomic writer, and the reader that never sees a mixture.
 //!
 //! A volume is a directory in which each name is a link into `..data`, itself a link to a dated directory that holds
-//! the files. An update writes a new dated directory and renames one link, so every open is atomic. Two opens may
-//! still straddle an update; who wants several files of one version reads them through a [`Version`].
+//! the files. An update writes a new dated directory and renames one link, so every open is atomic. Two opens may still
+//! straddle an update, so several files of one version are read through a [`Version`].
 //!
 //! ```text
 //! labels  -> ..data/labels
@@ -22,8 +22,8 @@ use std::path::PathBuf;
 
 pub use self::kept::{Choice, KeptFile, KeptVersion, KeptVolume, MAX_LEFT_OUT, MAX_VOLUME, read_single};
 pub use self::path::{InvalidPath, RelativePath};
-pub use self::version::{MAX_FILE, Version, VolumeFile, read_consistently};
-pub use self::writer::{AtomicWriter, FileProjection};
+pub use self::version::{MAX_FILE, Version, read_consistently};
+pub use self::writer::AtomicWriter;
 
 /// The link that names the version in force.
 pub const DATA_LINK: &str = "..data";
@@ -31,7 +31,16 @@ pub const DATA_LINK: &str = "..data";
 /// The name under which the next [`DATA_LINK`] is made before it is renamed.
 const NEXT_DATA_LINK: &str = "..data_tmp";
 
-/// Why a volume could not be written or read.
+/// One file of a volume, as it is read and as it is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// The whole content.
+    pub data: Vec<u8>,
+    /// The permission bits; a writer sets them whatever the umask is.
+    pub mode: u32,
+}
+
+/// The reason why a volume could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// A path does not belong in a volume.
@@ -40,11 +49,11 @@ pub enum VolumeError {
     /// A step on the file system failed.
     #[error("cannot {step} {}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// The step, as a verb.
         step: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
@@ -72,19 +81,19 @@ pub enum VolumeError {
         /// The volume.
         path: PathBuf,
     },
-    /// The directory is none that a kubelet has laid out, with `..data` as a link to a dated directory; or it is one of
-    /// the kernel's, or the root.
+    /// The directory does not have the layout of a kubelet's volume, with `..data` as a link to a dated directory; or
+    /// it is one of the kernel's, or the root.
     #[error("{} is not a volume that a kubelet wrote: it has no ..data that leads to a dated directory in it", path.display())]
     NotAVolume {
         /// The directory.
         path: PathBuf,
     },
-    /// Each try met an update; only a volume that is rewritten without pause does this.
+    /// Each try met an update. This happens only while a volume is rewritten without pause.
     #[error("{} changed on each of {tries} tries to read it", path.display())]
     Restless {
         /// The volume.
         path: PathBuf,
-        /// How often it was tried.
+        /// The number of tries.
         tries: u32,
     },
 }

@@ -207,7 +207,8 @@ pub(crate) async fn in_pod_for_long(
     audit: &Arc<dyn Audit>,
     scraped: &mut Scraped,
 ) -> anyhow::Result<(RuntimeBuilder, Grant)> {
-    let asked = Grant { api: Vec::new(), ..grant.clone() };
+    let mut asked = grant.clone();
+    asked.api.clear();
     let (runtime, _) = in_pod(runtime, pod, asked, variables, audit, scraped).await?;
     if grant.api.is_empty() {
         return Ok((runtime, grant));

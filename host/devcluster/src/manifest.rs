@@ -5,14 +5,16 @@
 
 mod tree;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use attache_base::yaml;
 use serde_json::Value;
 use serde_saphyr::Spanned;
+
+pub use attache_base::Location;
 
 use self::tree::{Content, Node};
 
@@ -33,23 +35,6 @@ const MAX_REPLAYED: usize = 50_000;
 
 /// The stack of the parser, in bytes. The parser recurses, and some builds take 20 KiB for each level.
 const STACK: usize = 16 << 20;
-
-/// A location in a file, counted from 1. It is printed as `file:line:column`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location {
-    /// The file, as it was named.
-    pub file: Arc<str>,
-    /// The line.
-    pub line: u64,
-    /// The column, in characters.
-    pub column: u64,
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
 
 /// An error of reading a manifest.
 #[derive(Debug, thiserror::Error)]
@@ -141,8 +126,7 @@ impl Document {
     /// `metadata.labels[app.example.com/x]`. A missing field has the location of the innermost existing field around
     /// it.
     pub fn location(&self, field: &str) -> Location {
-        let node = self.root.innermost(field);
-        Location { file: Arc::clone(&self.file), line: node.line, column: node.column }
+        self.root.innermost(field).location().in_file(Arc::clone(&self.file))
     }
 }
 
@@ -208,30 +192,24 @@ fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
 }
 
 fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
-            max_nodes: MAX_NODES,
-            max_documents: MAX_DOCUMENTS,
-        },
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: MAX_REPLAYED,
-        },
-        legacy_octal_numbers: true,
-        with_snippet: false,
-    }
+    let mut options = yaml::options(MAX_REPLAYED);
+    options.budget = serde_saphyr::budget! {
+        max_depth: MAX_DEPTH,
+        max_nodes: MAX_NODES,
+        max_documents: MAX_DOCUMENTS,
+    };
+    options.legacy_octal_numbers = true;
+    options
 }
 
 fn syntax_error(error: &serde_saphyr::Error, file: Arc<str>) -> ManifestError {
-    let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-    let message = error.without_snippet().to_string();
-    let said = format!(" at line {line}, column {column}");
-    let message = message.strip_suffix(&said).unwrap_or(&message);
+    let location = yaml::location(error).unwrap_or(Location::new(1, 1)).in_file(file);
+    let message = yaml::message(error);
     // The hint is for programmers who call the parser, not for authors of manifests.
     let message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
     // kubectl's users know this error by these words.
     let message = message.replace("simple key expected ':'", "could not find expected ':'");
-    ManifestError::Syntax { location: Location { file, line, column }, message }
+    ManifestError::Syntax { location, message }
 }
 
 /// Adds a document as it is, or the items of a list: a `List`, or a typed list such as a `PodList`, whose items need no
@@ -247,8 +225,7 @@ fn flatten(
         fields.entry("apiVersion").or_insert_with(|| version.into());
         fields.entry("kind").or_insert_with(|| kind.into());
     }
-    let location = Location { file: Arc::clone(file), line: root.line, column: root.column };
-    check(&object, location)?;
+    check(&object, root.location().in_file(Arc::clone(file)))?;
     let (version, kind) = (text(&object, "/apiVersion"), text(&object, "/kind"));
     let of_items = kind.strip_suffix("List").filter(|_| object.get("items").is_some_and(Value::is_array));
     let empty = kind == "List" && version == "v1";

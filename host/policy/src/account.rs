@@ -1,7 +1,7 @@
-//! Where a grant reaches beyond what its service account may do.
+//! The rights of a grant that its service account does not have.
 //!
-//! Question: will the API server refuse what this grant allows? A grant that exceeds its account opens nothing more,
-//! but it says something that is not true, and what it promises fails at run time.
+//! Question: will the API server refuse what this grant allows? A grant that exceeds its account opens nothing more.
+//! But it promises what fails at run time.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,28 @@ use super::powers::ORDINARY_VERBS;
 use super::rules::ALL;
 use super::{Grant, Rule};
 
-/// What an account may do in one namespace, or in the whole cluster, as a `SelfSubjectRulesReview` tells it.
+/// The rights of an account in one namespace, or in the whole cluster, as a `SelfSubjectRulesReview` lists them.
+///
+/// ```
+/// use attache_policy::{AccountRules, Grant, Rule};
+///
+/// let pods = Rule::default().api_groups([""]).resources(["pods"]).namespaces(["demo"]);
+/// let mut grant = Grant::nothing("reader");
+/// grant.api.push(pods.clone().verbs(["get", "list"]));
+/// let account = AccountRules { rules: vec![pods.clone().verbs(["get"])], incomplete: false };
+/// assert_eq!(grant.beyond(Some("demo"), &account), [pods.verbs(["list"])]);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountRules {
-    /// In RBAC's words: `namespaces` is empty, and `*` covers everything.
+    /// The rules in RBAC's words: `namespaces` is empty, and `*` covers everything.
     pub rules: Vec<Rule>,
-    /// Set where an authoriser cannot list all that it allows (webhooks): what seems to be missing may be there.
+    /// Set where an authoriser cannot list all that it allows, such as a webhook: a right that seems to be missing may
+    /// be there.
     pub incomplete: bool,
 }
 
 impl Grant {
-    /// The namespaces that the rules hold in; `None` is the whole cluster. The grant's `$(…)` must be resolved.
+    /// Returns the namespaces that the rules hold in; `None` is the whole cluster. The grant's `$(…)` must be resolved.
     pub fn scopes(&self) -> BTreeSet<Option<String>> {
         self.api.iter().flat_map(Rule::scopes).collect()
     }
@@ -33,7 +44,7 @@ impl Grant {
         Self { api: self.api.iter().flat_map(|rule| rule.served(&serves)).collect(), ..self.clone() }
     }
 
-    /// What this grant allows in one of its scopes and the account may not do there.
+    /// Returns what this grant allows in one of its scopes and the account may not do there.
     pub fn beyond(&self, scope: Option<&str>, account: &AccountRules) -> Vec<Rule> {
         let here = |rule: &&Rule| rule.scopes().contains(&scope.map(str::to_owned));
         let missing =
@@ -59,7 +70,7 @@ impl Rule {
     }
 }
 
-/// A rule taken apart into rules of one word in each list.
+/// Returns a rule as rules of one word in each list.
 fn atoms(rule: &Rule, scope: Option<&str>) -> Vec<Rule> {
     let namespace = if rule.non_resource_urls.is_empty() { vec![scope.unwrap_or(ALL).to_owned()] } else { Vec::new() };
     let verbs: Vec<String> = rule.verbs.iter().flat_map(|verb| spelt_out(verb, rule)).collect();
@@ -85,12 +96,12 @@ fn atoms(rule: &Rule, scope: Option<&str>) -> Vec<Rule> {
     atoms
 }
 
-/// Each word as a list of its own; of no words the empty list.
+/// Returns each word as a list of its own; for no words one empty list.
 fn words(list: &[String]) -> Vec<Vec<String>> {
     if list.is_empty() { vec![Vec::new()] } else { list.iter().map(|word| vec![word.clone()]).collect() }
 }
 
-/// Of a resource's verbs `*` stands for those that a request can have.
+/// Returns the verbs that a verb stands for: for a resource `*` is each that a request can have.
 fn spelt_out(verb: &str, rule: &Rule) -> Vec<String> {
     match verb {
         ALL if rule.non_resource_urls.is_empty() => ORDINARY_VERBS.map(str::to_owned).into(),
@@ -105,7 +116,8 @@ impl AccountRules {
     }
 }
 
-/// As `rbac/validation.Covers` of `component-helpers/auth/rbac` has it: a star is covered by a star only.
+/// Returns whether a rule covers an atom, as `rbac/validation.Covers` of `component-helpers/auth/rbac` has it: only a
+/// star covers a star.
 fn covers(rule: &Rule, atom: &Rule) -> bool {
     let each = |list: &[String], own: &[String], fits: fn(&str, &str) -> bool| {
         list.iter().all(|word| own.iter().any(|known| fits(known, word)))

@@ -1,8 +1,9 @@
-//! Builds a request from typed parts.
+//! The builder of a request from typed parts.
 //!
 //! Threat: a name, group or namespace that a guest hands to the typed API and that adds a segment or a query to the
-//! path. Each part must be one plain path segment; what comes out is read again by the one reader of requests.
+//! path. Each part must be one plain path segment. The result is read again by the one reader of requests.
 
+use attache_base::names::{MAX_SUBDOMAIN, is_dns_name, is_label};
 use http::Method;
 
 use super::{
@@ -11,10 +12,15 @@ use super::{
     segments::{self, NAMESPACE_SUBRESOURCES, Segments},
 };
 
-/// The longest name of an object: a DNS subdomain (RFC 1123), the longest kind of name that Kubernetes bounds.
-pub const MAX_NAME: usize = 253;
-
-/// The parts of a request's path and query. Made by [`ApiRequest::builder`].
+/// The parts of a request's path and query. [`ApiRequest::builder`] makes it.
+///
+/// ```
+/// use attache_policy::ApiRequest;
+///
+/// let pods = ApiRequest::builder().resource("", "v1", "pods").namespace(Some("demo")).query("limit", "5");
+/// assert_eq!(pods.build(&http::Method::GET)?.target(), "/api/v1/namespaces/demo/pods?limit=5");
+/// # Ok::<(), attache_policy::InvalidRequest>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct PathBuilder {
     group: String,
@@ -27,47 +33,47 @@ pub struct PathBuilder {
 }
 
 impl PathBuilder {
-    /// The type: group (empty for the core group), version, lower-case plural.
+    /// Sets the type: group (empty for the core group), version, lower-case plural.
     #[must_use]
     pub fn resource(mut self, group: &str, version: &str, plural: &str) -> Self {
         (self.group, self.version, self.plural) = (group.into(), version.into(), plural.into());
         self
     }
 
-    /// The namespace; `None` for a cluster-scoped type or a list over all namespaces.
+    /// Sets the namespace; `None` for a cluster-scoped type or a list over all namespaces.
     #[must_use]
     pub fn namespace(mut self, namespace: Option<&str>) -> Self {
         self.namespace = namespace.map(str::to_owned);
         self
     }
 
-    /// The object's name.
+    /// Sets the object's name.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The subresource of the named object.
+    /// Sets the subresource of the named object.
     #[must_use]
     pub fn subresource(mut self, subresource: &str) -> Self {
         self.subresource = Some(subresource.into());
         self
     }
 
-    /// Adds a query parameter, given in clear.
+    /// Adds a query parameter, not encoded.
     #[must_use]
     pub fn query(mut self, key: &str, value: &str) -> Self {
         self.query.push((key.into(), value.into()));
         self
     }
 
-    /// Puts the request together.
+    /// Builds the request.
     ///
     /// # Errors
     /// [`InvalidRequest::Part`] names the part that is not one path segment; otherwise as [`ApiRequest::parse`].
     pub fn build(self, method: &Method) -> Result<ApiRequest, InvalidRequest> {
-        // What a guest says for a selector may be megabytes: it is not encoded only to be found too long.
+        // A selector of a guest may have megabytes: it is not encoded only to be found too long.
         if self.query.iter().fold(0_usize, |sum, (_, value)| sum.saturating_add(value.len())) > MAX_TARGET {
             return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
         }
@@ -102,13 +108,14 @@ impl PathBuilder {
         Ok(list)
     }
 
-    /// `/namespaces/NAME/pods` would be read as the pods in that namespace, not as a subresource of it.
+    /// Returns the segment of a subresource. `/namespaces/NAME/pods` are the pods in that namespace, and no subresource
+    /// of it.
     fn subresource_of(&self, subresource: &str) -> Result<String, InvalidRequest> {
         let misread = self.plural == "namespaces" && !NAMESPACE_SUBRESOURCES.contains(&subresource);
         if misread { Err(part("subresource", subresource)) } else { self.segment("subresource", subresource) }
     }
 
-    /// Words that the server reads as something else in that place are no plurals.
+    /// Returns the segment of the plural. Fails for the words that the server does not read as a plural there.
     fn plural(&self) -> Result<String, InvalidRequest> {
         let read_otherwise = match self.plural.as_str() {
             "watch" | "proxy" => self.namespace.is_none(),
@@ -117,9 +124,10 @@ impl PathBuilder {
         if read_otherwise { Err(part("resource", &self.plural)) } else { self.segment("resource", &self.plural) }
     }
 
-    /// Names differ between types (`system:node` is one, `http_requests` another); all are one path segment.
+    /// Returns the segment of a name. Names differ between types, such as `system:node` and `http_requests`; all are
+    /// one path segment.
     fn segment(&self, what: &'static str, value: &str) -> Result<String, InvalidRequest> {
-        if value.len() <= MAX_NAME && segments::naming(&self.group)(value).is_ok() {
+        if value.len() <= MAX_SUBDOMAIN && segments::naming(&self.group)(value).is_ok() {
             Ok(value.to_owned())
         } else {
             Err(part(what, value))
@@ -131,23 +139,8 @@ fn part(what: &'static str, value: &str) -> InvalidRequest {
     InvalidRequest::Part { what, value: super::shown(value) }
 }
 
-/// RFC 1123 label: lower-case letters, digits and inner hyphens, at most 63.
-pub(super) fn is_label(value: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !value.is_empty()
-        && value.len() <= 63
-        && value.bytes().all(inner)
-        && !value.starts_with('-')
-        && !value.ends_with('-')
-}
-
 fn label(what: &'static str, value: &str) -> Result<String, InvalidRequest> {
     if is_label(value) { Ok(value.to_owned()) } else { Err(part(what, value)) }
-}
-
-/// RFC 1123 subdomain: labels joined by dots, at most 253.
-pub(super) fn is_dns_name(value: &str) -> bool {
-    value.len() <= MAX_NAME && value.split('.').all(is_label)
 }
 
 fn dns_name(what: &'static str, value: &str) -> Result<String, InvalidRequest> {

@@ -1,6 +1,6 @@
-//! Which requests that change an object may also create it.
+//! Requests that change an object and may create it.
 //!
-//! Threat: a rule that lets an extension change what is there, under which it makes what is not. The API server creates
+//! Threat: a rule that lets an extension change an object, under which it creates one. The API server creates
 //! by a PUT where the type's strategy says so (`AllowCreateOnUpdate`), and by each server-side apply. It then asks its
 //! authoriser for `create` on what the service account may do, which is more than one extension may. So such a request
 //! is judged for `create` here too. Whether the object exists cannot be known when a request is judged.

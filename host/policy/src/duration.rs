@@ -17,17 +17,27 @@ const UNITS: [(&str, u64); 7] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// A duration that reads and prints as Go's `time.Duration` does, without signs.
+/// A duration that is read and printed as Go's `time.Duration` is, without signs.
+///
+/// ```
+/// use std::time::Duration;
+/// use attache_policy::GoDuration;
+///
+/// let GoDuration(time) = "1m30s".parse()?;
+/// assert_eq!(time, Duration::from_secs(90));
+/// # Ok::<(), attache_policy::DurationError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GoDuration(pub Duration);
 
-/// Why a text is no duration.
+/// The reason why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum DurationError {
-    /// It is not written as one.
+    /// The text does not have the form of a duration.
     #[error("a duration is a number and one of ns, us, ms, s, m, h, such as `500ms` or `1m30s`")]
     Format,
-    /// It is longer than 584 years.
+    /// The duration is longer than 584 years.
     #[error("the duration is too long")]
     TooLong,
 }
@@ -51,7 +61,7 @@ impl FromStr for GoDuration {
     }
 }
 
-/// One number and its unit in nanoseconds, and what follows.
+/// Returns the first number with its unit in nanoseconds, and the rest of the text.
 fn take_part(text: &str) -> Result<(u64, &str), DurationError> {
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').ok_or(DurationError::Format)?;
     let (number, rest) = text.split_at_checked(end).ok_or(DurationError::Format)?;
@@ -67,7 +77,7 @@ fn take_part(text: &str) -> Result<(u64, &str), DurationError> {
     Ok((nanos.checked_add(fraction_of(fraction, *unit)).ok_or(DurationError::TooLong)?, after))
 }
 
-/// `0.fraction` of a unit, rounded down to nanoseconds.
+/// Returns `0.fraction` of a unit, rounded down to nanoseconds.
 fn fraction_of(fraction: &str, unit: u64) -> u64 {
     let digit = |place: u8| u64::from(place.saturating_sub(b'0'));
     let step = |(sum, scale): (u64, u64), byte: u8| {

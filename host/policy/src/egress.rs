@@ -1,24 +1,39 @@
-//! Which places outside the API server an extension may call.
+//! Destinations outside the API server that an extension may call.
 //!
 //! Threat: a spelling of a host that passes here and means another host to the resolver. A destination is one scheme,
 //! one host and one port, compared whole: no patterns, no trailing dots, no numbers that resolvers read as addresses.
-//! Where a permitted name leads to is checked after its look-up, elsewhere.
+//! The addresses of a permitted name are checked after its look-up, elsewhere.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use attache_base::names::is_dns_name;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::build::is_dns_name;
-
 /// The destinations that a grant names; empty is none.
+///
+/// ```
+/// use attache_policy::Grant;
+///
+/// let text = "{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {name: a},
+///              spec: {egress: ['https://a.example']}}";
+/// let egress = Grant::parse(text)?.egress;
+/// assert!(egress.permits("https", "a.example", 443) && !egress.permits("http", "a.example", 80));
+/// # Ok::<(), attache_policy::DocumentError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Egress(pub(super) Vec<Destination>);
 
 /// One destination: `scheme://host[:port]`.
+///
+/// ```
+/// let hooks: attache_policy::Destination = "https://Hooks.example.com:443".parse()?;
+/// assert_eq!((hooks.to_string().as_str(), hooks.port()), ("https://hooks.example.com", 443));
+/// # Ok::<(), attache_policy::DestinationError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Destination {
     tls: bool,
@@ -32,10 +47,10 @@ enum Host {
     Address(IpAddr),
 }
 
-/// Why a text is no destination.
+/// The reason why a text is no destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum DestinationError {
-    /// The scheme is missing or not one that is spoken.
+    /// The scheme is missing, or is neither `http` nor `https`.
     #[error("a destination begins with `http://` or `https://`")]
     Scheme,
     /// A path, a query, a user or the like follows.
@@ -50,39 +65,39 @@ pub enum DestinationError {
 }
 
 impl Egress {
-    /// Whether a call to this place is permitted. An IPv6 host may stand in brackets or without.
+    /// Returns whether a call to this destination is permitted. An IPv6 host may stand in brackets or without.
     pub fn permits(&self, scheme: &str, host: &str, port: u16) -> bool {
         Destination::of(scheme, host, Some(port)).is_ok_and(|place| self.names(&place))
     }
 
-    /// Whether this destination is one of them.
+    /// Returns whether this destination is one of them.
     pub fn names(&self, destination: &Destination) -> bool {
         self.0.contains(destination)
     }
 
-    /// Those of them that are among `used`.
+    /// Returns the destinations for which `used` is true.
     #[must_use]
     pub fn only(&self, used: impl Fn(&Destination) -> bool) -> Self {
         Self(self.0.iter().filter(|destination| used(destination)).cloned().collect())
     }
 
-    /// Whether nothing is permitted.
+    /// Returns whether nothing is permitted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The destinations, as the grant orders them.
+    /// Returns the destinations in the order of the grant.
     pub fn destinations(&self) -> &[Destination] {
         &self.0
     }
 }
 
 impl Destination {
-    /// The destination of a request: its scheme, its host (an IPv6 address in brackets or without), and its port, or
-    /// the scheme's own.
+    /// Returns the destination of a request: its scheme, its host (an IPv6 address in brackets or without), and its
+    /// port, or the scheme's own.
     ///
     /// # Errors
-    /// [`DestinationError`] when it is none.
+    /// [`DestinationError`] if it is none.
     pub fn of(scheme: &str, host: &str, port: Option<u16>) -> Result<Self, DestinationError> {
         let tls = is_tls(scheme)?;
         let port = port.unwrap_or(default_port(tls));
@@ -92,17 +107,17 @@ impl Destination {
         Ok(Self { tls, host: host.parse()?, port })
     }
 
-    /// Whether it is `https`.
+    /// Returns whether the scheme is `https`.
     pub fn is_tls(&self) -> bool {
         self.tls
     }
 
-    /// The port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The host, if it is a name: in lower case.
+    /// Returns the host in lower case, if it is a name.
     pub fn name(&self) -> Option<&str> {
         match &self.host {
             Host::Name(name) => Some(name),
@@ -110,8 +125,8 @@ impl Destination {
         }
     }
 
-    /// Returns the reason for which no request ever goes there, whatever the network is like; `None` where one may. A
-    /// name is looked up and judged again with each request.
+    /// Returns the reason why no request ever goes to the destination, in any network; `None` where one may. A name is
+    /// looked up and judged again with each request.
     pub fn never_opens(&self) -> Option<&'static str> {
         match &self.host {
             Host::Name(name) if name == "localhost" || name.ends_with(".localhost") => {
@@ -126,7 +141,7 @@ impl Destination {
         }
     }
 
-    /// The host, if it is an address.
+    /// Returns the host, if it is an address.
     pub fn address(&self) -> Option<IpAddr> {
         match &self.host {
             Host::Name(_) => None,
@@ -182,7 +197,7 @@ impl FromStr for Destination {
     }
 }
 
-/// Host and port, at the last colon that is not inside brackets.
+/// Returns host and port, split at the last colon that is not inside brackets.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),

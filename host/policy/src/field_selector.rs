@@ -1,7 +1,7 @@
-//! Which object a field selector names.
+//! The object that a field selector names.
 //!
 //! Threat: a selector that the gate takes to name one object and the server takes to select others. The grammar is that
-//! of `apimachinery/pkg/fields/selector.go`; what does not parse there is refused here.
+//! of `apimachinery/pkg/fields/selector.go`. A selector that does not parse there is refused here.
 
 use super::InvalidRequest;
 
@@ -11,7 +11,7 @@ const NAME_FIELD: &str = "metadata.name";
 /// The field that narrows a list over all namespaces to one of them.
 pub(super) const NAMESPACE_FIELD: &str = "metadata.namespace";
 
-/// The name that a selector requires with `metadata.name=N`, if it does; `check` says what a name is.
+/// Returns the name that a selector requires with `metadata.name=N`, if it does. Fails if `check` refuses the name.
 pub(super) fn named_object(
     selector: &str,
     check: impl Fn(&str) -> Result<(), InvalidRequest>,
@@ -32,13 +32,14 @@ pub(super) fn named_object(
     Ok(named)
 }
 
-/// The value that a selector requires of a field, if it does.
+/// Returns the value that a selector requires of a field, if it does.
 pub(super) fn required(selector: &str, field: &str) -> Option<String> {
     let mut equal = terms(selector).flatten().filter(|(named, equals, _)| *named == field && *equals);
     equal.next().map(|(_, _, value)| value)
 }
 
-/// The terms of a selector: field, whether it must be equal, and value in clear. `None` stands for what is no term.
+/// Returns the terms of a selector: field, whether it must be equal, and the unescaped value. `None` is an invalid
+/// term.
 fn terms(selector: &str) -> impl Iterator<Item = Option<(&str, bool, String)>> {
     split_terms(selector).filter(|term| !term.is_empty()).map(|term| {
         let (field, equals, value) = split_term(term)?;
@@ -46,7 +47,7 @@ fn terms(selector: &str) -> impl Iterator<Item = Option<(&str, bool, String)>> {
     })
 }
 
-/// Splits at commas that no backslash escapes.
+/// Splits a selector at commas that no backslash escapes.
 fn split_terms(selector: &str) -> impl Iterator<Item = &str> {
     let mut escaped = false;
     selector.split(move |letter| {
@@ -56,7 +57,7 @@ fn split_terms(selector: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Field, whether it must be equal, and value, at the first of `!=`, `==` and `=`.
+/// Splits a term at the first of `!=`, `==` and `=`: field, whether it must be equal, and value.
 fn split_term(term: &str) -> Option<(&str, bool, &str)> {
     let at = term.find('=')?;
     let (before, after) = (term.get(..at)?, term.get(at.saturating_add(1)..)?);
@@ -66,7 +67,7 @@ fn split_term(term: &str) -> Option<(&str, bool, &str)> {
     })
 }
 
-/// Undoes `\\`, `\,` and `\=`; another escape, or a bare `=`, is no value.
+/// Returns a value with `\\`, `\,` and `\=` unescaped; `None` for another escape and for a bare `=`.
 fn unescape(value: &str) -> Option<String> {
     let mut letters = value.chars();
     let mut clear = String::with_capacity(value.len());
@@ -84,7 +85,8 @@ fn unescape(value: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{build::is_label, segments};
+    use crate::segments;
+    use attache_base::names::is_label;
 
     fn named_object(selector: &str) -> Result<Option<String>, InvalidRequest> {
         super::named_object(selector, segments::check)

@@ -1,36 +1,45 @@
-//! What one extension may do.
+//! Grants: the rights and the limits of one extension.
 //!
-//! Threat: a grant that says more than its author meant. It is read strictly: a field that does not exist, a value that
-//! means nothing, an empty list or two documents in one file are errors with their place, never something to pass over.
+//! Threat: a grant that says more than its author meant. It is read strictly ([`document`](crate::document)).
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
 use super::{
-    CredentialsMode, CredentialsMount, Destination, Egress, GrantError, Limits, PodInfoMount, Rule,
-    cursor::{Cursor, Fields},
-    grant_error::Problem,
+    CredentialsMode, CredentialsMount, Destination, DocumentError, Egress, Limits, PodInfoMount, Rule,
+    document::{self, API_VERSION, Cursor, Fields, Kind},
     mounts::refuse_overlap,
     rules::in_one_line,
-    tree::Node,
 };
-
-/// The version of the grant's format.
-pub const API_VERSION: &str = "attache.dev/v1alpha1";
 
 /// The kind of the document.
 pub const KIND: &str = "Grant";
 
-/// The fields of `spec`.
-const SPEC_FIELDS: &[&str] = &["component", "podinfo", "env", "credentials", "api", "egress", "limits"];
+/// The document of a grant.
+const GRANT: Kind = Kind { kind: &[KIND], article: "a", noun: "grant", spec: SPEC };
 
-/// What one extension may do: everything that is not in it is denied.
+/// The fields of its `spec`.
+const SPEC: &[&str] = &["component", "podinfo", "env", "credentials", "api", "egress", "limits"];
+
+/// The rights and the limits of one extension. What is not in it is denied.
+///
+/// ```
+/// use attache_policy::{Grant, Rule};
+///
+/// let mut grant = Grant::nothing("reader");
+/// grant.env.push("POD_NAME".to_owned());
+/// grant.api.push(Rule::default().api_groups([""]).resources(["pods"]).verbs(["get"]).namespaces(["demo"]));
+/// grant.limits = grant.limits.memory(128 << 20);
+/// assert_eq!(Grant::parse(&grant.to_yaml())?, grant);
+/// # Ok::<(), attache_policy::DocumentError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
     /// `metadata.name`.
     pub name: String,
-    /// Which component it is for; `None` is any.
+    /// The component that it is for; `None` is any.
     pub component: Option<ComponentPin>,
     /// The Downward API volumes; none mounts nothing and opens no metadata of files.
     pub podinfo: Vec<PodInfoMount>,
@@ -38,16 +47,16 @@ pub struct Grant {
     pub env: Vec<String>,
     /// The service-account volume.
     pub credentials: CredentialsMount,
-    /// What it may ask of the API server.
+    /// The rules for requests to the API server.
     pub api: Vec<Rule>,
-    /// Where else it may call.
+    /// The other destinations that may be called.
     pub egress: Egress,
-    /// How much it may use.
+    /// The bounds on what is used.
     pub limits: Limits,
 }
 
 impl Grant {
-    /// The grant that opens nothing: arguments, standard output and standard error only.
+    /// Returns the grant that opens nothing: arguments, standard output and standard error only.
     pub fn nothing(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -64,24 +73,18 @@ impl Grant {
     /// Reads one grant from YAML, strictly.
     ///
     /// # Errors
-    /// [`GrantError`] with line, column and field.
-    pub fn parse(yaml: &str) -> Result<Self, GrantError> {
-        let document = Node::parse(yaml)?;
-        refuse_other_kinds(&Cursor::root(&document))?;
-        let fields = Cursor::root(&document).fields(&["apiVersion", "kind", "metadata", "spec"])?;
-        fields.need("apiVersion")?.one_of(&[API_VERSION])?;
-        fields.need("kind")?.one_of(&[KIND])?;
-        let name = fields.need("metadata")?.fields(&["name"])?.need("name").and_then(|at| grant_name(&at))?;
-        let spec = fields.need("spec")?.fields(SPEC_FIELDS)?;
-        Self::decode_spec(name, &spec)
+    /// [`DocumentError`] with line, column and field.
+    pub fn parse(yaml: &str) -> Result<Self, DocumentError> {
+        document::read(yaml, &GRANT, Self::decode_spec)
     }
 
     /// Reads the `spec` of a grant that stands in another document.
-    pub(super) fn decode_inline(name: &str, at: Cursor<'_>) -> Result<Self, GrantError> {
-        Self::decode_spec(name.to_owned(), &at.fields(SPEC_FIELDS)?)
+    pub(super) fn decode_inline(name: &str, at: Cursor<'_>) -> Result<Self, DocumentError> {
+        Self::decode_spec(name.to_owned(), &at.fields(SPEC)?)
     }
 
-    fn decode_spec(name: String, spec: &Fields<'_>) -> Result<Self, GrantError> {
+    /// Reads the `spec` of a grant of this name.
+    fn decode_spec(name: String, spec: &Fields<'_>) -> Result<Self, DocumentError> {
         let podinfo = spec.read("podinfo", |at| PodInfoMount::decode_all(&at))?.unwrap_or_default();
         let credentials = spec.read("credentials", CredentialsMount::decode)?.unwrap_or_default();
         if let Some(at) = spec.get("podinfo") {
@@ -99,22 +102,10 @@ impl Grant {
         })
     }
 
-    /// The grant as YAML that [`Grant::parse`] reads back to the same grant.
+    /// Returns the grant as YAML, which [`Grant::parse`] reads back.
     pub fn to_yaml(&self) -> String {
         // Writing text and numbers into a string has nothing to fail on.
         serde_saphyr::to_string(self).unwrap_or_default()
-    }
-}
-
-/// Says first that a document is something else altogether: that it has a `status` is then no slip.
-fn refuse_other_kinds(document: &Cursor<'_>) -> Result<(), GrantError> {
-    let Some(at) = document.peek("kind") else { return Ok(()) };
-    match at.text() {
-        Ok(kind) if !kind.is_empty() && kind != KIND => {
-            let why = format!("this is the manifest of another object, and a grant is of the kind `{KIND}`");
-            Err(at.invalid(kind, why))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -180,6 +171,11 @@ fn one_or_list<S: Serializer>(mounts: &[PodInfoMount], serializer: S) -> Result<
 }
 
 /// The digests of the one component that a grant is for.
+///
+/// ```
+/// let pin = attache_policy::ComponentPin::new([7; 32]);
+/// assert_eq!((pin.sha256(), pin.artefact_sha256()), (Some(&[7; 32]), None));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentPin {
@@ -213,14 +209,14 @@ impl ComponentPin {
         self.artefact_sha256.as_ref()
     }
 
-    /// Reads a pin from fields that have more beside it; `None` if there is none.
-    pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Self>, GrantError> {
+    /// Reads a pin from fields that have others beside it; `None` if there is none.
+    pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Self>, DocumentError> {
         let sha256 = fields.read("sha256", |at| digest(&at))?;
         let artefact_sha256 = fields.read("artefactSha256", |at| digest(&at))?;
         Ok((sha256.is_some() || artefact_sha256.is_some()).then_some(Self { sha256, artefact_sha256 }))
     }
 
-    fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
+    fn decode(at: Cursor<'_>) -> Result<Self, DocumentError> {
         let fields = at.fields(&["sha256", "artefactSha256"])?;
         let artefact_sha256 = fields.read("artefactSha256", |at| digest(&at))?;
         let sha256 = match artefact_sha256 {
@@ -231,7 +227,7 @@ impl ComponentPin {
     }
 }
 
-fn digest(at: &Cursor<'_>) -> Result<[u8; 32], GrantError> {
+fn digest(at: &Cursor<'_>) -> Result<[u8; 32], DocumentError> {
     let text = at.words()?;
     let mut sha256 = [0; 32];
     hex::decode_to_slice(text, &mut sha256)
@@ -252,23 +248,11 @@ impl fmt::Debug for ComponentPin {
     }
 }
 
-/// The name of a grant: as of any Kubernetes object.
-pub(super) fn grant_name(at: &Cursor<'_>) -> Result<String, GrantError> {
-    let text = at.words()?;
-    if super::build::is_dns_name(text) {
-        return Ok(text.to_owned());
-    }
-    Err(at.invalid(text, "a name is a DNS name: lower-case letters, digits, `-` and `.`"))
-}
-
-/// The name of an environment variable, never a pattern: the host's whole environment is never passed on.
-fn variable(at: &Cursor<'_>) -> Result<String, GrantError> {
+/// Reads the name of an environment variable, never a pattern: the host's whole environment is never passed on.
+fn variable(at: &Cursor<'_>) -> Result<String, DocumentError> {
     let text = at.words()?;
     if text.bytes().all(|byte| byte.is_ascii_graphic() && !b"=*".contains(&byte)) {
         return Ok(text.to_owned());
     }
-    Err(at.fail(Problem::Invalid {
-        value: super::shown(text),
-        why: "an environment variable is granted by its name".into(),
-    }))
+    Err(at.invalid(text, "an environment variable is granted by its name"))
 }

@@ -1,14 +1,15 @@
-//! Why a request was not understood.
+//! Reasons why a request is not understood.
 
 use thiserror::Error;
 
-/// Why a request is refused before it is judged.
+/// The reason why a request is refused before it is judged.
 ///
-/// Each case is one way in which two readers of the same bytes could come to different answers, or which the API server
-/// would refuse anyway. Nothing of it reaches the server.
+/// Each case is one way in which two readers of the same bytes could differ, or which the API server would refuse
+/// anyway. Nothing of such a request reaches the server.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum InvalidRequest {
-    /// The API server knows GET, HEAD, POST, PUT, PATCH and DELETE; what else it would do with others is not judged.
+    /// The method is not GET, HEAD, POST, PUT, PATCH or DELETE, so it cannot be judged.
     #[error("the method {0} is not one of GET, HEAD, POST, PUT, PATCH, DELETE")]
     Method(String),
     /// The target is longer than [`MAX_TARGET`](super::MAX_TARGET).
@@ -20,7 +21,7 @@ pub enum InvalidRequest {
     /// The target does not start with a slash: absolute form, authority form or `*`.
     #[error("the target must be a path that starts with `/`")]
     NotAPath,
-    /// A `#`: servers never see fragments, so one in a target is an attempt to hide the rest.
+    /// A `#`. Servers never see fragments, so a fragment in a target is an attempt to hide the rest.
     #[error("the target holds a fragment")]
     Fragment,
     /// A byte that may not stand in a target as it is: a control character, a space, a backslash, a quote, non-ASCII.
@@ -52,7 +53,7 @@ pub enum InvalidRequest {
     /// The old `/watch/` prefix with another method than GET.
     #[error("the prefix `watch` takes no {0}")]
     WatchMethod(String),
-    /// A parameter that has one value on the server was given more than once.
+    /// A parameter with one value on the server stands more than once.
     #[error("the parameter `{0}` is given more than once")]
     Doubled(String),
     /// A query parameter without a name.
@@ -61,24 +62,24 @@ pub enum InvalidRequest {
     /// A control character in a query parameter.
     #[error("the parameter `{0}` holds a control character")]
     Control(String),
-    /// More query parameters than [`MAX_PARAMETERS`](super::MAX_PARAMETERS).
+    /// There are more query parameters than the limit.
     #[error("more than {limit} query parameters")]
     TooManyParameters {
         /// The limit.
         limit: usize,
     },
-    /// `watch` with a value that readers understand differently, or one that contradicts the path.
+    /// `watch` has a value that readers understand differently, or that contradicts the path.
     #[error("`watch={0}` is neither true nor false here")]
     Watch(String),
-    /// A field selector that the server could not parse either, or that names two objects.
+    /// The server could not parse the field selector either, or it names two objects.
     #[error("the field selector `{0}` is not valid")]
     FieldSelector(String),
-    /// A part from which a path was to be built is not one path segment.
+    /// A part of a path is not one path segment.
     #[error("`{value}` is not a valid {what}")]
     Part {
-        /// Which part: `namespace`, `name`, `group` and so on.
+        /// The part: `namespace`, `name`, `group` and so on.
         what: &'static str,
-        /// The part as it was given, cut to a readable length.
+        /// The text of the part, cut to a readable length.
         value: String,
     },
 }

@@ -1,21 +1,30 @@
-//! Whether a grant allows a request, and which rule would.
+//! The judgement of a request by a grant.
 
 use std::fmt;
 
 use super::rule_text::OWN_NAMESPACE;
 use super::{ApiRequest, Grant, ResourcePath, Rule, creation, rules::ALL};
 
-/// What a grant says to a request.
+/// The answer of a grant to a request.
+///
+/// ```
+/// use attache_policy::{ApiRequest, Grant, Verdict};
+///
+/// let version = ApiRequest::parse(&http::Method::GET, "/version")?;
+/// let Verdict::Denied { needed, .. } = Grant::nothing("none").judge(&version) else { panic!("denied") };
+/// assert_eq!(needed.to_string(), r#"{nonResourceURLs: ["/version"], verbs: [get]}"#);
+/// # Ok::<(), attache_policy::InvalidRequest>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The rule of this index in `spec.api` allows it.
     Allowed {
-        /// Counted from 0.
+        /// The index of the rule, from 0.
         rule: usize,
     },
     /// No rule allows it.
     Denied {
-        /// For people: what was asked for and the rule that is needed.
+        /// A sentence for people: the request and the rule that is needed.
         reason: String,
         /// The smallest rule that would allow this request and as little else as a rule can say.
         needed: Rule,
@@ -23,8 +32,8 @@ pub enum Verdict {
 }
 
 impl Grant {
-    /// Judges one request. The first rule that covers its verb allows it; what also creates needs one that covers
-    /// `create`, too ([`ApiRequest::creates`]).
+    /// Judges one request. The first rule that covers its verb allows it. A request that may create needs a rule that
+    /// covers `create`, too ([`ApiRequest::creates`]).
     pub fn judge(&self, request: &ApiRequest) -> Verdict {
         self.judge_all(&[request])
     }
@@ -37,8 +46,10 @@ impl Grant {
         covered(verb) && (!creates || covered("create"))
     }
 
-    /// Judges requests that go together, such as the list and the watch of one collection: all of them must be allowed,
-    /// and the rule that is needed has the verbs of those that are not. `LimitValue` names the rule of the last.
+    /// Judges requests that go together, such as the list and the watch of one collection.
+    ///
+    /// All of them must be allowed, and [`Verdict::Allowed`] has the rule of the last. The rule that is needed has the
+    /// verbs of the requests that are not allowed.
     pub fn judge_all(&self, requests: &[&ApiRequest]) -> Verdict {
         let asked = requests.iter().flat_map(|request| request.verbs().map(move |verb| (*request, verb)));
         let missing: Vec<_> = asked.filter(|(request, verb)| self.rule_for(request, verb).is_none()).collect();
@@ -51,7 +62,7 @@ impl Grant {
         Verdict::Denied { reason: format!("{} is not granted; it needs the rule {needed}", Asked(last)), needed }
     }
 
-    /// The first rule that covers a request as far as it takes this verb.
+    /// Returns the first rule that covers a request as far as it needs this verb.
     fn rule_for(&self, request: &ApiRequest, verb: &str) -> Option<usize> {
         self.api.iter().position(|rule| rule.covers(request, verb))
     }
@@ -61,8 +72,8 @@ impl Grant {
         self.api.iter().any(|rule| rule.opens(group, plural))
     }
 
-    /// Judges whether any verb is open on what a collection holds, before there is a request for it. The rule that is
-    /// needed is the smallest that opens something.
+    /// Judges whether any verb is open on the objects of a collection, before there is a request for it. The rule that
+    /// is needed is the smallest that opens something.
     ///
     /// An object `namespaces/NAME` lies in the namespace NAME, so any rule for `namespaces` opens something of them.
     pub fn judge_opening(&self, collection: &ResourcePath) -> Verdict {
@@ -85,12 +96,12 @@ impl Grant {
     }
 }
 
-/// No request at all is never allowed.
+/// Returns the verdict on no request at all, which is never allowed.
 fn nothing_asked() -> Verdict {
     Verdict::Denied { reason: "nothing was asked for".to_owned(), needed: Rule::default() }
 }
 
-/// Returns whether these are the namespaces themselves.
+/// Returns whether the objects are the namespaces themselves.
 fn is_namespaces(path: &ResourcePath) -> bool {
     path.group.is_empty() && path.resource == "namespaces"
 }
@@ -106,7 +117,7 @@ impl fmt::Display for Asked<'_> {
     }
 }
 
-/// What a request is about, in words.
+/// An object or a collection in words.
 struct What<'a>(&'a ResourcePath);
 
 impl fmt::Display for What<'_> {
@@ -130,7 +141,7 @@ impl fmt::Display for What<'_> {
 }
 
 impl Rule {
-    /// The smallest rule that covers a request.
+    /// Returns the smallest rule that covers a request.
     pub fn needed_for(request: &ApiRequest) -> Self {
         let verbs = request.verbs().map(str::to_owned).collect();
         let Some(path) = request.resource() else {
@@ -139,7 +150,7 @@ impl Rule {
         Self::needed_on(path, verbs)
     }
 
-    /// The smallest rule that covers these verbs on a resource.
+    /// Returns the smallest rule that covers these verbs on a resource.
     fn needed_on(path: &ResourcePath, verbs: Vec<String>) -> Self {
         let resource = match &path.subresource {
             Some(subresource) => format!("{}/{subresource}", path.resource),

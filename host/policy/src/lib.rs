@@ -2,19 +2,37 @@
 //!
 //! [`ApiRequest`] says what a request asks for, [`Grant`] what an extension may ask for, and [`Grant::judge`] compares
 //! them. Nothing here reads a file, waits or knows about wasmtime.
+//!
+//! | files | question |
+//! | --- | --- |
+//! | `request`, `segments`, `query`, `field_selector`, `build`, `path_prefix`, `invalid` | what does a request ask for? |
+//! | `grant`, `rules`, `rule_text`, `mounts`, `egress`, `limits`, `duration` | what does a grant say? |
+//! | `manifest` | what does the manifest of an extension say? |
+//! | `document` | is a document valid, whatever its kind? |
+//! | `judgement`, `creation`, `powers` | does the grant allow the request? |
+//! | `variables`, `narrowing`, `merging`, `suggested_grant` | which grant comes of another, or of many requests? |
+//! | `rbac`, `account` | what does the service account need, and what does it lack? |
+//!
+//! ```
+//! use attache_policy::{ApiRequest, Grant, Rule, Verdict};
+//!
+//! let mut grant = Grant::nothing("reader");
+//! grant.api.push(Rule::default().api_groups([""]).resources(["pods"]).verbs(["get"]).namespaces(["demo"]));
+//! let pod = ApiRequest::parse(&http::Method::GET, "/api/v1/namespaces/demo/pods/web")?;
+//! assert_eq!(grant.judge(&pod), Verdict::Allowed { rule: 0 });
+//! # Ok::<(), attache_policy::InvalidRequest>(())
+//! ```
 
 mod account;
 mod build;
 mod creation;
-mod cursor;
+mod document;
 mod duration;
 mod egress;
 mod field_selector;
 mod grant;
-mod grant_error;
 mod invalid;
 mod judgement;
-mod limit;
 mod limits;
 mod manifest;
 mod merging;
@@ -25,25 +43,22 @@ mod powers;
 mod query;
 mod rbac;
 mod request;
-#[cfg(test)]
-mod request_tests;
 mod rule_text;
 mod rules;
 mod segments;
 mod suggested_grant;
-mod tree;
 mod variables;
 
 pub use account::AccountRules;
-pub use build::{MAX_NAME, PathBuilder};
+pub use attache_base::Location;
+pub use build::PathBuilder;
+pub use document::{API_VERSION, DocumentError, Problem};
 pub use duration::{DurationError, GoDuration};
 pub use egress::{Destination, DestinationError, Egress};
-pub use grant::{API_VERSION, ComponentPin, Grant, KIND};
-pub use grant_error::{GrantError, Problem};
+pub use grant::{ComponentPin, Grant, KIND};
 pub use invalid::InvalidRequest;
 pub use judgement::Verdict;
-pub use limit::{Limit, LimitHit, LimitValue};
-pub use limits::Limits;
+pub use limits::{Limit, LimitHit, LimitValue, Limits};
 pub use manifest::{
     EXTENSION_KIND, ExtensionManifest, GrantSource, HttpTrigger, InstanceReuse, Overlap, Restart, RestartPolicy,
     ScheduleTrigger, Trigger,
@@ -53,15 +68,13 @@ pub use mounts::{
     SERVICE_ACCOUNT_PATH,
 };
 pub use path_prefix::PathPrefix;
-pub use query::MAX_PARAMETERS;
 pub use rbac::{Account, AccountError, Rbac};
 pub use request::{ApiRequest, MAX_TARGET, ResourcePath};
 pub use rules::Rule;
 pub use suggested_grant::SuggestedGrant;
-pub use tree::Location;
 pub use variables::ResolveError;
 
-/// A guest's text as it may stand in a message: cut, and without control characters.
+/// Returns a guest's text as it may stand in a message: cut, and without control characters.
 fn shown(text: &str) -> String {
     attache_base::untrusted::word(text)
 }

@@ -5,18 +5,20 @@
 
 use std::time::Duration;
 
-use super::cursor::{Cursor, Fields};
+use super::document::{self, Cursor, Fields, Kind};
 use super::duration::GoDuration;
-use super::grant::{API_VERSION, grant_name};
-use super::grant_error::Problem;
-use super::tree::Node;
-use super::{ComponentPin, Grant, GrantError};
+use super::{ComponentPin, DocumentError, Grant, Problem};
 
 /// The kind of the document.
 pub const EXTENSION_KIND: &str = "Extension";
 
-/// The fields of `spec`.
-const SPEC: &[&str] = &["component", "grant", "grantFile", "trigger", "instance", "restart", "args", "env"];
+/// The document of an extension.
+const EXTENSION: Kind = Kind {
+    kind: &[EXTENSION_KIND],
+    article: "an",
+    noun: "extension",
+    spec: &["component", "grant", "grantFile", "trigger", "instance", "restart", "args", "env"],
+};
 
 /// The most arguments or values of `env` that one extension is given: a guest holds them all.
 const MAX_VALUES: usize = 256;
@@ -40,7 +42,7 @@ const MAX_PAUSE: Duration = Duration::from_hours(24);
 /// ")?;
 /// assert_eq!(manifest.name, "config-sync");
 /// assert!(matches!(manifest.trigger, Trigger::Command { .. }));
-/// # Ok::<(), attache_policy::GrantError>(())
+/// # Ok::<(), attache_policy::DocumentError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,13 +53,13 @@ pub struct ExtensionManifest {
     pub file: String,
     /// The digests that the component's file must have; a grant may pin them as well.
     pub pin: Option<ComponentPin>,
-    /// What the extension may do.
+    /// The rights of the extension.
     pub grant: GrantSource,
     /// The reason for which the host calls it.
     pub trigger: Trigger,
     /// Reuse of instances.
     pub instance: InstanceReuse,
-    /// What happens when a command ends.
+    /// The rule for a command that has ended.
     pub restart: Restart,
     /// Arguments of each call.
     pub args: Vec<String>,
@@ -65,7 +67,7 @@ pub struct ExtensionManifest {
     pub env: Vec<(String, String)>,
 }
 
-/// Where an extension's grant is written.
+/// The source of an extension's grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GrantSource {
@@ -107,7 +109,7 @@ impl Trigger {
     }
 }
 
-/// Where an extension serves HTTP.
+/// The address and the paths of an extension that serves HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpTrigger {
@@ -121,7 +123,7 @@ pub struct HttpTrigger {
     pub tls: Option<String>,
 }
 
-/// When an extension is called.
+/// The times at which an extension is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScheduleTrigger {
@@ -129,9 +131,9 @@ pub struct ScheduleTrigger {
     pub cron: String,
     /// An IANA time zone; UTC if not set.
     pub time_zone: Option<String>,
-    /// What happens when a call is due while another runs.
+    /// The rule for a call that is due while another runs.
     pub overlap: Overlap,
-    /// How late a call may begin; later it is missed. One minute if not set.
+    /// The longest delay of a call; later it is missed. One minute if not set.
     pub start_within: Duration,
     /// Calls begin up to this much later, by chance; at once if not set.
     pub jitter: Duration,
@@ -139,7 +141,7 @@ pub struct ScheduleTrigger {
     pub args: Vec<String>,
 }
 
-/// What happens when a call is due while another runs.
+/// The rule for a call that is due while another runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overlap {
@@ -151,13 +153,13 @@ pub enum Overlap {
     Replace,
 }
 
-/// How many calls one instance serves, and how long it is kept without any.
+/// The number of calls that one instance serves, and the time for which it is kept idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceReuse {
     /// Calls for each instance; 1, the default, makes each instance anew.
     pub calls: u64,
-    /// How long an idle instance is kept; 30 seconds if not set.
+    /// The time for which an idle instance is kept; 30 seconds if not set.
     pub idle: Duration,
 }
 
@@ -167,13 +169,13 @@ impl Default for InstanceReuse {
     }
 }
 
-/// What happens when a command ends.
+/// The rule for a command that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restart {
-    /// Whether it is started again.
+    /// The ends after which the command is started again.
     pub policy: RestartPolicy,
-    /// The first pause before it is; one second if not set.
+    /// The first pause before a restart; one second if not set.
     pub first: Duration,
     /// The longest pause; five minutes if not set.
     pub most: Duration,
@@ -185,15 +187,15 @@ impl Default for Restart {
     }
 }
 
-/// When a command is started again.
+/// The ends after which a command is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RestartPolicy {
-    /// Whatever its end.
+    /// After any end.
     Always,
-    /// If it failed.
+    /// After a failure.
     OnFailure,
-    /// Never.
+    /// After no end.
     Never,
 }
 
@@ -201,14 +203,13 @@ impl ExtensionManifest {
     /// Reads one manifest from YAML, strictly.
     ///
     /// # Errors
-    /// [`GrantError`] with line, column and field.
-    pub fn parse(yaml: &str) -> Result<Self, GrantError> {
-        let document = Node::parse(yaml)?;
-        let fields = Cursor::root(&document).fields(&["apiVersion", "kind", "metadata", "spec"])?;
-        fields.need("apiVersion")?.one_of(&[API_VERSION])?;
-        fields.need("kind")?.one_of(&[EXTENSION_KIND])?;
-        let name = fields.need("metadata")?.fields(&["name"])?.need("name").and_then(|at| grant_name(&at))?;
-        let spec = fields.need("spec")?.fields(SPEC)?;
+    /// [`DocumentError`] with line, column and field.
+    pub fn parse(yaml: &str) -> Result<Self, DocumentError> {
+        document::read(yaml, &EXTENSION, Self::decode_spec)
+    }
+
+    /// Reads the `spec` of the extension of this name.
+    fn decode_spec(name: String, spec: &Fields<'_>) -> Result<Self, DocumentError> {
         let (file, pin) = component(&spec.need("component")?)?;
         let trigger = trigger(&spec.need("trigger")?)?;
         let restart = spec.read("restart", |at| restart(&at))?;
@@ -220,26 +221,26 @@ impl ExtensionManifest {
             return Err(at.fail(Problem::Excludes("a trigger that is not `http`")));
         }
         Ok(Self {
-            grant: grant(&name, &spec)?,
+            grant: grant(&name, spec)?,
             name,
             file,
             pin,
             trigger,
             instance: instance.unwrap_or_default(),
             restart: restart.unwrap_or_default(),
-            args: arguments(&spec)?,
+            args: arguments(spec)?,
             env: spec.read("env", |at| values(&at))?.unwrap_or_default(),
         })
     }
 }
 
-fn component(at: &Cursor<'_>) -> Result<(String, Option<ComponentPin>), GrantError> {
+fn component(at: &Cursor<'_>) -> Result<(String, Option<ComponentPin>), DocumentError> {
     let fields = at.clone().fields(&["file", "sha256", "artefactSha256"])?;
     let file = path(&fields.need("file")?)?;
     Ok((file, ComponentPin::read(&fields)?))
 }
 
-fn grant(name: &str, spec: &Fields<'_>) -> Result<GrantSource, GrantError> {
+fn grant(name: &str, spec: &Fields<'_>) -> Result<GrantSource, DocumentError> {
     match (spec.get("grant"), spec.get("grantFile")) {
         (Some(at), Some(_)) => Err(at.fail(Problem::Excludes("grantFile"))),
         (Some(at), None) => Ok(GrantSource::Inline(Box::new(Grant::decode_inline(name, at)?))),
@@ -248,7 +249,7 @@ fn grant(name: &str, spec: &Fields<'_>) -> Result<GrantSource, GrantError> {
     }
 }
 
-fn trigger(at: &Cursor<'_>) -> Result<Trigger, GrantError> {
+fn trigger(at: &Cursor<'_>) -> Result<Trigger, DocumentError> {
     const KINDS: &[&str] = &["command", "http", "schedule", "podinfo"];
     let fields = at.clone().fields(KINDS)?;
     let mut given = KINDS.iter().filter_map(|kind| fields.get(kind).map(|at| (*kind, at)));
@@ -264,7 +265,7 @@ fn trigger(at: &Cursor<'_>) -> Result<Trigger, GrantError> {
     }
 }
 
-fn http(at: Cursor<'_>) -> Result<HttpTrigger, GrantError> {
+fn http(at: Cursor<'_>) -> Result<HttpTrigger, DocumentError> {
     let fields = at.fields(&["listen", "path", "host", "tls"])?;
     let prefix = |at: Cursor<'_>| {
         let text = at.words()?;
@@ -286,7 +287,7 @@ fn http(at: Cursor<'_>) -> Result<HttpTrigger, GrantError> {
     })
 }
 
-fn schedule(at: Cursor<'_>) -> Result<ScheduleTrigger, GrantError> {
+fn schedule(at: Cursor<'_>) -> Result<ScheduleTrigger, DocumentError> {
     let fields = at.fields(&["cron", "timeZone", "overlap", "startWithin", "jitter", "args"])?;
     let overlap = |at: Cursor<'_>| {
         Ok(match at.one_of(&["Forbid", "Allow", "Replace"])? {
@@ -305,7 +306,7 @@ fn schedule(at: Cursor<'_>) -> Result<ScheduleTrigger, GrantError> {
     })
 }
 
-fn instance(at: &Cursor<'_>) -> Result<InstanceReuse, GrantError> {
+fn instance(at: &Cursor<'_>) -> Result<InstanceReuse, DocumentError> {
     let fields = at.clone().fields(&["calls", "idle"])?;
     let default = InstanceReuse::default();
     let calls = |at: Cursor<'_>| match at.parse::<u64>()? {
@@ -318,7 +319,7 @@ fn instance(at: &Cursor<'_>) -> Result<InstanceReuse, GrantError> {
     })
 }
 
-fn restart(at: &Cursor<'_>) -> Result<Restart, GrantError> {
+fn restart(at: &Cursor<'_>) -> Result<Restart, DocumentError> {
     let fields = at.clone().fields(&["policy", "backoff"])?;
     let mut restart = Restart::default();
     if let Some(at) = fields.get("policy") {
@@ -339,7 +340,7 @@ fn restart(at: &Cursor<'_>) -> Result<Restart, GrantError> {
     Ok(restart)
 }
 
-fn arguments(fields: &Fields<'_>) -> Result<Vec<String>, GrantError> {
+fn arguments(fields: &Fields<'_>) -> Result<Vec<String>, DocumentError> {
     let args = fields.read("args", |at| at.each(|at| at.text().map(str::to_owned)))?.unwrap_or_default();
     match fields.get("args") {
         Some(at) if args.len() > MAX_VALUES => Err(at.invalid("args", format!("there are at most {MAX_VALUES}"))),
@@ -348,7 +349,7 @@ fn arguments(fields: &Fields<'_>) -> Result<Vec<String>, GrantError> {
 }
 
 /// Values of variables, as a list of `name` and `value`, as in a Pod.
-fn values(at: &Cursor<'_>) -> Result<Vec<(String, String)>, GrantError> {
+fn values(at: &Cursor<'_>) -> Result<Vec<(String, String)>, DocumentError> {
     let values = at.each(|at| {
         let fields = at.clone().fields(&["name", "value"])?;
         let name = fields.need("name")?;
@@ -364,12 +365,12 @@ fn values(at: &Cursor<'_>) -> Result<Vec<(String, String)>, GrantError> {
     Ok(values)
 }
 
-fn path(at: &Cursor<'_>) -> Result<String, GrantError> {
+fn path(at: &Cursor<'_>) -> Result<String, DocumentError> {
     let text = at.words()?;
     if text.contains('\0') { Err(at.invalid(text, "a path has no zero byte")) } else { Ok(text.to_owned()) }
 }
 
-fn pause(at: &Cursor<'_>) -> Result<Duration, GrantError> {
+fn pause(at: &Cursor<'_>) -> Result<Duration, DocumentError> {
     let GoDuration(pause) = at.parse()?;
     if pause > MAX_PAUSE {
         return Err(at.invalid(at.words()?, "this is at most 24h"));

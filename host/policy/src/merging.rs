@@ -1,8 +1,7 @@
-//! Few rules for many requests.
+//! The merging of many rules into few.
 //!
 //! Threat: a summary that opens more than what was asked for. Two rules become one only where they differ in a single
-//! list, so that the one covers what the two did and nothing else; the one step that adds something is
-//! [`fold_reading`].
+//! list, so that the merged rule covers the same requests. The only step that adds something is [`fold_reading`].
 
 use super::Rule;
 use super::powers::ORDINARY_VERBS;
@@ -11,8 +10,9 @@ use super::rules::ALL;
 /// The verbs that reveal an object and change nothing.
 const READING: [&str; 3] = ["get", "list", "watch"];
 
-/// The lists in which rules may differ and still become one, in the order in which they are tried. Groups are not among
-/// them: a resource of one group and a group of another make types that nobody asked for.
+/// The lists in which rules may differ and still become one, in the order in which they are tried.
+///
+/// Groups are not among them: a resource of one group and another group make types that nobody asked for.
 const LISTS: [fn(&mut Rule) -> &mut Vec<String>; 5] = [
     |rule| &mut rule.resource_names,
     |rule| &mut rule.verbs,
@@ -22,24 +22,26 @@ const LISTS: [fn(&mut Rule) -> &mut Vec<String>; 5] = [
 ];
 
 impl Rule {
-    /// Few rules that cover what `rules` cover. They open nothing else, save that who may list a type may also get and
-    /// watch what it lists: a list holds the whole objects.
+    /// Returns few rules that cover what `rules` cover.
+    ///
+    /// They open one thing more: where a type may be listed, its objects may also be read and watched. A list holds the
+    /// whole objects.
     pub fn merged(rules: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut rules: Vec<Self> = rules.into_iter().collect();
         fold_reading(&mut rules);
         for list in LISTS {
             rules = merged_in(rules, list);
         }
-        rules.iter_mut().for_each(|rule| rule.verbs.sort_by_key(|verb| place(verb)));
+        rules.iter_mut().for_each(|rule| rule.verbs.sort_by_key(|verb| rank(verb)));
         rules
     }
 }
 
-fn place(verb: &str) -> usize {
+fn rank(verb: &str) -> usize {
     ORDINARY_VERBS.iter().position(|known| *known == verb).unwrap_or(ORDINARY_VERBS.len())
 }
 
-/// Takes the names out of rules that only read what another rule lists.
+/// Removes the names from rules that only read what another rule lists.
 fn fold_reading(rules: &mut [Rule]) {
     let lists: Vec<_> = rules.iter().filter(|rule| lists_all(rule)).cloned().collect();
     let listed = |rule: &Rule| {
@@ -59,8 +61,8 @@ fn lists_all(rule: &Rule) -> bool {
     rule.resource_names.is_empty() && rule.non_resource_urls.is_empty() && rule.verbs.iter().any(|verb| verb == "list")
 }
 
-/// Makes one of those rules that differ in this list only. An empty list means all or nothing, never a part, so it
-/// stays apart from those with words.
+/// Merges rules that differ in this list only. An empty list means all or nothing, never a part, so it stays apart from
+/// lists with words.
 fn merged_in(rules: Vec<Rule>, list: fn(&mut Rule) -> &mut Vec<String>) -> Vec<Rule> {
     let mut merged: Vec<(Rule, Vec<String>)> = Vec::new();
     for mut rule in rules {
@@ -77,7 +79,7 @@ fn merged_in(rules: Vec<Rule>, list: fn(&mut Rule) -> &mut Vec<String>) -> Vec<R
     merged.into_iter().map(whole).collect()
 }
 
-/// Each word once, in order; `*` alone where it stands among others.
+/// Returns each word once, in order; `*` alone where it is among them.
 fn tidy(mut words: Vec<String>) -> Vec<String> {
     if words.iter().any(|word| word == ALL) {
         return vec![ALL.to_owned()];

@@ -1,6 +1,6 @@
-//! What of the pod's volumes an extension sees, and where.
+//! The pod's volumes in an extension's file system.
 //!
-//! Threat: a mount that covers another, or a path that means another place than it says.
+//! Threat: a mount that covers another, or a path that leads elsewhere than it says.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,12 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-use super::{GrantError, cursor::Cursor, grant_error::Problem};
+use super::{DocumentError, Problem, document::Cursor};
 
-/// Where the Downward API volume is mounted when the grant does not say.
+/// The default path of the Downward API volume.
 pub const PODINFO_PATH: &str = "/etc/podinfo";
 
-/// Where Kubernetes mounts the service-account volume.
+/// The path at which Kubernetes mounts the service-account volume.
 pub const SERVICE_ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The directory whose `run` is a link to [`RUN`] in most images.
@@ -26,35 +26,44 @@ const RUN: &str = "/run";
 /// copy of its files in memory.
 pub const MAX_PODINFO_MOUNTS: usize = 16;
 
-/// The longest mount path, in bytes. Each directory that a guest opens below it costs the host as much.
+/// The longest mount path, in bytes. Each directory that a guest opens below it costs the host as many.
 const MAX_MOUNT_PATH: usize = 1023;
 
 /// An absolute path in the guest's file system without `.`, `..`, empty segments or control characters.
+///
+/// ```
+/// use attache_policy::MountPath;
+///
+/// let run: MountPath = "/var/run/creds/".parse()?;
+/// assert_eq!((run.as_str(), run.canonical()), ("/var/run/creds", "/run/creds"));
+/// # Ok::<(), attache_policy::MountPathError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct MountPath(String);
 
-/// Why a text is no mount path.
+/// The reason why a text is no mount path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum MountPathError {
-    /// It does not begin with a slash, or is the root itself.
+    /// The path does not begin with a slash, or is the root itself.
     #[error("a mount path is absolute and not the root")]
     NotBelowRoot,
-    /// It has an empty, `.` or `..` segment.
+    /// The path has an empty, `.` or `..` segment.
     #[error("a mount path has no empty, `.` or `..` segments")]
     Segment,
-    /// It has a control character, a backslash or a colon, or is too long.
+    /// The path has a control character, a backslash or a colon, or is too long.
     #[error("a mount path has no control characters, backslashes or colons, and at most {MAX_MOUNT_PATH} bytes")]
     Text,
 }
 
 impl MountPath {
-    /// The path, without a trailing slash.
+    /// Returns the path without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The path with `/run` in the place of `/var/run`: in a container the one is a link to the other.
+    /// Returns the path with `/run` instead of `/var/run`: in a container `/var/run` is a link to `/run`.
     pub fn canonical(&self) -> &str {
         match self.0.strip_prefix(VAR) {
             Some(rest) if is_at_or_below(rest, RUN) => rest,
@@ -119,12 +128,12 @@ fn is_relative_path(path: &str) -> bool {
 ///        {mountPath: /etc/app/labels, subPath: labels}]}}",
 /// )?;
 /// assert_eq!(grant.podinfo[1].mount_path.as_str(), "/etc/app/labels");
-/// # Ok::<(), attache_policy::GrantError>(())
+/// # Ok::<(), attache_policy::DocumentError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodInfoMount {
-    /// The place of the volume in the guest's file system, read-only. With `sub_path`, the place of the file.
+    /// The path of the volume in the guest's file system, read-only. With `sub_path`, the path of the file.
     pub mount_path: MountPath,
     /// The files that are shown, by their path in the volume; `None` is all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +152,7 @@ impl Default for PodInfoMount {
 
 impl PodInfoMount {
     /// Reads one mount, or a list of mounts.
-    pub(super) fn decode_all(at: &Cursor<'_>) -> Result<Vec<Self>, GrantError> {
+    pub(super) fn decode_all(at: &Cursor<'_>) -> Result<Vec<Self>, DocumentError> {
         if !at.is_list() {
             return Ok(vec![Self::decode(at)?]);
         }
@@ -155,7 +164,7 @@ impl PodInfoMount {
         Ok(mounts)
     }
 
-    fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
+    fn decode(at: &Cursor<'_>) -> Result<Self, DocumentError> {
         let fields = at.clone().fields(&["mountPath", "items", "subPath"])?;
         let mount = Self {
             mount_path: fields.read("mountPath", |at| at.parse())?.unwrap_or_else(|| Self::default().mount_path),
@@ -169,14 +178,14 @@ impl PodInfoMount {
     }
 }
 
-/// Which credentials an extension sees as files.
+/// The credentials that an extension sees as files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CredentialsMode {
-    /// None.
+    /// No credentials.
     #[default]
     None,
-    /// True CA and namespace, and a token that only this host's ambassador takes.
+    /// The true CA and namespace, and a token that only this host's ambassador accepts.
     Scoped,
     /// The service-account volume as it is.
     Real,
@@ -185,9 +194,9 @@ pub enum CredentialsMode {
 /// The service-account volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialsMount {
-    /// Which credentials.
+    /// The credentials that are mounted.
     pub mode: CredentialsMode,
-    /// Where they are mounted, read-only.
+    /// The path of the volume, read-only.
     pub mount_path: MountPath,
 }
 
@@ -199,7 +208,7 @@ impl Default for CredentialsMount {
 
 impl CredentialsMount {
     /// Reads `scoped`, or `{mode: scoped, mountPath: …}`.
-    pub(super) fn decode(at: Cursor<'_>) -> Result<Self, GrantError> {
+    pub(super) fn decode(at: Cursor<'_>) -> Result<Self, DocumentError> {
         let default = Self::default();
         if !at.is_map() {
             return Ok(Self { mode: CredentialsMode::decode(&at)?, ..default });
@@ -212,7 +221,7 @@ impl CredentialsMount {
 }
 
 impl CredentialsMode {
-    fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
+    fn decode(at: &Cursor<'_>) -> Result<Self, DocumentError> {
         Ok(match at.one_of(&["none", "scoped", "real"])? {
             "scoped" => Self::Scoped,
             "real" => Self::Real,
@@ -222,7 +231,7 @@ impl CredentialsMode {
 }
 
 impl Serialize for CredentialsMount {
-    /// The short form where it says all.
+    /// Writes the short form where the path is the default.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -237,8 +246,9 @@ impl Serialize for CredentialsMount {
     }
 }
 
-/// The path of a file in the volume, as the pod spec's `items` allow it: relative, no `..`, not beginning with `..`.
-fn item(at: &Cursor<'_>) -> Result<String, GrantError> {
+/// Reads the path of a file in the volume, as the pod spec's `items` allow it: relative, no `..`, not beginning with
+/// `..`.
+fn item(at: &Cursor<'_>) -> Result<String, DocumentError> {
     let path = at.words()?;
     if is_relative_path(path)
         && !path.starts_with("..")
@@ -254,7 +264,7 @@ pub(super) fn refuse_overlap(
     podinfo: &Cursor<'_>,
     mounts: &[PodInfoMount],
     credentials: &CredentialsMount,
-) -> Result<(), GrantError> {
+) -> Result<(), DocumentError> {
     let mut taken = Vec::new();
     if credentials.mode != CredentialsMode::None {
         taken.push((&credentials.mount_path, "the credentials'"));

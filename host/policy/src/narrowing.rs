@@ -1,4 +1,4 @@
-//! Grants that read, and what every client reads first.
+//! Grants that only read, and the documents that every client reads first.
 
 use super::powers::acts_on_reading;
 use super::rules::ALL;
@@ -10,7 +10,7 @@ const READING: [&str; 3] = ["get", "list", "watch"];
 /// The methods that change nothing, as rules for paths name them.
 const READING_PATHS: [&str; 2] = ["get", "head"];
 
-/// What there is in the API: the paths of the role `system:discovery`, which every account has
+/// The discovery documents: the paths of the role `system:discovery`, which every account has
 /// (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`).
 const DISCOVERY: [&str; 11] = [
     "/api",
@@ -27,49 +27,32 @@ const DISCOVERY: [&str; 11] = [
 ];
 
 impl Grant {
-    /// Reads all that is ordinary, in all namespaces: no secrets, nothing that hands out power. Its limits suit a
-    /// person with kubectl.
+    /// Returns a grant that reads all that is ordinary, in all namespaces: no secrets, nothing that hands out power.
+    /// Its limits suit a person with kubectl.
     pub fn reading(name: impl Into<String>) -> Self {
-        let all = || vec![ALL.to_owned()];
-        let rule = Rule {
-            api_groups: all(),
-            resources: all(),
-            verbs: READING.map(str::to_owned).into(),
-            namespaces: all(),
-            ..Rule::default()
-        };
-        let limits = Limits {
-            requests_per_second: 50,
-            burst: 300,
-            in_flight: 64,
-            response_bytes: 256 << 20,
-            ..Limits::default()
-        };
+        let rule = Rule::default().api_groups([ALL]).resources([ALL]).verbs(READING).namespaces([ALL]);
+        let limits = Limits::default().requests_per_second(50).burst(300).in_flight(64).response_bytes(256 << 20);
         Self { api: vec![rule], limits, ..Self::nothing(name) }
     }
 
-    /// The same grant with reading left of its rules and nothing else: neither changes, nor `exec`, `attach`,
-    /// `portforward` and `proxy`, which act whatever their verb is.
+    /// Returns the same grant with the reading part of its rules alone. Changes are left out, and so are `exec`,
+    /// `attach`, `portforward` and `proxy`, which act whatever their verb is.
     #[must_use]
     pub fn reading_only(mut self) -> Self {
         self.api = self.api.into_iter().filter_map(reading).collect();
         self
     }
 
-    /// The same grant with one more rule, after its own: the discovery documents may be read, which say what types
-    /// there are and nothing of any object. Every client asks for them before anything else.
+    /// Returns the same grant with one more rule, after its own: the discovery documents may be read. They list the
+    /// types and nothing of any object, and every client asks for them first.
     #[must_use]
     pub fn with_discovery(mut self) -> Self {
-        self.api.push(Rule {
-            verbs: READING_PATHS.map(str::to_owned).into(),
-            non_resource_urls: DISCOVERY.map(str::to_owned).into(),
-            ..Rule::default()
-        });
+        self.api.push(Rule::default().verbs(READING_PATHS).non_resource_urls(DISCOVERY));
         self
     }
 }
 
-/// What a rule lets read, if anything.
+/// Returns the part of a rule that reads, if there is one.
 fn reading(mut rule: Rule) -> Option<Rule> {
     let verbs: &[&str] = if rule.non_resource_urls.is_empty() { &READING } else { &READING_PATHS };
     let all = rule.verbs.iter().any(|verb| verb == ALL);
@@ -83,7 +66,7 @@ fn reading(mut rule: Rule) -> Option<Rule> {
     (something && !rule.verbs.is_empty()).then_some(rule)
 }
 
-/// Returns whether a subresource acts on a GET too.
+/// Returns whether a GET of the subresource acts, too.
 fn acts(resource: &str) -> bool {
     resource.split_once('/').is_some_and(|(_, subresource)| acts_on_reading(subresource))
 }

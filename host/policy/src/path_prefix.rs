@@ -1,14 +1,14 @@
-//! The beginning of paths, by which a proxy chooses whose grant a request is judged by.
+//! Prefixes of paths, by which a proxy chooses the grant that judges a request.
 //!
 //! Threat: a spelling of a path that falls to another grant than the path which is judged and sent. A prefix is
-//! compared with whole segments in clear, and one inside the API's own paths with
+//! compared with whole decoded segments, and a prefix inside the API's own paths with
 //! [`ApiRequest::subject`](super::ApiRequest::subject), which is made of the very parts that are judged.
 
 use std::fmt;
 
 use super::{InvalidRequest, segments};
 
-/// The beginning of paths: whole segments. It prints with a slash at its end.
+/// A prefix of paths: whole segments. It prints with a slash at its end.
 ///
 /// ```
 /// use attache_policy::PathPrefix;
@@ -26,9 +26,9 @@ impl PathPrefix {
     /// Reads a prefix, with or without a slash at its end; `/` begins every path.
     ///
     /// # Errors
-    /// [`InvalidRequest`] when it is no path, or one that has several spellings or that a backend reads. Inside the
-    /// API's own paths the old `watch` and `proxy` before a resource are refused too: what they ask for lies where it
-    /// lies without them.
+    /// [`InvalidRequest`] if the text is no path, has several spellings, or is a path that a backend reads. Inside the
+    /// API's own paths the old `watch` and `proxy` before a resource are refused too: such requests are compared
+    /// without them.
     pub fn parse(text: &str) -> Result<Self, InvalidRequest> {
         let inner = text.strip_prefix('/').ok_or(InvalidRequest::NotAPath)?;
         let list = match inner {
@@ -47,8 +47,8 @@ impl PathPrefix {
         }
     }
 
-    /// The part of the API's paths that does not stand in [`ApiRequest::subject`](super::ApiRequest::subject), if this
-    /// prefix has one.
+    /// Returns the part of the API's paths that does not stand in [`ApiRequest::subject`](super::ApiRequest::subject),
+    /// if this prefix has one.
     fn relayed(&self) -> Option<&str> {
         let before_resource = match self.0.as_slice() {
             [api, _, first, ..] if api == "api" => Some(first),
@@ -60,17 +60,17 @@ impl PathPrefix {
         old.or_else(|| behind.and_then(|at| self.0.get(at))).map(String::as_str)
     }
 
-    /// Returns whether it begins every path.
+    /// Returns whether the prefix begins every path.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns whether it lies inside the API's own paths (`/api/`, `/apis/apps/`).
+    /// Returns whether the prefix lies inside the API's own paths (`/api/`, `/apis/apps/`).
     pub fn is_of_api(&self) -> bool {
         self.0.first().is_some_and(|first| matches!(first.as_str(), "api" | "apis"))
     }
 
-    /// The number of its segments: of two prefixes of one path the one with more is nearer.
+    /// Returns the number of segments: of two prefixes of one path the longer is nearer.
     pub fn len(&self) -> usize {
         self.0.len()
     }

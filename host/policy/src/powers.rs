@@ -1,9 +1,11 @@
-//! What a `*` in a rule never covers.
+//! Powers: the rights that a `*` in a rule never covers.
 //!
-//! Threat: a wildcard that hands out more than its author thought of. `*` covers what is ordinary. What makes an
-//! extension somebody else, shows it what others are or may do, or puts it in the way of others' requests is granted by
-//! name or not at all. Verbs are the other way round: `*` covers those that a request can have and no others, so a verb
-//! of a later release (`impersonate:user-info` of 1.35) is covered by no rule.
+//! Threat: a wildcard that hands out more than its author thought of. `*` covers what is ordinary. Three kinds of
+//! rights are granted by name or not at all: other identities, what others are or may do, and a position in the way of
+//! others' requests.
+//!
+//! For verbs the list is of what `*` covers: the verbs that a request can have. So no rule covers a verb of a later
+//! release, such as `impersonate:user-info` of 1.35.
 
 /// The verbs that `*` covers, in the order in which people write them.
 pub(super) const ORDINARY_VERBS: [&str; 8] =
@@ -15,20 +17,19 @@ const READING: [&str; 3] = ["get", "list", "watch"];
 /// The subresources through which the API server relays bytes to somebody else. They act on a GET too.
 const RELAYED: [&str; 4] = ["exec", "attach", "portforward", "proxy"];
 
-/// Which requests for a resource hand out power.
+/// The requests for a resource that hand out power.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
-    /// All, its subresources' too.
+    /// All requests, for its subresources too.
     All,
-    /// Those that change something.
+    /// The requests that change something.
     Writing,
-    /// Those for one of these subresources.
+    /// The requests for one of these subresources.
     Parts(&'static [&'static str]),
 }
 
-/// The resources that hand out power, in whatever API group they are, and why. Subresources of any type that do are
-/// those of
-/// [`is_power_of_any`]. What each is, is told in `staging/src/k8s.io/api` of Kubernetes 1.36 under its group.
+/// The resources that hand out power, in any API group, with the power. The subresources that do so for any type are in
+/// [`is_power_of_any`]. `staging/src/k8s.io/api` of Kubernetes 1.36 documents each resource under its group.
 const POWERS: &[(&str, Of, &str)] = &[
     ("secrets", Of::All, "credentials of others"),
     ("serviceaccounts", Of::Parts(&["token"]), "a token of another account (authentication.k8s.io, TokenRequest)"),
@@ -59,8 +60,8 @@ const POWERS: &[(&str, Of, &str)] = &[
     ("apiservices", Of::Writing, "answers in the API server's name (apiregistration.k8s.io)"),
 ];
 
-/// Returns whether a request for this hands out power beyond itself: other identities, their secrets, code in other
-/// containers, or a way round the API server.
+/// Returns whether a request for this resource hands out power beyond itself: other identities, their secrets, code in
+/// other containers, or a way round the API server.
 pub(super) fn is_power(resource: &str, subresource: Option<&str>, verb: &str) -> bool {
     let hands_out = |of: Of| match of {
         Of::All => true,
@@ -72,13 +73,13 @@ pub(super) fn is_power(resource: &str, subresource: Option<&str>, verb: &str) ->
         || POWERS.iter().any(|(named, of, _)| *named == resource && hands_out(*of))
 }
 
-/// Returns whether this subresource hands out power whatever type has it: code, bytes or ports of another's container,
+/// Returns whether this subresource hands out power on any type: code, bytes or ports of another's container,
 /// and another's token or certificate.
 pub(super) fn is_power_of_any(subresource: &str) -> bool {
     acts_on_reading(subresource) || matches!(subresource, "ephemeralcontainers" | "token" | "approval")
 }
 
-/// Returns whether a GET of this subresource acts too.
+/// Returns whether a GET of this subresource acts, too.
 pub(super) fn acts_on_reading(subresource: &str) -> bool {
     RELAYED.contains(&subresource)
 }

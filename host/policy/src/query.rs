@@ -1,7 +1,7 @@
-//! The query of a request: taken apart as Go's `net/url` does, written anew from the parts.
+//! The query of a request: split as Go's `net/url` splits it, and written anew from the parts.
 //!
 //! Threat: a parameter that the gate reads differently from the API server (`watch` doubled, half-encoded, behind a
-//! `;`). What is ambiguous is refused; what is not is sent in one canonical spelling.
+//! `;`). An ambiguous query is refused; any other is sent in one canonical spelling.
 
 use std::borrow::Cow;
 
@@ -11,9 +11,9 @@ use super::InvalidRequest;
 
 /// The most query parameters of one request. The API's own options number about twenty; the search for doubled ones is
 /// quadratic and must stay small.
-pub const MAX_PARAMETERS: usize = 64;
+pub(super) const MAX_PARAMETERS: usize = 64;
 
-/// All but RFC 3986's unreserved characters is encoded: no reader then has a delimiter to disagree about.
+/// All bytes but RFC 3986's unreserved characters, which are encoded: no reader then has a delimiter to disagree about.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The decoded parameters of a query, in their order.
@@ -21,7 +21,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Takes a raw query (without its `?`) apart.
+    /// Parses a raw query without its `?`.
     pub(super) fn parse(raw: &str) -> Result<Self, InvalidRequest> {
         let mut query = Self::default();
         for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
@@ -31,7 +31,7 @@ impl Query {
         Ok(query)
     }
 
-    /// Adds one parameter, given in clear.
+    /// Adds one decoded parameter.
     pub(super) fn push(&mut self, key: String, value: String) -> Result<(), InvalidRequest> {
         if self.0.len() >= MAX_PARAMETERS {
             return Err(InvalidRequest::TooManyParameters { limit: MAX_PARAMETERS });
@@ -46,12 +46,12 @@ impl Query {
         Ok(())
     }
 
-    /// The value of the first parameter of this name, which is the one that the server takes.
+    /// Returns the value of the first parameter of this name, which is what the server takes.
     pub(super) fn first(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// Refuses a name that stands twice, except those that are lists on the server.
+    /// Refuses a name that stands twice, except the parameters that are lists on the server.
     pub(super) fn refuse_doubled(&self, lists: &[&str]) -> Result<(), InvalidRequest> {
         for (index, (key, _)) in self.0.iter().enumerate() {
             let doubled = self.0.iter().skip(index.saturating_add(1)).any(|(other, _)| other == key);
@@ -73,7 +73,7 @@ impl Query {
     }
 }
 
-/// Refuses bytes that have no place in a query which the API server reads. `at` is where the query begins in the
+/// Refuses bytes that are not valid in a query which the API server reads. `at` is the offset of the query in the
 /// target.
 pub(super) fn check_bytes(raw: &str, at: usize) -> Result<(), InvalidRequest> {
     // Go drops a parameter with a `;` in it, other readers split at it.
@@ -83,7 +83,7 @@ pub(super) fn check_bytes(raw: &str, at: usize) -> Result<(), InvalidRequest> {
     }
 }
 
-/// Refuses bytes that have no place in a target: control characters, spaces, what is not ASCII, backslashes, quotes and
+/// Refuses bytes that are not valid in a target: control characters, spaces, what is not ASCII, backslashes, quotes and
 /// angle brackets.
 pub(super) fn check_raw(raw: &str, at: usize) -> Result<(), InvalidRequest> {
     let odd = |byte: &u8| !byte.is_ascii_graphic() || b"\\\"<>".contains(byte);
@@ -93,7 +93,7 @@ pub(super) fn check_raw(raw: &str, at: usize) -> Result<(), InvalidRequest> {
     }
 }
 
-/// Decodes as Go's `url.QueryUnescape`: `+` is a space, every `%` must have two digits.
+/// Decodes a text as Go's `url.QueryUnescape`: `+` is a space, every `%` must have two digits.
 fn decode(raw: &str) -> Result<String, InvalidRequest> {
     let broken = || InvalidRequest::Escape(super::shown(raw));
     if !escapes_are_whole(raw) {

@@ -1,16 +1,16 @@
-//! What RBAC has to give a service account for a grant to be of use.
+//! The RBAC manifest of a grant.
 //!
-//! Threat: an account that may do more than the grant says. The manifest is as narrow as RBAC's words allow, and where
-//! they do not reach, it says so.
+//! Threat: an account that may do more than the grant says. The manifest is as narrow as RBAC allows. A remark names
+//! each right that RBAC cannot restrict so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use attache_base::names::{is_dns_name, is_label};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-use super::build::{is_dns_name, is_label};
 use super::powers::ORDINARY_VERBS;
 use super::rules::ALL;
 use super::{Grant, ResolveError, Rule};
@@ -23,15 +23,23 @@ const RBAC_VERSION: &str = "rbac.authorization.k8s.io/v1";
 const POD_NAMESPACE: &str = "POD_NAMESPACE";
 
 /// A service account, written `NAMESPACE:NAME` as kubectl's `--serviceaccount` has it.
+///
+/// ```
+/// use attache_policy::{Account, Grant};
+///
+/// let account: Account = "demo:reader".parse()?;
+/// assert!(Grant::nothing("none").to_rbac(&account).expect("no variables").is_empty());
+/// # Ok::<(), attache_policy::AccountError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Account {
-    /// Its namespace, which is that of its pods.
+    /// The namespace of the account and of its pods.
     pub namespace: String,
-    /// Its name.
+    /// The name of the account.
     pub name: String,
 }
 
-/// A text that names no service account.
+/// The error for a text that names no service account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a service account is written NAMESPACE:NAME")]
 pub struct AccountError;
@@ -98,8 +106,8 @@ struct Subject {
 }
 
 impl Grant {
-    /// The roles and bindings that let `account` do what this grant opens: a `Role` in each namespace that it names, a
-    /// `ClusterRole` for what it opens in all of them and for paths.
+    /// Returns the roles and bindings that let `account` do what this grant opens: a `Role` in each namespace that the
+    /// grant names, and a `ClusterRole` for paths and for what it opens in all namespaces.
     ///
     /// `$(POD_NAMESPACE)` becomes the account's namespace. A name with another variable differs from pod to pod, which
     /// RBAC cannot say: its rule then holds for all names, with a remark.
@@ -125,7 +133,7 @@ impl Grant {
 }
 
 impl Rule {
-    /// The namespaces that the rule holds in; `None` is the whole cluster, which covers all others.
+    /// Returns the namespaces that the rule holds in; `None` is the whole cluster, which covers all others.
     pub(super) fn scopes(&self) -> BTreeSet<Option<String>> {
         if !self.non_resource_urls.is_empty() || self.namespaces.iter().any(|namespace| namespace == ALL) {
             return BTreeSet::from([None]);
@@ -134,7 +142,7 @@ impl Rule {
     }
 }
 
-/// Makes a rule one that RBAC can say, and says what that adds.
+/// Widens a rule to what RBAC can express. Returns a remark for each right that this adds.
 fn widen(index: usize, rule: &mut Rule) -> Vec<String> {
     let mut remarks = Vec::new();
     if rule.resource_names.iter().any(|name| name.contains('$')) {
@@ -152,7 +160,8 @@ fn widen(index: usize, rule: &mut Rule) -> Vec<String> {
     remarks
 }
 
-/// The rule in RBAC's own words: those of a `Role` have no namespaces, and its verb `*` covers what ours never does.
+/// Returns the rule in RBAC's own words: a `Role`'s rules have no namespaces, and RBAC's verb `*` covers what ours
+/// never does.
 fn in_rbac(rule: &Rule) -> Rule {
     let mut rule = Rule { namespaces: Vec::new(), ..rule.clone() };
     if rule.non_resource_urls.is_empty() && rule.verbs.iter().any(|verb| verb == ALL) {
@@ -188,12 +197,12 @@ impl Rbac {
         self.objects.is_empty()
     }
 
-    /// Where the manifest gives more than the grant opens.
+    /// Returns the rights that the manifest gives beyond the grant, in sentences.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 
-    /// The manifest: one YAML document for each object, the remarks as comments before them.
+    /// Returns the manifest: one YAML document for each object, with the remarks as comments before them.
     pub fn to_yaml(&self) -> String {
         let remarks = self.remarks.iter().map(|remark| format!("# {remark}\n"));
         // Texts and lists have nothing to fail on.

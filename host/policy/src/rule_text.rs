@@ -1,12 +1,12 @@
-//! Rules as a grant writes them: reading them strictly, and printing one for a message.
+//! Rules as a grant writes them: the strict reader, and the printer for messages.
 
 use std::fmt;
 
+use attache_base::names::{is_dns_name, is_label};
+
 use super::{
-    GrantError, Rule,
-    build::is_dns_name,
-    cursor::{Cursor, Fields},
-    grant_error::Problem,
+    DocumentError, Problem, Rule,
+    document::{Cursor, Fields},
     powers::is_power_of_any,
     rules::ALL,
     segments, variables,
@@ -15,7 +15,7 @@ use super::{
 /// The fields of a rule.
 const FIELDS: &[&str] = &["apiGroups", "resources", "verbs", "namespaces", "resourceNames", "nonResourceURLs"];
 
-/// The verbs that a request for a resource can have, and those that RBAC knows beside them.
+/// The verbs that a request for a resource can have, and the other verbs of RBAC.
 const VERBS: &[&str] = &[
     "get",
     "list",
@@ -35,12 +35,12 @@ const VERBS: &[&str] = &[
 /// The verbs of a non-resource path: methods in lower case.
 const PATH_VERBS: &[&str] = &["get", "head", "post", "put", "patch", "delete", ALL];
 
-/// Where a rule holds that does not say it: the pod's own namespace.
+/// The default of `namespaces`: the pod's own namespace.
 pub(super) const OWN_NAMESPACE: &str = "$(POD_NAMESPACE)";
 
 impl Rule {
     /// Reads one entry of `spec.api`.
-    pub(super) fn decode(at: &Cursor<'_>) -> Result<Self, GrantError> {
+    pub(super) fn decode(at: &Cursor<'_>) -> Result<Self, DocumentError> {
         let fields = at.clone().fields(FIELDS)?;
         match fields.get("nonResourceURLs") {
             Some(urls) => Self::decode_paths(&fields, &urls),
@@ -48,7 +48,7 @@ impl Rule {
         }
     }
 
-    fn decode_paths(fields: &Fields<'_>, urls: &Cursor<'_>) -> Result<Self, GrantError> {
+    fn decode_paths(fields: &Fields<'_>, urls: &Cursor<'_>) -> Result<Self, DocumentError> {
         for name in ["apiGroups", "resources", "namespaces", "resourceNames"] {
             if let Some(other) = fields.get(name) {
                 return Err(other.fail(Problem::Excludes("nonResourceURLs")));
@@ -61,7 +61,7 @@ impl Rule {
         })
     }
 
-    fn decode_resources(fields: &Fields<'_>) -> Result<Self, GrantError> {
+    fn decode_resources(fields: &Fields<'_>) -> Result<Self, DocumentError> {
         let own = || vec![OWN_NAMESPACE.to_owned()];
         let api_groups = fields.need("apiGroups")?.each(group)?;
         let letters = Letters::of(&api_groups);
@@ -80,7 +80,7 @@ impl Rule {
     }
 }
 
-fn group(at: &Cursor<'_>) -> Result<String, GrantError> {
+fn group(at: &Cursor<'_>) -> Result<String, DocumentError> {
     let text = at.text()?;
     if matches!(text, "" | ALL) || is_dns_name(text) {
         return Ok(text.to_owned());
@@ -88,7 +88,7 @@ fn group(at: &Cursor<'_>) -> Result<String, GrantError> {
     Err(at.invalid(text, "an API group is a DNS name, \"\" for the core group, or `*`"))
 }
 
-/// What the names of resources and subresources are made of in some API groups.
+/// The characters of the names of resources and subresources in some API groups.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Letters {
     /// Lower-case letters and what a path has: the plurals of types.
@@ -110,7 +110,7 @@ impl Letters {
     }
 }
 
-fn resource(at: &Cursor<'_>, letters: Letters) -> Result<String, GrantError> {
+fn resource(at: &Cursor<'_>, letters: Letters) -> Result<String, DocumentError> {
     let text = at.words()?;
     let (plural, subresource) = text.split_once('/').map_or((text, None), |(plural, sub)| (plural, Some(sub)));
     if !(plural == ALL || letters.has(plural)) || !subresource.is_none_or(|part| letters.has(part)) {
@@ -124,15 +124,15 @@ fn resource(at: &Cursor<'_>, letters: Letters) -> Result<String, GrantError> {
     Ok(text.to_owned())
 }
 
-fn namespace(at: &Cursor<'_>) -> Result<String, GrantError> {
+fn namespace(at: &Cursor<'_>) -> Result<String, DocumentError> {
     let text = at.words()?;
-    if text == ALL || variables::is_template(text, super::build::is_label) {
+    if text == ALL || variables::is_template(text, is_label) {
         return Ok(text.to_owned());
     }
     Err(at.invalid(text, "a namespace is a DNS label, `$(VARIABLE)`, or `*` for all"))
 }
 
-fn name(at: &Cursor<'_>) -> Result<String, GrantError> {
+fn name(at: &Cursor<'_>) -> Result<String, DocumentError> {
     let text = at.words()?;
     if text != ALL && variables::is_template(text, |plain| segments::check_name(plain).is_ok()) {
         return Ok(text.to_owned());
@@ -140,7 +140,7 @@ fn name(at: &Cursor<'_>) -> Result<String, GrantError> {
     Err(at.invalid(text, "a resource name is one path segment and no pattern; leave the field out for all names"))
 }
 
-fn path(at: &Cursor<'_>) -> Result<String, GrantError> {
+fn path(at: &Cursor<'_>) -> Result<String, DocumentError> {
     let text = at.words()?;
     let fixed = text.strip_suffix(ALL).unwrap_or(text);
     let inner = fixed.strip_prefix('/').map(|inner| inner.strip_suffix('/').unwrap_or(inner));
@@ -174,7 +174,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A word as YAML reads it back as the same text, whichever version of YAML.
+/// Returns a word in the form that every version of YAML reads back as the same text.
 fn quoted(word: &str) -> String {
     let plain = word.starts_with(|first: char| first.is_ascii_lowercase())
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-./_".contains(&byte))

@@ -1,4 +1,4 @@
-//! One rule of a grant, and whether it covers a request. What a `*` in it covers is decided by [`super::powers`].
+//! One rule of a grant, and the requests that it covers. [`super::powers`] decides what a `*` covers.
 
 use serde::{Serialize, Serializer};
 use serde_saphyr::FlowSeq;
@@ -6,30 +6,30 @@ use serde_saphyr::FlowSeq;
 use super::powers::{ORDINARY_VERBS, is_power};
 use super::{ApiRequest, ResourcePath};
 
-/// Stands for everything ordinary in a rule's list.
+/// The word for everything ordinary in a rule's list.
 pub(super) const ALL: &str = "*";
 
 /// The methods of paths that are no resources, as verbs; `*` covers them all.
 pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
-/// One rule: the same words as a rule of Kubernetes' RBAC, and the namespaces that it holds in.
+/// One rule of a grant: a rule of Kubernetes' RBAC, and the namespaces in which it holds.
 ///
 /// A request without a namespace in its path, which is a cluster-scoped object or a list over all namespaces, is
 /// covered by `namespaces: ["*"]` only: the path does not tell the two apart, and neither lies in the pod's own
 /// namespace. An object `namespaces/NAME` lies in the namespace NAME.
 ///
-/// With `resourceNames`, a list, watch or deletecollection is covered when its field selector names one of them with
-/// `metadata.name=`. What creates in a collection names nothing, so such a rule never covers it; what creates below a
-/// named object (`pods/NAME/eviction`) is covered by that name, as in RBAC, and so is a server-side apply.
+/// With `resourceNames`, a list, watch or deletecollection is covered if its field selector names one of them with
+/// `metadata.name=`. A creation in a collection names nothing, so such a rule never covers it. A creation below a named
+/// object (`pods/NAME/eviction`) is covered by that name, as in RBAC, and so is a server-side apply.
 ///
-/// What creates where there is nothing needs `create` beside its own verb, in one rule or in two: a server-side apply,
+/// A request that may create an object needs `create` beside its own verb, in one rule or in two: a server-side apply,
 /// and a PUT of a type that the API server creates by a PUT (`services`, `endpoints`, `events`, `limitranges`,
 /// `leases`, `leasecandidates`, `runtimeclasses`, roles and their bindings) or may create so (all that are not built
-/// in, custom resources included). The API server would let an account without `create` change what is there; whether
-/// it is cannot be known when a request is judged. A `create` with `resourceNames` opens this and no more.
+/// in, custom resources included). The API server lets an account without `create` change an object that exists. It is
+/// not known whether it exists when a request is judged. A `create` with `resourceNames` opens this and no more.
 ///
-/// # What hands out power
-/// `*` never covers these; a rule has to name them, in whatever API group they are:
+/// # Powers
+/// `*` never covers these; a rule has to name them, in any API group:
 ///
 /// | resource | by `*` never | because it gives |
 /// | --- | --- | --- |
@@ -48,21 +48,33 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// for `impersonate`, `bind`, `escalate`, `proxy` and verbs that no request has (`impersonate:user-info`, `sign`,
 /// `use`).
 ///
-/// `*` does cover other things that an operator should think of before writing it, all of them within what the pod's
-/// service account may do:
+/// `*` does cover other rights that an operator should think of, all of them within what the pod's service account may
+/// do:
 /// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its
 ///   secrets;
 /// - `create` on `pods/eviction` deletes pods, and on `pods/binding` places them;
 /// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant
 ///   opens;
-/// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` tell what the service account may do.
+/// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` report what the service account may do.
+///
+/// # Example
+/// ```
+/// use attache_policy::Rule;
+///
+/// let rule = Rule::default().api_groups(["apps"]).resources(["deployments/scale"]).verbs(["get"]).namespaces(["demo"]);
+/// assert_eq!(
+///     rule.to_string(),
+///     "{apiGroups: [apps], resources: [deployments/scale], verbs: [get], namespaces: [demo]}"
+/// );
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Rule {
     /// API groups; empty for the core group, `*` for all.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "in_one_line")]
     pub api_groups: Vec<String>,
-    /// Lower-case plurals, with `/` and a subresource where one is meant; `*` for all that is ordinary.
+    /// Lower-case plurals, with `/` and a subresource where that is meant; `*` for all that is ordinary.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "in_one_line")]
     pub resources: Vec<String>,
     /// Verbs of the API, such as `get`; for paths the method in lower case.
@@ -79,13 +91,30 @@ pub struct Rule {
     pub non_resource_urls: Vec<String>,
 }
 
-/// YAML in the form that people write rules in: `verbs: [get, list]`.
+/// Makes a setter for each list of a rule.
+macro_rules! setters {
+    ($($field:ident),*) => {
+        impl Rule {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](field@Rule::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $field(self, $field: impl IntoIterator<Item = impl Into<String>>) -> Self {
+                    Self { $field: $field.into_iter().map(Into::into).collect(), ..self }
+                }
+            )*
+        }
+    };
+}
+
+setters!(api_groups, resources, verbs, namespaces, resource_names, non_resource_urls);
+
+/// Writes YAML in the form that people write rules in: `verbs: [get, list]`.
 pub(super) fn in_one_line<S: Serializer>(words: &[String], serializer: S) -> Result<S::Ok, S::Error> {
     FlowSeq(words).serialize(serializer)
 }
 
 impl Rule {
-    /// Returns whether this rule allows the request as far as it takes this verb; an apply takes two.
+    /// Returns whether this rule allows the request as far as it needs this verb; an apply needs two.
     pub(super) fn covers(&self, request: &ApiRequest, verb: &str) -> bool {
         match request.resource() {
             Some(path) => self.covers_resource(verb, path),
@@ -120,7 +149,7 @@ impl Rule {
     }
 
     fn names_resource(&self, resource: &str, subresource: Option<&str>, verb: &str) -> bool {
-        // Whether a rule has a verb of power is said where its verbs are read.
+        // `names_verb` decides on verbs of power.
         let asked = if ORDINARY_VERBS.contains(&verb) { verb } else { "get" };
         let ordinary = !is_power(resource, subresource, asked);
         self.resources.iter().any(|named| match named.split_once('/') {

@@ -1,11 +1,11 @@
-//! The path of a request: taken apart into segments, written anew from them.
+//! The path of a request: split into segments, and written anew from them.
 //!
 //! Threat: a name that smuggles in another segment (`..%2fsecrets`), or a spelling that a proxy on the way reads in
 //! another way than the server. A segment is decoded once, holds nothing that a reader could cut at, and is encoded in
 //! one way only.
 //!
-//! Behind `…/proxy/` a backend reads the rest of the path, which is kept byte for byte. It is only checked for what a
-//! reader on the way could climb out of it by.
+//! Behind `…/proxy/` a backend reads the rest of the path, which is kept byte for byte. It is only checked for dot
+//! segments, by which a reader on the way could climb out of it.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::{InvalidRequest, query::escapes_are_whole};
 
-/// All bytes of a segment that are encoded: every one but those of [`is_path_byte`].
+/// The bytes of a segment that are encoded: all but those of [`is_path_byte`].
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -27,25 +27,25 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// Segments after which `/namespaces/NAME` still means the namespace itself.
+/// The segments after which `/namespaces/NAME` still means the namespace itself.
 pub(super) const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
-/// The most times that a reader on the way is thought to decode the rest of a path that a backend reads. Deeper
-/// encoding than this has no use, and is refused.
+/// The most times that a reader on the way is thought to decode the rest of a path that a backend reads. A deeper
+/// encoding has no use, and is refused.
 const MAX_DECODINGS: usize = 4;
 
-/// The segments of a path, decoded, and what ended it.
+/// The decoded segments of a path, and its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segments {
     pub(super) list: Vec<String>,
-    /// What follows the slash behind `…/proxy`, as it was sent.
+    /// The text behind the slash after `…/proxy`, as it was sent.
     pub(super) tail: Option<String>,
-    /// A slash at the end. It means something only in non-resource paths.
+    /// Set for a slash at the end. It has a meaning only in non-resource paths.
     pub(super) trailing_slash: bool,
 }
 
 impl Segments {
-    /// Takes a raw path, which starts with `/`, apart.
+    /// Parses a raw path, which starts with `/`.
     pub(super) fn parse(path: &str) -> Result<Self, InvalidRequest> {
         let inner = path.strip_prefix('/').ok_or(InvalidRequest::NotAPath)?;
         let mut found = Self { list: Vec::new(), tail: None, trailing_slash: false };
@@ -67,7 +67,7 @@ impl Segments {
         Ok(found)
     }
 
-    /// The path again, in its one spelling.
+    /// Returns the path in its one spelling.
     pub(super) fn write(&self, keep_trailing_slash: bool) -> String {
         let mut path = written(self.list.iter().map(String::as_str));
         if let Some(tail) = &self.tail {
@@ -80,7 +80,7 @@ impl Segments {
     }
 }
 
-/// The path of these segments, in its one spelling.
+/// Returns the path of these segments, in its one spelling.
 pub(super) fn written<'a>(list: impl IntoIterator<Item = &'a str>) -> String {
     let mut path = String::new();
     for part in list {
@@ -90,8 +90,8 @@ pub(super) fn written<'a>(list: impl IntoIterator<Item = &'a str>) -> String {
     path
 }
 
-/// The check of names in a group. In the core group all are DNS names, or plain enough; elsewhere (roles, certificate
-/// signing requests, metrics, the types of aggregated API servers) they may be any path segment.
+/// Returns the check of names in a group. In the core group all names are plain. Elsewhere they may be any path
+/// segment: roles, certificate signing requests, metrics, the types of aggregated API servers.
 pub(super) fn naming(group: &str) -> fn(&str) -> Result<(), InvalidRequest> {
     if group.is_empty() { check } else { check_name }
 }
@@ -130,7 +130,7 @@ pub(super) fn segment(raw: &str) -> Result<String, InvalidRequest> {
     if !escapes_are_whole(raw) {
         return Err(InvalidRequest::Escape(super::shown(raw)));
     }
-    // No client encodes a dot; one who does hides a dot segment or a file's ending from a filter.
+    // No client encodes a dot, except to hide a dot segment or a file's ending from a filter.
     let hidden = |byte: &u8| matches!(byte, b'.' | b'/' | b'%') || byte.is_ascii_control();
     if let Some(byte) = escaped_bytes(raw).find(hidden) {
         return Err(InvalidRequest::HiddenByte { byte });
@@ -141,12 +141,12 @@ pub(super) fn segment(raw: &str) -> Result<String, InvalidRequest> {
     Ok(decoded)
 }
 
-/// The bytes that the escapes of `raw` stand for.
+/// Returns the bytes that the escapes of `raw` stand for.
 fn escaped_bytes(raw: &str) -> impl Iterator<Item = u8> {
     raw.split('%').skip(1).filter_map(|after| u8::from_str_radix(after.get(..2)?, 16).ok())
 }
 
-/// Checks that `part`, in clear, is one plain path segment.
+/// Checks that the decoded `part` is one plain path segment.
 pub(super) fn check(part: &str) -> Result<(), InvalidRequest> {
     check_name(part)?;
     match part.bytes().position(|byte| !is_path_byte(byte)) {
@@ -155,9 +155,11 @@ pub(super) fn check(part: &str) -> Result<(), InvalidRequest> {
     }
 }
 
-/// Checks that `part`, in clear, is what Kubernetes calls a path segment (`apimachinery/pkg/api/validation/path`):
-/// anything but `.`, `..` and what holds `/` or `%`. Characters that cannot be seen are refused too, since they would
-/// stand in records, and so are `$(`, with which a grant names a variable, and [lookalikes](plain) of what is refused.
+/// Checks that the decoded `part` is a path segment by the rules of Kubernetes
+/// (`apimachinery/pkg/api/validation/path`): anything but `.`, `..` and texts with `/` or `%`.
+///
+/// Invisible characters are refused too, since they would stand in records. So are `$(`, with which a grant names a
+/// variable, and [lookalikes](plain) of what is refused.
 pub(super) fn check_name(part: &str) -> Result<(), InvalidRequest> {
     let odd = |letter: &char| matches!(letter, '/' | '%') || !is_visible(*letter);
     let read = plain(part);
@@ -171,15 +173,15 @@ pub(super) fn check_name(part: &str) -> Result<(), InvalidRequest> {
     }
 }
 
-/// RFC 3986's `pchar` without the percent sign, and without what shells, templates or old routers read specially:
-/// `$ & ' ( ) ;`.
+/// Returns whether a byte is RFC 3986's `pchar`, without the percent sign and without the bytes that shells, templates
+/// or old routers read specially: `$ & ' ( ) ;`.
 pub(super) fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!*+,=:@".contains(&byte)
 }
 
-/// Returns whether a person sees this character: no control character, no other space than U+0020, nothing that turns
-/// the direction of writing or has no width. The standard library has that table for `escape_debug`, which goes by it
-/// for every character but the first.
+/// Returns whether this character is visible: no control character, no other space than U+0020, nothing that turns the
+/// direction of writing or has no width. The standard library has that table for `escape_debug`, which applies it to
+/// every character but the first.
 fn is_visible(letter: char) -> bool {
     match letter {
         ' '..='~' => true,
@@ -228,8 +230,8 @@ fn has_wide_escape(text: &str) -> bool {
     text.split('%').skip(1).any(|after| after.strip_prefix(['u', 'U']).is_some_and(digits))
 }
 
-/// A text in which characters that some readers take for a dot, a slash, a backslash or a percent sign are these: those
-/// that Unicode's compatibility forms (NFKC) and the tables of Windows' code pages replace so.
+/// Returns a text with the lookalikes of a dot, a slash, a backslash and a percent sign replaced: the characters that
+/// Unicode's compatibility forms (NFKC) and the tables of Windows' code pages replace so.
 fn plain(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return text.into();
@@ -256,162 +258,4 @@ fn is_dots(segment: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// Reads a path whose segments are all plain.
-    fn plain(path: &str) -> Result<Segments, InvalidRequest> {
-        let segments = Segments::parse(path)?;
-        segments.list.iter().try_for_each(|part| check(part))?;
-        Ok(segments)
-    }
-
-    #[test]
-    fn plain_paths_come_back_as_they_were() {
-        for path in ["/", "/api", "/api/v1/namespaces/a/pods", "/apis/", "/x/system:node", "/a/b~!*+,=:@"] {
-            assert_eq!(plain(path).unwrap().write(true), path);
-        }
-    }
-
-    #[test]
-    fn harmless_escapes_are_undone() {
-        assert_eq!(plain("/clusterroles/system%3anode").unwrap().write(true), "/clusterroles/system:node");
-    }
-
-    #[test]
-    fn names_have_one_spelling() {
-        for (raw, decoded, sent) in [
-            ("/a|b", "a|b", "/a%7Cb"),
-            ("/a%7cb", "a|b", "/a%7Cb"),
-            ("/admin%20(all)", "admin (all)", "/admin%20%28all%29"),
-            ("/r%C3%B4le", "rôle", "/r%C3%B4le"),
-            ("/a;b", "a;b", "/a%3Bb"),
-            ("/a%5cb", "a\\b", "/a%5Cb"),
-            ("/a%3fb%23", "a?b#", "/a%3Fb%23"),
-        ] {
-            let segments = Segments::parse(raw).unwrap();
-            assert_eq!((segments.list.as_slice(), segments.write(false).as_str()), (&[decoded.to_owned()][..], sent));
-            assert_eq!(Segments::parse(sent).unwrap(), segments);
-        }
-        for raw in [
-            "/%e2%80%ae",
-            "/a%e2%80%8b",
-            "/a%c2%a0",
-            "/$(A)",
-            "/a%24(A)",
-            "/a%252fb",
-            "/a%2f",
-            "/%ff",
-            "/a%7f",
-            "/a%EF%BC%8Fb",
-            "/%E2%80%A5",
-            "/%EF%BC%8E%EF%BC%8E",
-            "/a%EF%BC%852fb",
-            "/..%20",
-        ] {
-            assert!(Segments::parse(raw).is_err(), "{raw}");
-        }
-    }
-
-    #[test]
-    fn tricks_are_refused() {
-        for path in [
-            "",
-            "api",
-            "//",
-            "//api",
-            "/api//v1",
-            "/api/v1//",
-            "/.",
-            "/..",
-            "/a/../b",
-            "/a/./b",
-            "/a/%2e%2e/b",
-            "/a/%2E/b",
-            "/a%2fb",
-            "/a%5cb",
-            "/a%00",
-            "/a%0d%0ab",
-            "/a%25",
-            "/a%252fb",
-            "/a%",
-            "/a%2",
-            "/a%zz",
-            "/a\\b",
-            "/a b",
-            "/a%20b",
-            "/\u{e9}",
-            "/%c3%a9",
-            "/a%3fb",
-            "/a%23b",
-            "/a\"b",
-            "/a<b",
-            "/a%7fb",
-            "/a%2ejson",
-            "/a;b",
-            "/$(A)",
-            "/a&b",
-            "/a'b",
-            "/a%3bb",
-        ] {
-            assert!(plain(path).is_err(), "{path}");
-        }
-    }
-
-    #[test]
-    fn what_a_backend_reads_is_found_and_kept() {
-        for (path, tail) in [
-            ("/api/v1/namespaces/a/pods/p/proxy", None),
-            ("/api/v1/namespaces/a/pods/p/proxy/", Some("")),
-            ("/api/v1/namespaces/a/pods/p/proxy/x%2Fy//z/", Some("x%2Fy//z/")),
-            ("/api/v1/nodes/n/proxy/f(1);v=2", Some("f(1);v=2")),
-            ("/apis/example.com/v1/things/t/proxy/a..b/...", Some("a..b/...")),
-            ("/api/v1/proxy/nodes/n/a%20b", Some("a%20b")),
-            ("/api/v1/proxy/namespaces/a/services/s/%E2%82%AC", Some("%E2%82%AC")),
-            ("/api/v1/namespaces/a/pods/proxy/log", None),
-            ("/api/v1/namespaces/a/proxy/x/y", None),
-            ("/api/v1/watch/namespaces/a/pods/p/proxy/x", None),
-            ("/version/x/y/z/proxy/a", None),
-        ] {
-            let segments = Segments::parse(path).unwrap();
-            assert_eq!((segments.tail.as_deref(), segments.write(true).as_str()), (tail, path), "{path}");
-        }
-    }
-
-    #[test]
-    fn nothing_climbs_out_of_what_a_backend_reads() {
-        for tail in [
-            "..",
-            ".",
-            "../secrets",
-            "a/../../b",
-            "%2e%2e/secrets",
-            "..%2fsecrets",
-            "a%2f..%2f..%2fsecrets",
-            "..%5csecrets",
-            "..;/secrets",
-            "%252e%252e%252fsecrets",
-            "%25252e%25252e/x",
-            "%2525252525252525252525",
-            "a%0d%0ab",
-            "a%00",
-            "a%250ab",
-            "a%",
-            "a%2",
-            "a`b",
-            "%C0%AE%C0%AE/secrets",
-            "%25c0%25ae%25c0%25ae/secrets",
-            "%E0%80%AF",
-            "%FF",
-            "%EF%BC%8E./secrets",
-            "..%E2%88%95secrets",
-            "%EF%BC%852E%EF%BC%852E/",
-            "%25u002E%25u002E/",
-            "..%20/",
-        ] {
-            let path = format!("/api/v1/namespaces/a/services/s/proxy/{tail}");
-            assert!(Segments::parse(&path).is_err(), "{path}");
-        }
-    }
-}
+mod tests;

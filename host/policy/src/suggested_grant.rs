@@ -1,4 +1,4 @@
-//! A grant that a program has drawn up for a person to look through.
+//! A grant that a program suggests to a person.
 
 use std::fmt;
 
@@ -6,22 +6,30 @@ use attache_base::untrusted::is_hidden;
 
 use super::{Grant, Rule};
 
-/// A grant, and as comments what only a person can decide. It prints as YAML that [`Grant::parse`] reads back to the
-/// grant; who takes the `#` off a commented line gets what the line says.
+/// A grant, with comments for what only a person can decide. It prints as YAML that [`Grant::parse`] reads back to the
+/// grant. Without its `#` a commented line counts, too.
+///
+/// ```
+/// use attache_policy::{Grant, SuggestedGrant};
+///
+/// let mut suggested = SuggestedGrant::new(Grant::nothing("card"));
+/// suggested.about.push("from one run".to_owned());
+/// assert!(suggested.to_string().starts_with("# from one run\napiVersion: "));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuggestedGrant {
-    /// Where it comes from, line by line.
+    /// The origin of the grant, line by line.
     pub about: Vec<String>,
-    /// What is known to be needed.
+    /// The grant of what is known to be needed.
     pub grant: Grant,
-    /// Rules that somebody has to decide on, and why; they stand among those of the grant.
+    /// Rules that a person has to decide on, after the reason. They are printed among the rules of the grant.
     pub open_rules: Option<(String, Vec<Rule>)>,
-    /// Other fields of `spec` that somebody has to decide on: why, and the line of YAML.
+    /// Other fields of `spec` that a person has to decide on: the reason, and the line of YAML.
     pub open_fields: Vec<(String, String)>,
 }
 
 impl SuggestedGrant {
-    /// A draft that leaves nothing open.
+    /// Returns a suggestion that leaves nothing open.
     pub fn new(grant: Grant) -> Self {
         Self { about: Vec::new(), grant, open_rules: None, open_fields: Vec::new() }
     }
@@ -61,7 +69,7 @@ impl fmt::Display for SuggestedGrant {
     }
 }
 
-/// A comment ends with its line; what a guest has chosen must not begin another.
+/// Returns a text on one line. A comment ends with its line, and a guest's text must not begin another.
 fn in_a_line(text: &str) -> String {
     text.replace(is_hidden, " ")
 }

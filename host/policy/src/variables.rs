@@ -1,21 +1,23 @@
-//! `$(VARIABLE)` in a grant, filled in from the pod.
+//! `$(VARIABLE)` in a grant, replaced by values of the pod.
 //!
-//! Threat: a value that widens the rule it is put into, such as a namespace called `*`. What comes out is checked again
-//! to be what the field holds in clear: a name, never a pattern.
+//! Threat: a value that widens its rule, such as a namespace called `*`. The result is checked again by the rule of its
+//! field: a name, never a pattern.
 
+use attache_base::names::is_label;
 use thiserror::Error;
 
-use super::{Grant, build::is_label, rules::ALL, segments};
+use super::{Grant, rules::ALL, segments};
 
-/// Why a variable of a grant could not be filled in.
+/// The reason why a variable of a grant could not be replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ResolveError {
-    /// Nobody gives this variable a value.
+    /// The variable has no value.
     #[error("{field}: `{text}` names the variable {variable}, which has no value here")]
     Unknown {
         /// The field, such as `spec.api[0].namespaces[0]`.
         field: String,
-        /// What the grant says.
+        /// The text in the grant.
         text: String,
         /// The variable.
         variable: String,
@@ -25,25 +27,24 @@ pub enum ResolveError {
     Invalid {
         /// The field, such as `spec.api[0].namespaces[0]`.
         field: String,
-        /// What the grant says.
+        /// The text in the grant.
         text: String,
-        /// What came out.
+        /// The text with the value in it.
         value: String,
     },
 }
 
-/// A part of a text: in clear, or the name of a variable.
+/// A part of a text: plain, or the name of a variable.
 enum Part<'a> {
     Plain(&'a str),
     Variable(&'a str),
 }
 
 impl Grant {
-    /// The same grant with each `$(VARIABLE)` in `namespaces` and `resourceNames` replaced by its value.
+    /// Returns the same grant with each `$(VARIABLE)` in `namespaces` and `resourceNames` replaced by its value.
     ///
     /// # Errors
-    /// [`ResolveError`] when a variable has no value, or its value makes no name (an empty one, `*`, or one with a
-    /// slash).
+    /// [`ResolveError`] if a variable has no value, or if its value makes no name: it is empty, is `*`, or has a slash.
     pub fn resolve(mut self, value_of: impl Fn(&str) -> Option<String>) -> Result<Self, ResolveError> {
         for (index, rule) in self.api.iter_mut().enumerate() {
             resolve_all(
@@ -83,7 +84,7 @@ fn resolve_all(
     Ok(())
 }
 
-/// Puts values in; the error is the variable that has none.
+/// Returns a text with values for its variables. The error is the variable that has none.
 fn fill(text: &str, value_of: &impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let Some(parts) = parts(text) else { return Ok(text.to_owned()) };
     let value = |part: &Part<'_>| match part {
@@ -93,7 +94,7 @@ fn fill(text: &str, value_of: &impl Fn(&str) -> Option<String>) -> Result<String
     parts.iter().map(value).collect()
 }
 
-/// Cuts a text at its variables; `None` when one is not closed or is no variable's name.
+/// Splits a text at its variables; `None` if a variable is not closed or has no valid name.
 fn parts(text: &str) -> Option<Vec<Part<'_>>> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -109,7 +110,7 @@ fn parts(text: &str) -> Option<Vec<Part<'_>>> {
     Some(parts)
 }
 
-/// The name of an environment variable, as shells and Kubernetes' `$(VAR)` know them.
+/// Returns whether a text is the name of an environment variable, as in shells and in Kubernetes' `$(VAR)`.
 fn is_variable(name: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()

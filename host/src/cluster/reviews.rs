@@ -64,7 +64,12 @@ fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<V
 impl From<ReviewedRule> for Rule {
     fn from(rule: ReviewedRule) -> Self {
         let ReviewedRule { verbs, api_groups, resources, resource_names, non_resource_urls } = rule;
-        Self { api_groups, resources, verbs, namespaces: Vec::new(), resource_names, non_resource_urls }
+        Self::default()
+            .api_groups(api_groups)
+            .resources(resources)
+            .verbs(verbs)
+            .resource_names(resource_names)
+            .non_resource_urls(non_resource_urls)
     }
 }
 

@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use attache_base::names::{MAX_LABEL, is_label};
+
 pub use general::{ClientCertificate, Credentials, MAX_CERTIFICATE_BYTES, Material};
 use source::Source;
 pub use token::Token;
@@ -47,11 +49,8 @@ pub const MAX_TOKEN_BYTES: usize = 64 << 10;
 /// The most bytes of `ca.crt`, which comes from the `ConfigMap` `kube-root-ca.crt` of at most 1 MiB.
 pub const MAX_CA_BYTES: usize = 1 << 20;
 
-/// The most bytes of a namespace: a DNS-1123 label has at most 63.
-pub const MAX_NAMESPACE_BYTES: usize = 63;
-
 /// Room for the white space that an editor leaves around a namespace.
-const NAMESPACE_FILE_BYTES: usize = MAX_NAMESPACE_BYTES + 193;
+const NAMESPACE_FILE_BYTES: usize = MAX_LABEL + 193;
 
 /// A file of credentials that cannot be used. No variant holds content of a file.
 #[derive(Debug, thiserror::Error)]
@@ -230,15 +229,13 @@ impl fmt::Debug for ServiceAccount {
 
 fn namespace_of(bytes: &[u8], path: PathBuf) -> Result<Arc<str>, CredentialsError> {
     let name = bytes.trim_ascii();
-    let label = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
     if name.is_empty() {
         return Err(CredentialsError::Empty { path });
     }
-    if name.len() > MAX_NAMESPACE_BYTES || !name.iter().all(label) {
-        let fault = "does not hold the name of a namespace";
-        return Err(CredentialsError::Malformed { path, fault });
+    match std::str::from_utf8(name) {
+        Ok(name) if is_label(name) => Ok(name.into()),
+        _ => Err(CredentialsError::Malformed { path, fault: "does not hold the name of a namespace" }),
     }
-    Ok(String::from_utf8_lossy(name).into())
 }
 
 fn ca_of(bytes: &[u8], last: Option<&Arc<CaPem>>, path: PathBuf) -> Result<Arc<CaPem>, CredentialsError> {

@@ -139,7 +139,7 @@ impl Bounds {
         Arc::clone(&self.slots).try_acquire_owned().map_err(|_all_taken| {
             let busy = CallError::Busy { instances: self.limits.instances };
             if let Some(reached) = busy.reached() {
-                self.pod.gate().tell_limit(reached, true);
+                self.pod.gate().report_limit_hit(reached, true);
             }
             busy
         })

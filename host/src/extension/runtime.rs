@@ -88,15 +88,10 @@ impl Shared {
     /// What this host allows of a grant's limits; what it lowers is told in the log.
     pub(super) fn capped(&self, grant: &Grant) -> Limits {
         let (room, count) = (self.engine.room(), |count: u64| u32::try_from(count).unwrap_or(u32::MAX));
-        let engine = Limits {
-            memory: room.largest_memory,
-            instances: self.engine.instances(),
-            // All tables together; the engine bounds each of them.
-            table_elements: count(room.largest_table.saturating_mul(room.tables)),
-            memories: count(room.memories),
-            core_instances: count(room.core_instances),
-            ..self.ceiling.clone()
-        };
+        let engine = self.ceiling.clone().memory(room.largest_memory).instances(self.engine.instances());
+        // All tables together; the engine bounds each of them.
+        let engine = engine.table_elements(count(room.largest_table.saturating_mul(room.tables)));
+        let engine = engine.memories(count(room.memories)).core_instances(count(room.core_instances));
         let capped = grant.limits.capped_by(&self.ceiling).capped_by(&engine);
         // A default that this host's engine cannot give was nobody's wish.
         let (default, mut asked) = (Limits::default(), grant.limits.clone());

@@ -51,12 +51,5 @@ impl Inspection {
 
 /// A rule that shows what one looks like.
 fn example() -> Rule {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    Rule {
-        api_groups: words(&[""]),
-        resources: words(&["pods"]),
-        verbs: words(&["get", "list"]),
-        namespaces: words(&["$(POD_NAMESPACE)"]),
-        ..Rule::default()
-    }
+    Rule::default().api_groups([""]).resources(["pods"]).verbs(["get", "list"]).namespaces(["$(POD_NAMESPACE)"])
 }

@@ -37,11 +37,7 @@ impl Gate {
     pub(crate) fn for_host(host_rate: Option<HostRate>, audit: Arc<dyn Audit>) -> Self {
         let mut grant = Grant::nothing(HOST);
         grant.limits.response_bytes = DISCOVERY_BYTES;
-        grant.api.push(Rule {
-            verbs: vec!["get".into()],
-            non_resource_urls: DISCOVERY.map(str::to_owned).into(),
-            ..Rule::default()
-        });
+        grant.api.push(Rule::default().verbs(["get"]).non_resource_urls(DISCOVERY));
         Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 
@@ -52,13 +48,8 @@ impl Gate {
         // Of each guest at most one is in flight, and counts against the guest's own rate.
         grant.limits.in_flight = u32::MAX;
         (grant.limits.requests_per_second, grant.limits.burst) = REVIEW_RATE;
-        grant.api.push(Rule {
-            api_groups: vec!["authorization.k8s.io".into()],
-            resources: REVIEWS.map(str::to_owned).into(),
-            verbs: vec!["create".into()],
-            namespaces: vec!["*".into()],
-            ..Rule::default()
-        });
+        let reviews = Rule::default().api_groups(["authorization.k8s.io"]).resources(REVIEWS);
+        grant.api.push(reviews.verbs(["create"]).namespaces(["*"]));
         Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 
@@ -68,7 +59,7 @@ impl Gate {
         let mut grant = Grant::nothing(HOST);
         grant.limits.response_bytes = bytes;
         grant.limits.burst = STORE_BURST;
-        grant.api.push(Rule { verbs: vec!["list".into(), "watch".into()], ..Rule::needed_for(list) });
+        grant.api.push(Rule::needed_for(list).verbs(["list", "watch"]));
         Self::within(host_rate, HOST, Arc::new(grant), audit)
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::policy::{ExtensionManifest, Grant, GrantError, GrantSource, Problem};
+use crate::policy::{DocumentError, ExtensionManifest, Grant, GrantSource, Problem};
 
 /// The largest manifest or grant that is read, in bytes; the reader of YAML has the same bound.
 const MAX_FILE: u64 = 256 << 10;
@@ -27,7 +27,7 @@ pub enum DefinitionError {
         /// The file.
         path: PathBuf,
         /// What is wrong, and where.
-        error: GrantError,
+        error: DocumentError,
     },
     /// The manifest and its grant pin two components.
     #[error("{}: the manifest and its grant pin two different components", path.display())]

@@ -75,7 +75,7 @@ impl Pool {
     /// Takes the session that was used last, and drops those that are over.
     fn take(&self) -> Option<HttpSession> {
         let mut idle = self.idle();
-        while let Some(session) = idle.pop() {
+        while let Some(mut session) = idle.pop() {
             if session.end().is_none() {
                 return Some(session);
             }
@@ -104,7 +104,7 @@ impl Pool {
     /// Drops sessions that were idle for as long as one is kept. Returns whether there are others.
     fn sweep(&self) -> bool {
         let mut idle = self.idle();
-        let kept = idle.iter().position(|session| session.end().is_none()).unwrap_or(idle.len());
+        let kept = idle.iter_mut().position(|session| session.end().is_none()).unwrap_or(idle.len());
         let over: Vec<_> = idle.drain(..kept).collect();
         let more = !idle.is_empty();
         *self.sweeping.lock().unwrap_or_else(PoisonError::into_inner) = more;

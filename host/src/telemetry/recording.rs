@@ -69,8 +69,9 @@ impl Recording {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = |rules: &BTreeSet<Rule>| Rule::merged(rules.iter().map(|rule| with_variables(rule, variables)));
         let called = |destination: &Destination| asked.destinations(true).any(|one| one == destination.to_string());
-        let egress = given.egress.only(called);
-        let mut draft = SuggestedGrant::new(Grant { api: rules(&asked.allowed), egress, ..given.clone() });
+        let mut grant = given.clone();
+        (grant.api, grant.egress) = (rules(&asked.allowed), given.egress.only(called));
+        let mut draft = SuggestedGrant::new(grant);
         draft.about = vec![
             format!(
                 "What was asked of the API server, and called outside it, in a run under the grant {:?}: rules and",
@@ -148,18 +149,13 @@ fn needed(line: &AuditRecord<'_>) -> Option<Rule> {
         if !PATH_VERBS.contains(&&*line.verb) || !line.path.starts_with('/') {
             return None;
         }
-        return Some(Rule { verbs, non_resource_urls: whole(&line.path)?, ..Rule::default() });
+        return Some(Rule::default().verbs(verbs).non_resource_urls(whole(&line.path)?));
     };
     let resource = subresource.map_or_else(|| resource.to_owned(), |subresource| format!("{resource}/{subresource}"));
-    Some(Rule {
-        api_groups: whole(group)?,
-        resources: whole(&resource)?,
-        verbs: with_list(line.way, verbs),
-        namespaces: whole(namespace.unwrap_or("*"))?,
-        // The metrics APIs call all objects `*`; no rule can name that.
-        resource_names: name.filter(|name| *name != "*").map_or(Some(Vec::new()), whole)?,
-        non_resource_urls: Vec::new(),
-    })
+    let rule = Rule::default().api_groups(whole(group)?).resources(whole(&resource)?).verbs(with_list(line.way, verbs));
+    // The metrics APIs call all objects `*`; no rule can name that.
+    let names = name.filter(|name| *name != "*").map_or(Some(Vec::new()), whole)?;
+    Some(rule.namespaces(whole(namespace.unwrap_or("*"))?).resource_names(names))
 }
 
 /// Adds `list` to the verbs of a follower, which is recorded once, as a watch, and judged for its list as well.
@@ -175,11 +171,8 @@ fn with_variables(rule: &Rule, variables: &[(&str, &str)]) -> Rule {
         let variable = variables.iter().find(|(_, value)| text == value);
         variable.map_or_else(|| text.clone(), |(name, _)| format!("$({name})"))
     };
-    Rule {
-        namespaces: rule.namespaces.iter().map(named).collect(),
-        resource_names: rule.resource_names.iter().map(named).collect(),
-        ..rule.clone()
-    }
+    let (namespaces, names) = (rule.namespaces.iter().map(named), rule.resource_names.iter().map(named));
+    rule.clone().namespaces(namespaces).resource_names(names)
 }
 
 #[cfg(test)]

@@ -31,8 +31,9 @@ fn the_smallest_grant_that_imports_tell_of_reads_back() {
     std::fs::write(&file, ended.out.replace("  # api:", "  api:").replace("  # - {", "  - {")).unwrap();
     end(command([OsStr::new("inspect"), guest("pod-card").as_os_str()]).arg("--grant").arg(file)).printed();
     let bare = end(command([OsStr::new("inspect"), guest("empty").as_os_str()]).arg("--draft"));
-    let bare = Grant::parse(bare.printed()).unwrap();
-    assert_eq!(Grant { component: None, ..bare }, Grant::nothing("empty"));
+    let mut bare = Grant::parse(bare.printed()).unwrap();
+    bare.component = None;
+    assert_eq!(bare, Grant::nothing("empty"));
 }
 
 #[test]

@@ -44,10 +44,8 @@ fn cluster() -> (DevCluster, tempfile::TempDir, ApiClient) {
     std::fs::write(account.path().join("token"), token).unwrap();
     std::fs::write(account.path().join("ca.crt"), server.ca_pem()).unwrap();
     std::fs::write(account.path().join("namespace"), "demo").unwrap();
-    let settings = ApiClientSettings {
-        service_account: Some(ServiceAccount::at(account.path())),
-        ..ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), std::sync::Arc::new(NoAudit))
-    };
+    let settings = ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), std::sync::Arc::new(NoAudit))
+        .service_account(ServiceAccount::at(account.path()));
     let client = ApiClient::connect(settings).unwrap();
     (server, account, client)
 }

@@ -112,7 +112,7 @@ fn a_grant_that_is_taken_reads_back_the_same() {
             Err(error) => {
                 assert_tellable(&error.to_string());
                 let lines = u64::try_from(text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count()).unwrap();
-                assert!(error.place().line <= lines + 1, "{error} in {lines} lines");
+                assert!(error.location().line <= lines + 1, "{error} in {lines} lines");
                 kind_of(&error.to_string())
             }
         }

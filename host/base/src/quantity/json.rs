@@ -19,7 +19,7 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
-/// In JSON and YAML a quantity is a string or a bare number, and white space around the text counts for nothing.
+/// The visitor of a string or a bare number. White space around the text is ignored.
 struct TextOrNumber;
 
 impl Visitor<'_> for TextOrNumber {

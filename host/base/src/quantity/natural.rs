@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-/// How many bits a limb has.
+/// The bits of a limb.
 const LIMB_BITS: u32 = 32;
 
 /// The number is `Σ limbs[i]·2³²ⁱ`; the highest limb is never 0, so that equal numbers have equal limbs.
@@ -14,7 +14,7 @@ pub(super) struct Natural {
     limbs: Vec<u32>,
 }
 
-/// The lower half of a double limb. The cast cuts off nothing but the upper half, which [`high`] gives.
+/// Returns the lower half of a double limb. The cast cuts off only the upper half, which [`high`] returns.
 #[allow(clippy::cast_possible_truncation)]
 const fn low(double: u64) -> u32 {
     (double & 0xffff_ffff) as u32
@@ -75,7 +75,7 @@ impl Natural {
         Self::trimmed(limbs)
     }
 
-    /// The quotient and the remainder by a divisor that is not 0 (0 counts as 1).
+    /// Returns the quotient and the remainder by a divisor that is not 0 (0 counts as 1).
     pub(super) fn divided(&self, divisor: u32) -> (Self, u32) {
         let divisor = u64::from(divisor.max(1));
         let mut remainder = 0_u64;
@@ -88,7 +88,7 @@ impl Natural {
         (Self::trimmed(quotient), low(remainder))
     }
 
-    /// The quotient rounded up.
+    /// Returns the quotient, rounded up.
     pub(super) fn divided_rounding_up(&self, divisor: u32) -> Self {
         let (quotient, remainder) = self.divided(divisor);
         if remainder == 0 { quotient } else { quotient.times_plus(1, 1) }
@@ -109,7 +109,8 @@ impl Natural {
         if lost { number.times_plus(1, 1) } else { number }
     }
 
-    /// Takes out the factor as often as it goes without a rest, but at most `limit` times; says how often.
+    /// Divides by the factor as often as there is no remainder, at most `limit` times. Returns the number of divisions,
+    /// too.
     pub(super) fn without_factor(&self, factor: u32, limit: u32) -> (Self, u32) {
         let mut number = self.clone();
         let mut times = 0;
@@ -124,7 +125,7 @@ impl Natural {
         (number, times)
     }
 
-    /// The number, if it fits.
+    /// Returns the number, if it fits.
     pub(super) fn to_u64(&self) -> Option<u64> {
         match self.limbs.as_slice() {
             [] => Some(0),
@@ -134,7 +135,7 @@ impl Natural {
         }
     }
 
-    /// The decimal digits, without leading zeros; `0` for zero.
+    /// Returns the decimal digits, without leading zeros; `0` for zero.
     pub(super) fn to_decimal(&self) -> String {
         const CHUNK: u32 = 1_000_000_000;
         let mut chunks = Vec::new();

@@ -1,11 +1,11 @@
-//! How a quantity is written: sign, decimal digits with a point, suffix.
+//! The syntax of a quantity: sign, decimal digits with a point, suffix.
 //!
 //! The grammar and the three messages are those of the API server
 //! (`staging/src/k8s.io/apimachinery/pkg/api/resource/quantity.go` and `suffix.go`).
 
 use super::QuantityError;
 
-/// The notation that a quantity was written in; it is printed in the same one again.
+/// The notation in which a quantity was written and is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notation {
     /// `n u m (none) k M G T P E`: powers of 1000.
@@ -16,7 +16,7 @@ pub(super) enum Notation {
     Exponent,
 }
 
-/// What a suffix multiplies by.
+/// The factor of a suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Suffix {
     pub(super) notation: Notation,
@@ -61,7 +61,7 @@ fn leading_digits(text: &str) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// Whether the text has the shape of a suffix at all: the server tells a bad shape from a suffix that it does not know.
+/// Returns whether the text has the form of a suffix. The server reports a bad form and an unknown suffix differently.
 fn looks_like_suffix(text: &str) -> bool {
     let rest = text.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
     let rest = rest.strip_prefix(['-', '+']).unwrap_or(rest);

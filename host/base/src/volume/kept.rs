@@ -1,6 +1,6 @@
-//! Reading: the newest version of a volume, kept in memory.
+//! The newest version of a volume, kept in memory.
 //!
-//! Threat: a mount that shows whatever lies in a directory. Only a kubelet's volume can be kept, and of that only the
+//! Threat: a mount that shows every file of a directory. Only a kubelet's volume can be kept, and of that only the
 //! files that a [`Choice`] knows and admits. A file that the choice does not know is not even read.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ const OF_KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Decides which files of a volume are kept.
 pub trait Choice {
-    /// Returns whether the file was asked for. A file that nobody asked for is not reported as left out.
+    /// Returns whether the file was asked for. Any other file is not reported as left out.
     fn names(&self, path: &RelativePath) -> bool;
 
     /// Returns whether a file with this path may be read at all.
@@ -76,7 +76,7 @@ struct State {
     version: Arc<KeptVersion>,
     /// The time of the last try, if it failed.
     failed: Option<Instant>,
-    /// The error of the first try that failed, until somebody takes it.
+    /// The error of the first try that failed, until [`KeptVolume::take_error`].
     error: Option<VolumeError>,
 }
 
@@ -84,8 +84,8 @@ impl<C: Choice> KeptVolume<C> {
     /// Reads the newest version of the volume at `directory`.
     ///
     /// # Errors
-    /// [`VolumeError::NotAVolume`] for a directory that no kubelet has laid out, or one of the kernel's; the errors of
-    /// [`read_consistently`].
+    /// [`VolumeError::NotAVolume`] for a directory without the layout of a kubelet's volume, and for the kernel's
+    /// directories; the errors of [`read_consistently`].
     pub fn open(directory: impl Into<PathBuf>, choice: C) -> Result<Self, VolumeError> {
         let directory = directory.into();
         refuse_kernel(&directory)?;
@@ -93,8 +93,8 @@ impl<C: Choice> KeptVolume<C> {
         Ok(Self { directory, choice, state: Mutex::new(State { version, failed: None, error: None }) })
     }
 
-    /// Returns the newest version. It costs one look at a link while the volume has not changed. A version that cannot
-    /// be read is tried again a second later, and the one before stands meanwhile.
+    /// Returns the newest version. While the volume has not changed, the cost is one look at a link. A version that
+    /// cannot be read is tried again a second later; until then the version before it is returned.
     pub fn newest(&self) -> Arc<KeptVersion> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = state.failed.is_some_and(|failed| failed.elapsed() < RETRY_PAUSE);
@@ -113,7 +113,7 @@ impl<C: Choice> KeptVolume<C> {
         Arc::clone(&state.version)
     }
 
-    /// Takes the error with which following the volume began to fail, once for each time that it does.
+    /// Takes the first error since the volume could last be read. Each such series of errors is returned once.
     pub fn take_error(&self) -> Option<VolumeError> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).error.take()
     }
@@ -125,7 +125,7 @@ impl<C> std::fmt::Debug for KeptVolume<C> {
     }
 }
 
-/// Reads the single file `path` of a volume: from the volume's directory, or from `host_path` itself where that is the
+/// Reads the single file `path` of a volume: from the volume's directory, or from `host_path` itself where it is the
 /// file, as in a container that mounts it by `subPath`.
 ///
 /// # Errors
@@ -151,7 +151,7 @@ fn refuse_kernel(directory: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
-/// Returns the dated directory that `..data` names. Nothing but that link makes a directory a volume.
+/// Returns the dated directory that `..data` names. Only that link makes a directory a volume.
 fn dated_name(directory: &Path) -> Result<String, VolumeError> {
     let not_a_volume = || VolumeError::NotAVolume { path: directory.into() };
     let target = match readlinkat(CWD, directory.join(DATA_LINK), Vec::new()) {
@@ -216,7 +216,7 @@ fn keep(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::{AtomicWriter, FileProjection};
+    use super::super::{AtomicWriter, File};
     use super::*;
     use std::os::unix::fs::symlink;
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn write(directory: &Path, files: &[(&str, &str)]) {
-        let file = |text: &str| FileProjection { data: text.into(), mode: 0o640 };
+        let file = |text: &str| File { data: text.into(), mode: 0o640 };
         let files = files.iter().map(|(name, text)| (RelativePath::new(name).unwrap(), file(text))).collect();
         AtomicWriter::open(directory).unwrap().write(&files).unwrap();
     }

@@ -1,4 +1,4 @@
-//! What a path in a volume may be.
+//! Paths in a volume.
 
 use std::fmt;
 use std::path::Path;
@@ -9,31 +9,39 @@ const MAX_ELEMENT: usize = 255;
 /// The longest path that Linux takes, in bytes (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
 
-/// Why a path does not belong in a volume. The first three are the API server's rules for `items[*].path`
+/// The reason why a path is not valid in a volume. The first three are the API server's rules for `items[*].path`
 /// [`pkg/apis/core/validation/validation.go`, `validateLocalNonReservedPath`], the rest the atomic writer's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
-    /// It has no element.
+    /// The path has no element.
     #[error("a path in a volume must not be empty")]
     Empty,
-    /// It starts with a slash.
+    /// The path starts with a slash.
     #[error("must be a relative path: {0:?}")]
     Absolute(String),
     /// An element is `..`, which would lead out of the volume.
     #[error("must not contain '..': {0:?}")]
     Parent(String),
-    /// It starts with `..`, which is reserved for the writer's own names.
+    /// The path starts with `..`, which is reserved for the writer's own names.
     #[error("must not start with '..': {0:?}")]
     Reserved(String),
-    /// It is longer than the file system takes.
+    /// The path is longer than the file system takes.
     #[error("a path in a volume has at most {MAX_PATH} bytes, and {MAX_ELEMENT} in an element")]
     TooLong,
-    /// It holds a zero byte.
+    /// The path has a zero byte.
     #[error("must not contain a zero byte: {0:?}")]
     Zero(String),
 }
 
-/// A path below a volume: relative, cleaned, never leading out and never one of the writer's own names.
+/// A path below a volume: relative, cleaned, never out of the volume, and never one of the writer's own names.
+///
+/// ```
+/// use attache_base::volume::RelativePath;
+///
+/// assert_eq!(RelativePath::new("a//./b")?.as_str(), "a/b");
+/// assert!(RelativePath::new("../token").is_err());
+/// # Ok::<(), attache_base::volume::InvalidPath>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelativePath(String);
 
@@ -61,17 +69,17 @@ impl RelativePath {
         }
     }
 
-    /// The path as text, with `/` between the elements.
+    /// Returns the path as text, with `/` between the elements.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The elements, first to last: at least one.
+    /// Returns the elements, first to last: at least one.
     pub fn elements(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
 
-    /// The first element: the name that the volume's top directory shows.
+    /// Returns the first element: the name in the volume's top directory.
     pub fn top(&self) -> &str {
         self.elements().next().unwrap_or(&self.0)
     }

@@ -6,18 +6,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{
-    AtomicWriter, FileProjection, InvalidPath, MAX_FILE, RelativePath, Version, VolumeError, read_consistently,
-};
+use super::{AtomicWriter, File, InvalidPath, MAX_FILE, RelativePath, Version, VolumeError, read_consistently};
 
-type Files = BTreeMap<RelativePath, FileProjection>;
+type Files = BTreeMap<RelativePath, File>;
 
 fn path(text: &str) -> RelativePath {
     RelativePath::new(text).unwrap()
 }
 
 fn files(list: &[(&str, &str)]) -> Files {
-    let projection = |text: &str| FileProjection { data: text.into(), mode: 0o644 };
+    let projection = |text: &str| File { data: text.into(), mode: 0o644 };
     list.iter().map(|(name, text)| (path(name), projection(text))).collect()
 }
 

@@ -1,8 +1,7 @@
-//! Reading: one version of a volume, whole.
+//! The reader: one version of a volume, whole.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -11,37 +10,27 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, openat, readlinkat}
 use rustix::io::Errno;
 
 use super::path::RelativePath;
-use super::writer::FileProjection;
-use super::{DATA_LINK, VolumeError};
+use super::{DATA_LINK, File, VolumeError};
 
 /// The most that is read of one file, in bytes. An API object has at most some 1.5 MiB (etcd's limit), and quoting
 /// a label or an annotation makes at most four bytes of one.
 pub const MAX_FILE: u64 = 8 << 20;
 
-/// How often a read starts over. A kubelet writes a volume every minute or so, so that two updates within one read
-/// are already unheard of.
+/// The number of tries of one read. A kubelet writes a volume every minute or so, so that two updates within one read
+/// hardly ever happen.
 const TRIES: u32 = 16;
 
-/// How many files a version may have; the items of a volume are written by hand.
+/// The most files of a version; the items of a volume are written by hand.
 const MAX_FILES: usize = 4096;
 
-/// How deep a version's directories may go. A path has at most 4096 bytes, but nobody nests like that.
+/// The deepest directory of a version. A path of 4096 bytes has room for more, but no volume nests so.
 const MAX_DEPTH: usize = 64;
 
-/// Room for directory entries while listing, in bytes: some forty names at once.
+/// The buffer for directory entries, in bytes: some forty names at once.
 const LISTING_ROOM: usize = 4096;
 
-/// One file as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeFile {
-    /// The whole content.
-    pub data: Vec<u8>,
-    /// The permission bits.
-    pub mode: u32,
-}
-
-/// One version of a volume, held open: what is read through it belongs together, however often the volume is updated
-/// meanwhile. Once the version was deleted its files are [`VolumeError::Missing`]; [`read_consistently`] then starts
+/// One version of a volume, held open. Files that are read through it belong together, even if the volume is updated
+/// meanwhile. After the version was deleted, its files are [`VolumeError::Missing`], and [`read_consistently`] starts
 /// over.
 #[derive(Debug)]
 pub struct Version {
@@ -51,8 +40,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// The version in force. A directory without `..data` is taken as its own only version, so that a tree laid out
-    /// by hand works too.
+    /// Returns the version in force. A directory without `..data` is its own only version, so that a tree made by hand
+    /// works too.
     ///
     /// # Errors
     /// [`VolumeError::Io`] if there is no such volume, [`VolumeError::Escapes`] if `..data` leads out of it.
@@ -69,7 +58,7 @@ impl Version {
         Err(VolumeError::Restless { path: volume.into(), tries: TRIES })
     }
 
-    /// The name of the dated directory; none if the volume has no `..data`.
+    /// Returns the name of the dated directory; `None` if the volume has no `..data`.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -83,14 +72,14 @@ impl Version {
     ///
     /// # Errors
     /// [`VolumeError::Missing`], [`VolumeError::Escapes`] for a link or a device, [`VolumeError::TooLarge`].
-    pub fn read(&self, path: &RelativePath) -> Result<VolumeFile, VolumeError> {
+    pub fn read(&self, path: &RelativePath) -> Result<File, VolumeError> {
         let failed = |error: Errno| self.failure(path.as_ref(), error);
         let file = self.open(path).map_err(failed)?;
         read_plain(file, &self.volume.join(path))
     }
 
-    /// The paths of all files, sorted. What is neither file nor directory is left out, and so are names that are not
-    /// UTF-8 or that a volume may not have.
+    /// Returns the paths of all files, sorted. Entries that are neither file nor directory are left out, and so are
+    /// names that are not UTF-8 or not valid in a volume.
     ///
     /// # Errors
     /// [`VolumeError::TooMany`] beyond 4096 files or 64 levels.
@@ -99,8 +88,8 @@ impl Version {
         Ok(found.map(|(path, _)| path).collect())
     }
 
-    /// The paths of all files and of everything else that is no directory, sorted: links and pipes too, which
-    /// [`Version::read`] refuses.
+    /// Returns the paths of all entries that are no directories, sorted: links and pipes too, which [`Version::read`]
+    /// refuses.
     pub(super) fn entries(&self) -> Result<Vec<RelativePath>, VolumeError> {
         Ok(self.walk()?.into_iter().map(|(path, _)| path).collect())
     }
@@ -190,18 +179,18 @@ fn open_directory(volume: &Path, name: Option<&str>) -> Result<OwnedFd, Errno> {
 }
 
 /// Reads an open file whole, if it is a plain one. `path` is for the errors.
-pub(super) fn read_plain(file: OwnedFd, path: &Path) -> Result<VolumeFile, VolumeError> {
+pub(super) fn read_plain(file: OwnedFd, path: &Path) -> Result<File, VolumeError> {
     let status = fstat(&file).map_err(|error| VolumeError::io("look at", path)(error.into()))?;
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
         return Err(VolumeError::Escapes { path: path.into() });
     }
     let data = read_bounded(file, path)?;
-    Ok(VolumeFile { data, mode: Mode::from_raw_mode(status.st_mode).bits() })
+    Ok(File { data, mode: Mode::from_raw_mode(status.st_mode).bits() })
 }
 
 fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>, VolumeError> {
     let mut data = Vec::new();
-    let mut bounded = File::from(file).take(MAX_FILE.saturating_add(1));
+    let mut bounded = std::fs::File::from(file).take(MAX_FILE.saturating_add(1));
     let length = bounded.read_to_end(&mut data).map_err(VolumeError::io("read", path))?;
     if u64::try_from(length).is_ok_and(|length| length <= MAX_FILE) {
         Ok(data)
@@ -210,7 +199,7 @@ fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>, VolumeError> {
     }
 }
 
-/// What `..data` names, if it is there: one name directly in the volume, and nothing else.
+/// Returns the name in `..data`, if it is there. Fails unless it is one name directly in the volume.
 pub(super) fn current_name(volume: &Path) -> Result<Option<String>, VolumeError> {
     let link = volume.join(DATA_LINK);
     let target = match readlinkat(CWD, &link, Vec::new()) {
@@ -228,8 +217,8 @@ pub(super) fn is_single_element(name: &str) -> bool {
     Path::new(name).file_name() == Some(OsStr::new(name))
 }
 
-/// Returns whether the volume shows just these files with this content and these modes.
-pub(super) fn same_content(volume: &Path, files: &BTreeMap<RelativePath, FileProjection>) -> bool {
+/// Returns whether the volume has exactly these files, with this content and these modes.
+pub(super) fn same_content(volume: &Path, files: &BTreeMap<RelativePath, File>) -> bool {
     let same = |version: &Version| {
         version.files().is_ok_and(|found| found.iter().eq(files.keys()))
             && files.iter().all(|(path, file)| {
@@ -239,8 +228,8 @@ pub(super) fn same_content(volume: &Path, files: &BTreeMap<RelativePath, FilePro
     Version::newest(volume).is_ok_and(|version| same(&version))
 }
 
-/// Runs a read against the newest version, and again against the next one if the version was deleted on the way; so
-/// all that one run reads belongs together.
+/// Runs a read on the newest version, and again on the next if the version was deleted meanwhile. So all files of one
+/// run belong together.
 ///
 /// # Errors
 /// The read's own error; [`VolumeError::Restless`] if the volume was rewritten during each of 16 tries.

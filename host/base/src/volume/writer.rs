@@ -1,4 +1,4 @@
-//! Writing: one new dated directory, one rename.
+//! The writer: one new dated directory, one rename.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions, Permissions};
@@ -8,37 +8,40 @@ use std::path::{Path, PathBuf};
 
 use super::path::RelativePath;
 use super::version::{current_name, same_content};
-use super::{DATA_LINK, NEXT_DATA_LINK, VolumeError};
+use super::{DATA_LINK, File, NEXT_DATA_LINK, VolumeError};
 
-/// The mode of a dated directory and of those below it: whoever may use the files must be able to get to them.
+/// The mode of a dated directory and of the directories below it: every user of the files has to reach them.
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// The permission bits of a file's mode. A volume's files are never set-user-id.
 const FILE_MODE_BITS: u32 = 0o777;
 
-/// How many random characters end the name of a dated directory, so that two within a second differ.
+/// The random characters at the end of a dated directory's name, so that two names within a second differ.
 const RANDOM_CHARACTERS: usize = 10;
-
-/// One file to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileProjection {
-    /// The whole content.
-    pub data: Vec<u8>,
-    /// The permission bits, whatever the umask.
-    pub mode: u32,
-}
 
 /// Writes sets of files into a volume so that a reader sees all of one set or all of the next.
 ///
-/// One writer to a directory: two at once would delete each other's work. A write that fails leaves the version that
-/// was in force.
+/// A directory has one writer: two at once would delete each other's files. A write that fails leaves the version in
+/// force as it is.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use attache_base::volume::{AtomicWriter, File, RelativePath, Version};
+///
+/// let directory = tempfile::tempdir()?;
+/// let labels = RelativePath::new("labels")?;
+/// let file = File { data: b"app=\"web\"".to_vec(), mode: 0o644 };
+/// assert!(AtomicWriter::open(directory.path())?.write(&BTreeMap::from([(labels.clone(), file.clone())]))?);
+/// assert_eq!(Version::newest(directory.path())?.read(&labels)?.data, file.data);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AtomicWriter {
     volume: PathBuf,
 }
 
 impl AtomicWriter {
-    /// A writer for the directory, which must exist.
+    /// Returns a writer for the directory, which must exist.
     ///
     /// # Errors
     /// [`VolumeError::Io`], if it is not a directory.
@@ -48,17 +51,17 @@ impl AtomicWriter {
         Ok(Self { volume })
     }
 
-    /// The volume's directory.
+    /// Returns the volume's directory.
     pub fn directory(&self) -> &Path {
         &self.volume
     }
 
-    /// Makes these the volume's files: all of them, and no others. Gives whether anything was written; files that are
-    /// there already with the same content and mode cause none.
+    /// Replaces the volume's files by these. Returns whether anything was written: nothing is if the volume has these
+    /// files already, with the same content and modes.
     ///
     /// # Errors
     /// [`VolumeError::Io`] names the step that failed.
-    pub fn write(&self, files: &BTreeMap<RelativePath, FileProjection>) -> Result<bool, VolumeError> {
+    pub fn write(&self, files: &BTreeMap<RelativePath, File>) -> Result<bool, VolumeError> {
         let previous = current_name(&self.volume)?;
         if previous.is_some() && same_content(&self.volume, files) {
             return Ok(false);
@@ -74,8 +77,8 @@ impl AtomicWriter {
         Ok(true)
     }
 
-    /// The dated directory with the files in it; it deletes itself if a step fails.
-    fn write_version(&self, files: &BTreeMap<RelativePath, FileProjection>) -> Result<tempfile::TempDir, VolumeError> {
+    /// Writes the files into a new dated directory, which deletes itself if a step fails.
+    fn write_version(&self, files: &BTreeMap<RelativePath, File>) -> Result<tempfile::TempDir, VolumeError> {
         let stamp = jiff::Timestamp::now().strftime("..%Y_%m_%d_%H_%M_%S.").to_string();
         let directory = tempfile::Builder::new()
             .prefix(&stamp)
@@ -103,7 +106,7 @@ impl AtomicWriter {
         Ok(())
     }
 
-    fn link(&self, files: &BTreeMap<RelativePath, FileProjection>) -> Result<(), VolumeError> {
+    fn link(&self, files: &BTreeMap<RelativePath, File>) -> Result<(), VolumeError> {
         for top in tops(files) {
             let link = self.volume.join(top);
             match symlink(Path::new(DATA_LINK).join(top), &link) {
@@ -116,8 +119,8 @@ impl AtomicWriter {
         Ok(())
     }
 
-    /// Only links are removed: a plain file that somebody else put into the volume is not the writer's.
-    fn unlink_stale(&self, files: &BTreeMap<RelativePath, FileProjection>) -> Result<(), VolumeError> {
+    /// Removes links that are stale. A plain file in the volume is not the writer's, and stays.
+    fn unlink_stale(&self, files: &BTreeMap<RelativePath, File>) -> Result<(), VolumeError> {
         let kept = tops(files);
         let entries = fs::read_dir(&self.volume).map_err(VolumeError::io("list", &self.volume))?;
         for entry in entries {
@@ -132,7 +135,7 @@ impl AtomicWriter {
     }
 }
 
-fn tops(files: &BTreeMap<RelativePath, FileProjection>) -> BTreeSet<&str> {
+fn tops(files: &BTreeMap<RelativePath, File>) -> BTreeSet<&str> {
     files.keys().map(RelativePath::top).collect()
 }
 
@@ -153,7 +156,7 @@ fn make_parents(directory: &Path, path: &RelativePath) -> Result<(), VolumeError
     Ok(())
 }
 
-fn write_file(path: &Path, file: &FileProjection) -> Result<(), VolumeError> {
+fn write_file(path: &Path, file: &File) -> Result<(), VolumeError> {
     let mut handle = OpenOptions::new()
         .write(true)
         .create_new(true)

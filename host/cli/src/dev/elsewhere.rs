@@ -209,13 +209,8 @@ impl Elsewhere {
 /// Lets nothing through but what is asked for the pod.
 fn gate(namespace: &str) -> Gate {
     let mut grant = Grant::nothing(NAME);
-    grant.api.push(Rule {
-        api_groups: vec![String::new()],
-        resources: vec!["pods".to_owned()],
-        verbs: ["get", "create", "delete"].map(str::to_owned).into(),
-        namespaces: vec![namespace.to_owned()],
-        ..Rule::default()
-    });
+    let pods = Rule::default().api_groups([""]).resources(["pods"]);
+    grant.api.push(pods.verbs(["get", "create", "delete"]).namespaces([namespace]));
     Gate::new(NAME, Arc::new(grant), Arc::new(NoAudit))
 }
 

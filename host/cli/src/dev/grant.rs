@@ -58,14 +58,7 @@ fn downward_files(mount: &MountPoint) -> Option<Vec<String>> {
 }
 
 fn reading(namespace: &str) -> Rule {
-    let all = || vec!["*".to_owned()];
-    Rule {
-        api_groups: all(),
-        resources: all(),
-        verbs: ["get", "list", "watch"].map(str::to_owned).into(),
-        namespaces: vec![namespace.to_owned()],
-        ..Rule::default()
-    }
+    Rule::default().api_groups(["*"]).resources(["*"]).verbs(["get", "list", "watch"]).namespaces([namespace])
 }
 
 fn print(grant: &Grant) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use attache_base::volume::{FileProjection, RelativePath};
+use attache_base::volume::{File, RelativePath};
 use serde_json::Value;
 
 use super::KubeletError;
@@ -176,7 +176,7 @@ fn make(directory: &Path) -> Result<(), KubeletError> {
     fs::create_dir_all(directory).map_err(KubeletError::files("make", directory))
 }
 
-fn copy_file(path: &Path, file: &FileProjection) -> Result<(), KubeletError> {
+fn copy_file(path: &Path, file: &File) -> Result<(), KubeletError> {
     fs::write(path, &file.data).map_err(KubeletError::files("write", path))?;
     let mode = fs::Permissions::from_mode(file.mode & 0o777);
     fs::set_permissions(path, mode).map_err(KubeletError::files("set the mode of", path))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use attache_base::volume::{FileProjection, RelativePath};
+use attache_base::volume::{File, RelativePath};
 use serde_json::Value;
 
 use super::objects::{Kind, Objects, is_optional};
@@ -58,7 +58,7 @@ pub struct VolumeFile {
 /// The files of one volume.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Files {
-    pub(super) projections: BTreeMap<RelativePath, FileProjection>,
+    pub(super) projections: BTreeMap<RelativePath, File>,
     /// The source and definition of each file. Where two sources write one file, the later one counts.
     origins: BTreeMap<RelativePath, (FileSource, Value)>,
     /// The files that the spec asks for and this kubelet does not write.
@@ -93,7 +93,7 @@ impl Files {
     ) -> Result<(), ContentError> {
         let path = RelativePath::new(path)?;
         self.origins.insert(path.clone(), (from.0, from.1.clone()));
-        self.projections.insert(path, FileProjection { data, mode });
+        self.projections.insert(path, File { data, mode });
         Ok(())
     }
 
@@ -280,7 +280,7 @@ mod tests {
     }
 
     fn shown(volume: &Value) -> Vec<String> {
-        let line = |(path, file): (_, &attache_base::volume::FileProjection)| {
+        let line = |(path, file): (_, &attache_base::volume::File)| {
             format!("{path} {:o} {}", file.mode, String::from_utf8_lossy(&file.data))
         };
         files(volume).projections.iter().map(line).collect()

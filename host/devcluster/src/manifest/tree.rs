@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use attache_base::Location;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::Spanned;
@@ -35,6 +36,11 @@ impl Node {
         let node = Self::from(value);
         let (line, column) = (key.referenced.line(), key.referenced.column());
         if node.line == line || line == 0 { node } else { Self { line, column, ..node } }
+    }
+
+    /// Returns the location of the value in its file.
+    pub(super) fn location(&self) -> Location {
+        Location::new(self.line, self.column)
     }
 
     pub(super) fn to_value(&self) -> Value {

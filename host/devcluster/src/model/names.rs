@@ -1,5 +1,6 @@
 //! The rules for names, labels and annotations that all types share.
 
+use attache_base::names::{MAX_LABEL, MAX_SUBDOMAIN, has_label_form, has_qualified_form, has_subdomain_form};
 use serde_json::{Map, Value};
 
 use crate::model::resources::Type;
@@ -23,28 +24,8 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. \
      'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
-/// The longest name of most types, in bytes.
-const SUBDOMAIN_LONGEST: usize = 253;
-/// The longest label, in bytes.
-const LABEL_LONGEST: usize = 63;
 /// The largest total size of an object's annotations, in bytes.
 const ANNOTATIONS_LONGEST: usize = 256 * 1024;
-
-/// Returns whether the text consists of lower-case letters, digits and inner hyphens.
-fn is_dns_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    text.chars().all(|c| inner(c) || c == '-') && text.starts_with(inner) && text.ends_with(inner)
-}
-
-fn is_subdomain(text: &str) -> bool {
-    text.split('.').all(is_dns_label)
-}
-
-/// Returns whether the text is a valid value of a label, or the second half of a label's key.
-fn is_qualified(text: &str) -> bool {
-    let edge = |c: char| c.is_ascii_alphanumeric();
-    text.chars().all(|c| edge(c) || "-_.".contains(c)) && text.starts_with(edge) && text.ends_with(edge)
-}
 
 /// Returns the faults of an object's name, by the rule of its type.
 pub(crate) fn name(of: &Type, name: &str) -> Vec<StatusCause> {
@@ -52,14 +33,14 @@ pub(crate) fn name(of: &Type, name: &str) -> Vec<StatusCause> {
     let too_long = |most: usize| invalid(&format!("must be no more than {most} bytes"));
     match (of.group.as_str(), of.kind.as_str()) {
         ("rbac.authorization.k8s.io", _) => path_segment(name).map_or_else(Vec::new, |rule| invalid(&rule)),
-        ("", "Namespace") if name.len() > LABEL_LONGEST => too_long(LABEL_LONGEST),
-        ("", "Service") if name.len() > LABEL_LONGEST => too_long(LABEL_LONGEST),
-        ("", "Namespace") if !is_dns_label(name) => invalid(LABEL),
-        ("", "Service") if !is_dns_label(name) || name.starts_with(|c: char| c.is_ascii_digit()) => {
+        ("", "Namespace") if name.len() > MAX_LABEL => too_long(MAX_LABEL),
+        ("", "Service") if name.len() > MAX_LABEL => too_long(MAX_LABEL),
+        ("", "Namespace") if !has_label_form(name) => invalid(LABEL),
+        ("", "Service") if !has_label_form(name) || name.starts_with(|c: char| c.is_ascii_digit()) => {
             invalid(SERVICE_LABEL)
         }
-        _ if name.len() > SUBDOMAIN_LONGEST => too_long(SUBDOMAIN_LONGEST),
-        _ if !is_subdomain(name) => invalid(SUBDOMAIN),
+        _ if name.len() > MAX_SUBDOMAIN => too_long(MAX_SUBDOMAIN),
+        _ if !has_subdomain_form(name) => invalid(SUBDOMAIN),
         _ => Vec::new(),
     }
 }
@@ -90,16 +71,16 @@ pub(crate) fn label_key(field: &str, key: &str) -> Result<(), StatusCause> {
     if prefix.is_some_and(str::is_empty) {
         return invalid("prefix part must be non-empty");
     }
-    if prefix.is_some_and(|prefix| !is_subdomain(prefix)) {
+    if prefix.is_some_and(|prefix| !has_subdomain_form(prefix)) {
         return invalid(&format!("prefix part {SUBDOMAIN}"));
     }
     if name.is_empty() {
         return invalid("name part must be non-empty");
     }
-    if name.len() > LABEL_LONGEST {
+    if name.len() > MAX_LABEL {
         return invalid("name part must be no more than 63 bytes");
     }
-    if is_qualified(name) { Ok(()) } else { invalid(QUALIFIED) }
+    if has_qualified_form(name) { Ok(()) } else { invalid(QUALIFIED) }
 }
 
 /// Returns the faults of the labels and annotations below `path`.
@@ -140,9 +121,9 @@ pub(crate) fn metadata(path: &str, metadata: &Value) -> Vec<StatusCause> {
 }
 
 fn label_value(field: &str, value: &str) -> Option<StatusCause> {
-    let rule = if value.len() > LABEL_LONGEST {
+    let rule = if value.len() > MAX_LABEL {
         "must be no more than 63 bytes"
-    } else if value.is_empty() || is_qualified(value) {
+    } else if value.is_empty() || has_qualified_form(value) {
         return None;
     } else {
         LABEL_VALUE
@@ -155,7 +136,7 @@ pub(crate) fn config_key(field: &str, key: &str) -> Option<StatusCause> {
     let fits = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     let rule = match key {
         "." | ".." => format!("must not be '{key}'"),
-        _ if key.len() > SUBDOMAIN_LONGEST => format!("must be no more than {SUBDOMAIN_LONGEST} bytes"),
+        _ if key.len() > MAX_SUBDOMAIN => format!("must be no more than {MAX_SUBDOMAIN} bytes"),
         _ if fits && key.starts_with("..") => "must not start with '..'".to_owned(),
         _ if fits => return None,
         _ => CONFIG_KEY.to_owned(),

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use attache_base::backoff::{doubled, with_jitter};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
@@ -72,9 +73,8 @@ impl Tries {
         if !worth_it || self.made >= MAX_TRIES {
             return None;
         }
-        let least = FIRST_WAIT.saturating_mul(1_u32 << self.made.saturating_sub(1).min(10));
-        let wait = asked.max(least);
-        let wait = wait.saturating_add(share(wait / JITTER_PART, random()));
+        let least = doubled(FIRST_WAIT, self.made.saturating_sub(1));
+        let wait = with_jitter(asked.max(least), JITTER_PART, random());
         if now.checked_add(wait)? >= self.deadline {
             return None;
         }
@@ -104,12 +104,6 @@ impl Tries {
 pub(in crate::cluster) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse::<u64>().ok().map(Duration::from_secs)
-}
-
-/// Returns the part `random / u32::MAX` of a span.
-fn share(span: Duration, random: u32) -> Duration {
-    let nanos = span.as_nanos().saturating_mul(u128::from(random)) / u128::from(u32::MAX);
-    u64::try_from(nanos).map_or(span, Duration::from_nanos)
 }
 
 #[cfg(test)]

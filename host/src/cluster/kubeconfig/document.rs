@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use attache_base::{Location, yaml};
 use serde::{Deserialize, Deserializer};
 
 use super::error::KubeconfigError;
+
+/// The most that aliases may add, in parser events. No tool writes aliases into a kubeconfig.
+const MAX_REPLAYED: usize = 10_000;
 
 /// One file.
 #[derive(Default, Deserialize)]
@@ -125,10 +129,9 @@ fn nullable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -
 impl Document {
     /// Parses a file's text. An error has the location alone: the words of a parser may repeat a token.
     pub(super) fn parse(text: &str, file: &Path) -> Result<Self, KubeconfigError> {
-        let mut options = serde_saphyr::Options::default();
-        options.with_snippet = false;
+        let options = yaml::options(MAX_REPLAYED);
         let mut document: Self = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+            let Location { line, column, .. } = yaml::location(&error).unwrap_or(Location::new(1, 1));
             KubeconfigError::Syntax { file: file.to_owned(), line, column }
         })?;
         if !document.kind.is_empty() && document.kind != "Config" {

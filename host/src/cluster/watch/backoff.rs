@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use attache_base::backoff::with_jitter;
 use tokio::time::Instant;
 
 /// The wait after a first failure. A server that restarts or a connection that is cut is mostly back at once.
@@ -69,8 +70,7 @@ impl Backoff {
             Cost::Work => self.next,
         };
         self.next = self.next.saturating_mul(2).min(LONGEST);
-        let jitter = (wait / JITTER_PART).as_nanos().saturating_mul(u128::from(random)) / u128::from(u32::MAX);
-        wait.saturating_add(Duration::from_nanos(u64::try_from(jitter).unwrap_or_default()))
+        with_jitter(wait, JITTER_PART, random)
     }
 
     /// Returns the time without a success.

@@ -1,11 +1,7 @@
 //! The rules for names. Each returns the messages of the rules that a text breaks, in the words of
 //! `apimachinery/pkg/util/validation/validation.go`.
 
-/// The longest DNS label and the longest name part of a label, in bytes (RFC 1123).
-const MAX_LABEL: usize = 63;
-
-/// The longest DNS subdomain and the longest key of a `ConfigMap`, in bytes.
-const MAX_SUBDOMAIN: usize = 253;
+use attache_base::names::{MAX_LABEL, MAX_SUBDOMAIN, has_label_form, has_qualified_form, has_subdomain_form};
 
 const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
     must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
@@ -25,25 +21,15 @@ fn too_long(text: &str, most: usize) -> Option<String> {
     (text.len() > most).then(|| format!("must be no more than {most} bytes"))
 }
 
-fn is_label(text: &str) -> bool {
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || c == '-')
-}
-
-fn is_name_part(text: &str) -> bool {
-    let edge = |c: char| c.is_ascii_alphanumeric();
-    text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || "-_.".contains(c))
-}
-
 /// Judges a DNS label: the name of a container or a volume.
 pub(super) fn label(text: &str) -> Vec<String> {
-    let malformed = (!is_label(text)).then(|| LABEL_RULE.to_owned());
+    let malformed = (!has_label_form(text)).then(|| LABEL_RULE.to_owned());
     too_long(text, MAX_LABEL).into_iter().chain(malformed).collect()
 }
 
 /// Judges a DNS subdomain: the name of most objects.
 pub(super) fn subdomain(text: &str) -> Vec<String> {
-    let malformed = (!text.split('.').all(is_label)).then(|| SUBDOMAIN_RULE.to_owned());
+    let malformed = (!has_subdomain_form(text)).then(|| SUBDOMAIN_RULE.to_owned());
     too_long(text, MAX_SUBDOMAIN).into_iter().chain(malformed).collect()
 }
 
@@ -68,7 +54,7 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
         broken.push("name part must be non-empty".to_owned());
     }
     broken.extend(too_long(name, MAX_LABEL).map(|rule| format!("name part {rule}")));
-    if !is_name_part(name) {
+    if !has_qualified_form(name) {
         broken.push(format!("name part {NAME_PART_RULE}"));
     }
     broken

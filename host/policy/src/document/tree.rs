@@ -1,55 +1,32 @@
-//! A YAML document as a tree in which each node knows its place.
-//!
-//! A grant is security policy: a mistyped field must never be read as "nothing written here". Decoding by hand from a
-//! tree lets every error name the line, the column and the field.
+//! A YAML document as a tree in which each node knows its location.
 
 use std::fmt;
 
 use attache_base::untrusted::is_hidden;
+use attache_base::{Location, yaml};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error, MergeKeyPolicy, Options, Spanned};
 
-use super::{GrantError, grant_error::Problem};
+use super::{DocumentError, Problem};
 
-/// The largest grant, in bytes. The longest rules that people write for RBAC are a few KiB.
-pub(super) const MAX_DOCUMENT: usize = 256 * 1024;
+/// The largest document, in bytes. The longest rules that people write for RBAC are a few KiB.
+const MAX_DOCUMENT: usize = 256 * 1024;
 
-/// How much of the parser's words an error repeats, in characters.
+/// The most of the parser's message that an error repeats, in characters.
 const MAX_REASON: usize = 300;
 
 /// The most that aliases may add, in parser events: enough to repeat a rule, too little for an alias bomb.
 const MAX_REPLAYED: usize = 10_000;
 
-/// Where in the file something stands. Lines and columns count from 1; 0 where the place is not known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Location {
-    /// Line, from 1.
-    pub line: u64,
-    /// Column in characters, from 1.
-    pub column: u64,
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.line, self.column)
-    }
-}
-
-impl From<serde_saphyr::Location> for Location {
-    fn from(location: serde_saphyr::Location) -> Self {
-        Self { line: location.line(), column: location.column() }
-    }
-}
-
 /// One node of the document.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) place: Location,
+    pub(super) location: Location,
     pub(super) value: Value,
 }
 
-/// What a node is.
+/// The content of a node.
 #[derive(Debug)]
 pub(super) enum Value {
     Null,
@@ -59,32 +36,28 @@ pub(super) enum Value {
     Map(Vec<(Key, Node)>),
 }
 
-/// A field's name and where it stands.
+/// A field's name and its location.
 #[derive(Debug)]
 pub(super) struct Key {
-    pub(super) place: Location,
+    pub(super) location: Location,
     pub(super) name: String,
 }
 
 impl Node {
-    /// Parses the one document of a text.
-    pub(super) fn parse(text: &str) -> Result<Self, GrantError> {
+    /// Parses the one document of a text; `noun` is the word for it in an error.
+    pub(super) fn parse(text: &str, noun: &'static str) -> Result<Self, DocumentError> {
         if text.len() > MAX_DOCUMENT {
-            return Err(GrantError::new(
-                Location { line: 1, column: 1 },
-                "",
-                Problem::TooLarge { limit: MAX_DOCUMENT },
-            ));
+            let problem = Problem::TooLarge { noun, limit: MAX_DOCUMENT };
+            return Err(DocumentError::new(Location::new(1, 1), "", problem));
         }
         let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
-            let place = error.location().map(Location::from).unwrap_or_default();
-            GrantError::new(place, "", reason(&error))
+            DocumentError::new(yaml::location(&error).unwrap_or_default(), "", problem(&error, noun))
         })?;
         Ok(Self::from_raw(raw, text))
     }
 
     fn from_raw(raw: Spanned<Raw>, text: &str) -> Self {
-        let place = raw.referenced.into();
+        let location = raw.referenced.into();
         let value = match raw.value {
             Raw::Null => Value::Null,
             Raw::Text(written) => Value::Text(written),
@@ -92,15 +65,16 @@ impl Node {
             Raw::List(items) => Value::List(items.into_iter().map(|item| Self::from_raw(item, text)).collect()),
             Raw::Map(fields) => Value::Map(fields.into_iter().map(|field| Self::field(field, text)).collect()),
         };
-        Self { place, value }
+        Self { location, value }
     }
 
     fn field((key, value): (Spanned<String>, Spanned<Raw>), text: &str) -> (Key, Self) {
-        (Key { place: key.referenced.into(), name: key.value }, Self::from_raw(value, text))
+        (Key { location: key.referenced.into(), name: key.value }, Self::from_raw(value, text))
     }
 }
 
-/// The text of a number or a boolean as it was written: `1e3` is a quantity, and must not turn into a float on the way.
+/// Returns the text of a number or a boolean as it was written: `1e3` is a quantity, and must not turn into a float on
+/// the way.
 fn written_at(location: serde_saphyr::Location, text: &str) -> Option<String> {
     let span = location.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;
@@ -108,36 +82,29 @@ fn written_at(location: serde_saphyr::Location, text: &str) -> Option<String> {
     text.get(start..end).map(|written| written.trim().to_owned()).filter(|written| !written.is_empty())
 }
 
-/// The parser's words, without the place, which the error names already.
-fn reason(error: &Error) -> Problem {
+/// Returns the parser's error. The parser repeats what it does not know, of whatever length.
+fn problem(error: &Error, noun: &'static str) -> Problem {
     match error.without_snippet() {
-        Error::MultipleDocuments { .. } => Problem::ManyDocuments,
-        other => {
-            let said = other.to_string();
-            Problem::Yaml(told(said.rsplit_once(" at line ").map_or(said.as_str(), |(reason, _)| reason)))
+        Error::MultipleDocuments { .. } => Problem::ManyDocuments { noun },
+        _ => {
+            let message = yaml::message(error);
+            let letters = message.chars().take(MAX_REASON);
+            Problem::Yaml(letters.map(|letter| if is_hidden(letter) { ' ' } else { letter }).collect())
         }
     }
 }
 
-/// The parser repeats what it does not know, of whatever length.
-fn told(reason: &str) -> String {
-    let letters = reason.chars().take(MAX_REASON);
-    letters.map(|letter| if is_hidden(letter) { ' ' } else { letter }).collect()
-}
-
 fn options() -> Options {
-    let mut options = Options::default();
+    let mut options = yaml::options(MAX_REPLAYED);
     // `Cursor::fields` refuses them, with the field's name.
     options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
     options.merge_keys = MergeKeyPolicy::Error;
     options.strict_booleans = true;
     options.reject_unsupported_tags = true;
-    options.with_snippet = false;
-    options.alias_limits.max_total_replayed_events = MAX_REPLAYED;
     options
 }
 
-/// A node as the parser hands it over.
+/// A node as the parser returns it.
 enum Raw {
     Null,
     Text(String),

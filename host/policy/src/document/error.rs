@@ -1,45 +1,56 @@
-//! What is wrong with a grant, and where.
+//! Faults of a document, and their locations.
 
 use std::fmt;
 
+use attache_base::Location;
 use thiserror::Error;
 
-use super::Location;
+/// The largest number of letters that a slip of the pen changes.
+const SLIP: usize = 2;
 
-/// Why a grant is not valid. It prints as `7:5: spec.api[0].verb: unknown field, …`; put the file's name and a colon
-/// before it and an editor can jump there.
+/// The first fault of a document. It prints as `7:5: spec.api[0].verb: unknown field, …`; with the file's name and a
+/// colon before it an editor can jump there.
+///
+/// ```
+/// use attache_policy::Grant;
+///
+/// let text = "apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {name: a}\nspec:\n  limits: {cpus: 1s}\n";
+/// let error = Grant::parse(text).unwrap_err();
+/// assert_eq!((error.location().line, error.field()), (5, "spec.limits.cpus"));
+/// assert!(error.to_string().ends_with("did you mean `cpu`?"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantError {
-    place: Location,
+pub struct DocumentError {
+    location: Location,
     field: String,
     problem: Problem,
 }
 
-impl GrantError {
-    pub(super) fn new(place: Location, field: &str, problem: Problem) -> Self {
-        Self { place, field: field.to_owned(), problem }
+impl DocumentError {
+    pub(super) fn new(location: Location, field: &str, problem: Problem) -> Self {
+        Self { location, field: field.to_owned(), problem }
     }
 
-    /// Where in the file.
-    pub fn place(&self) -> Location {
-        self.place
+    /// Returns the location of the fault.
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
-    /// The field, such as `spec.api[0].verbs`; empty when the document itself is at fault.
+    /// Returns the field, such as `spec.api[0].verbs`; empty where the fault is in the document itself.
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// What is wrong.
+    /// Returns the fault.
     pub fn problem(&self) -> &Problem {
         &self.problem
     }
 }
 
-impl fmt::Display for GrantError {
+impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.place.line > 0 {
-            write!(f, "{}: ", self.place)?;
+        if self.location.is_known() {
+            write!(f, "{}: ", self.location)?;
         }
         if !self.field.is_empty() {
             write!(f, "{}: ", self.field)?;
@@ -48,23 +59,29 @@ impl fmt::Display for GrantError {
     }
 }
 
-impl std::error::Error for GrantError {}
+impl std::error::Error for DocumentError {}
 
-/// What is wrong with a field of a grant.
+/// A fault of a document or of one of its fields.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// The text is not one YAML document.
     #[error("not valid YAML: {0}")]
     Yaml(String),
     /// A second document follows.
-    #[error("a file holds one grant; put the others into files of their own")]
-    ManyDocuments,
-    /// The field stands there twice.
+    #[error("a file holds one {noun}; put the others into files of their own")]
+    ManyDocuments {
+        /// The kind of document, as a noun.
+        noun: &'static str,
+    },
+    /// The field is written twice.
     #[error("the field is given twice")]
     Doubled,
-    /// The file is larger than any grant.
-    #[error("a grant has at most {limit} bytes")]
+    /// The text is larger than any document.
+    #[error("the file of one {noun} has at most {limit} bytes")]
     TooLarge {
+        /// The kind of document, as a noun.
+        noun: &'static str,
         /// The limit, in bytes.
         limit: usize,
     },
@@ -73,67 +90,48 @@ pub enum Problem {
     UnknownField {
         /// The fields that exist here.
         expected: &'static [&'static str],
-        /// The one that was probably meant.
+        /// The field that was probably meant.
         nearest: Option<&'static str>,
     },
-    /// A value that is none of those which exist.
+    /// No such value exists for the field.
     #[error("`{value}` is unknown, expected one of {}{}", listed(.expected), suggested(.nearest.as_ref()))]
     UnknownValue {
-        /// What was written.
+        /// The value as it was written.
         value: String,
         /// The values that exist.
         expected: &'static [&'static str],
-        /// The one that was probably meant.
+        /// The value that was probably meant.
         nearest: Option<&'static str>,
     },
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("the field is missing")]
     Missing,
-    /// A field is there and says nothing.
+    /// The field has no content.
     #[error("must not be empty")]
     Empty,
-    /// A list where text is expected, or the like.
+    /// The field has another type, such as a list instead of text.
     #[error("expected {0}")]
     Expected(&'static str),
-    /// A value that is not valid for its field.
+    /// The value is not valid for its field.
     #[error("`{value}` is not valid: {why}")]
     Invalid {
-        /// What was written.
+        /// The value as it was written.
         value: String,
-        /// Why it is not valid.
+        /// The reason why it is not valid.
         why: String,
     },
-    /// Two fields that exclude each other.
+    /// Two fields exclude each other.
     #[error("cannot stand beside `{0}`")]
     Excludes(&'static str),
 }
 
-/// The nearest of the known words, if one is near enough to be a slip of the pen.
+/// Returns the nearest of the known words, if it is near enough to be a slip of the pen.
 pub(super) fn nearest(word: &str, known: &'static [&'static str]) -> Option<&'static str> {
     let near = |candidate: &&'static str| {
-        let distance = distance(&word.to_lowercase(), &candidate.to_lowercase());
-        Some((distance, *candidate)).filter(|_| distance <= 2 && distance < candidate.len())
+        let distance = strsim::levenshtein(&word.to_lowercase(), &candidate.to_lowercase());
+        Some((distance, *candidate)).filter(|_| distance <= SLIP && distance < candidate.len())
     };
     known.iter().filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
-}
-
-/// How many letters to insert, delete or replace to make one word into the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (above, letter) in from.chars().enumerate() {
-        let mut next = vec![above.saturating_add(1)];
-        for (other, pair) in to.iter().zip(row.windows(2)) {
-            let (replace, insert) = match pair {
-                [diagonal, over] => (diagonal.saturating_add(usize::from(*other != letter)), over.saturating_add(1)),
-                _ => (usize::MAX, usize::MAX),
-            };
-            let delete = next.last().map_or(usize::MAX, |left| left.saturating_add(1));
-            next.push(replace.min(insert).min(delete));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 fn listed(words: &[&str]) -> String {

@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use super::{ApiRequest, InvalidRequest, MAX_TARGET};
+use crate::{ApiRequest, InvalidRequest, MAX_TARGET};
 
 fn parse(line: &str) -> Result<ApiRequest, InvalidRequest> {
     let (method, target) = line.split_once(' ').unwrap();
