@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use attache::policy::{Account, GoDuration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::options::{Artefacts, Audit, FromKubeconfig, Pod, Server, audit_place};
+use crate::audit;
+use crate::log;
+use crate::options::{Artefacts, Audit, FromKubeconfig, Pod, Server};
 use crate::proxy::args::Proxy;
 
 /// Runs untrusted WebAssembly extensions inside Kubernetes pods.
@@ -18,7 +20,7 @@ pub(crate) struct Arguments {
     ///
     /// On a stderr that the log or the audit is on, each line of the guest's begins with its name. With `off`, and the
     /// audit elsewhere, what the guest prints there is passed on as it is.
-    #[arg(long, global = true, env = "ATTACHE_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(long, global = true, env = "ATTACHE_LOG", default_value = "warn", value_name = "FILTER", value_parser = log::filter)]
     pub(crate) log: String,
 }
 
@@ -61,7 +63,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) artefacts: Artefacts,
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
-    #[arg(long, value_name = "WHERE", default_value = "stderr", help_heading = "Audit", value_parser = audit_place)]
+    #[arg(long, value_name = "WHERE", default_value = "stderr", help_heading = "Audit", value_parser = audit::location)]
     pub(crate) audit: String,
 }
 
@@ -151,7 +153,7 @@ pub(crate) struct Dev {
     #[command(flatten)]
     pub(crate) artefacts: Artefacts,
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
-    #[arg(long, value_name = "WHERE", default_value = "none", help_heading = "Audit", value_parser = audit_place)]
+    #[arg(long, value_name = "WHERE", default_value = "none", help_heading = "Audit", value_parser = audit::location)]
     pub(crate) audit: String,
     /// Arguments for the guest
     #[arg(last = true, value_name = "ARGS", requires = "component")]

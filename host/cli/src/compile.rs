@@ -7,13 +7,13 @@ use attache::engine::{Allocator, Compilation};
 use attache::policy::{ComponentPin, Grant};
 
 use crate::args;
+use crate::engine;
 use crate::exit::{Exit, WrongCommandLine};
-use crate::settings;
 use crate::stderr::say;
 
 pub(crate) async fn compile(arguments: args::Compile) -> anyhow::Result<Exit> {
     if let Some(output) = &arguments.output {
-        let runtime = settings::runtime_that_keeps_nothing(&arguments.artefacts)?.build()?;
+        let runtime = engine::runtime_without_folder(&arguments.artefacts)?.build()?;
         let made = runtime.compile_file(&arguments.component, output).await?;
         say!("{} is {}", output.display(), took(&made.compilation));
         let pin = ComponentPin::new(made.component_sha256).artefact(made.artefact_sha256);
@@ -21,10 +21,10 @@ pub(crate) async fn compile(arguments: args::Compile) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     if arguments.artefacts.no_cache {
-        bail!(WrongCommandLine("nothing would be kept: say -o FILE, or --cache DIR"));
+        bail!(WrongCommandLine::new("nothing would be kept: say -o FILE, or --cache DIR"));
     }
-    let folder = settings::artefacts_to_fill(&arguments.artefacts)?;
-    let runtime = settings::runtime_that_keeps_nothing(&arguments.artefacts)?.artefacts(folder).build()?;
+    let folder = engine::folder_to_fill(&arguments.artefacts)?;
+    let runtime = engine::runtime_without_folder(&arguments.artefacts)?.artefacts(folder).build()?;
     let found = runtime.inspect_file(&arguments.component, &Grant::nothing("any")).await?;
     if let Some(compilation) = &found.compilation {
         say!("{} is {}", arguments.component.display(), took(compilation));

@@ -1,11 +1,11 @@
-//! How the process ends, and how a failure is told.
+//! The end of the process: its exit code, and the report of a failure.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use attache::cluster::ClusterError;
 use attache::extension::{CallError, Outcome};
-use attache::telemetry::legible;
+use attache::telemetry::{chain, legible};
 
 use crate::api_server::may_pass;
 use crate::stderr::put_page;
@@ -16,19 +16,31 @@ const AWAY: u8 = 75;
 /// The exit code for a wrong command line, as clap has it.
 const WRONG_COMMAND_LINE: u8 = 2;
 
-/// Arguments that contradict each other, or lack one that they need, in a way that clap is not told of.
+/// A command line that is wrong whatever files, variables and servers there are, and that clap lets through: arguments
+/// that contradict each other, or that lack another one.
 #[derive(Debug)]
-pub(crate) struct WrongCommandLine(pub(crate) &'static str);
+pub(crate) struct WrongCommandLine(String);
+
+impl WrongCommandLine {
+    pub(crate) fn new(why: impl std::fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+
+    /// Reports an error of the library about an argument.
+    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self(chain(error).to_string())
+    }
+}
 
 impl std::fmt::Display for WrongCommandLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 
 impl std::error::Error for WrongCommandLine {}
 
-/// How the process ends. The numbers are those of `timeout` and of shells.
+/// The end of the process. The numbers are those of `timeout` and of shells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The guest's own exit code.
@@ -71,7 +83,7 @@ impl Exit {
         }
     }
 
-    /// How the process ends where it could not begin.
+    /// Returns the end of a process that could not begin.
     pub(crate) fn before_the_start(error: &anyhow::Error) -> Self {
         if error.is::<WrongCommandLine>() {
             return Self::WrongCommandLine;
@@ -79,7 +91,7 @@ impl Exit {
         if error.downcast_ref::<ClusterError>().is_some_and(may_pass) { Self::Away } else { Self::Refused }
     }
 
-    /// Tells how a call ended where the guest has not said it itself, and gives the exit code.
+    /// Returns the exit code of a call, and reports an end that the guest has not chosen.
     pub(crate) fn of(called: Result<Outcome, CallError>) -> Self {
         let error = match called {
             Ok(outcome) => return Self::Guest(outcome.code),

@@ -1,8 +1,8 @@
-//! The host's log: what is logged, how a line looks, and how much of it.
+//! The host's log: its filter, the form of a line, and its rate.
 //!
-//! Threat: a guest that has the host, or a library in it, write a line for each of its requests, long ones or such that
-//! hold its own words. So each place in the code that writes lines has a rate of its own, whoever wrote that code, and
-//! the number of those that are left out is logged; values are escaped and cut, and lines are cut.
+//! Threat: a guest that makes the host, or a library in it, write a line for each of its requests, long ones or such
+//! that hold its own words. So each place in the code of any crate that writes lines has a rate of its own, and the
+//! number of omitted lines is logged. Values are escaped and cut, and lines are cut.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use attache::telemetry::legible_line;
+use attache::telemetry::{chain, legible_line};
 use tracing::callsite::Identifier;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
@@ -23,14 +23,14 @@ use tracing_subscriber::{Layer, filter::FilterExt};
 
 use crate::stderr::{self, say};
 
-/// Lines of one place in the code a second, and at once after a pause. A person reads no more.
+/// Lines of one place in the code per second, and at once after a pause. A person reads no more.
 const A_SECOND: f64 = 10.0;
 const AT_ONCE: f64 = 100.0;
 
 /// The longest line, in bytes: what a pipe takes in one piece.
 const LONGEST: usize = 4 << 10;
 
-/// What logs in this program, by the first word of its targets.
+/// The crates that log in this program, as the first word of their targets.
 const SOURCES: [&str; 9] = [
     "attache",
     "h2",
@@ -45,9 +45,15 @@ const SOURCES: [&str; 9] = [
 
 static THROTTLE: OnceLock<Arc<Throttle>> = OnceLock::new();
 
-/// Starts the log with a filter as `--log` has it.
+/// Reads the filter of `--log`, for [`start`].
+pub(crate) fn filter(text: &str) -> Result<String, String> {
+    check(text).map_err(|error| format!("it is not a filter: {error}"))?;
+    EnvFilter::builder().parse(text).map_err(|error| format!("it is not a filter: {}", chain(&error)))?;
+    Ok(text.to_owned())
+}
+
+/// Starts the log with a filter that [`filter`] has read.
 pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
-    check(filter).with_context(|| format!("--log {filter:?} is not a filter"))?;
     let filter = EnvFilter::builder().parse(filter).with_context(|| format!("--log {filter:?} is not a filter"))?;
     let throttle = Arc::clone(THROTTLE.get_or_init(Arc::default));
     let fields = debug_fn(|out, field, value| match field.name() {
@@ -62,7 +68,7 @@ pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Logs the numbers of what was left out and is not told of yet.
+/// Logs the numbers of omitted lines that are not logged yet.
 pub(crate) fn end() {
     let left_out = THROTTLE.get().map(|throttle| throttle.rest()).unwrap_or_default();
     for (of, number) in left_out {
@@ -77,8 +83,8 @@ fn tell(of: &Metadata<'_>, number: u64) {
     say!("{number} lines of the log at {level} from {target} ({file}:{line}) were left out for their number");
 }
 
-/// A word that is no level is a target to [`EnvFilter`], and all others are then muted, warnings too: that is never
-/// meant by one that nothing here has.
+/// Fails if a filter names a target that nothing here has. To [`EnvFilter`] any word that is no level is a target, and
+/// it would mute all others, warnings too.
 fn check(filter: &str) -> anyhow::Result<()> {
     for directive in directives(filter).map(str::trim).filter(|directive| !directive.is_empty()) {
         if directive.parse::<LevelFilter>().is_ok() || directive.starts_with('[') {
@@ -97,7 +103,7 @@ fn check(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The parts of a filter: commas in brackets are a directive's own.
+/// Returns the directives of a filter. Commas in brackets belong to a directive.
 fn directives(filter: &str) -> impl Iterator<Item = &str> {
     let mut open = 0_u32;
     filter.split(move |letter| {
@@ -129,7 +135,7 @@ impl<W: Write> Write for Cut<W> {
     }
 }
 
-/// The rates of all places in the code that write lines. There are as many as the program has.
+/// The rates of all places in the code that write lines. The program bounds their number.
 #[derive(Default)]
 struct Throttle(Mutex<HashMap<Identifier, Rate>>);
 
@@ -138,7 +144,7 @@ struct Rate {
     bucket: Bucket,
 }
 
-/// Lines that may be written, and how many were not.
+/// Lines that may be written, and the number of omitted ones.
 struct Bucket {
     left: f64,
     filled: Instant,
@@ -150,7 +156,7 @@ impl Bucket {
         Self { left: AT_ONCE, filled: now, left_out: 0 }
     }
 
-    /// Returns whether one more line is written: then how many before it were not.
+    /// Returns the number of lines that were omitted before this one. Returns `None` if this one is omitted, too.
     fn spend(&mut self, now: Instant) -> Option<u64> {
         let gained = now.saturating_duration_since(self.filled).as_secs_f64() * A_SECOND;
         (self.left, self.filled) = ((self.left + gained).min(AT_ONCE), now);

@@ -2,38 +2,44 @@
 
 mod api_server;
 mod args;
+mod asker;
+mod audit;
 mod compile;
 #[cfg(feature = "dev")]
 mod dev;
+mod engine;
 mod exit;
+mod grants;
 mod guest_stderr;
 mod inspect;
 mod log;
 mod metrics;
 mod options;
+mod pod_volumes;
 #[cfg(feature = "dev")]
 mod private_file;
 mod proxy;
 mod record;
 mod run;
 mod serve;
-mod settings;
 mod signals;
 mod stderr;
+mod surroundings;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use args::{Arguments, Command};
 use exit::Exit;
 
-/// How long what still runs may take to end.
+/// The time that the last tasks have to end.
 const LAST_TASKS: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|first| first == settings::COMPILER) {
+    if std::env::args_os().nth(1).is_some_and(|first| first == engine::COMPILER) {
         return attache::engine::compiler_main();
     }
     let arguments = Arguments::parse();
@@ -48,7 +54,7 @@ fn main() -> ExitCode {
 fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     stderr::start()?;
     log::start(&arguments.log)?;
-    settings::open_as_many_files_as_allowed();
+    open_as_many_files_as_allowed();
     let mut builder = match &arguments.command {
         // All that a proxy does is to pass on what comes: on one thread no piece of it waits for another thread to
         // wake.
@@ -58,20 +64,30 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     let runtime = builder.enable_all().build()?;
     let exit = runtime.block_on(async {
         match arguments.command {
-            Command::Run(arguments) => run::run(arguments).await,
+            Command::Run(arguments) => Box::pin(run::run(arguments)).await,
             #[cfg(feature = "dev")]
-            Command::Dev(arguments) => dev::dev(arguments).await,
-            Command::Inspect(arguments) => inspect::inspect(arguments).await,
-            Command::Compile(arguments) => compile::compile(arguments).await,
+            Command::Dev(arguments) => Box::pin(dev::dev(arguments)).await,
+            Command::Inspect(arguments) => Box::pin(inspect::inspect(arguments)).await,
+            Command::Compile(arguments) => Box::pin(compile::compile(arguments)).await,
             Command::Serve(arguments) => Box::pin(serve::serve(arguments)).await,
             Command::Check(arguments) => Box::pin(serve::check(arguments)).await,
-            Command::Proxy(arguments) => proxy::proxy(arguments).await,
+            Command::Proxy(arguments) => Box::pin(proxy::proxy(arguments)).await,
         }
     });
     // What still runs is dropped, and recorded. A read of stdin that nobody waits for any more holds a thread that
     // cannot be joined.
     runtime.shutdown_timeout(LAST_TASKS);
-    settings::end_audit();
+    audit::end();
     log::end();
     exit
+}
+
+/// Raises the number of files that this process may have open to the system's maximum, as Go programs do at their
+/// start. Many systems begin with 1024, which one guest's handles would use up for all.
+fn open_as_many_files_as_allowed() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::info!(%error, "the number of open files stays as it is");
+    }
 }

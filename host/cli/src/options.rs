@@ -3,12 +3,16 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use attache::cluster::Endpoint;
 use attache::gate::HostRate;
 use attache::policy::GoDuration;
 use attache::quantity::Quantity;
 use clap::Args;
 
+use crate::audit;
 use crate::metrics;
+use crate::pod_volumes::{NamedVolume, PodVolumes};
+use crate::surroundings::Surroundings;
 
 /// Where the pod's own things are, if not where a pod has them.
 #[derive(Debug, Args)]
@@ -17,7 +21,7 @@ pub(crate) struct Pod {
     /// A Downward API volume, as in /etc/podinfo=DIR where the grant mounts several [default: the mountPath of the
     /// grant]
     #[arg(long, value_name = "[MOUNTPATH=]DIR")]
-    pub(crate) podinfo: Vec<String>,
+    pub(crate) podinfo: Vec<NamedVolume>,
     /// What files of the volumes mean: a `downwardAPI.items` list of a pod spec [default: by file name]
     #[arg(long, value_name = "FILE")]
     pub(crate) podinfo_items: Option<PathBuf>,
@@ -30,6 +34,15 @@ pub(crate) struct Pod {
     pub(crate) rate: Rate,
 }
 
+impl Pod {
+    /// Returns the surroundings of the pod that this process is in, with what the flags name in place of a pod's.
+    pub(crate) fn surroundings(&self) -> anyhow::Result<Surroundings<'static>> {
+        let volumes = PodVolumes::of(&self.podinfo, self.podinfo_items.as_deref())?;
+        let surroundings = Surroundings::of_this_pod(&self.server, volumes)?;
+        Ok(surroundings.rate(self.rate.of_host()).wait(self.wait.0))
+    }
+}
+
 /// Where the API server and the credentials for it are, if not where a pod has them.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The pod")]
@@ -38,8 +51,8 @@ pub(crate) struct Server {
     #[arg(long, value_name = "DIR", default_value = attache::credentials::DEFAULT_DIR, conflicts_with_all = OF_KUBECONFIG)]
     pub(crate) service_account: PathBuf,
     /// The API server [default: by `KUBERNETES_SERVICE_HOST` and `_PORT`, else <https://kubernetes.default.svc>]
-    #[arg(long = "api-server", value_name = "URL", conflicts_with_all = OF_KUBECONFIG)]
-    pub(crate) url: Option<String>,
+    #[arg(long = "api-server", value_name = "URL", conflicts_with_all = OF_KUBECONFIG, value_parser = Endpoint::given)]
+    pub(crate) url: Option<Endpoint>,
     #[command(flatten)]
     pub(crate) from: FromKubeconfig,
 }
@@ -106,24 +119,13 @@ fn bytes(text: &str) -> Result<u64, String> {
     size.to_u64_bytes().ok_or_else(|| "it is beyond all memory".to_owned())
 }
 
-/// Reads the place of an audit. What was meant for a word is never taken for the name of a file.
-pub(crate) fn audit_place(text: &str) -> Result<String, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "stderr" | "none" if text.bytes().all(|byte| byte.is_ascii_lowercase()) => Ok(text.to_owned()),
-        "stderr" | "none" | "stdout" | "off" | "-" | "" => {
-            Err(format!("it is `stderr`, `none` or a file; a file of this name is ./{text}"))
-        }
-        _ => Ok(text.to_owned()),
-    }
-}
-
 /// Where decisions are recorded and counted.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Audit and metrics")]
 pub(crate) struct Audit {
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
-    #[arg(long = "audit", value_name = "WHERE", default_value = "stderr", value_parser = audit_place)]
-    pub(crate) place: String,
+    #[arg(long = "audit", value_name = "WHERE", default_value = "stderr", value_parser = audit::location)]
+    pub(crate) location: String,
     /// Counts decisions and limits for a scraper, at /metrics of this address (as in 127.0.0.1:9464) [default: does
     /// not]
     #[arg(long, value_name = "ADDRESS:PORT")]

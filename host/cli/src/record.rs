@@ -9,7 +9,7 @@ use anyhow::Context;
 use attache::policy::Grant;
 use attache::telemetry::{Audit, NoAudit, Recording};
 
-use crate::settings::{POD_NAMESPACE, Variables};
+use crate::surroundings::{POD_NAMESPACE, Variables};
 
 /// The variable that names the pod, by the convention of the Kubernetes documentation.
 const POD_NAME: &str = "POD_NAME";

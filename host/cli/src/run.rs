@@ -1,28 +1,35 @@
 //! `attache run`: a command component, once, in the pod that this is.
 
-use attache::extension::Invocation;
+use anyhow::anyhow;
+use attache::extension::{Extension, Invocation};
 
-use crate::api_server::Asker;
 use crate::args;
+use crate::audit;
+use crate::engine;
 use crate::exit::Exit;
+use crate::grants;
 use crate::guest_stderr;
 use crate::metrics::Scraped;
 use crate::record::Record;
-use crate::settings;
 use crate::signals::Signals;
+use crate::surroundings::OUTSIDE;
 
 pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
-    let variables = settings::variables();
-    let grant = settings::grant(arguments.grant.as_deref(), &arguments.component)?;
+    let surroundings = arguments.pod.surroundings()?;
+    let given = grants::read(arguments.grant.as_deref(), &arguments.component)?;
     let record = Record::begin(arguments.record.as_deref())?;
     let mut scraped = Scraped::listen(arguments.audit.metrics.as_ref()).await?;
-    let audit = scraped.over(Record::over(record.as_ref(), settings::audit(&arguments.audit.place)?));
-    let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone()).variables(variables.clone());
-    let given = grant.clone();
+    let audit = scraped.over(Record::over(record.as_ref(), audit::open(&arguments.audit.location)?));
+    let surroundings = surroundings.audit(audit.clone());
+    let runtime = engine::runtime(&arguments.artefacts)?.audit(audit);
     let starting = async {
-        let (runtime, grant) =
-            settings::in_pod(runtime, &arguments.pod, grant, &variables, &audit, &mut scraped).await?;
+        let grant = surroundings.resolve(given.clone()).map_err(|error| anyhow!("{error}. {OUTSIDE}"))?;
+        let mut runtime = surroundings.furnish(runtime, &grant)?;
+        if let Some(cluster) = surroundings.cluster(&grant).await? {
+            scraped.watches(&cluster);
+            runtime = runtime.cluster(cluster);
+        }
         scraped.serve()?;
         anyhow::Ok(runtime.build()?.load_command_file(&arguments.component, grant).await?)
     };
@@ -32,11 +39,17 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
         exit = signals.arrive() => return Ok(exit),
     };
     if let Some(record) = &record {
-        let namespace = Asker::of(&arguments.pod.server, &variables)?.namespace(&variables);
-        record.begins(&given, namespace.as_deref(), &variables);
+        record.begins(&given, surroundings.namespace().as_deref(), surroundings.variables());
     }
+    let exit = call(&extension, arguments, &mut signals).await;
+    record.map_or(Ok(()), Record::end)?;
+    Ok(exit)
+}
+
+/// Calls the extension, until it ends or a signal arrives.
+async fn call(extension: &Extension, arguments: args::Run, signals: &mut Signals) -> Exit {
     let call = Invocation::new().args(arguments.arguments).inherit_stdout();
-    let (mut call, passing) = guest_stderr::give(call, arguments.audit.place == settings::ON_STDERR);
+    let (mut call, passing) = guest_stderr::give(call, arguments.audit.location == audit::ON_STDERR);
     if arguments.stdin {
         call = call.stdin(wasmtime_wasi::cli::stdin());
     }
@@ -44,9 +57,7 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
         called = extension.run(call) => Ok(called),
         exit = signals.arrive() => Err(exit),
     };
-    // What the guest said last comes before what the host says of its end.
+    // The guest's last words come before the host's report of its end.
     passing.end().await;
-    let exit = ended.map_or_else(|exit| exit, Exit::of);
-    record.map_or(Ok(()), Record::end)?;
-    Ok(exit)
+    ended.map_or_else(|exit| exit, Exit::of)
 }

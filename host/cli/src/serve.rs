@@ -16,11 +16,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
-use crate::metrics::Scraped;
-use crate::settings::{self, Variables};
 use crate::signals::Signals;
 use crate::stderr::say;
-use crate::{args, guest_stderr};
+use crate::surroundings::{self, Surroundings, Variables};
+use crate::{args, audit, engine, guest_stderr};
 
 /// The mode of the admin's Unix socket: for its owner alone.
 const ADMIN_MODE: u32 = 0o600;
@@ -35,14 +34,16 @@ pub(crate) async fn serve(arguments: args::Serve) -> anyhow::Result<Exit> {
         Some(place) => Some(admin_listener(place).await.with_context(|| format!("cannot listen on --admin {place}"))?),
         None => None,
     };
-    let variables = settings::variables();
+    let surroundings = arguments.pod.surroundings()?;
     let mut sources = Sources::new(arguments.paths.clone());
     let mut registry = Registry::default();
-    let metrics = Metrics::new(settings::audit(&arguments.audit)?, &mut registry);
+    let metrics = Metrics::new(audit::open(&arguments.audit)?, &mut registry);
     let decisions = Arc::new(Decisions::new(Arc::new(metrics)));
     let audit: Arc<dyn Audit> = decisions.clone();
-    let runtime = runtime(&arguments, &sources, &variables, &audit).await?;
-    let supervisor = supervisor(runtime, variables, arguments.stop_grace.0)?;
+    let surroundings = surroundings.audit(audit.clone());
+    let runtime = engine::runtime(&arguments.artefacts)?.audit(audit);
+    let runtime = furnish(runtime, &surroundings, &sources).await?;
+    let supervisor = supervisor(runtime, surroundings.variables().clone(), arguments.stop_grace.0)?;
     let stopped = CancellationToken::new();
     if let Some(listener) = admin {
         say!("Admin at {listener}");
@@ -80,7 +81,7 @@ pub(crate) async fn check(arguments: args::Check) -> anyhow::Result<Exit> {
     if read.is_empty() {
         bail!("there is no manifest in {}", listed(&arguments.paths));
     }
-    let runtime = settings::runtime(&arguments.artefacts)?.variables(settings::variables()).build()?;
+    let runtime = engine::runtime(&arguments.artefacts)?.variables(surroundings::variables()).build()?;
     // What `$(…)` stands for is the pod's, which is elsewhere.
     let supervisor = Supervisor::builder(runtime).variables(|_| Some("checked".to_owned())).build();
     let (mut failed, mut grants) = (false, Vec::<Grant>::new());
@@ -134,11 +135,10 @@ async fn admin_listener(place: &str) -> anyhow::Result<Listener> {
 }
 
 /// Gives the runtime as much of this pod as any of the grants asks for.
-async fn runtime(
-    arguments: &args::Serve,
+async fn furnish(
+    runtime: RuntimeBuilder,
+    surroundings: &Surroundings<'_>,
     sources: &Sources,
-    variables: &Variables,
-    audit: &Arc<dyn Audit>,
 ) -> anyhow::Result<RuntimeBuilder> {
     let definitions = sources.read().into_iter().filter_map(|(_, definition)| definition.ok());
     let mut together = Grant::nothing(TOGETHER);
@@ -152,11 +152,8 @@ async fn runtime(
             together.credentials = grant.credentials;
         }
     }
-    let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone()).variables(variables.clone());
-    let mut scraped = Scraped::listen(None).await?;
-    let (runtime, _) =
-        settings::in_pod_for_long(runtime, &arguments.pod, together, variables, audit, &mut scraped).await?;
-    Ok(runtime)
+    let runtime = surroundings.furnish(runtime, &together)?;
+    Ok(surroundings.cluster_in_time(&together).await?.into_iter().fold(runtime, RuntimeBuilder::cluster))
 }
 
 fn supervisor(runtime: RuntimeBuilder, variables: Variables, stop_grace: Duration) -> anyhow::Result<Supervisor> {

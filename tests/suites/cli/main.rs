@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api_server;
+mod command_line;
 mod dev;
 mod drowning;
 mod elsewhere;

@@ -8,7 +8,7 @@ use attache::policy::{CredentialsMode, CredentialsMount, Grant, MAX_PODINFO_MOUN
 use attache_devcluster::kubelet::{Container, FileSource, MountPoint, VolumeFile};
 
 use super::sandbox;
-use crate::settings;
+use crate::grants;
 use crate::stderr::say;
 
 /// An extension under development may wait for a person, and its author looks on.
@@ -20,7 +20,7 @@ const CPU: Duration = Duration::from_mins(1);
 /// Makes and prints it: the container's Downward API volume and env, reading in the pod's namespace, and credentials
 /// that code written for a container finds. RBAC judges the pod's service account all the same.
 pub(super) fn development(component: &Path, namespace: &str, container: &Container) -> anyhow::Result<Grant> {
-    let mut grant = settings::grant(None, component)?;
+    let mut grant = grants::read(None, component)?;
     grant.podinfo = podinfo(container)?;
     // All that the manifest sets, and of what a kubelet adds what clients look for: the rest is links of the days of
     // Docker, whose very names hold the port.

@@ -9,40 +9,37 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use attache::cluster::KubeconfigContext;
-use attache::extension::Invocation;
+use attache::extension::{Invocation, RuntimeBuilder};
 use attache::policy::Grant;
 use attache_devcluster::kubelet::{Container, Kubelet, RunningPod, Termination};
 use attache_devcluster::{DevCluster, DevClusterSettings};
 use tempfile::TempDir;
 
 use crate::args;
+use crate::audit;
+use crate::engine;
 use crate::exit::{self, Exit, WrongCommandLine};
+use crate::grants;
 use crate::guest_stderr;
 use crate::private_file;
 use crate::record::Record;
-use crate::settings;
 use crate::signals::Signals;
 use crate::stderr::say;
+use crate::surroundings::{self, Surroundings};
 use manifests::{Manifests, PodName};
+pub(crate) use sandbox::ContainerVolumes;
 
 /// What a shell makes of a process that SIGTERM ended: what a kubelet sends to the containers of a deleted pod.
 const TERMINATED: Exit = Exit::Signal(15);
 
 pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
-    if arguments.from.is_chosen() && arguments.pod.is_none() {
-        bail!(WrongCommandLine("--kubeconfig and --context play a pod in a cluster that is there: say --pod FILE"));
-    }
-    // All that is read is read before anything starts: a slip in the last file is told at once.
-    let elsewhere = arguments.from.chosen(&settings::variables())?;
-    if elsewhere.is_some() && (!arguments.manifests.is_empty() || arguments.write_kubeconfig.is_some()) {
-        bail!(WrongCommandLine(
-            "--manifests and --write-kubeconfig are for a cluster of `dev`'s own: use kubectl with the one of the kubeconfig"
-        ));
-    }
+    check(&arguments)?;
+    // All files are read before anything starts, so a slip in the last one is an error at once.
+    let elsewhere = arguments.from.chosen(&surroundings::variables())?;
     let manifests = Manifests::read(&arguments.manifests, arguments.pod.as_deref())?;
     let grant = match (&arguments.grant, &arguments.component) {
-        (Some(file), Some(component)) => Some(settings::grant(Some(file), component)?),
+        (Some(file), Some(component)) => Some(grants::read(Some(file), component)?),
         _ => None,
     };
     if let Some(component) = &arguments.component
@@ -80,7 +77,25 @@ pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     played
 }
 
-/// The kubelet's part for the pod.
+/// Fails if flags for a cluster that exists are mixed with flags for a cluster of `dev`'s own.
+fn check(arguments: &args::Dev) -> Result<(), WrongCommandLine> {
+    if !arguments.from.is_chosen() {
+        return Ok(());
+    }
+    if arguments.pod.is_none() {
+        return Err(WrongCommandLine::new(
+            "--kubeconfig and --context play a pod in a cluster that is there: say --pod FILE",
+        ));
+    }
+    if !arguments.manifests.is_empty() || arguments.write_kubeconfig.is_some() {
+        return Err(WrongCommandLine::new(
+            "--manifests and --write-kubeconfig are for a cluster of `dev`'s own: use kubectl with the one of the kubeconfig",
+        ));
+    }
+    Ok(())
+}
+
+/// Plays the kubelet's part for the pod.
 async fn play(cluster: &DevCluster, name: &PodName, folder: &TempDir) -> anyhow::Result<RunningPod> {
     let kubelet = Kubelet::builder(cluster.url(), cluster.admin_token()).authority(cluster.ca_pem());
     let started = kubelet.root(folder.path()).start(&name.namespace, &name.name).await;
@@ -123,7 +138,7 @@ async fn run(
 ) -> anyhow::Result<Exit> {
     let (container_name, container) = choose(pod, name, arguments.container.as_deref())?;
     let Some(component) = &arguments.component else {
-        sandbox::tell(&container_name, container);
+        sandbox::print(&container_name, container);
         return std::future::pending().await;
     };
     let grant = match grant {
@@ -131,15 +146,20 @@ async fn run(
         None => grant::development(component, &name.namespace, container)?,
     };
     let given = grant.clone();
-    let audit = Record::over(record, settings::audit(&arguments.audit)?);
-    let runtime = settings::runtime(&arguments.artefacts)?.audit(audit.clone());
-    let (runtime, grant) = sandbox::furnish(runtime, grant, &container_name, container, *elsewhere, &audit).await?;
+    let audit = Record::over(record, audit::open(&arguments.audit)?);
+    let runtime = engine::runtime(&arguments.artefacts)?.audit(audit.clone());
+    let volumes = ContainerVolumes { name: &container_name, container };
+    let surroundings = Surroundings::of_container(volumes, *elsewhere).audit(audit);
+    let grant = surroundings.resolve(grant)?;
+    let runtime = surroundings.furnish(runtime, &grant)?;
+    let runtime = surroundings.cluster(&grant).await?.into_iter().fold(runtime, RuntimeBuilder::cluster);
+    sandbox::warn_of_the_rest(&grant, container);
     let extension = runtime.build()?.load_command_file(component, grant).await?;
     if let Some(record) = record {
         record.begins(&given, Some(&name.namespace), &container.env);
     }
     let call = Invocation::new().args(&arguments.arguments).inherit_stdout();
-    let (call, passing) = guest_stderr::give(call, arguments.audit == settings::ON_STDERR);
+    let (call, passing) = guest_stderr::give(call, arguments.audit == audit::ON_STDERR);
     let called = extension.run(call).await;
     // What the guest said last comes before what the host says of its end.
     passing.end().await;

@@ -1,31 +1,27 @@
-//! From what a container would have seen to what the runtime is made with.
+//! The sandbox that a container of the manifest becomes: its mounts, its variables, and the volumes left out.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use attache::cluster::{ApiClientSettings, KubeconfigContext};
-use attache::credentials::{DEFAULT_DIR, ServiceAccount};
-use attache::extension::RuntimeBuilder;
+use attache::credentials::DEFAULT_DIR;
 use attache::podinfo::{EnvField, Item, PodInfo, PodVolume};
-use attache::policy::{CredentialsMode, Grant, MountPath, PodInfoMount};
-use attache::telemetry::Audit;
+use attache::policy::{Grant, MountPath, PodInfoMount};
 use attache_devcluster::kubelet::{Container, FileSource, MountPoint};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api_server::{self, Asker};
-use crate::settings::{self, Variables};
+use crate::grants::warn_of_missing_items;
 use crate::stderr::say;
+use crate::surroundings::{Variables, Volumes};
 
-/// The mounts with Downward API files, in the container's order: whole volumes and single files. The service account's
-/// volume has such a file too, its namespace, and is none of them.
+/// Returns the mounts with Downward API files, in the container's order: whole volumes and single files. The service
+/// account's volume is left out, though its namespace is such a file.
 pub(super) fn podinfo_mounts(container: &Container) -> impl Iterator<Item = &MountPoint> {
     let mounts = container.mounts.iter().filter(|mount| !is_at(mount, DEFAULT_DIR));
     mounts.filter(|mount| (mount.sub_path.is_none() || mount.is_file()) && mount.downward_items().next().is_some())
 }
 
-/// The mount of the service account's volume, if the pod has one.
+/// Returns the mount of the service account's volume, if the pod has one.
 pub(super) fn service_account_mount(container: &Container) -> Option<&MountPoint> {
     container.mounts.iter().find(|mount| is_at(mount, DEFAULT_DIR))
 }
@@ -36,41 +32,43 @@ fn is_at(mount: &MountPoint, path: &str) -> bool {
     own.is_ok_and(|own| path.is_ok_and(|path| own.canonical() == path.canonical()))
 }
 
-/// Gives the runtime as much of the container as the grant asks for, and resolves the grant's `$(…)`.
-pub(super) async fn furnish(
-    runtime: RuntimeBuilder,
-    grant: Grant,
-    name: &str,
-    container: &Container,
-    elsewhere: Option<&KubeconfigContext>,
-    audit: &Arc<dyn Audit>,
-) -> anyhow::Result<(RuntimeBuilder, Grant)> {
-    let account = service_account_mount(container).map(|mount| mount.host_path.clone());
-    let account = ServiceAccount::at(account.unwrap_or_else(|| DEFAULT_DIR.into()));
-    let grant = api_server::resolved(grant, &container.env, &Asker::Account(account.clone()))?;
-    settings::tell_empty_promises(&grant, &container.env);
-    let mut runtime = runtime.variables(container.env.clone()).pod_info(podinfo(&grant, name, container)?);
-    if let Some(mount) = service_account_mount(container)
-        && grant.credentials.mode != CredentialsMode::None
-    {
-        runtime = runtime.service_account(&mount.host_path);
-    }
-    if !grant.api.is_empty() {
-        let variable = |name: &str| container.env.get(name).cloned();
-        let settings = match elsewhere {
-            None => ApiClientSettings::in_cluster(variable, account, Arc::clone(audit))?,
-            // Where it is and whom to trust is the kubeconfig's to say, who asks is the pod's account.
-            Some(context) => {
-                context.settings(Arc::clone(audit)).credentials(context.credentials.clone().as_account(&account))
-            }
-        };
-        runtime = runtime.cluster(api_server::reach(settings, Duration::ZERO).await?);
-    }
-    warn_of_the_rest(&grant, container);
-    Ok((runtime, grant))
+/// The Downward API volumes of a container that is played, and its service account's.
+pub(crate) struct ContainerVolumes<'a> {
+    /// The container's name.
+    pub(crate) name: &'a str,
+    /// The container.
+    pub(crate) container: &'a Container,
 }
 
-/// The mount of the container that a mount of the grant shows.
+impl ContainerVolumes<'_> {
+    /// Returns the directory of the service account's volume, if the pod has one.
+    pub(crate) fn service_account(&self) -> Option<PathBuf> {
+        service_account_mount(self.container).map(|mount| mount.host_path.clone())
+    }
+
+    /// Returns the container's variables.
+    pub(crate) fn variables(&self) -> &Variables {
+        &self.container.env
+    }
+}
+
+impl Volumes for ContainerVolumes<'_> {
+    /// Returns the metadata of the pod. The manifest says what each file is, so nothing is guessed by its name.
+    fn pod_info(&self, grant: &Grant, variables: &Variables) -> anyhow::Result<PodInfo> {
+        let env: Vec<EnvField> = read_all(&self.container.downward_env)?;
+        let mut builder = PodInfo::builder().container(self.name).env(env).variables(variables.clone());
+        for asked in &grant.podinfo {
+            let mount = podinfo_volume(asked, self.name, self.container)?;
+            let items: Vec<Item> = read_all(mount.downward_items())?;
+            warn_of_missing_items(asked, &mount.host_path);
+            let volume = PodVolume::new(asked.mount_path.clone(), &mount.host_path).items(items);
+            builder = builder.mount(mount.sub_path.iter().fold(volume, PodVolume::sub_path));
+        }
+        builder.build().context("the Downward API items of the pod")
+    }
+}
+
+/// Returns the mount of the container that a mount of the grant shows.
 fn podinfo_volume<'a>(asked: &PodInfoMount, name: &str, container: &'a Container) -> anyhow::Result<&'a MountPoint> {
     let path = asked.mount_path.as_str();
     match podinfo_mounts(container).find(|mount| is_at(mount, path)) {
@@ -94,27 +92,13 @@ fn podinfo_volume<'a>(asked: &PodInfoMount, name: &str, container: &'a Container
     }
 }
 
-/// What the pod tells of itself. The manifest says what each file is, so that nothing is guessed by its name.
-fn podinfo(grant: &Grant, name: &str, container: &Container) -> anyhow::Result<PodInfo> {
-    let env: Vec<EnvField> = read_all(&container.downward_env)?;
-    let mut builder = PodInfo::builder().container(name).env(env).variables(container.env.clone());
-    for asked in &grant.podinfo {
-        let mount = podinfo_volume(asked, name, container)?;
-        let items: Vec<Item> = read_all(mount.downward_items())?;
-        settings::tell_missing_items(asked, &mount.host_path);
-        let volume = PodVolume::new(asked.mount_path.clone(), &mount.host_path).items(items);
-        builder = builder.mount(mount.sub_path.iter().fold(volume, PodVolume::sub_path));
-    }
-    builder.build().context("the Downward API items of the pod")
-}
-
 fn read_all<'e, T: DeserializeOwned>(entries: impl IntoIterator<Item = &'e Value>) -> anyhow::Result<Vec<T>> {
     let read = entries.into_iter().map(|entry| serde_json::from_value(entry.clone()));
     read.collect::<Result<_, _>>().context("an entry of the pod's spec for the Downward API")
 }
 
-/// Says which of the container's mounts the guest does not get.
-fn warn_of_the_rest(grant: &Grant, container: &Container) {
+/// Prints the mounts of the container that the guest does not get.
+pub(super) fn warn_of_the_rest(grant: &Grant, container: &Container) {
     for mount in &container.mounts {
         let shown = grant.podinfo.iter().any(|asked| is_at(mount, asked.mount_path.as_str()));
         if !shown && !is_at(mount, DEFAULT_DIR) {
@@ -124,7 +108,7 @@ fn warn_of_the_rest(grant: &Grant, container: &Container) {
             };
             say!("Volume {:?} at {} is not mounted: {why}.", mount.volume, mount.mount_path);
         }
-        tell_left_out(mount);
+        print_left_out(mount);
     }
     for mount in &container.absent {
         let (volume, path, kind) = (&mount.volume, &mount.mount_path, &mount.kind);
@@ -132,8 +116,8 @@ fn warn_of_the_rest(grant: &Grant, container: &Container) {
     }
 }
 
-/// Says which files of a mount are not written.
-fn tell_left_out(mount: &MountPoint) {
+/// Prints the files of a mount that are not written.
+fn print_left_out(mount: &MountPoint) {
     for file in &mount.left_out {
         let source = match file.source {
             FileSource::ClusterTrustBundle => "a clusterTrustBundle",
@@ -145,8 +129,8 @@ fn tell_left_out(mount: &MountPoint) {
     }
 }
 
-/// Says what the container has, for a person who looks at it without an extension.
-pub(super) fn tell(name: &str, container: &Container) {
+/// Prints the container's mounts and variables, for a person without an extension.
+pub(super) fn print(name: &str, container: &Container) {
     say!("");
     say!("Container {name:?} has these mounts:");
     for mount in &container.mounts {
@@ -155,7 +139,7 @@ pub(super) fn tell(name: &str, container: &Container) {
     for mount in &container.absent {
         say!("  {} is volume {:?} of kind {}, which `dev` does not have", mount.mount_path, mount.volume, mount.kind);
     }
-    container.mounts.iter().for_each(tell_left_out);
+    container.mounts.iter().for_each(print_left_out);
     say!("and this env:");
     let variables: &Variables = &container.env;
     for (name, value) in variables {

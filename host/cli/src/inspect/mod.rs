@@ -4,19 +4,19 @@ mod table;
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use attache::extension::Inspection;
 use attache::policy::{Account, Grant, Rule};
-use attache::telemetry::{Audit, NoAudit, legible_json};
+use attache::telemetry::legible_json;
 use serde::Serialize;
 
-use crate::api_server::{self, Asker};
 use crate::args::{self, Format};
+use crate::engine;
 use crate::exit::Exit;
+use crate::grants;
 use crate::options::Server;
-use crate::settings;
+use crate::pod_volumes::PodVolumes;
+use crate::surroundings::Surroundings;
 
 /// All that was found out.
 #[derive(Serialize)]
@@ -46,13 +46,13 @@ struct Access {
 
 pub(crate) async fn inspect(arguments: args::Inspect) -> anyhow::Result<Exit> {
     let component = arguments.component.as_deref();
-    let grant = settings::grant(arguments.grant.as_deref(), component.unwrap_or(Path::new("guest")))?;
+    let grant = grants::read(arguments.grant.as_deref(), component.unwrap_or(Path::new("guest")))?;
     if let Some(account) = &arguments.rbac {
         return manifest(&grant, account, arguments.output.output);
     }
     let found = match component {
         Some(component) => {
-            let runtime = settings::runtime(&arguments.artefacts)?.build()?;
+            let runtime = engine::runtime(&arguments.artefacts)?.build()?;
             Some(runtime.inspect_file(component, &grant).await?)
         }
         None => None,
@@ -98,11 +98,9 @@ fn manifest(grant: &Grant, account: &Account, format: Format) -> anyhow::Result<
 
 /// Asks the API server what the service account may do wherever the grant opens something.
 async fn access(grant: &Grant, server: &Server) -> anyhow::Result<Access> {
-    let variables = settings::variables();
-    let asker = Asker::of(server, &variables)?;
-    let grant = api_server::resolved(grant.clone(), &variables, &asker)?;
-    let audit: Arc<dyn Audit> = Arc::new(NoAudit);
-    let cluster = api_server::reach(asker.settings(server, &variables, &audit, None)?, Duration::ZERO).await?;
+    let surroundings = Surroundings::of_this_pod(server, PodVolumes::default())?;
+    let grant = surroundings.resolve(grant.clone())?;
+    let cluster = surroundings.connect().await?;
     let discovery = cluster.discovery().await.ok();
     let grant = match &discovery {
         Some(discovery) => grant.served(|group, resource| discovery.serves(group, resource)),

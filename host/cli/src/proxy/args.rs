@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::bail;
 use attache::ambassador::local::{ACCEPT_HOSTS, ACCEPT_PATHS, REJECT_METHODS, REJECT_PATHS};
-use attache::policy::GoDuration;
+use attache::policy::{GoDuration, PathPrefix};
 use clap::{ArgAction, Args};
 
+use crate::exit::WrongCommandLine;
 use crate::options::{Audit, Rate, Server};
 
 /// Where `kubectl proxy` listens.
@@ -53,6 +53,7 @@ pub(crate) struct Proxy {
         overrides_with = "api_prefix",
         value_name = "PREFIX",
         default_value = "/",
+        value_parser = prefix,
         help_heading = "As kubectl proxy"
     )]
     pub(crate) api_prefix: String,
@@ -67,6 +68,7 @@ pub(crate) struct Proxy {
         overrides_with = "www_prefix",
         value_name = "PREFIX",
         default_value = "/static/",
+        value_parser = prefix,
         help_heading = "As kubectl proxy"
     )]
     pub(crate) www_prefix: String,
@@ -117,18 +119,21 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// The socket to listen on in place of a port.
+    /// Returns the socket to listen on in place of a port.
     ///
     /// # Errors
-    /// When a port is named too. The usual one counts as none, as with `kubectl proxy`.
-    pub(crate) fn unix_socket(&self) -> anyhow::Result<Option<&Path>> {
+    /// When a port is named too. The usual port counts as none, as with `kubectl proxy`.
+    pub(crate) fn unix_socket(&self) -> Result<Option<&Path>, WrongCommandLine> {
         if self.unix_socket.0.is_some() && self.port != PORT {
-            bail!("--unix-socket and --port {}: say where to listen once", self.port);
+            return Err(WrongCommandLine::new(format!(
+                "--unix-socket and --port {}: say where to listen once",
+                self.port
+            )));
         }
         Ok(self.unix_socket.0.as_deref())
     }
 
-    /// The folder whose files are served.
+    /// Returns the folder whose files are served.
     pub(crate) fn www(&self) -> Option<&Path> {
         self.www.0.as_deref()
     }
@@ -159,7 +164,7 @@ pub(crate) struct PlacedGrant {
 impl FromStr for PlacedGrant {
     type Err = String;
 
-    /// What has no place before a `=` is the name of a file.
+    /// Reads a location and a file. A text without a location before a `=` is the name of a file.
     fn from_str(text: &str) -> Result<Self, String> {
         const FORMS: &str = "it is FILE, /PREFIX=FILE or unix:SOCKET=FILE";
         Ok(match text.split_once('=') {
@@ -176,11 +181,20 @@ impl FromStr for PlacedGrant {
                 Self { place: Place::Socket(socket.into()), file: file.into() }
             }
             Some((place, file)) if place.starts_with('/') => {
-                Self { place: Place::Prefix(place.into()), file: file.into() }
+                Self { place: Place::Prefix(prefix(place)?), file: file.into() }
             }
             _ => Self { place: Place::Main, file: text.into() },
         })
     }
+}
+
+/// Reads a path prefix that tells requests apart.
+fn prefix(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err("a prefix begins with a slash".to_owned());
+    }
+    PathPrefix::parse(text).map_err(|why| format!("it tells no requests apart: {why}"))?;
+    Ok(text.to_owned())
 }
 
 fn named(text: &str) -> Result<Named, Infallible> {

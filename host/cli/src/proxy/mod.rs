@@ -9,18 +9,21 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use attache::ambassador::Ambassador;
-use attache::ambassador::local::{Filter, FilterSettings, SESSIONS, Site, SiteBuilder};
+use attache::ambassador::local::{Filter, FilterSettings, SESSIONS, Site, SiteBuilder, SiteError};
 use attache::cluster::Endpoint;
 use attache::gate::{Channel, Gate};
 use attache::policy::Grant;
 use attache::serving::{Listener, Server};
 
-use crate::api_server::{self, Asker};
-use crate::exit::Exit;
+use crate::api_server;
+use crate::audit;
+use crate::exit::{Exit, WrongCommandLine};
+use crate::grants;
 use crate::metrics::Scraped;
-use crate::settings::{self, Variables};
+use crate::pod_volumes::PodVolumes;
 use crate::signals::Signals;
 use crate::stderr::say;
+use crate::surroundings::Surroundings;
 use args::{Place, PlacedGrant, Proxy};
 
 /// What the grant of `--read-only` alone is called in records.
@@ -39,14 +42,13 @@ no grant, so nobody may do anything: say --grant FILE, or --read-only to let all
 
 pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
-    let variables = settings::variables();
-    let asker = Asker::of(&arguments.server, &variables)?;
-    let grants = grants(&arguments, &variables, &asker)?;
     let filter = filter(&arguments)?;
-    let mut scraped = Scraped::listen(arguments.audit.metrics.as_ref()).await?;
-    let audit = scraped.over(settings::audit(&arguments.audit.place)?);
     let rate = arguments.rate.of_host();
-    let settings = asker.settings(&arguments.server, &variables, &audit, rate.clone())?;
+    let surroundings = Surroundings::of_this_pod(&arguments.server, PodVolumes::default())?.rate(rate.clone());
+    let grants = placed_grants(&arguments, &surroundings)?;
+    let mut scraped = Scraped::listen(arguments.audit.metrics.as_ref()).await?;
+    let audit = scraped.over(audit::open(&arguments.audit.location)?);
+    let settings = surroundings.audit(Arc::clone(&audit)).client_settings()?;
     let server = server(settings.server.clone(), arguments.append_server_path);
     let cluster = api_server::reach_in_time(settings.server(server)).await?;
     let ambassador = |grant: Grant| {
@@ -67,37 +69,49 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     Ok(if stopped.cut > 0 { exit } else { Exit::Done })
 }
 
-/// Says where it listens, as `kubectl proxy` does. Where nobody reads stdout it serves all the same.
+/// Prints a listener, as `kubectl proxy` does. A closed stdout stops nothing.
 fn greet(listener: &Listener) {
     let _ = writeln!(io::stdout(), "Starting to serve on {listener}");
 }
 
-/// The grants, read and narrowed, each with its place.
-fn grants(arguments: &Proxy, variables: &Variables, asker: &Asker) -> anyhow::Result<BTreeMap<Place, Grant>> {
+/// Reads and narrows the grants, each with its place.
+fn placed_grants(arguments: &Proxy, surroundings: &Surroundings<'_>) -> anyhow::Result<BTreeMap<Place, Grant>> {
+    check_places(arguments)?;
     let mut grants = BTreeMap::new();
-    if arguments.grants.is_empty() && arguments.read_only {
+    if arguments.grants.is_empty() {
         grants.insert(Place::Main, Grant::reading(READ_ONLY).with_discovery());
     }
     let mut names = BTreeSet::new();
     for PlacedGrant { place, file } in &arguments.grants {
-        let grant = api_server::resolved(settings::grant(Some(file), file)?, variables, asker)?;
+        let grant = surroundings.resolve(grants::read(Some(file), file)?)?;
         if !names.insert(grant.name.clone()) {
             bail!("two grants are called {:?}: records would not tell their callers apart", grant.name);
         }
         let grant = if arguments.read_only { grant.reading_only() } else { grant };
-        if grants.insert(place.clone(), grant.with_discovery()).is_some() {
-            bail!("{}: another grant has this place already; say PREFIX=FILE or unix:SOCKET=FILE", file.display());
-        }
-    }
-    if grants.is_empty() {
-        bail!(NO_GRANT);
+        grants.insert(place.clone(), grant.with_discovery());
     }
     Ok(grants)
 }
 
+/// Fails without a grant, and if two grants have one place.
+fn check_places(arguments: &Proxy) -> Result<(), WrongCommandLine> {
+    if arguments.grants.is_empty() && !arguments.read_only {
+        return Err(WrongCommandLine::new(NO_GRANT));
+    }
+    let mut places = BTreeSet::new();
+    match arguments.grants.iter().find(|grant| !places.insert(&grant.place)) {
+        Some(PlacedGrant { file, .. }) => Err(WrongCommandLine::new(format!(
+            "{}: another grant has this place already; say PREFIX=FILE or unix:SOCKET=FILE",
+            file.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn filter(arguments: &Proxy) -> anyhow::Result<Option<Filter>> {
+    let is_port = arguments.unix_socket()?.is_none();
     if arguments.disable_filter {
-        if arguments.unix_socket()?.is_none() {
+        if is_port {
             tracing::warn!("Request filter disabled, your proxy is vulnerable to XSRF attacks, please be cautious");
         }
         return Ok(None);
@@ -108,7 +122,7 @@ fn filter(arguments: &Proxy) -> anyhow::Result<Option<Filter>> {
         reject_paths: arguments.reject_paths.clone(),
         reject_methods: arguments.reject_methods.clone(),
     };
-    Ok(Some(Filter::new(&settings)?))
+    Ok(Some(Filter::new(&settings).map_err(|error| WrongCommandLine::of(&error))?))
 }
 
 /// The API server, without its URL's path unless that is to go in front of each request's own.
@@ -129,13 +143,16 @@ async fn listen(
     ambassador: impl Fn(Grant) -> Ambassador,
 ) -> anyhow::Result<Server> {
     let begin = || filter.into_iter().cloned().fold(Site::builder(), SiteBuilder::filter);
+    let twice = |error: SiteError| WrongCommandLine::of(&error);
     let (mut main, mut sockets) = (None, Vec::new());
     for (place, grant) in grants {
         let ambassador = ambassador(grant);
         match place {
-            Place::Main => main = Some(main.unwrap_or_else(begin).api(&arguments.api_prefix, ambassador)?),
-            Place::Prefix(prefix) => main = Some(main.unwrap_or_else(begin).api(&prefix, ambassador)?),
-            Place::Socket(path) => sockets.push((path, begin().api(&arguments.api_prefix, ambassador)?)),
+            Place::Main => {
+                main = Some(main.unwrap_or_else(begin).api(&arguments.api_prefix, ambassador).map_err(twice)?)
+            }
+            Place::Prefix(prefix) => main = Some(main.unwrap_or_else(begin).api(&prefix, ambassador).map_err(twice)?),
+            Place::Socket(path) => sockets.push((path, begin().api(&arguments.api_prefix, ambassador).map_err(twice)?)),
         }
     }
     let mut server = Server::new();
@@ -144,7 +161,7 @@ async fn listen(
     let sessions = SESSIONS.checked_div(sites).unwrap_or_default().max(1);
     if let Some(site) = main {
         let site = match arguments.www() {
-            Some(folder) => site.files(&arguments.www_prefix, checked(folder)?)?,
+            Some(folder) => site.files(&arguments.www_prefix, checked(folder)?).map_err(twice)?,
             None => site,
         };
         server = server.serve(main_listener(arguments).await?, site.sessions(sessions).build());

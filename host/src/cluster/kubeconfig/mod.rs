@@ -98,7 +98,7 @@ impl KubeconfigChoice {
 }
 
 /// One server of a kubeconfig, with the credentials for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KubeconfigContext {
     /// The API server.
