@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use attache_built::guests::workspace;
 
@@ -138,4 +139,33 @@ fn only_the_gate_makes_a_permit() {
         let made = code.contains("Permit {") && !code.contains("for Permit {") && !code.contains("struct Permit {");
         assert!(!made || module == "gate", "{} makes a permit", path.display());
     }
+}
+
+/// The packages that one is built with.
+fn dependencies(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let mut tree = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    tree.args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", package]).args(features);
+    let output = tree.current_dir(workspace()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn without_dev_the_binary_has_no_devcluster() {
+    let (with, without) = (dependencies("attache-cli", &[]), dependencies("attache-cli", &["--no-default-features"]));
+    for package in ["attache-devcluster", "rcgen"] {
+        assert!(with.contains(package), "{package} is in the whole binary");
+        assert!(!without.contains(package), "{package} is in the binary without `dev`");
+    }
+    assert!(without.contains("attache"));
+}
+
+#[test]
+fn the_library_brings_no_second_client_and_no_command_line() {
+    let library = dependencies("attache", &["--no-default-features"]);
+    for package in ["kube", "kube-client", "k8s-openapi", "clap", "rcgen", "attache-devcluster"] {
+        assert!(!library.contains(package), "{package} is in the library");
+    }
+    assert!(library.contains("wasmtime"));
 }

@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::audit;
 use crate::log;
-use crate::options::{Artefacts, Audit, FromKubeconfig, Pod, Server};
+#[cfg(feature = "dev")]
+use crate::options::FromKubeconfig;
+use crate::options::{Artefacts, Audit, Pod, Server};
 use crate::proxy::args::Proxy;
 
 /// Runs untrusted WebAssembly extensions inside Kubernetes pods.

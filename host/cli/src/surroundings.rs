@@ -163,11 +163,11 @@ impl Surroundings<'_> {
             (Asker::Account(account), None) => {
                 let variable = |name: &str| self.variables.get(name).cloned();
                 let found = ApiClientSettings::in_cluster(variable, account.clone(), audit);
-                found.map_err(|error| match self.is_played {
-                    true => error.into(),
-                    false => {
-                        anyhow!("{error} (--api-server URL, --service-account DIR, or --kubeconfig FILE). {OUTSIDE}")
+                found.map_err(|error| {
+                    if self.is_played {
+                        return error.into();
                     }
+                    anyhow!("{error} (--api-server URL, --service-account DIR, or --kubeconfig FILE). {OUTSIDE}")
                 })?
             }
         };

@@ -14,9 +14,11 @@ mod inspect;
 mod keeping;
 mod messages;
 mod names;
+mod played;
 mod pods;
 mod run;
 mod stderr;
+mod workloads;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

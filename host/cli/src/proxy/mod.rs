@@ -149,7 +149,7 @@ async fn listen(
         let ambassador = ambassador(grant);
         match place {
             Place::Main => {
-                main = Some(main.unwrap_or_else(begin).api(&arguments.api_prefix, ambassador).map_err(twice)?)
+                main = Some(main.unwrap_or_else(begin).api(&arguments.api_prefix, ambassador).map_err(twice)?);
             }
             Place::Prefix(prefix) => main = Some(main.unwrap_or_else(begin).api(&prefix, ambassador).map_err(twice)?),
             Place::Socket(path) => sockets.push((path, begin().api(&arguments.api_prefix, ambassador).map_err(twice)?)),
