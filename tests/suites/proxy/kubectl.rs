@@ -135,7 +135,7 @@ fn kubectl_tells_what_a_grant_refuses() {
         (&["get", "secrets"][..], "list secrets in namespace default is not granted; it needs the rule"),
         (&["get", "cm", "--all-namespaces"], "namespaces: [\"*\"]"),
         (&["delete", "cm", "kube-root-ca.crt"], "verbs: [delete]"),
-        (&["get", "cm", "--as=admin"], "impersonate-user says that somebody else asks"),
+        (&["get", "cm", "--as=admin"], "impersonate-user asks on behalf of another"),
         (&["create", "cm", "x"], "verbs: [create]"),
     ] {
         let refused = output(&world, &server, arguments);
