@@ -5,6 +5,9 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
+#[path = "shared/resident.rs"]
+mod resident;
+
 use std::sync::Arc;
 
 use attache::engine::{Artefacts, DEFAULT_CAPACITY};
@@ -12,46 +15,8 @@ use attache::extension::{Extension, Invocation, Runtime};
 use attache::policy::Grant;
 use attache::telemetry::NoAudit;
 use attache_tests::guest;
+use resident::{MANY, Resident, distinct};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-
-const MANY: usize = 100;
-
-/// Resident memory in KiB, from `/proc/self/status`.
-#[derive(Clone, Copy)]
-struct Resident {
-    whole: i64,
-    anonymous: i64,
-}
-
-impl Resident {
-    fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        Self { whole: field("VmRSS:"), anonymous: field("RssAnon:") }
-    }
-
-    fn tell_growth(self, what: &str) {
-        let now = Self::now();
-        let each = |before: i64, after: i64| (after - before) as f64 / MANY as f64;
-        println!(
-            "{what}: {:.1} KiB each, of which {:.1} KiB not mapped from files",
-            each(self.whole, now.whole),
-            each(self.anonymous, now.anonymous)
-        );
-    }
-}
-
-/// The same component with another custom section at its end: other bytes, another digest, another artefact.
-fn distinct(component: &[u8], number: usize) -> Vec<u8> {
-    let name = b"distinct";
-    let payload = format!("{number:08}");
-    let size = u8::try_from(1 + name.len() + payload.len()).unwrap();
-    let head = [0, size, u8::try_from(name.len()).unwrap()];
-    [component, &head, name, payload.as_bytes()].concat()
-}
 
 async fn load_many(runtime: &Runtime, component: &[u8]) -> Vec<Extension> {
     let mut loaded = Vec::with_capacity(MANY);
