@@ -68,7 +68,7 @@ async fn race(stage: Arc<Stage>) -> String {
     format!("{looks} during {swaps} swaps, nothing else seen")
 }
 
-async fn run_race(extension: &attache::extension::Extension) -> super::stage::Ran {
+async fn run_race(extension: &super::attacker::Attacker) -> super::stage::Ran {
     run(extension, &["/etc/podinfo", "1500"]).await
 }
 

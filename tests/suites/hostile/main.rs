@@ -1,9 +1,11 @@
 //! Hostile guests: for each attack what the host answers, and what a neighbour in the same host feels of it.
 //!
 //! The attacks run one after another, so that what the neighbour feels is of that attack alone, and a table of them all
-//! is printed at the end. Words on the command line choose those attacks whose names hold one of them.
+//! is printed at the end. Those on limits run a second time, through an embedder's world and in sessions, and have a
+//! table of their own. Words on the command line choose those attacks whose names hold one of them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
+mod attacker;
 mod bodies;
 mod compiling;
 mod files;
@@ -50,32 +52,28 @@ fn main() -> ExitCode {
 }
 
 async fn act(words: &[String]) -> bool {
-    let all = [
-        time::ALL,
-        limits::ALL,
-        handles::ALL,
-        shapes::ALL,
-        output::ALL,
-        files::ALL,
-        requests::ALL,
-        bodies::ALL,
-        compiling::ALL,
-        http::ALL,
-    ]
-    .concat();
-    let chosen = |(name, _): &Attack| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let chosen: Vec<Attack> = all.into_iter().filter(chosen).collect();
-    if chosen.is_empty() {
+    let on_limits = [time::ALL, limits::ALL, handles::ALL, shapes::ALL, output::ALL, files::ALL].concat();
+    let others = [requests::ALL, bodies::ALL, compiling::ALL, http::ALL].concat();
+    let chosen = |(name, _): &&Attack| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let all: Vec<Attack> = on_limits.iter().chain(&others).filter(chosen).copied().collect();
+    if all.is_empty() {
         return true;
     }
+    let embedded: Vec<Attack> = on_limits.iter().filter(chosen).copied().collect();
     let stage = Arc::new(Stage::new().await);
+    let passed = attack(&stage, "commands", &all).await;
+    stage.embed();
+    attack(&stage, "an embedder's world, in a session", &embedded).await && passed
+}
+
+async fn attack(stage: &Arc<Stage>, way: &str, attacks: &[Attack]) -> bool {
     let (mut rows, mut passed) = (Vec::new(), true);
-    for (name, attack) in chosen {
-        let row = Row::of(name, attack, &stage).await;
-        println!("attack: {name} ... {}", row.verdict());
+    for (name, attack) in attacks {
+        let row = Row::of(name, *attack, stage).await;
+        println!("attack by {way}: {name} ... {}", row.verdict());
         passed &= row.passed();
         rows.push(row);
     }
-    table::print(&rows);
+    table::print(way, &rows);
     passed
 }

@@ -1,6 +1,7 @@
 //! The host that all attacks share: one engine, one API server, and the neighbour.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use attache::ambassador::egress::EgressClient;
 use attache::cluster::{ApiClient, ApiClientSettings, Endpoint};
 use attache::credentials::ServiceAccount;
 use attache::engine::{Engine, EngineSettings};
-use attache::extension::{CallError, Extension, Invocation, LoadError, Outcome, Runtime, RuntimeBuilder};
+use attache::extension::{CallError, Extension, Invocation, LoadError, Runtime, RuntimeBuilder};
 use attache::podinfo::PodInfo;
 use attache::policy::{Grant, Limit};
 use attache::telemetry::{Audit, AuditRecord, LimitRecord, Metrics};
@@ -19,6 +20,8 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+
+use super::attacker::{Attacker, Called, Calls, Ended};
 
 /// More than any guest prints whose output is looked at, in bytes.
 const OUTPUT: usize = 16 << 20;
@@ -57,7 +60,7 @@ impl Kept {
 
 /// What came of a call.
 pub(crate) struct Ran {
-    pub(crate) ended: Result<Outcome, CallError>,
+    pub(crate) ended: Result<Ended, CallError>,
     pub(crate) out: String,
     pub(crate) elapsed: Duration,
 }
@@ -73,6 +76,9 @@ pub(crate) struct Stage {
     pub(crate) engine: Engine,
     pub(crate) cluster: ApiClient,
     runtime: Runtime,
+    embedder: Runtime<Calls>,
+    /// Set while attacks are called through the embedder's world.
+    embedded: AtomicBool,
     neighbour: Extension,
     pub(crate) podinfo: PathBuf,
     files: (PodTree, tempfile::TempDir),
@@ -92,11 +98,13 @@ impl Stage {
         std::fs::write(account.path().join("namespace"), "demo").unwrap();
         let engine = Engine::new(&EngineSettings::default().instances(64)).unwrap();
         let podinfo = volume.path().to_owned();
+        let embedder = builder(&engine, &metrics, &podinfo);
         let builder = builder(&engine, &metrics, &podinfo);
         let settings = ApiClientSettings::new(Endpoint::given(&server.url()).unwrap(), metrics.clone());
         let settings = settings.service_account(ServiceAccount::at(account.path()));
         let cluster = ApiClient::connect(settings).unwrap();
         let runtime = builder.cluster(cluster.clone()).build().unwrap();
+        let embedder = embedder.cluster(cluster.clone()).build().unwrap();
         let neighbour = runtime.load_command_file(&guest("neighbour"), grant("neighbour", NEIGHBOUR)).await.unwrap();
         Self {
             server,
@@ -107,25 +115,36 @@ impl Stage {
             engine,
             cluster,
             runtime,
+            embedder,
+            embedded: AtomicBool::new(false),
             neighbour,
             podinfo,
             files: (tree, account),
         }
     }
 
+    /// From now on loads attackers for the embedder's world.
+    pub(crate) fn embed(&self) {
+        self.embedded.store(true, Ordering::Relaxed);
+    }
+
     /// Loads a guest by its name, under a grant with this `spec`.
-    pub(crate) async fn guest(&self, name: &str, spec: &str) -> Extension {
-        self.runtime.load_command_file(&guest(name), grant("attacker", spec)).await.unwrap()
+    pub(crate) async fn guest(&self, name: &str, spec: &str) -> Attacker {
+        self.load(std::fs::read(guest(name)).unwrap(), spec).await.unwrap()
     }
 
     /// Loads a component from its text.
-    pub(crate) async fn component(&self, text: &str, spec: &str) -> Result<Extension, LoadError> {
+    pub(crate) async fn component(&self, text: &str, spec: &str) -> Result<Attacker, LoadError> {
         self.load(wat::parse_str(text).unwrap_or_else(|error| panic!("{error}")), spec).await
     }
 
     /// Loads what may be a component.
-    pub(crate) async fn load(&self, bytes: Vec<u8>, spec: &str) -> Result<Extension, LoadError> {
-        self.runtime.load_command(bytes, grant("attacker", spec)).await
+    pub(crate) async fn load(&self, bytes: Vec<u8>, spec: &str) -> Result<Attacker, LoadError> {
+        let grant = grant("attacker", spec);
+        if self.embedded.load(Ordering::Relaxed) {
+            return Attacker::load(&self.embedder, bytes, grant).await;
+        }
+        self.runtime.load_command(bytes, grant).await.map(Attacker::Command)
     }
 
     /// Another runtime in the same host, that asks the server at this address without TLS.
@@ -182,9 +201,9 @@ impl Stage {
 /// The attacker's and the neighbour's labels.
 pub(crate) const LABELS: &[(&str, &str)] = &[("labels", "app=\"web\"\nzone=\"a\""), ("annotations", "note=\"two\"")];
 
-fn builder(engine: &Engine, metrics: &Arc<Metrics>, podinfo: &Path) -> RuntimeBuilder {
+fn builder<D: Send>(engine: &Engine, metrics: &Arc<Metrics>, podinfo: &Path) -> RuntimeBuilder<D> {
     let pod = PodInfo::builder().volume(podinfo).build().unwrap();
-    Runtime::builder().engine(engine.clone()).audit(metrics.clone()).pod_info(pod)
+    RuntimeBuilder::new().engine(engine.clone()).audit(metrics.clone()).pod_info(pod)
 }
 
 pub(crate) fn grant(name: &str, spec: &str) -> Grant {
@@ -201,11 +220,11 @@ pub(crate) fn opening(limits: &str) -> String {
 }
 
 /// Calls an extension and keeps what it prints.
-pub(crate) async fn run(extension: &Extension, arguments: &[&str]) -> Ran {
+pub(crate) async fn run(extension: &impl Called, arguments: &[&str]) -> Ran {
     let out = MemoryOutputPipe::new(OUTPUT);
     let call = Invocation::new().args(arguments.iter().copied()).stdout(out.clone());
     let begun = Instant::now();
-    let ended = extension.run(call).await;
+    let ended = extension.called(call).await;
     Ran { ended, out: String::from_utf8_lossy(&out.contents()).into_owned(), elapsed: begun.elapsed() }
 }
 

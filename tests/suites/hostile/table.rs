@@ -110,10 +110,10 @@ fn p99(calls: &[Duration]) -> String {
     percentile(calls, 99).map_or("-".to_owned(), |call| format!("{:.1}", call.as_secs_f64() * 1000.0))
 }
 
-pub(crate) fn print(rows: &[Row]) {
+pub(crate) fn print(way: &str, rows: &[Row]) {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
     println!(
-        "\nneighbour's p99 in ms, before and during, and its calls during; nothing of it failed unless it says so\n"
+        "\n{way}: neighbour's p99 in ms, before and during, and its calls during; nothing of it failed unless it says so\n"
     );
     println!("{:width$}  {:>7}  {:>7}  {:>5}  answered", "attack", "before", "during", "calls");
     for row in rows {

@@ -102,7 +102,9 @@ impl Kept {
                 Ok(self.count.to_string())
             }
             ["churn"] => {
-                (0..40_000_000_u32).for_each(|turn| drop(std::hint::black_box(turn)));
+                (0..40_000_000_u32).for_each(|turn| {
+                    std::hint::black_box(turn);
+                });
                 Ok("churned".into())
             }
             ["spin"] => loop {
