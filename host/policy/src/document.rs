@@ -20,7 +20,7 @@ pub const API_VERSION: &str = "attache.dev/v1alpha1";
 /// One kind of document.
 pub(crate) struct Kind {
     /// `kind`, in a list as [`Cursor::one_of`] takes it.
-    pub(crate) kind: &'static [&'static str],
+    pub(crate) names: &'static [&'static str],
     /// The article before `noun`.
     pub(crate) article: &'static str,
     /// The word for such a document in an error.
@@ -40,7 +40,7 @@ pub(crate) fn read<T>(
     refuse_other_kinds(&root, kind)?;
     let fields = root.fields(&["apiVersion", "kind", "metadata", "spec"])?;
     fields.need("apiVersion")?.one_of(&[API_VERSION])?;
-    fields.need("kind")?.one_of(kind.kind)?;
+    fields.need("kind")?.one_of(kind.names)?;
     let name = fields.need("metadata")?.fields(&["name"])?.need("name").and_then(|at| name(&at))?;
     decode(name, &fields.need("spec")?.fields(kind.spec)?)
 }
@@ -49,12 +49,12 @@ pub(crate) fn read<T>(
 fn refuse_other_kinds(document: &Cursor<'_>, kind: &Kind) -> Result<(), DocumentError> {
     let Some(at) = document.peek("kind") else { return Ok(()) };
     match at.text() {
-        Ok(other) if !other.is_empty() && !kind.kind.contains(&other) => {
+        Ok(other) if !other.is_empty() && !kind.names.contains(&other) => {
             let why = format!(
                 "this is the manifest of another object, and {} {} is of the kind `{}`",
                 kind.article,
                 kind.noun,
-                kind.kind.concat()
+                kind.names.concat()
             );
             Err(at.invalid(other, why))
         }
@@ -75,7 +75,7 @@ fn name(at: &Cursor<'_>) -> Result<String, DocumentError> {
 mod tests {
     use super::*;
 
-    const LIST: Kind = Kind { kind: &["List"], article: "a", noun: "list", spec: &["items"] };
+    const LIST: Kind = Kind { names: &["List"], article: "a", noun: "list", spec: &["items"] };
 
     /// The name and the number of items of a list, or the error.
     fn read_list(yaml: &str) -> Result<(String, usize), String> {

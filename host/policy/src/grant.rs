@@ -17,7 +17,7 @@ use super::{
 pub const KIND: &str = "Grant";
 
 /// The document of a grant.
-const GRANT: Kind = Kind { kind: &[KIND], article: "a", noun: "grant", spec: SPEC };
+const GRANT: Kind = Kind { names: &[KIND], article: "a", noun: "grant", spec: SPEC };
 
 /// The fields of its `spec`.
 const SPEC: &[&str] = &["component", "podinfo", "env", "credentials", "api", "egress", "limits"];

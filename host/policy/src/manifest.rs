@@ -14,7 +14,7 @@ pub const EXTENSION_KIND: &str = "Extension";
 
 /// The document of an extension.
 const EXTENSION: Kind = Kind {
-    kind: &[EXTENSION_KIND],
+    names: &[EXTENSION_KIND],
     article: "an",
     noun: "extension",
     spec: &["component", "grant", "grantFile", "trigger", "instance", "restart", "args", "env"],

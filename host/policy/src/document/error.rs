@@ -20,7 +20,10 @@ const SLIP: usize = 2;
 /// assert!(error.to_string().ends_with("did you mean `cpu`?"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DocumentError {
+pub struct DocumentError(Box<Fault>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
     location: Location,
     field: String,
     problem: Problem,
@@ -28,34 +31,34 @@ pub struct DocumentError {
 
 impl DocumentError {
     pub(super) fn new(location: Location, field: &str, problem: Problem) -> Self {
-        Self { location, field: field.to_owned(), problem }
+        Self(Box::new(Fault { location, field: field.to_owned(), problem }))
     }
 
     /// Returns the location of the fault.
     pub fn location(&self) -> &Location {
-        &self.location
+        &self.0.location
     }
 
     /// Returns the field, such as `spec.api[0].verbs`; empty where the fault is in the document itself.
     pub fn field(&self) -> &str {
-        &self.field
+        &self.0.field
     }
 
     /// Returns the fault.
     pub fn problem(&self) -> &Problem {
-        &self.problem
+        &self.0.problem
     }
 }
 
 impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.location.is_known() {
-            write!(f, "{}: ", self.location)?;
+        if self.0.location.is_known() {
+            write!(f, "{}: ", self.0.location)?;
         }
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+        if !self.0.field.is_empty() {
+            write!(f, "{}: ", self.0.field)?;
         }
-        self.problem.fmt(f)
+        self.0.problem.fmt(f)
     }
 }
 

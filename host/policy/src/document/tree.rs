@@ -84,14 +84,12 @@ fn written_at(location: serde_saphyr::Location, text: &str) -> Option<String> {
 
 /// Returns the parser's error. The parser repeats what it does not know, of whatever length.
 fn problem(error: &Error, noun: &'static str) -> Problem {
-    match error.without_snippet() {
-        Error::MultipleDocuments { .. } => Problem::ManyDocuments { noun },
-        _ => {
-            let message = yaml::message(error);
-            let letters = message.chars().take(MAX_REASON);
-            Problem::Yaml(letters.map(|letter| if is_hidden(letter) { ' ' } else { letter }).collect())
-        }
+    if matches!(error.without_snippet(), Error::MultipleDocuments { .. }) {
+        return Problem::ManyDocuments { noun };
     }
+    let message = yaml::message(error);
+    let letters = message.chars().take(MAX_REASON);
+    Problem::Yaml(letters.map(|letter| if is_hidden(letter) { ' ' } else { letter }).collect())
 }
 
 fn options() -> Options {
