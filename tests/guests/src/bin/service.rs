@@ -1,4 +1,4 @@
-//! A command as a service runs it: `service until-stopped`, `service exit CODE`, `service spin`, `service trap`, or
+//! A command as a service runs it: `service until-stopped`, `service exit CODE`, `service spin`, `service work ROUNDS`, `service trap`, or
 //! `service labels FILE`, which prints a file and ends.
 
 use std::io::Read;
@@ -18,12 +18,17 @@ fn main() -> ExitCode {
         ["spin"] => loop {
             std::hint::spin_loop();
         },
+        ["work", rounds] => {
+            for round in 0..rounds.parse::<u64>().unwrap_or_default() {
+                std::hint::black_box(round);
+            }
+        }
         ["trap"] => panic!("as asked"),
         ["labels", file] => match std::fs::read_to_string(file) {
             Ok(labels) => print!("{labels}"),
             Err(error) => println!("{error}"),
         },
-        _ => println!("usage: service until-stopped | exit CODE | spin | trap | labels FILE"),
+        _ => println!("usage: service until-stopped | exit CODE | spin | work ROUNDS | trap | labels FILE"),
     }
     ExitCode::SUCCESS
 }
