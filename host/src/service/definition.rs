@@ -41,7 +41,7 @@ impl DefinitionError {
     /// Returns whether the file is a grant, which stands in a folder beside the manifest that names it.
     pub(super) fn is_of_a_grant(&self) -> bool {
         let Self::Invalid { error, .. } = self else { return false };
-        error.field() == "kind" && matches!(error.problem(), Problem::UnknownValue { value, .. } if value == "Grant")
+        error.field() == "kind" && matches!(error.problem(), Problem::Invalid { value, .. } if value == "Grant")
     }
 }
 

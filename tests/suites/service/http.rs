@@ -29,7 +29,7 @@ async fn each_request_has_an_instance_of_its_own_unless_the_manifest_says_otherw
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_fails_is_an_answer_and_disturbs_nobody() {
     let (stage, port) = (Stage::new(), free_port());
-    stage.apply("x", &spec(port, "grant: {limits: {deadline: 500ms, cpu: 200ms, memory: 16Mi}}")).await;
+    stage.apply("x", &spec(port, "grant: {limits: {deadline: 3s, cpu: 100ms, memory: 16Mi}}")).await;
     assert_eq!(get(port, "/trap").await.0, 500);
     assert_eq!(get(port, "/spin").await.0, 500);
     assert_eq!(get(port, "/wait").await.0, 504);
