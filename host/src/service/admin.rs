@@ -5,6 +5,7 @@
 //! Unix socket, since whoever reaches it reads the names of what extensions were denied.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -128,7 +129,8 @@ impl Admin {
         if verbose {
             for Status { name, state, reason, .. } in &statuses {
                 let sign = if matches!(state, State::Failed | State::Loading) { '-' } else { '+' };
-                words.push_str(&format!("[{sign}]{name} {state}: {reason}\n"));
+                // Writing into a string does not fail.
+                let _ = writeln!(words, "[{sign}]{name} {state}: {reason}");
             }
         }
         words.push_str(if ready { "ok\n" } else { "not ready\n" });

@@ -108,22 +108,15 @@ impl Running {
         if self.ended {
             return Poll::Ready(None);
         }
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(frame) => {
-                let given = frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
-                self.left = self.left.map(|left| left.saturating_sub(given as u64));
-                Poll::Ready(Some(frame.map_err(BrokenOff::Body)))
-            }
-            // A guest that was ended has dropped its body, which looks as if it had finished it.
-            None => {
-                let call = ready!(Pin::new(&mut self.call).poll(cx));
-                self.ended = true;
-                match call {
-                    Ok(Ok(_)) => Poll::Ready(None),
-                    _ => Poll::Ready(Some(Err(BrokenOff::Guest))),
-                }
-            }
+        if let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let given = frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
+            self.left = self.left.map(|left| left.saturating_sub(given as u64));
+            return Poll::Ready(Some(frame.map_err(BrokenOff::Body)));
         }
+        // A guest that was ended has dropped its body, which looks as if it had finished it.
+        let call = ready!(Pin::new(&mut self.call).poll(cx));
+        self.ended = true;
+        Poll::Ready(if matches!(call, Ok(Ok(_))) { None } else { Some(Err(BrokenOff::Guest)) })
     }
 }
 

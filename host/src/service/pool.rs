@@ -58,12 +58,11 @@ impl Pool {
         if self.reuse.calls <= 1 {
             return extension.call_with(invocation(), (), work).await;
         }
-        let mut session = match self.take() {
-            Some(session) => session,
-            None => {
-                let settings = SessionSettings::new().calls(self.reuse.calls).idle(self.reuse.idle);
-                extension.session_with(settings, invocation(), ()).await?
-            }
+        let mut session = if let Some(session) = self.take() {
+            session
+        } else {
+            let settings = SessionSettings::new().calls(self.reuse.calls).idle(self.reuse.idle);
+            extension.session_with(settings, invocation(), ()).await?
         };
         let called = session.call(work).await;
         if session.end().is_none() {
