@@ -52,8 +52,10 @@ async fn an_artefact_runs_only_under_a_grant_that_pins_it() {
 async fn an_artefact_for_another_engine_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.cwasm");
-    // What is no artefact at all, but pinned.
-    std::fs::write(&file, b"\x7fELF of something else").unwrap();
+    // What is no artefact at all, but pinned: the head of a program for another kind of processor.
+    let mut program = b"\x7fELF\x01\x01\x01".to_vec();
+    program.resize(128, 0);
+    std::fs::write(&file, program).unwrap();
     let runtime = host().build().unwrap();
     let unpinned = runtime.load_command_file(&file, Grant::nothing("any")).await.unwrap_err();
     let LoadError::ArtefactUnpinned { found } = unpinned else { panic!("{unpinned:?}") };
