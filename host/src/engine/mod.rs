@@ -36,8 +36,8 @@ use turns::Turns;
 
 /// The default maximum of instances that live at once.
 ///
-/// Each reserves address space (4 GiB and a guard for its memory), not memory: a thousand take 6 TiB of the 128 that
-/// a process has.
+/// Each instance reserves address space, not memory: 4 GiB and a guard for each of its [`DEFAULT_MEMORIES`]. A thousand
+/// instances take some 32 of the 128 TiB of a process.
 pub const DEFAULT_INSTANCES: u32 = 1000;
 
 /// The largest linear memory that any grant can ask for by default, in bytes.
