@@ -43,7 +43,7 @@ pub enum CallError {
     /// The guest exited, in a world other than that of a command.
     #[error("the guest exited with code {code}")]
     Exited {
-        /// Its exit code.
+        /// The exit code.
         code: i32,
     },
     /// As many calls of the extension are running as its grant allows.
