@@ -260,7 +260,7 @@ impl<W, D> Extension<W, D> {
 }
 
 impl<D: Send + 'static> Runtime<D> {
-    /// Loads the component in a file, to be called by the world `W` under `grant`. The grant's `$(…)` must be resolved.
+    /// Loads the component in a file. It is called by the world `W` under `grant`, whose `$(…)` must be resolved.
     ///
     /// Compiling takes seconds for a large component, and happens only if no artefact of it is found. It runs in the
     /// runtime's [`CompilerProcess`](crate::engine::CompilerProcess), or without one on a thread for blocking work.

@@ -7,9 +7,8 @@ use super::runtime::Shared;
 use crate::engine::{EngineError, Need, Needs};
 use crate::policy::{Grant, Limit, LimitHit, LimitValue, Limits};
 
-/// Returns the maximum that a component may need under `grant`. Its memories and tables grow within the grant's limits
-/// while it runs, and a refused growth ends it there. This function decides only whether an instance can be made at
-/// all.
+/// Returns the maximum that a component may need under `grant`. Its memories and tables may grow later, within the
+/// grant's limits. This function decides only whether an instance can be made at all.
 pub(super) fn most(grant: &Grant, inner: &Shared) -> Needs {
     let limits = allowed(grant, inner);
     let room = inner.engine.room();
