@@ -1,8 +1,8 @@
-//! Metering the CPU time of a guest.
+//! A meter of the CPU time of a guest.
 //!
 //! Epochs interrupt a guest, but they count wall-clock time: a busy machine would eat a guest's budget. So the time is
-//! read from the thread's own CPU clock around each poll of the guest's future: guest code and the host calls that it
-//! makes on its thread count, waiting does not.
+//! read from the thread's own CPU clock around each poll of the guest's future. Guest code counts, and so do the host
+//! calls that it makes on its thread. Waiting does not count.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,23 +19,23 @@ use super::ticker::EPOCH;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the guest has used all of its {budget:?} of CPU time")]
 pub struct OutOfCpu {
-    /// The budget that it had.
+    /// The guest's budget.
     pub budget: Duration,
 }
 
-/// CPU time that a guest may use in each window, for guests that run for as long as their pod.
+/// The CPU time that a guest may use in each window, for guests that run for as long as their pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuRate {
-    /// CPU time for each window; all of it may be used at once.
+    /// The CPU time for each window; all of it may be used at once.
     pub budget: Duration,
     /// The length of a window.
     pub window: Duration,
 }
 
-/// Polls a guest's future until it ends or its CPU budget does.
+/// A future that polls a guest's future until the guest or its CPU budget ends.
 ///
-/// A guest that spins comes back here at every epoch, because its store yields there; without that the budget would
-/// never be looked at. Epochs pass only while guests run in here: its [`CpuTurn`] sees to both.
+/// A guest that spins returns here at every epoch, because its store yields there; without that the budget would never
+/// be checked. The [`CpuTurn`] makes the store yield, and makes epochs pass while guests run in here.
 pub struct CpuMeter<F> {
     guest: F,
     budget: Budget,
@@ -44,13 +44,13 @@ pub struct CpuMeter<F> {
 }
 
 enum Budget {
-    /// The guest ends when it has spent this much.
+    /// The guest ends after it has used this much CPU time.
     Sum(Duration),
-    /// The guest pauses when it has spent more than the rate gives.
+    /// The guest pauses after it has used more than the rate gives.
     Rate(Bucket),
 }
 
-/// CPU time in hand, in nanoseconds; below 0 is what one poll spent beyond it.
+/// The available CPU time, in nanoseconds; a value below 0 is what one poll used beyond it.
 struct Bucket {
     rate: CpuRate,
     nanos: i128,
@@ -64,7 +64,7 @@ impl Bucket {
         Self { rate, nanos: nanos(rate.budget), filled: Instant::now(), pause: None }
     }
 
-    /// Adds what the rate gives for the time that has passed.
+    /// Adds the CPU time that the rate gives for the elapsed time.
     fn fill(&mut self) {
         let now = Instant::now();
         let passed = nanos(now.saturating_duration_since(self.filled));
@@ -73,7 +73,7 @@ impl Bucket {
         self.filled = now;
     }
 
-    /// Waits until there is CPU time in hand again, for a twentieth of a window's at least.
+    /// Waits until CPU time is available again, at least a twentieth of a window's.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(pause) = &mut self.pause {
@@ -97,19 +97,19 @@ fn nanos(time: Duration) -> i128 {
 }
 
 impl<F: Future + Unpin> CpuMeter<F> {
-    /// Meters `guest`, whose store gave this turn ([`Engine::schedule`](super::Engine::schedule)), and ends it when it
-    /// has spent `budget`. The turn is passed on whenever the guest stops running.
+    /// Meters `guest` and ends it after it has used `budget`. The turn must come from its store
+    /// ([`Engine::schedule`](super::Engine::schedule)). It is passed on whenever the guest stops running.
     pub fn new(guest: F, budget: Duration, turn: CpuTurn) -> Self {
         Self { guest, budget: Budget::Sum(budget), spent: Duration::ZERO, turn }
     }
 
-    /// Meters `guest` as [`CpuMeter::new`] does, and pauses it whenever it has spent more than the rate gives. It never
+    /// Meters `guest` as [`CpuMeter::new`] does, but pauses it whenever it has used more than the rate gives, and never
     /// ends it.
     pub fn at_rate(guest: F, rate: CpuRate, turn: CpuTurn) -> Self {
         Self { guest, budget: Budget::Rate(Bucket::new(rate)), spent: Duration::ZERO, turn }
     }
 
-    /// Returns the CPU time that the guest has spent.
+    /// Returns the CPU time that the guest has used.
     pub fn spent(&self) -> Duration {
         self.spent
     }
@@ -124,7 +124,7 @@ impl<F: Future + Unpin> Future for CpuMeter<F> {
             std::task::ready!(bucket.poll_ready(cx));
         }
         let before = thread_cpu_time();
-        // It stops running where its code panics, too.
+        // The guard also stops the clock when the guest's code panics.
         let running = turn.begin();
         let polled = Pin::new(guest).poll(cx);
         drop(running);

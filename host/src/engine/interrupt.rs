@@ -1,10 +1,10 @@
-//! What a guest does when an epoch has passed: it lets its neighbours go first.
+//! The turns of guests after an epoch: neighbours go first.
 //!
-//! Threat: guests that spin, many of them, each yielding as it should: with eight in a thread's queue, whoever else is
-//! in it waits for eight milliseconds at each of its steps. So a guest that has run for a whole epoch goes on only in
-//! its turn (see `turns`), and there are fewer turns than threads. A guest that mostly waits needs none: epochs that
-//! pass meanwhile are not its own. What it runs between two waits is added up and forgotten slowly, so that one that
-//! waits for nothing shortly before each epoch comes to its turn as one that spins does.
+//! Threat: many guests that spin, each yielding as it should. With eight in a thread's queue, every other task there
+//! waits for eight milliseconds at each of its steps. So a guest that has run for a whole epoch waits for its turn (see
+//! `turns`), and there are fewer turns than threads. A guest that mostly waits needs no turn: epochs that pass while it
+//! waits are not its own. The time that a guest runs between two waits is its debt, and the debt decays slowly. A guest
+//! that briefly waits before each epoch therefore needs a turn, as a spinning guest does.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use wasmtime::{Store, UpdateDeadline};
 use super::ticker::{Clock, EPOCH};
 use super::turns::{Permit, Turns};
 
-/// How much faster a guest runs up what it owes than it waits it off. With one in nine of a thread's time free, the
-/// calls that an extension may have at once by default (16) do not fill two threads.
+/// To stay free of debt, a guest must be idle for 8/9 of the time. The calls that an extension may have at once by
+/// default (16) then fill less than two threads.
 const FORGOTTEN: u32 = 8;
 
 impl Turns {
-    /// Makes a store's guest yield its thread at each epoch, and go on only in turn.
+    /// Makes a store's guest yield its thread at each epoch, and continue only in turn.
     ///
-    /// It yields as `tokio::task::yield_now` does: behind all tasks that are ready, and behind the driver of timers and
-    /// sockets. Were it only put back into the queue, a guest that spins would let the driver come to its turn at every
-    /// 61st epoch, and its neighbours' answers would lie there for as long.
+    /// The guest yields as `tokio::task::yield_now` does: behind all tasks that are ready, and behind the driver of
+    /// timers and sockets. If it were only put back into the queue, a spinning guest would let the driver run at every
+    /// 61st epoch only, and its neighbours' responses would wait for as long.
     pub(super) fn take_in<T: 'static>(&self, store: &mut Store<T>, extension: &str, clock: Clock) -> CpuTurn {
         let (turns, extension, turn) = (self.clone(), Arc::<str>::from(extension), CpuTurn::new(clock));
         let next = turn.clone();
@@ -43,7 +43,7 @@ impl Turns {
     }
 }
 
-/// The turn of one guest: held while it runs, and never while it waits. Epochs pass for it while it runs.
+/// The turn of one guest, which it holds only while it runs. Epochs pass while the guest runs.
 #[derive(Clone, Debug)]
 pub struct CpuTurn {
     run: Arc<Mutex<Run>>,
@@ -53,11 +53,11 @@ pub struct CpuTurn {
 #[derive(Debug, Default)]
 struct Run {
     permit: Option<Permit>,
-    /// When it was last let run; `None` while it waits.
+    /// The start of the current run; `None` while the guest waits.
     since: Option<Instant>,
-    /// When it last stopped running.
+    /// The end of the last run.
     stopped: Option<Instant>,
-    /// For how long it has run without a turn, less what it has waited off.
+    /// The guest's debt: the time that it has run without a turn, less the decay while it waited.
     owed: Duration,
 }
 
@@ -70,21 +70,20 @@ impl CpuTurn {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a turn, which pays for all that was run before.
+    /// Takes a turn, which clears the debt.
     fn hold(&self, permit: Option<Permit>) {
         let mut run = self.run();
         run.permit = permit;
         run.owed = Duration::ZERO;
     }
 
-    /// Returns whether the guest has run for less than an epoch since its last turn, not counting what it has waited
-    /// off.
+    /// Returns whether the guest's debt, including the current run, is less than an epoch.
     fn owes_none(&self) -> bool {
         let run = self.run();
         run.since.is_some_and(|since| run.owed.saturating_add(since.elapsed()) < EPOCH)
     }
 
-    /// Notes that the guest is let run, until the answer is dropped.
+    /// Records that the guest runs, until the returned guard is dropped.
     pub(super) fn begin(&self) -> EpochGuard<'_> {
         self.clock.begin();
         let (mut run, now) = (self.run(), Instant::now());
@@ -95,7 +94,7 @@ impl CpuTurn {
         EpochGuard(self)
     }
 
-    /// Lets the next one go on: the guest has stopped running, for whatever reason.
+    /// Frees the turn for the next guest, because this one has stopped running, for whatever reason.
     fn pass_on(&self) {
         self.clock.end();
         let mut run = self.run();
@@ -107,7 +106,7 @@ impl CpuTurn {
     }
 }
 
-/// A guest that is let run on this thread.
+/// The mark of a guest that runs on this thread.
 pub(super) struct EpochGuard<'a>(&'a CpuTurn);
 
 impl Drop for EpochGuard<'_> {

@@ -1,8 +1,8 @@
-//! What one instance may hold of memory and tables, and which ceiling it hit.
+//! The bounds of an instance's memory and tables.
 
 use wasmtime::ResourceLimiter;
 
-/// A ceiling that a guest ran into.
+/// A ceiling that refused a growth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ceiling {
     /// All linear memories together, in bytes.
@@ -11,10 +11,10 @@ pub enum Ceiling {
     Tables(usize),
 }
 
-/// Bounds the growth of one instance, and remembers the first growth that it refused.
+/// A bound on the growth of one instance, which records the first growth that it refused.
 ///
-/// A refused growth is not a trap: `memory.grow` answers -1 and the guest's allocator decides. What it decides is most
-/// often to abort, and then [`Limiter::hit`] says why.
+/// A refused growth is not a trap: `memory.grow` returns -1 and the guest's allocator decides. Most allocators then
+/// abort, and [`Limiter::hit`] gives the reason.
 #[derive(Debug)]
 pub struct Limiter {
     memory: Bound,
@@ -23,7 +23,7 @@ pub struct Limiter {
     hit: Option<Ceiling>,
 }
 
-/// How much there may be of a thing, and how much there is.
+/// The bound of a resource, and the amount in use.
 #[derive(Debug)]
 struct Bound {
     most: usize,
@@ -37,7 +37,7 @@ impl Bound {
         if grown > self.most {
             return false;
         }
-        // Beyond its own declared maximum the guest's growth fails whatever is answered here.
+        // A growth beyond the guest's own declared maximum fails, whatever this function returns.
         if maximum.is_none_or(|maximum| desired <= maximum) {
             self.held = grown;
         }
@@ -52,18 +52,18 @@ impl Limiter {
         Self { memory: bound(memory), tables: bound(tables), memories: usize::MAX, hit: None }
     }
 
-    /// Bounds the number of the instance's linear memories; without it the engine's own bound holds.
+    /// Bounds the number of the instance's linear memories; by default only the engine's bound holds.
     #[must_use]
     pub fn memories(self, count: usize) -> Self {
         Self { memories: count, ..self }
     }
 
-    /// Forgets that a growth was refused: a new call of the same instance begins.
+    /// Forgets a refused growth, because a new call of the same instance begins.
     pub fn forget_hit(&mut self) {
         self.hit = None;
     }
 
-    /// Returns the first ceiling that a growth was refused for.
+    /// Returns the first ceiling that refused a growth.
     pub fn hit(&self) -> Option<Ceiling> {
         self.hit
     }
@@ -88,7 +88,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        // The engine's own bound is lower, and known before the component is compiled.
+        // The engine's own bound is lower, and checked before the component is compiled.
         usize::MAX
     }
 

@@ -1,8 +1,7 @@
-//! The wasmtime engine that every extension of a host shares, its hard ceilings, its clock, and the artefacts that it
-//! has compiled.
+//! The wasmtime engine that all extensions of a host share, its ceilings, its clock, and the artefacts that it has
+//! compiled.
 //!
-//! Nothing here knows of components: this module compiles bytes and keeps time, [`extension`](crate::extension) loads
-//! and runs.
+//! This module compiles bytes and keeps time; [`extension`](crate::extension) loads and runs components.
 
 mod artefacts;
 mod compiler;
@@ -35,10 +34,10 @@ use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationCo
 use ticker::Ticker;
 use turns::Turns;
 
-/// How many instances may live at once by default.
+/// The default maximum of instances that live at once.
 ///
-/// Each reserves address space (4 GiB and a guard for its memory), not memory: a thousand take 6 TiB of the 128 that
-/// a process has.
+/// Each instance reserves address space, not memory: 4 GiB and a guard for each of its [`DEFAULT_MEMORIES`]. A thousand
+/// instances take some 32 of the 128 TiB of a process.
 pub const DEFAULT_INSTANCES: u32 = 1000;
 
 /// The largest linear memory that any grant can ask for by default, in bytes.
@@ -47,35 +46,35 @@ pub const DEFAULT_MEMORY_CEILING: usize = 1 << 30;
 /// Native stack for one instance, in bytes: wasmtime's default for guest code, plus room for host calls.
 const STACK: usize = 2 << 20;
 
-/// How much of the stack guest code may use, in bytes; deeper recursion is a trap.
+/// The part of the stack that guest code may use, in bytes; deeper recursion is a trap.
 pub const GUEST_STACK: usize = 512 << 10;
 
-/// Elements of one table for which address space is set aside by default: C# and large Go programs come to some tens of
-/// thousands, eight bytes each.
+/// The default maximum of elements in one table, for which address space is reserved. C# and large Go programs need
+/// some tens of thousands, eight bytes each.
 pub const DEFAULT_TABLE_ELEMENTS: usize = 100_000;
 
-/// Linear memories that one instance may have by default: one for each of the components that it is composed of.
+/// The default maximum of linear memories in one instance: one for each of the components that it is composed of.
 pub const DEFAULT_MEMORIES: u32 = 8;
 
-/// Instances of core modules that one instance may consist of by default. A compiled language's component has three to
-/// five, Python with NumPy 34.
+/// The default maximum of core module instances that one instance may consist of. The component of a compiled language
+/// has three to five, Python with NumPy 34.
 pub const DEFAULT_CORE_INSTANCES: u32 = 200;
 
-/// Tables for each memory: a program's own, and two that tools add to a component to tie it together.
+/// The tables for each memory: the program's own, and two that tools add to tie a component together.
 const TABLES_PER_MEMORY: u32 = 4;
 
-/// Instances that the compiler adds where composed components call each other, for each that the components have.
+/// The factor for instances that the compiler adds where composed components call each other.
 const ADAPTERS: u32 = 2;
 
-/// What the engine keeps of one instance beside memories and tables, in bytes: 32 for each function that a table can
-/// hold, and some hundreds for each core instance.
+/// The maximum of data that the engine keeps of one instance beside memories and tables, in bytes: 32 for each function
+/// that a table can hold, and some hundreds for each core instance.
 const METADATA: usize = 4 << 20;
 
-/// Native stack for the compiler, in bytes: twenty times what the deepest types that are let through have it use. It is
+/// The native stack of the compiler, in bytes: twenty times the use for the deepest types that are accepted. It is
 /// address space until it is used.
 const COMPILER_STACK: usize = 16 << 20;
 
-/// What an engine is made with.
+/// The settings of an engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EngineSettings {
     instances: u32,
@@ -100,14 +99,14 @@ impl Default for EngineSettings {
 }
 
 impl EngineSettings {
-    /// Sets how many instances may live at once; one more is refused. The default is [`DEFAULT_INSTANCES`].
+    /// Sets the maximum of instances that live at once; one more is refused. The default is [`DEFAULT_INSTANCES`].
     #[must_use]
     pub fn instances(mut self, count: u32) -> Self {
         self.instances = count.max(1);
         self
     }
 
-    /// Sets the largest linear memory, in bytes, that any instance may have, whatever its grant says. The default is
+    /// Sets the maximum size of a linear memory, in bytes, for any instance and any grant. The default is
     /// [`DEFAULT_MEMORY_CEILING`].
     #[must_use]
     pub fn memory_ceiling(mut self, bytes: usize) -> Self {
@@ -115,23 +114,25 @@ impl EngineSettings {
         self
     }
 
-    /// Sets how many linear memories one instance may have. Address space for all of them, 4 GiB each, is set aside for
-    /// each of [`EngineSettings::instances`], of the 128 TiB that a process has. The default is [`DEFAULT_MEMORIES`].
+    /// Sets the maximum of linear memories in one instance. For each of [`EngineSettings::instances`], the engine
+    /// reserves 4 GiB of address space for each memory, out of the 128 TiB of a process. The default is
+    /// [`DEFAULT_MEMORIES`].
     #[must_use]
     pub fn memories(mut self, count: u32) -> Self {
         self.memories = count.max(1);
         self
     }
 
-    /// Sets how many instances of core modules one instance may consist of. The default is [`DEFAULT_CORE_INSTANCES`].
+    /// Sets the maximum of core module instances that one instance may consist of. The default is
+    /// [`DEFAULT_CORE_INSTANCES`].
     #[must_use]
     pub fn core_instances(mut self, count: u32) -> Self {
         self.core_instances = count.max(1);
         self
     }
 
-    /// Sets how many elements one table may have. Address space for four tables beside each memory is set aside, eight
-    /// bytes for each element. The default is [`DEFAULT_TABLE_ELEMENTS`].
+    /// Sets the maximum of elements in one table. The engine reserves address space for four tables beside each memory,
+    /// with eight bytes for each element. The default is [`DEFAULT_TABLE_ELEMENTS`].
     #[must_use]
     pub fn table_elements(mut self, count: usize) -> Self {
         self.table_elements = count;
@@ -145,9 +146,9 @@ impl EngineSettings {
         self
     }
 
-    /// Returns the wasmtime configuration that an engine of these settings has.
+    /// Returns the wasmtime configuration of an engine with these settings.
     ///
-    /// Public so that a measurement beside raw wasmtime uses the same one.
+    /// Public so that a comparison with raw wasmtime can use the same one.
     pub fn config(&self) -> Config {
         let mut config = Config::new();
         config
@@ -161,7 +162,7 @@ impl EngineSettings {
         config
     }
 
-    /// Returns the most that one instance may need.
+    /// Returns the maximum that one instance may need.
     fn room(&self) -> Needs {
         Needs {
             core_instances: self.core_instances.into(),
@@ -198,74 +199,74 @@ impl EngineSettings {
     }
 }
 
-/// Why an engine could not be made, or could not compile.
+/// An error of starting an engine, or of compiling.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Wasmtime refused the configuration, mostly for want of address space.
+    /// Wasmtime refused the configuration, mostly for lack of address space.
     #[error("cannot start the WebAssembly engine (is the address space limited, as by `ulimit -v`?)")]
     Start(#[source] wasmtime::Error),
-    /// The thread that keeps guests' time could not be started.
+    /// The thread that interrupts guests could not be started.
     #[error("cannot start the thread that interrupts guests")]
     Ticker(#[source] std::io::Error),
     /// The bytes are not a component that this engine can compile.
     #[error("cannot compile the component")]
     Compile(#[source] wasmtime::Error),
-    /// The component would unfold to more than is taken, or uses what is switched off.
+    /// The component would unfold beyond the limits, or uses a feature that is switched off.
     #[error("cannot compile the component")]
     ComponentTooComplex(#[from] ComponentTooComplex),
     /// An instance of the component would need more than it may have.
     #[error("an instance of the component needs more than it may have: {needs:?}")]
     Needs {
-        /// What it needs.
+        /// The needs of an instance.
         needs: Needs,
     },
     /// The thread that compiles could not be started.
     #[error("cannot start the thread that compiles")]
     CompilerThread(#[source] std::io::Error),
-    /// The component found a fault in the compiler, which its validation should have forestalled.
+    /// The compiler panicked on the component, which its validation should have prevented.
     #[error("cannot compile the component: its compiler failed: {0}")]
     Panicked(String),
-    /// The compiler's process could not be started, or not be spoken to.
+    /// The compiler's process could not be started, or communication with it failed.
     #[error("cannot compile in a process of its own, {}", program.display())]
     CompilerProcess {
-        /// What was to be started.
+        /// The program that was to be started.
         program: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// Compiling was stopped.
+    /// Compiling took longer than its maximum and was stopped.
     #[error("cannot compile the component: it takes longer than {}s", .0.as_secs())]
     CompilerTime(Duration),
-    /// The compiler came to a bad end.
+    /// The compiler crashed.
     #[error("cannot compile the component: it ended its compiler, which may take {memory} bytes ({status}): {words}")]
     CompilerDied {
-        /// How it ended.
+        /// The exit status of its process.
         status: ExitStatus,
-        /// How much memory it had, in bytes.
+        /// The memory that it might take, in bytes.
         memory: u64,
-        /// What it said, the first kilobytes of it.
+        /// The first kilobytes of its stderr.
         words: String,
     },
-    /// Compiling takes more memory than it may, in each way that was tried.
+    /// Every way of compiling that was tried takes more memory than it may.
     #[error("cannot compile the component: {0}")]
     CompilerMemory(CompilerOutOfMemory),
     /// The file that the compiled component is written to could not be made or written.
     #[error("cannot write the compiled component")]
     Write(#[source] std::io::Error),
-    /// The file has changed since it was judged.
+    /// The file has changed since the host judged it.
     #[error("the component has changed while it was read: load it again")]
     Changed,
 }
 
-/// What a compiler that took too much memory was allowed.
+/// The limit of a compiler that ran out of memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompilerOutOfMemory {
     /// The memory that it might take, in bytes.
     pub memory: u64,
-    /// Whose limit it was, and what that left; nothing where it was the setting.
+    /// The limit that bounded the memory, and what that limit left; `None` where the setting bounded it.
     pub bounded_by: Option<String>,
-    /// What the compiler said of its end, the first kilobytes of it.
+    /// The compiler's last words, the first kilobytes of them.
     pub words: String,
 }
 
@@ -305,7 +306,7 @@ impl Engine {
     /// Starts an engine.
     ///
     /// # Errors
-    /// Fails when the address space for the pool cannot be had or a thread cannot be started.
+    /// Fails if the address space for the pool is not available, or a thread cannot be started.
     pub fn new(settings: &EngineSettings) -> Result<Self, EngineError> {
         let wasmtime = wasmtime::Engine::new(&settings.config()).map_err(EngineError::Start)?;
         let ticker = Ticker::start(wasmtime.weak()).map_err(EngineError::Ticker)?;
@@ -316,58 +317,58 @@ impl Engine {
         Ok(Self { wasmtime, ticker: Arc::new(ticker), settings, turns: Turns::new(), fingerprint })
     }
 
-    /// Returns wasmtime's own engine, to build a `Linker` or a `Store` on.
+    /// Returns wasmtime's own engine, to build a `Linker` or a `Store` with.
     pub fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
     }
 
-    /// Returns the largest linear memory, in bytes, that an instance of this engine can have.
+    /// Returns the maximum size of a linear memory of an instance, in bytes.
     pub fn memory_ceiling(&self) -> usize {
         self.settings.memory_ceiling
     }
 
-    /// Makes a store's guest yield its thread at each epoch, about once a millisecond, and go on only in its turn among
-    /// all guests of this engine that have run for an epoch: extensions take turns, and each's calls among themselves.
-    /// The answer is for its [`CpuMeter`], in which the guest has to run: epochs pass only while some guest runs in
-    /// one.
+    /// Makes a store's guest yield its thread at each epoch, about once a millisecond. A guest that has run for an
+    /// epoch then waits for its turn: extensions take turns, and the calls of an extension take turns among themselves.
+    /// The returned turn is for the guest's [`CpuMeter`]. The guest has to run in that meter, because epochs pass only
+    /// while a guest runs in one.
     pub fn schedule<T: 'static>(&self, store: &mut wasmtime::Store<T>, extension: &str) -> CpuTurn {
         self.turns.take_in(store, extension, self.ticker.clock())
     }
 
-    /// Returns the number of epochs that have passed since this engine was made. None passes while all guests wait.
+    /// Returns the number of epochs since this engine was started. No epoch passes while all guests wait.
     pub fn epochs(&self) -> u64 {
         self.ticker.epochs()
     }
 
-    /// Returns the most that an instance of this engine can need.
+    /// Returns the maximum that an instance of this engine can need.
     pub fn room(&self) -> Needs {
         self.settings.room()
     }
 
-    /// Returns how many instances can live at once, of all extensions together.
+    /// Returns the maximum of instances that live at once, of all extensions together.
     pub fn instances(&self) -> u32 {
         self.settings.instances
     }
 
-    /// Compiles a component to machine code in this process, if an instance of it needs no more than `most`. Takes
-    /// seconds for a large one: call it where blocking is allowed. One that is made for it can take minutes and
-    /// gigabytes: a stranger's is for a [`CompilerProcess`].
+    /// Compiles a component to machine code in this process, if an instance of it needs no more than `most`. A large
+    /// component takes seconds, so call this where blocking is allowed. A malicious component can take minutes and
+    /// gigabytes: compile untrusted components in a [`CompilerProcess`].
     ///
     /// # Errors
-    /// Fails when the bytes are not a valid component, use a feature that is switched off, need too much, or would
-    /// unfold to more than is taken.
+    /// Fails if the bytes are not a valid component, use a feature that is switched off, need too much, or would unfold
+    /// beyond the limits.
     pub fn compile(&self, component: &[u8], most: &Needs) -> Result<(Vec<u8>, Needs), EngineError> {
         precompile(&self.wasmtime, component, most)
     }
 
-    /// Returns a number that differs wherever artefacts of one engine would not load in another: other wasmtime, other
-    /// settings, other processor features.
+    /// Returns a number that changes whenever artefacts stop being loadable: with another wasmtime, other settings or
+    /// other processor features.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 }
 
-/// Compiles on a thread with a stack for what recurses in it. A panic of the compiler is an answer as any other.
+/// Compiles on a thread with a stack for the compiler's recursion. A panic of the compiler becomes an error.
 fn precompile(engine: &wasmtime::Engine, component: &[u8], most: &Needs) -> Result<(Vec<u8>, Needs), EngineError> {
     let needs = check_complexity(component)?;
     if needs.beyond(most).is_some() {

@@ -1,21 +1,22 @@
 //! The memory that the limits around this process still leave.
 //!
-//! Threat: a compiler that takes what its container has not. The kernel then ends a process, and since Kubernetes 1.28
-//! the whole container with it (`memory.oom.group`). So the limits are read before: those of this process's own control
-//! group and of all groups around it, of both versions of control groups, and what the machine itself has left.
+//! Threat: a compiler that takes more memory than its container has left. The kernel then ends a process, and since
+//! Kubernetes 1.28 the whole container with it (`memory.oom.group`). So the limits are read before: those of this
+//! process's control group and of all groups around it, for both versions of control groups, and the free memory of the
+//! machine.
 //!
-//! A group's use is counted as Kubernetes counts it: without the pages of files that the kernel drops first.
+//! The use of a group is counted as Kubernetes counts it: without the pages of files that the kernel drops first.
 
 use std::path::{Component, Path, PathBuf};
 
-/// The smallest that some limit leaves.
+/// The limit that leaves the least memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Room {
-    /// Bytes that can still be taken.
+    /// The bytes that are still free.
     pub(super) left: u64,
     /// The limit, in bytes.
     pub(super) limit: u64,
-    /// Whose limit it is: a group's directory, or the machine.
+    /// The owner of the limit: a group's directory, or the machine.
     pub(super) of: String,
 }
 
@@ -26,7 +27,7 @@ impl std::fmt::Display for Room {
 }
 
 impl Room {
-    /// Reads all limits below `root`, which is `/` but for tests. Without any there is no answer.
+    /// Reads all limits below `root`, which is `/` except in tests. Returns `None` if there are none.
     pub(super) fn read(root: &Path) -> Option<Self> {
         let text = |path: &str| std::fs::read_to_string(root.join(path)).ok();
         let directories = directories(
@@ -39,7 +40,7 @@ impl Room {
     }
 }
 
-/// Version of control groups.
+/// A version of control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     One,
@@ -47,7 +48,7 @@ enum Version {
 }
 
 impl Version {
-    /// What the limit of the group in `directory` leaves, if it has one.
+    /// Returns the memory that the limit of the group in `directory` leaves, if it has a limit.
     fn room(self, root: &Path, directory: &Path) -> Option<Room> {
         let (limit, used, dropped) = match self {
             Self::One => ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -64,25 +65,25 @@ impl Version {
     }
 }
 
-/// The number after a name at the beginning of a line.
+/// Returns the number after a name at the beginning of a line.
 fn field(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().map(str::split_whitespace);
     lines.find_map(|mut words| (words.next() == Some(name)).then(|| words.next()?.parse().ok())?)
 }
 
-/// What the machine has left, from `/proc/meminfo`, which counts in KiB.
+/// Returns the machine's free memory from `/proc/meminfo`, which counts in KiB.
 fn machine(text: &str) -> Option<Room> {
     let bytes = |name| Some(field(text, name)?.saturating_mul(1024));
     Some(Room { left: bytes("MemAvailable:")?, limit: bytes("MemTotal:")?, of: "this machine".to_owned() })
 }
 
-/// The directories of this process's groups that may limit memory, and of those around them, from `/proc/self/cgroup`
-/// and `/proc/self/mountinfo` (proc(5), cgroups(7)).
+/// Returns the directories of this process's groups that may limit memory, and of the groups around them, from
+/// `/proc/self/cgroup` and `/proc/self/mountinfo` (proc(5), cgroups(7)).
 fn directories(groups: &str, mounts: &str) -> Vec<(Version, PathBuf)> {
     let mut found = Vec::new();
     for (version, group) in groups.lines().filter_map(group) {
         for mount in mounts.lines().filter_map(Mount::parse).filter(|mount| mount.version == version) {
-            // Of a group that lies outside of what is mounted only the mount itself shows.
+            // If the group lies outside of the mount, only the mount itself is visible.
             let below = Path::new(&group).strip_prefix(&mount.root).unwrap_or(Path::new(""));
             let outside = below.components().any(|part| part == Component::ParentDir);
             let own = mount.point.join(if outside { Path::new("") } else { below });
@@ -93,7 +94,7 @@ fn directories(groups: &str, mounts: &str) -> Vec<(Version, PathBuf)> {
     found
 }
 
-/// A line `ID:CONTROLLERS:PATH` whose group may limit memory.
+/// Parses a line `ID:CONTROLLERS:PATH` of a group that may limit memory.
 fn group(line: &str) -> Option<(Version, String)> {
     let (id, rest) = line.split_once(':')?;
     let (controllers, path) = rest.split_once(':')?;
@@ -108,13 +109,13 @@ fn group(line: &str) -> Option<(Version, String)> {
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
     version: Version,
-    /// The group that the mount begins with.
+    /// The group at the root of the mount.
     root: PathBuf,
     point: PathBuf,
 }
 
 impl Mount {
-    /// Reads `ID PARENT DEVICE ROOT POINT OPTIONS [FIELDS…] - TYPE SOURCE SUPER-OPTIONS`.
+    /// Parses `ID PARENT DEVICE ROOT POINT OPTIONS [FIELDS…] - TYPE SOURCE SUPER-OPTIONS`.
     fn parse(line: &str) -> Option<Self> {
         let (first, second) = line.split_once(" - ")?;
         let mut first = first.split(' ').skip(3);
@@ -129,7 +130,7 @@ impl Mount {
     }
 }
 
-/// A path of mountinfo, in which spaces, tabs, line breaks and backslashes are `\040` and so on.
+/// Decodes a path of mountinfo, in which spaces, tabs, line breaks and backslashes are `\040` and so on.
 fn unescaped(path: &str) -> PathBuf {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     escapes.into_iter().fold(path.to_owned(), |path, (escape, letter)| path.replace(escape, letter)).into()

@@ -1,6 +1,6 @@
-//! The clock that interrupts guests: a thread that moves the engine's epoch about once a millisecond while the code of
-//! any guest runs on any thread, and sleeps otherwise. A guest that waits in a host call needs no clock: the deadline
-//! that ends it is a timer of its own, and a thousand that wait for days wake nobody.
+//! The clock that interrupts guests: a thread that advances the engine's epoch about once a millisecond while any
+//! guest's code runs, and sleeps otherwise. A guest that waits in a host call needs no clock: its deadline is a timer
+//! of its own. A thousand guests that wait for days cause no wake-ups.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
-/// The time between two epochs: how long a spinning guest holds its thread before its neighbours are served.
+/// The time between two epochs. A spinning guest holds its thread for this long before its neighbours are served.
 pub(super) const EPOCH: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct State {
-    /// Guests whose code runs at this moment.
+    /// The number of guests whose code runs at this moment.
     running: AtomicUsize,
-    /// Epochs that have passed.
+    /// The number of epochs that have passed.
     epochs: AtomicU64,
     asleep: AtomicBool,
     stopped: AtomicBool,
@@ -46,7 +46,7 @@ impl State {
     }
 }
 
-/// Owns the thread; dropping it ends the thread.
+/// The owner of the clock's thread; dropping it ends the thread.
 pub(crate) struct Ticker {
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
@@ -60,7 +60,7 @@ impl Ticker {
         Ok(Self { state, thread: Some(thread) })
     }
 
-    /// Returns a handle for what lets guests run.
+    /// Returns a handle with which guests start and stop the clock.
     pub(super) fn clock(&self) -> Clock {
         Clock(Arc::clone(&self.state))
     }
@@ -82,11 +82,11 @@ impl Drop for Ticker {
     }
 }
 
-/// One epoch for each millisecond in which a guest's code runs, and at most one more after it. A call that follows
-/// another within a millisecond mostly finds the thread awake, and saves the system call that wakes it.
+/// Advances the epoch once for each millisecond in which a guest's code runs, and at most once more. A call that
+/// follows another within a millisecond mostly finds the thread awake, which saves a system call.
 fn tick(state: &State, engine: &EngineWeak) {
     while !state.stopped.load(Ordering::SeqCst) {
-        // Only the weak handle is kept meanwhile: this thread must not be what keeps an engine alive.
+        // Only the weak handle is held meanwhile, so that this thread does not keep the engine alive.
         state.sleep();
         std::thread::sleep(EPOCH);
         let Some(engine) = engine.upgrade() else { return };
@@ -95,12 +95,12 @@ fn tick(state: &State, engine: &EngineWeak) {
     }
 }
 
-/// Lets epochs pass while guests run.
+/// A handle that keeps the clock running while guests run.
 #[derive(Clone)]
 pub(super) struct Clock(Arc<State>);
 
 impl Clock {
-    /// Notes that a guest's code runs from now on, on this thread: epochs pass until [`Clock::end`].
+    /// Records that a guest's code starts on this thread: epochs pass until [`Clock::end`].
     pub(super) fn begin(&self) {
         self.0.running.fetch_add(1, Ordering::SeqCst);
         if self.0.asleep.load(Ordering::SeqCst) {
@@ -108,7 +108,7 @@ impl Clock {
         }
     }
 
-    /// Notes that the code of one of the guests that run has stopped.
+    /// Records that the code of one guest has stopped.
     pub(super) fn end(&self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
     }

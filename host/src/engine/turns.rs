@@ -1,32 +1,32 @@
-//! Whose turn it is, among guests that run on and on.
+//! Turns for guests that run without pause.
 //!
-//! Threat: an extension that spins in as many calls as it may have, so that whoever waits for a turn waits behind all
-//! of them. So each extension has a line of its own, and the lines are served one after another.
+//! Threat: an extension that spins in as many calls as it may have, so that every other guest waits behind all of them.
+//! So each extension has a line of its own, and the lines are served in rotation.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Turns that are free, and who waits for one. Clones share them.
+/// The free turns, and the guests that wait for one. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Turns(Arc<Mutex<Waiting>>);
 
 #[derive(Debug)]
 struct Waiting {
     free: usize,
-    /// By the extension's name; none is empty. The next turn is for the first of the first.
+    /// The lines by the extension's name; no line is empty. The next turn goes to the first guest of the first line.
     lines: VecDeque<(Arc<str>, Line)>,
 }
 
 type Line = VecDeque<oneshot::Sender<Permit>>;
 
-/// A turn. It is free again when this is dropped.
+/// A turn. Dropping it frees the turn.
 #[derive(Debug)]
 pub(super) struct Permit(Option<Turns>);
 
 impl Turns {
-    /// One less than there are processors, so that one is free for all others.
+    /// Returns one turn fewer than there are processors, so that one processor is free for all other work.
     pub(super) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self::of(processors.saturating_sub(1).max(1))
@@ -44,7 +44,7 @@ impl Turns {
         Permit(Some(self.clone()))
     }
 
-    /// Waits for a turn of this extension. Whoever gives up waiting leaves the line.
+    /// Waits for a turn of this extension. Dropping the future leaves the line.
     pub(super) async fn wait(&self, extension: &Arc<str>) -> Option<Permit> {
         let called = {
             let mut waiting = self.waiting();
@@ -69,7 +69,7 @@ impl Turns {
             };
             match next.send(self.permit()) {
                 Ok(()) => return,
-                // That one has given up: the turn is the next one's, and not passed on twice.
+                // The receiver has given up: the turn goes to the next guest, and must not be passed on twice.
                 Err(mut permit) => drop(permit.0.take()),
             }
         }

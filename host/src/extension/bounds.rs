@@ -1,7 +1,7 @@
-//! The one place where everything that bounds a guest is put together.
+//! The one place that puts together all bounds of a guest.
 //!
-//! Threat: a way to run a guest that forgets one of its limits. Every instance, of a command, of an embedder's world or
-//! of a session, gets its store here, and every step of it is driven here.
+//! Threat: a way to run a guest that forgets one of its limits. Every instance gets its store here, whether of a
+//! command, of an embedder's world or of a session, and every step of it is driven here.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use crate::engine::{CpuMeter, CpuRate, CpuTurn, Limiter, OutOfCpu};
 use crate::gate::Gate;
 use crate::policy::{Grant, Limit, LimitHit, Limits};
 
-/// The most random bytes that one host call gives, about a millisecond's work. wasmtime-wasi would make 64 MiB at once,
-/// and hold a thread that other guests need for as long.
+/// The maximum of random bytes in one host call, about a millisecond's work. wasmtime-wasi would make 64 MiB at once,
+/// and block a thread that other guests need.
 const RANDOM: u64 = 256 << 10;
 
-/// What all calls of one extension share: its grant, and what bounds them.
+/// The grant and the bounds that all calls of one extension share.
 pub(super) struct Bounds {
     pub(super) shared: Arc<Shared>,
     pub(super) grant: Arc<Grant>,
@@ -39,34 +39,34 @@ pub(super) struct Bounds {
     /// One permit for each instance that may live at once.
     pub(super) slots: Arc<Semaphore>,
     pub(super) meter: Arc<Meter>,
-    /// The digest of the file that was loaded.
+    /// The digest of the loaded file.
     pub(super) sha256: [u8; 32],
 }
 
-/// What one call cost.
+/// The cost of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// CPU time of guest code and of the host calls on its thread.
+    /// The CPU time of guest code and of the host calls on its thread.
     pub cpu: Duration,
-    /// Time from the call to its end.
+    /// The time from the call to its end.
     pub elapsed: Duration,
-    /// Linear memory that the instance held at the end, in bytes.
+    /// The linear memory that the instance held at the end, in bytes.
     pub memory: usize,
-    /// A limit that the guest ran into and lived with: a growth that was refused, output that had to wait.
+    /// A limit that the guest reached without failing: a refused growth, or output that had to wait.
     pub reached: Option<LimitHit>,
 }
 
-/// What bounds the duration and the CPU time of a call.
+/// The bounds on the duration and the CPU time of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Budget {
-    /// The grant's `deadline` and `cpu` end it.
+    /// The grant's `deadline` and `cpu` end the call.
     Call,
-    /// Nothing ends it. It may use the grant's `cpu` in each window as long as the grant's `deadline`.
+    /// Nothing ends the call. In each window as long as the grant's `deadline`, it may use the grant's `cpu`.
     Service,
 }
 
-/// How a step of a guest failed, before its cause is known.
+/// The failure of a guest's step, before its cause is known.
 pub(super) enum Failure {
     /// No instance could be made.
     Instantiate(wasmtime::Error),
@@ -74,7 +74,7 @@ pub(super) enum Failure {
     Work(wasmtime::Error),
 }
 
-/// One instance, its store within all limits of the grant.
+/// One instance, with a store within all limits of the grant.
 pub(super) struct Instance<D: 'static> {
     pub(super) store: Store<State<D>>,
     turn: CpuTurn,
@@ -83,10 +83,10 @@ pub(super) struct Instance<D: 'static> {
 }
 
 impl Bounds {
-    /// Puts together what the grant opens and bounds, within what this host allows.
+    /// Combines what the grant opens and bounds, within the host's ceiling.
     pub(super) fn new(shared: &Arc<Shared>, mut grant: Grant, sha256: [u8; 32]) -> Result<Self, MountError> {
         let limits = shared.capped(&grant);
-        // The gate meters by the grant: what it judges by must be within the ceiling as well.
+        // The gate meters by the grant, so the grant's limits must be within the ceiling as well.
         grant.limits.clone_from(&limits);
         let grant = Arc::new(grant);
         let gate =
@@ -101,7 +101,7 @@ impl Bounds {
         if let Some(tokens) = mounts.tokens() {
             pod = pod.with_tokens(tokens.clone());
         }
-        // As many as there are instances in the engine, which the ceiling takes into account.
+        // One slot for each instance that the limits allow; the ceiling accounts for the instances of the engine.
         let slots = Arc::new(Semaphore::new(usize::try_from(limits.instances).unwrap_or(Semaphore::MAX_PERMITS)));
         let meter = Arc::new(Meter::new(limits.log_bytes_per_second));
         Ok(Self { shared: Arc::clone(shared), grant, limits, mounts, pod, slots, meter, sha256 })
@@ -122,14 +122,15 @@ impl Bounds {
         let state = State { table, wasi, files: self.mounts.open(), pod: self.pod.clone(), limiter, data };
         let mut store = Store::new(self.shared.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
-        // The table above counts what the host holds for the guest, this what the guest holds of its own resources.
+        // The table above counts what the host holds for the guest. This limit counts the handles of the guest's own
+        // resources.
         store.set_max_component_handles(handles);
         store.set_hostcall_fuel(size(limits.hostcall_bytes));
         let turn = self.shared.engine.schedule(&mut store, &self.grant.name);
         Ok(Instance { store, turn, outputs, _slot: slot })
     }
 
-    /// Fails unless this code runs on a Tokio runtime with what a call needs.
+    /// Fails unless this code runs on a Tokio runtime with the drivers that a call needs.
     pub(super) fn check_runtime(&self) -> Result<(), CallError> {
         let requests = !self.grant.api.is_empty() && self.shared.cluster.is_some();
         Drivers::of_this_runtime().check(requests || !self.grant.egress.is_empty())
@@ -145,9 +146,9 @@ impl Bounds {
         })
     }
 
-    /// Runs one call in an instance, until it ends or its deadline or its CPU time does.
+    /// Runs one call in an instance, until the call, its deadline or its CPU time ends.
     ///
-    /// A call that fails takes its instance with it, so the instance is returned only with a result.
+    /// A call that fails drops its instance, so the instance is returned only with a result.
     pub(super) async fn drive<D: Send, R>(
         &self,
         mut instance: Instance<D>,
@@ -218,7 +219,8 @@ impl Bounds {
     fn wasi(&self, invocation: Invocation, outputs: &mut Outputs) -> WasiCtx {
         let Invocation { arguments, env, mut wasi, stdout, stderr } = invocation;
         wasi.arg(&self.grant.name).args(&arguments).max_random_size(RANDOM);
-        // Nor would any address be let through: but a socket that leads nowhere is a file of the host's all the same.
+        // No address would be let through anyway, but even a socket that leads nowhere occupies a file descriptor of
+        // the host.
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         if let Some(stream) = stdout {
             wasi.stdout(outputs.metered(stream, &self.meter));
@@ -238,7 +240,7 @@ impl Bounds {
     }
 }
 
-/// A limit as a size of this machine.
+/// Converts a limit to a size of this machine.
 fn size(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }

@@ -1,8 +1,8 @@
 //! A bounded buffer before a writer that may be slow.
 //!
-//! Threat: a guest that writes in pieces of no or one byte. wasmtime-wasi's `AsyncStdoutStream` keeps each piece apart,
-//! some hundred bytes of the host's memory for one of the guest's, and pieces of nothing without any bound. Here pieces
-//! are put together as they come, and what is not written yet is never more than [`ROOM`].
+//! Threat: a guest that writes in pieces of no or one byte. wasmtime-wasi's `AsyncStdoutStream` keeps each piece apart.
+//! That takes some hundred bytes of the host's memory for one of the guest's, and pieces without bytes have no bound at
+//! all. Here pieces are joined as they come, and unwritten bytes never exceed [`ROOM`].
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +14,12 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
-/// The most that waits to be written, in bytes: what a pipe of the kernel holds too.
+/// The maximum of unwritten bytes: as many as a pipe of the kernel holds.
 const ROOM: usize = 64 << 10;
 
-/// A stream for a guest's output: at most 64 KiB wait to be written, in however small pieces they came.
+/// A stream for a guest's output, in which at most 64 KiB wait to be written, however small the pieces are.
 ///
-/// Cheap to clone; clones share the buffer. What is not written when the last clone is dropped is lost.
+/// Clones are cheap and share the buffer. Bytes that are unwritten when the last clone is dropped are lost.
 ///
 /// ```no_run
 /// use attache::extension::{BufferedOutput, Invocation};
@@ -34,7 +34,7 @@ pub struct BufferedOutput {
     terminal: bool,
 }
 
-/// Ends the task that writes, when it is dropped.
+/// The owner of the writing task; dropping it ends the task.
 struct Handle {
     shared: Arc<Shared>,
     _task: AbortOnDropJoinHandle<()>,
@@ -43,19 +43,19 @@ struct Handle {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write, or to flush.
+    /// Notified when there are bytes to write, or a flush to do.
     work: Notify,
-    /// Something was written or flushed.
+    /// Notified when bytes were written or flushed.
     done: Notify,
 }
 
 #[derive(Default)]
 struct State {
     waiting: Vec<u8>,
-    /// Bytes that the task is writing.
+    /// The number of bytes that the task is writing.
     writing: usize,
     flushing: bool,
-    /// The writer takes no more.
+    /// Set after the writer has failed.
     closed: bool,
 }
 
@@ -73,7 +73,7 @@ impl State {
     }
 }
 
-/// What the task does next.
+/// The next step of the writing task.
 enum Job {
     Write,
     Flush,
@@ -81,20 +81,20 @@ enum Job {
 }
 
 impl BufferedOutput {
-    /// Starts a task that writes to `writer`, which must not block where it is polled.
+    /// Starts a task that writes to `writer`, which must not block when it is polled.
     pub fn new(writer: impl AsyncWrite + Send + 'static) -> Self {
         let shared = Arc::<Shared>::default();
         let task = spawn(write_all(Arc::clone(&shared), writer));
         Self { handle: Arc::new(Handle { shared, _task: task }), terminal: false }
     }
 
-    /// Tells the guest that this is a terminal, or that it is none, which is the default.
+    /// Sets whether the guest sees a terminal. The default is no.
     #[must_use]
     pub fn terminal(self, terminal: bool) -> Self {
         Self { terminal, ..self }
     }
 
-    /// Returns the number of bytes that are not written yet.
+    /// Returns the number of unwritten bytes.
     pub fn unwritten(&self) -> usize {
         self.handle.shared.state().unwritten()
     }
@@ -105,7 +105,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what to do next; bytes to write are moved to `piece`, whose allocation is used for the next ones.
+    /// Returns the next step. Bytes to write are moved to `piece`, whose allocation is reused for the next ones.
     fn next(&self, piece: &mut Vec<u8>) -> Job {
         let mut state = self.state();
         if !state.waiting.is_empty() {
@@ -151,13 +151,14 @@ impl StdoutStream for BufferedOutput {
         Box::new(Stream(Arc::clone(&self.handle)))
     }
 
-    /// Of WASI 0.3, which no guest is linked with.
+    /// Returns a sink: this stream belongs to WASI 0.3, which no guest is linked with.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
 }
 
-/// Why the writer failed is nothing to a guest: to it the stream is closed, as a pipe without a reader is.
+/// A guest's handle of the buffer. The guest does not see why the writer failed: the stream is closed, like a pipe
+/// without a reader.
 struct Stream(Arc<Handle>);
 
 #[wasmtime_wasi::async_trait]
@@ -202,7 +203,7 @@ impl Pollable for Stream {
     async fn ready(&mut self) {
         loop {
             let mut done = pin!(self.0.shared.done.notified());
-            // From here on a change wakes this one, so none is missed between the look and the wait.
+            // From here on each change wakes this task, so none is missed between the check and the wait.
             done.as_mut().enable();
             if self.0.shared.state().is_ready() {
                 return;

@@ -10,22 +10,22 @@ use super::load::Extension;
 use super::state::State;
 use super::world::World;
 
-/// What a call returned, and what it cost.
+/// The result of a call, and its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Completed<R> {
-    /// What the closure returned.
+    /// The closure's result.
     pub value: R,
-    /// What the call cost.
+    /// The cost of the call.
     pub usage: Usage,
 }
 
 impl<W: World<D>, D: Send + 'static> Extension<W, D> {
-    /// Calls the extension once, in a fresh instance: `work` is given the guest's exports and its store.
+    /// Calls the extension once, in a fresh instance. The closure `work` gets the guest's exports and its store.
     ///
-    /// The call ends at the grant's deadline or when its CPU time is spent, whatever the guest or a host call that it
-    /// waits in does. Dropping the future ends it at once. A limit that the guest ran into is logged and recorded in
-    /// the audit.
+    /// The call ends at the grant's deadline or when its CPU time is used up, even while the guest waits in a host
+    /// call. Dropping the future ends the call at once. A limit that the guest reached is logged and recorded in the
+    /// audit.
     ///
     /// ```no_run
     /// # mod bindings {
@@ -49,7 +49,7 @@ impl<W: World<D>, D: Send + 'static> Extension<W, D> {
     /// ```
     ///
     /// # Errors
-    /// Says which limit or trap ended the call. An error that `work` itself returns is [`CallError::Trap`].
+    /// Fails with the limit or trap that ended the call. An error that `work` returns is [`CallError::Trap`].
     pub async fn call<R, F>(&self, data: D, work: F) -> Result<Completed<R>, CallError>
     where
         F: AsyncFnOnce(&W::Guest, &mut Store<State<D>>) -> wasmtime::Result<R>,
@@ -60,7 +60,7 @@ impl<W: World<D>, D: Send + 'static> Extension<W, D> {
     /// Calls the extension as [`Extension::call`] does, with arguments and streams.
     ///
     /// # Errors
-    /// As [`Extension::call`].
+    /// Fails like [`Extension::call`].
     pub async fn call_with<R, F>(&self, invocation: Invocation, data: D, work: F) -> Result<Completed<R>, CallError>
     where
         F: AsyncFnOnce(&W::Guest, &mut Store<State<D>>) -> wasmtime::Result<R>,

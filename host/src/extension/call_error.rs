@@ -1,4 +1,4 @@
-//! How a call failed, and which limit was the cause.
+//! The errors of calls, and the limits that cause them.
 
 use std::time::Duration;
 
@@ -12,62 +12,62 @@ use crate::capability::http::resource_limits;
 use crate::engine::{Ceiling, GUEST_STACK, Limiter};
 use crate::policy::{Limit, LimitHit, LimitValue, Limits};
 
-/// How a call failed.
+/// The failure of a call.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// It ran past the grant's `deadline`, in its own code or in a host call.
+    /// The call ran past the grant's `deadline`, in guest code or in a host call.
     #[error("the guest was stopped at its deadline of {deadline:?}: raise limits.deadline in its grant to allow more")]
     Deadline {
         /// The deadline.
         deadline: Duration,
     },
-    /// It used up the grant's `cpu`.
+    /// The call used up the grant's `cpu`.
     #[error("the guest was stopped after {budget:?} of CPU time: raise limits.cpu in its grant to allow more")]
     Cpu {
         /// The budget.
         budget: Duration,
     },
-    /// It trapped at a limit, or after it had run into one that may be the cause.
+    /// The guest trapped at a limit, or after it had reached a limit that may be the cause.
     #[error("the guest trapped after it hit its limit of {reached}: {}", reached.remedy())]
     Limit {
-        /// What it hit.
+        /// The limit that the guest reached.
         reached: LimitHit,
-        /// The trap and where in the guest it happened.
+        /// The trap, and where in the guest it happened.
         #[source]
         trap: wasmtime::Error,
     },
     /// The guest trapped, or the closure of the call returned this error.
     #[error("the guest trapped")]
     Trap(#[source] wasmtime::Error),
-    /// The guest exited, in a world that is not a command's.
+    /// The guest exited, in a world other than that of a command.
     #[error("the guest exited with code {code}")]
     Exited {
-        /// Its exit code.
+        /// The exit code.
         code: i32,
     },
-    /// As many calls of the extension as its grant allows are under way.
+    /// As many calls of the extension are running as its grant allows.
     #[error("{instances} calls are under way: raise limits.instances in the grant to allow more")]
     Busy {
         /// The limit.
         instances: u32,
     },
-    /// No instance could be made: its memory is larger than its limit, or the host runs as many as it can.
+    /// No instance could be made: its memory is larger than its limit, or the host runs as many instances as it can.
     #[error("the guest could not be instantiated")]
     Instantiate(#[source] wasmtime::Error),
-    /// The session serves no further call.
+    /// The session serves no further calls.
     #[error("the session is over: {0}")]
     SessionOver(SessionEnd),
-    /// The caller is on no Tokio runtime that has timers, without which no deadline would hold.
+    /// The caller has no Tokio runtime with timers, without which no deadline would hold.
     #[error("calls need a Tokio runtime with timers: build it with `enable_all`, and call from within it")]
     NoTimers,
-    /// The caller's Tokio runtime has no I/O, without which the requests that the grant opens cannot be made.
+    /// The caller's Tokio runtime has no I/O, which the requests that the grant opens need.
     #[error("the grant opens requests, which need a Tokio runtime with I/O: build it with `enable_all`")]
     NoIo,
 }
 
 impl CallError {
-    /// The limit that ended the call, if one did.
+    /// Returns the limit that ended the call, if a limit did.
     pub fn reached(&self) -> Option<LimitHit> {
         let reached = |limit, allowed| Some(LimitHit { limit, allowed });
         match self {
@@ -90,7 +90,7 @@ impl CallError {
         if let Some(exit) = trap.downcast_ref::<I32Exit>() {
             return Self::Exited { code: exit.0 };
         }
-        // A refused growth is no reason for an error that is the embedder's own.
+        // A refused growth does not explain an error of the embedder's own.
         let of_guest = matches!(failure, Failure::Instantiate(_)) || trap.is::<Trap>() || trap.is::<WasmBacktrace>();
         let growth = || limiter.hit().filter(|_| of_guest).map(reached_by_growth);
         match (limit_of(trap, limits).or_else(growth), failure) {
@@ -101,7 +101,7 @@ impl CallError {
     }
 }
 
-/// What a refused growth says.
+/// Returns the limit behind a refused growth.
 pub(super) fn reached_by_growth(ceiling: Ceiling) -> LimitHit {
     match ceiling {
         Ceiling::Memory(bytes) => LimitHit { limit: Limit::Memory, allowed: LimitValue::Bytes(bytes as u64) },
@@ -111,15 +111,15 @@ pub(super) fn reached_by_growth(ceiling: Ceiling) -> LimitHit {
     }
 }
 
-/// What wasmtime says where it has a sentence of its own and no type for it. The suite of hostile guests sees to it
-/// that these stay its words.
+/// The errors of wasmtime that have a message but no type. The suite of hostile guests fails when wasmtime changes a
+/// message.
 const SENTENCES: [(&str, Limit); 3] = [
     ("store handle limit exceeded", Limit::Handles),
     ("total size of fields exceeds limit", Limit::HeaderBytes),
     ("fuel allocated for hostcalls has been exhausted", Limit::HostcallBytes),
 ];
 
-/// The limit that a trap names itself.
+/// Returns the limit that the trap itself names.
 fn limit_of(trap: &wasmtime::Error, limits: &Limits) -> Option<LimitHit> {
     if let Some(Trap::StackOverflow) = trap.downcast_ref() {
         return Some(LimitHit { limit: Limit::Stack, allowed: LimitValue::Bytes(GUEST_STACK as u64) });

@@ -1,4 +1,4 @@
-//! From a component's source to its machine code: an artefact that is kept or pinned, or the compiler.
+//! The way from a component's source to its machine code: a kept or pinned artefact, or the compiler.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -24,16 +24,16 @@ pub struct Precompiled {
     pub component_sha256: [u8; 32],
     /// The SHA-256 digest of the artefact's file, by which a grant pins it.
     pub artefact_sha256: [u8; 32],
-    /// What compiling took.
+    /// The costs of compiling.
     pub compilation: Compilation,
 }
 
 impl<D> Runtime<D> {
     /// Compiles a component and writes the artefact, for machines that load it under a grant that pins it. Returns the
-    /// digests and what compiling took.
+    /// digests and the costs of compiling.
     ///
     /// # Errors
-    /// Fails when it is no component that can be compiled, or the file cannot be written.
+    /// Fails if the file is not a component that can be compiled, or if the artefact cannot be written.
     pub async fn compile_file(&self, path: &Path, artefact: &Path) -> Result<Precompiled, LoadError> {
         let shared = &self.shared;
         let source = shared.open(path).await?;
@@ -55,8 +55,8 @@ impl<D> Runtime<D> {
 }
 
 impl Shared {
-    /// Maps the component's artefact, or compiles it and keeps one. Says what compiling took, now or when the artefact
-    /// was made; that is unknown of one that was made elsewhere.
+    /// Maps the component's artefact, or compiles the component and keeps the artefact. Returns the costs of compiling,
+    /// now or when the artefact was made. The costs of an artefact that was made elsewhere are unknown.
     pub(super) async fn component(
         self: &Arc<Self>,
         source: Source,
@@ -90,7 +90,7 @@ impl Shared {
         let draft = blocking(move || draft(shared.artefacts.as_ref())).await?.map_err(EngineError::Write)?;
         let in_folder = matches!(draft, NewArtefact::Named(_));
         let compiled = match self.compile_to(draft, Arc::clone(&source), most).await? {
-            // The folder's volume may be full.
+            // The volume of the folder may be full.
             Err(EngineError::Write(why)) if in_folder => {
                 tell_unkept(&why);
                 let nameless = NewArtefact::nameless().map_err(EngineError::Write)?;
@@ -130,7 +130,7 @@ impl Shared {
     fn kept(&self, sha256: &[u8; 32]) -> Result<Option<(Component, Compilation)>, LoadError> {
         let Some(artefacts) = &self.artefacts else { return Ok(None) };
         let found = match artefacts.find(&self.engine, sha256) {
-            // Of another mode than its folder: it is as good as none.
+            // The file's mode may differ from its folder's: an unreadable artefact counts as missing.
             Err(error @ ArtefactError::Open { .. }) => {
                 tracing::warn!(error = %chain(&error), "a kept artefact cannot be read: the component is compiled again");
                 return Ok(None);
@@ -155,7 +155,7 @@ impl Shared {
                 let held = file.as_file().try_clone().map_err(EngineError::Write)?;
                 match artefacts.keep(&self.engine, sha256, file, compilation) {
                     Ok(artefact) => return self.map(&artefact).map_err(LoadError::Load),
-                    // The volume may be full. What is compiled is whole, and runs.
+                    // The volume may be full. The compiled component is complete, and runs.
                     Err(error) => tell_unkept(&error),
                 }
                 return self.map(&Artefact::unkept(held)).map_err(LoadError::Load);
@@ -174,16 +174,16 @@ impl Shared {
 
     #[expect(unsafe_code, reason = "loads machine code that this host's own engine wrote, or that its operator pins")]
     fn map(&self, artefact: &Artefact) -> wasmtime::Result<Component> {
-        // SAFETY: an `Artefact` is one of three. A file in a folder that only this user and root can write to, checked
-        // by its descriptor and against its digest, which `Engine::compile` or its process wrote and nobody writes
-        // again: a newer one takes its name by a rename. Or what they have just written to a file without a name. Or a
-        // sealed copy of what has the digest that this host's operator has pinned: who pins it vouches for it, as for
-        // the host's program.
+        // SAFETY: an `Artefact` is one of three things. First, a file in a folder that only this user and root can
+        // write to, checked by its descriptor and against its digest. `Engine::compile` or its process wrote it, and
+        // nobody writes to it again: a newer artefact takes its name by a rename. Second, what they have just written
+        // to a file without a name. Third, a sealed copy whose digest the operator has pinned: the operator vouches for
+        // it, as for the host's program.
         unsafe { Component::deserialize_file(self.engine.wasmtime(), artefact.path()) }
     }
 }
 
-/// A file for what is going to be compiled, in the folder of artefacts if there is one that can be written to.
+/// Creates a file for a compilation, in the folder of artefacts if there is one that can be written to.
 fn draft(artefacts: Option<&Artefacts>) -> io::Result<NewArtefact> {
     match artefacts.map(Artefacts::draft) {
         Some(Ok(Some(draft))) => return Ok(draft),

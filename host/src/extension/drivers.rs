@@ -1,11 +1,11 @@
 //! The drivers of the caller's Tokio runtime: timers, and I/O.
 //!
-//! Threat: a guest that no deadline ends, or whose request panics the host, because the runtime of its caller lacks a
-//! driver. So each call checks for what it needs before its guest runs.
+//! Threat: the runtime of a caller lacks a driver, so that no deadline ends a guest, or a guest's request panics the
+//! host. So each call checks for the drivers that it needs before its guest runs.
 //!
-//! Tokio reports a missing driver by a panic alone. A probe makes one timer and one socket where that panic is caught,
-//! once for each thread and runtime; the panic hook of the process sees it. A process that is built with
-//! `panic = "abort"` ends there.
+//! Tokio reports a missing driver only by a panic. A probe creates one timer and one socket and catches that panic,
+//! once for each thread and runtime. The panic hook of the process sees the panic. A process that is built with `panic
+//! = "abort"` ends there.
 
 use std::cell::Cell;
 use std::panic::catch_unwind;
@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, Id};
 
 use super::call_error::CallError;
 
-/// What a runtime has.
+/// The drivers of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Drivers {
     timers: bool,
@@ -24,12 +24,12 @@ pub(super) struct Drivers {
 }
 
 thread_local! {
-    /// The runtime that was probed last, of those that this thread works for.
+    /// The last probed runtime of those that this thread works for.
     static KNOWN: Cell<Option<(Id, Drivers)>> = const { Cell::new(None) };
 }
 
 impl Drivers {
-    /// Returns what the runtime has that this code runs on; nothing on none.
+    /// Returns the drivers of the current runtime; none without a runtime.
     pub(super) fn of_this_runtime() -> Self {
         let Ok(handle) = Handle::try_current() else { return Self { timers: false, io: false } };
         match KNOWN.get() {
@@ -44,17 +44,17 @@ impl Drivers {
 
     fn probe() -> Self {
         let timers = catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok();
-        // A system that gives no socket has not said that there is no driver.
+        // An error of the system is no sign of a missing driver; only a panic is.
         let io = catch_unwind(|| drop(UnixDatagram::unbound())).is_ok();
         Self { timers, io }
     }
 
-    /// Returns whether both are there.
+    /// Returns whether both drivers exist.
     pub(super) fn all(self) -> bool {
         self.timers && self.io
     }
 
-    /// Fails without timers, and without I/O where the call needs that.
+    /// Fails without timers, and without I/O if the call needs it.
     pub(super) fn check(self, needs_io: bool) -> Result<(), CallError> {
         match self {
             Self { timers: false, .. } => Err(CallError::NoTimers),

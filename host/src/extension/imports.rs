@@ -1,7 +1,7 @@
-//! Which of a component's imports its grant opens.
+//! The imports of a component, judged by its grant.
 //!
 //! Question: may this component be linked at all? A component that imports what its grant does not open is refused
-//! before it runs, so that its operator hears of it then and not at the first call.
+//! before it runs, so that its operator sees the error at the start and not at the first call.
 
 use std::collections::BTreeSet;
 
@@ -10,23 +10,23 @@ use serde::Serialize;
 use crate::policy::Grant;
 use crate::telemetry::legible_name;
 
-/// The packages of WASI that every guest is given. They hold no power by themselves: no directory, no variable and no
-/// address is open unless the grant names it, and sockets and name look-ups stay refused whatever it names.
+/// The packages of WASI that every guest gets. They hold no power by themselves: no directory, variable or address is
+/// open unless the grant names it. Sockets and name look-ups are refused under any grant.
 const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
 pub(super) const METADATA: &str = "attache:pod/metadata";
 pub(super) const API: &str = "attache:pod/api";
 pub(super) const OUTGOING: &str = "wasi:http/outgoing-handler";
-/// The types of requests and answers, which hold no power by themselves.
+/// The types of HTTP requests and responses, which hold no power by themselves.
 const HTTP_TYPES: &str = "wasi:http/types";
 
-/// How an import stands against the host and the grant.
+/// The status of an import under the host and the grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "standing", content = "needs")]
 pub enum ImportStatus {
-    /// The host offers it and the grant opens it.
+    /// The host offers the interface and the grant opens it.
     Granted,
-    /// The host offers it, but the grant would need this.
+    /// The host offers the interface, but the grant lacks this.
     Lacks(String),
     /// This host has no such interface.
     Unknown,
@@ -35,9 +35,9 @@ pub enum ImportStatus {
 /// One import of a component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Import {
-    /// Such as `attache:pod/api@0.1.0`, as the component has it: line breaks and all.
+    /// The name, such as `attache:pod/api@0.1.0`, exactly as the component has it, even with line breaks.
     pub name: String,
-    /// Whether it is granted.
+    /// The status under the grant.
     #[serde(flatten)]
     pub standing: ImportStatus,
 }
@@ -50,13 +50,13 @@ impl Import {
         Self { name: name.to_owned(), standing: standing(name, grant, offered) }
     }
 
-    /// Its name without the version.
+    /// Returns the name without the version.
     pub fn interface(&self) -> &str {
         self.name.split_once('@').map_or(&self.name, |(interface, _version)| interface)
     }
 
-    /// Says what stands in the way, for an operator and within one line; `None` when nothing does. The name is the
-    /// guest's own text, so here it is escaped and cut.
+    /// Returns the obstacle for an operator, in one line; `None` if there is none. The name is untrusted text, so it is
+    /// escaped and cut.
     pub fn lack(&self) -> Option<String> {
         let name = legible_name(&self.name);
         match &self.standing {

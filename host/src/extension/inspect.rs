@@ -1,4 +1,4 @@
-//! What a component imports and exports, and how its grant stands to that.
+//! The imports and exports of a component, compared with its grant.
 
 use std::path::Path;
 
@@ -10,21 +10,21 @@ use super::runtime::Runtime;
 use crate::engine::Compilation;
 use crate::policy::Grant;
 
-/// What a component wants and offers.
+/// The imports and exports of a component, and the obstacles to running it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Inspection {
-    /// Its SHA-256 in hex, as a grant's `component.sha256` pins it.
+    /// The SHA-256 digest in hex, as a grant's `component.sha256` pins it.
     pub sha256: String,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// What it imports, and whether the grant opens that.
+    /// The imports, each with its status under the grant.
     pub imports: Vec<Import>,
-    /// What it exports.
+    /// The exports.
     pub exports: Vec<Export>,
-    /// What stands in the way of running it under the grant; empty when nothing does.
+    /// The obstacles to running the component under the grant; empty if there are none.
     pub lacks: Vec<String>,
-    /// What compiling it took, now or when its artefact was made; unknown of an artefact that was made elsewhere.
+    /// The costs of compiling, now or when the artefact was made; `None` for an artefact that was made elsewhere.
     pub compilation: Option<Compilation>,
 }
 
@@ -32,9 +32,9 @@ pub struct Inspection {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Export {
-    /// Such as `wasi:cli/run@0.2.12`.
+    /// The name, such as `wasi:cli/run@0.2.12`.
     pub name: String,
-    /// The command that calls it, if one does.
+    /// The command that calls the export, if there is one.
     pub called_by: Option<String>,
 }
 
@@ -46,10 +46,10 @@ impl Export {
 }
 
 impl<D> Runtime<D> {
-    /// Returns whether the folder of artefacts holds what was compiled from an inspected component.
+    /// Returns whether the folder of artefacts holds the artefact of an inspected component.
     ///
     /// # Errors
-    /// Fails when its artefact is not to be trusted, or cannot be opened.
+    /// Fails if the artefact is not trusted, or cannot be opened.
     pub fn has_kept(&self, component: &Inspection) -> Result<bool, LoadError> {
         let mut sha256 = [0; 32];
         let Ok(()) = hex::decode_to_slice(&component.sha256, &mut sha256) else { return Ok(false) };
@@ -57,10 +57,10 @@ impl<D> Runtime<D> {
         Ok(artefacts.find(&self.shared.engine, &sha256)?.is_some())
     }
 
-    /// Reads the component in a file and holds it against `grant`, without running anything of it.
+    /// Reads the component in a file and compares it with `grant`, without running any of it.
     ///
     /// # Errors
-    /// Fails when it is no component that can be compiled. That the grant does not fit is no error here.
+    /// Fails if the file is not a component that can be compiled. A grant that does not fit is no error here.
     pub async fn inspect_file(&self, path: &Path, grant: &Grant) -> Result<Inspection, LoadError> {
         let source = self.shared.open(path).await?;
         let pinned = match source.check(grant) {

@@ -1,9 +1,9 @@
-//! A guest's output as lines that say whose they are.
+//! A guest's output as lines that begin with the extension's name.
 //!
-//! Threats: a guest that prints what looks like a record of the audit or a line of the log; one that leaves a line
-//! unfinished, so that the next record is none; one that prints line breaks alone, each of which becomes a line with a
-//! name. So whole lines are passed on, each with its extension's name before it and its control characters escaped, and
-//! what the rate of the grant is spent on is these lines, not the bytes that they were made of.
+//! Threats: a guest that prints text that looks like a record of the audit or a line of the log; a guest that leaves a
+//! line unfinished, so that the next record is unreadable; a guest that prints only line breaks, each of which becomes
+//! a line with a name. So only whole lines are passed on, each with its extension's name before it and its control
+//! characters escaped. The rate of the grant counts these lines, not the bytes that they were made of.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,16 +15,16 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::telemetry::legible_name;
 
-/// The longest line, in bytes and as it is passed on; a longer one becomes several.
+/// The maximum length of a line as it is passed on, in bytes; a longer line becomes several.
 const LONGEST_LINE: usize = 8 << 10;
 
-/// The most that a guest may write at once, in bytes.
+/// The maximum that a guest may write at once, in bytes.
 const PIECE: usize = 4 << 10;
 
-/// The most that such a piece becomes when all of it are line breaks, in bytes.
+/// The maximum size of a piece of line breaks alone after their names are added, in bytes.
 const LARGEST: usize = 64 << 10;
 
-/// Makes lines that say whose they are.
+/// The converter from bytes to named lines.
 pub(super) struct Lines {
     extension: String,
     partial: Vec<u8>,
@@ -35,12 +35,12 @@ impl Lines {
         Self { extension: legible_name(extension), partial: Vec::new() }
     }
 
-    /// How many bytes may be given at once.
+    /// Returns the maximum of bytes that may be added at once.
     fn piece(&self) -> usize {
         (LARGEST / self.extension.len().saturating_add(2)).clamp(1, PIECE)
     }
 
-    /// The lines that are whole with these bytes; the rest is kept.
+    /// Adds bytes, and writes the lines that they complete to `whole`; the rest is kept.
     fn add(&mut self, bytes: &[u8], whole: &mut BytesMut) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(part);
@@ -72,7 +72,7 @@ impl Lines {
         }
     }
 
-    /// The last line, which nothing has ended.
+    /// Writes the last line, which has no line break.
     fn end(&mut self, out: &mut BytesMut) {
         let line = std::mem::take(&mut self.partial);
         if !line.is_empty() {
@@ -81,7 +81,7 @@ impl Lines {
     }
 }
 
-/// How many of these bytes are whole letters, as far as they are letters at all.
+/// Returns the number of bytes before an incomplete letter at the end; bytes that are not UTF-8 count as complete.
 fn whole_letters(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -89,11 +89,11 @@ fn whole_letters(bytes: &[u8]) -> usize {
     }
 }
 
-/// Lines on their way: what is no line yet, and what the stream behind has not taken yet.
+/// The lines of a stream: an unfinished line, and whole lines that the stream behind has not taken yet.
 pub(super) struct Waiting {
     lines: Lines,
     whole: BytesMut,
-    /// A flush was asked for, and not everything has been passed on since.
+    /// Set after a flush was requested, until everything before it has been passed on.
     flush: bool,
 }
 
@@ -110,13 +110,13 @@ impl SharedLines {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many bytes it has that are not passed on.
+    /// Returns the number of bytes that are not passed on yet.
     pub(super) fn len(&self) -> usize {
         let waiting = self.waiting();
         waiting.whole.len().saturating_add(waiting.lines.partial.len())
     }
 
-    /// What the guest left, the unfinished last line too.
+    /// Takes the rest of the guest's output, including its unfinished last line.
     pub(super) fn rest(&self) -> Bytes {
         let Waiting { lines, whole, .. } = &mut *self.waiting();
         lines.end(whole);
@@ -125,7 +125,7 @@ impl SharedLines {
 }
 
 impl Waiting {
-    /// Passes on as much as is taken. Whether that was all.
+    /// Passes on as much as the stream takes. Returns whether that was all.
     fn pass_on(&mut self, to: &mut dyn OutputStream) -> StreamResult<bool> {
         while !self.whole.is_empty() {
             let room = to.check_write()?;
@@ -141,14 +141,14 @@ impl Waiting {
     }
 }
 
-/// A stream whose guest's lines get a name.
+/// A stream that adds a name to its guest's lines.
 pub(super) struct NamedLines<S> {
     pub(super) stream: S,
     pub(super) lines: SharedLines,
 }
 
 impl<S: StdoutStream> IsTerminal for NamedLines<S> {
-    /// Colours would be escaped.
+    /// Returns false, because colours would be escaped.
     fn is_terminal(&self) -> bool {
         false
     }
@@ -203,7 +203,7 @@ impl OutputStream for LineStream {
 #[wasmtime_wasi::async_trait]
 impl Pollable for LineStream {
     async fn ready(&mut self) {
-        // An error is ready too: the next question hears of it.
+        // An error counts as ready too: the next `check_write` returns it.
         while let Ok(false) = self.pass_on() {
             self.inner.ready().await;
         }

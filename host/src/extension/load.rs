@@ -1,4 +1,4 @@
-//! From a file to an extension: pin, count, compile or map, judge, link.
+//! The way from a file to an extension: check the pin, count, compile or map, judge, link.
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::engine::{ArtefactError, EngineError};
 use crate::podinfo::PodInfo;
 use crate::policy::{Grant, LimitHit};
 
-/// Why a component was not loaded.
+/// The reason for which a component was not loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -28,14 +28,14 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
     /// The file is too large.
     #[error("the component is larger than {most} bytes")]
     TooLarge {
-        /// The largest that is read.
+        /// The maximum size, in bytes.
         most: u64,
     },
     /// The bytes are a core module.
@@ -47,15 +47,15 @@ pub enum LoadError {
     /// The bytes are not WebAssembly.
     #[error("this is not a WebAssembly component: {}", first_bytes(.found))]
     NotWasm {
-        /// At most eight bytes.
+        /// The first bytes of the file, at most eight.
         found: Vec<u8>,
     },
     /// The grant pins another file.
     #[error("the grant pins component.sha256 {pinned}, but this component's is {found}")]
     Pinned {
-        /// What the grant says, in hex.
+        /// The pinned digest, in hex.
         pinned: String,
-        /// What the file has, in hex.
+        /// The file's digest, in hex.
         found: String,
     },
     /// The grant pins an artefact and no component.
@@ -67,13 +67,13 @@ pub enum LoadError {
         /// The digest of the file, in hex.
         found: String,
     },
-    /// The file is machine code, which is loaded only where an operator vouches for it.
+    /// The file is machine code, which is loaded only if the operator pins it.
     #[error(
         "this is machine code, compiled elsewhere, which is trusted like the host itself: it is loaded only under a grant \
          that pins it. If it is yours, add `component: {{artefactSha256: {found}}}` to its spec"
     )]
     ArtefactUnpinned {
-        /// What the file has, in hex.
+        /// The file's digest, in hex.
         found: String,
     },
     /// The file is the beginning of an artefact.
@@ -90,9 +90,9 @@ pub enum LoadError {
          on its way"
     )]
     ArtefactPinned {
-        /// What the grant says, in hex.
+        /// The pinned digest, in hex.
         pinned: String,
-        /// What the file has, in hex.
+        /// The file's digest, in hex.
         found: String,
     },
     /// The artefact does not fit the engine, or is damaged.
@@ -101,13 +101,13 @@ pub enum LoadError {
          of this version, on a processor of this kind"
     )]
     OtherEngine(#[source] wasmtime::Error),
-    /// The component wants more than its grant opens; one line for each import, with no line break in it.
+    /// The component needs more than its grant opens; one line for each import, without line breaks in it.
     #[error("{}", .0.join("\n"))]
     MissingGrant(Vec<String>),
     /// The component does not export what its world calls.
     #[error("{source:#}")]
     OtherWorld {
-        /// What wasmtime missed.
+        /// The error of wasmtime.
         #[source]
         source: wasmtime::Error,
     },
@@ -119,44 +119,44 @@ pub enum LoadError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// It could not be compiled.
+    /// The component could not be compiled.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Its artefact is not to be trusted.
+    /// The artefact is not trusted.
     #[error(transparent)]
     Artefact(#[from] ArtefactError),
     /// The compiled component could not be loaded.
     #[error("cannot load the compiled component")]
     Load(#[source] wasmtime::Error),
-    /// From the start it needs more than its grant, or any grant of this host, allows.
+    /// The component needs more from the start than its grant, or any grant of this host, allows.
     #[error("the component begins with {begins}, beyond {whose} limit of {reached}: {remedy}")]
     ExceedsLimit {
-        /// What it begins with.
+        /// The excessive need.
         begins: String,
         /// `its grant's` or `this host's`.
         whose: &'static str,
         /// The limit.
         reached: LimitHit,
-        /// Who can raise it.
+        /// The advice on raising the limit.
         remedy: String,
     },
-    /// Its imports do not have the shape that this host gives them.
+    /// The imports do not have the types that this host gives them.
     #[error("the component's imports do not fit this host's interfaces")]
     Link(#[source] wasmtime::Error),
-    /// A mount that the grant names cannot be had.
+    /// A mount that the grant names is not available.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// The caller is on no Tokio runtime, or on one that shuts down, or a compiler's process is to be started from one
-    /// without timers or I/O.
+    /// The caller has no Tokio runtime, or one that shuts down, or one without the timers and I/O that starting a
+    /// compiler's process needs.
     #[error("components are loaded on a Tokio runtime: build one with `enable_all`, and load from within it")]
     NoRuntime,
 }
 
-/// Says what a file begins with that is no component.
+/// Returns the description of a file that is not a component.
 fn first_bytes(found: &[u8]) -> String {
     match found {
         [] => "the file is empty".to_owned(),
@@ -164,11 +164,11 @@ fn first_bytes(found: &[u8]) -> String {
     }
 }
 
-/// A component and the grant that it runs under, ready to be called. Cheap to clone.
+/// A component and its grant, ready to be called. Cheap to clone.
 ///
-/// `W` is the WIT world that it is called by, as its bindings ([`World`]); a command's if nothing else is said.
+/// `W` is the WIT world of its calls, as its bindings ([`World`]). The default is the world of a command.
 ///
-/// A guest runs within the limits of its grant or not at all. An extension hands out neither its `InstancePre`:
+/// A guest runs within the limits of its grant or not at all. So an extension does not expose its `InstancePre`:
 ///
 /// ```compile_fail,E0616
 /// # fn take(extension: attache::extension::Extension) {
@@ -176,7 +176,7 @@ fn first_bytes(found: &[u8]) -> String {
 /// # }
 /// ```
 ///
-/// nor what a store is made of, nor a store beyond the end of a call:
+/// An extension exposes neither the parts of a store, nor a store beyond the end of a call:
 ///
 /// ```compile_fail,E0451
 /// # use attache::extension::State;
@@ -205,7 +205,7 @@ fn first_bytes(found: &[u8]) -> String {
 /// # }
 /// ```
 ///
-/// Within a call its store may be used:
+/// Within a call, its store may be used:
 ///
 /// ```
 /// # use attache::extension::Extension;
@@ -238,37 +238,38 @@ impl<W, D> std::fmt::Debug for Extension<W, D> {
 }
 
 impl<W, D> Extension<W, D> {
-    /// Returns its name: the grant's.
+    /// Returns the extension's name, which is the grant's.
     pub fn name(&self) -> &str {
         &self.bounds.grant.name
     }
 
-    /// Returns the SHA-256 digest of the file that was loaded: a component's, or an artefact's.
+    /// Returns the SHA-256 digest of the loaded file: a component's or an artefact's.
     pub fn sha256(&self) -> [u8; 32] {
         self.bounds.sha256
     }
 
-    /// Returns what the grant opens of the pod.
+    /// Returns the pod information that the grant opens.
     pub fn pod_info(&self) -> &PodInfo {
         self.bounds.pod.pod_info()
     }
 
-    /// Returns the grant that it runs under, its limits within the host's ceiling.
+    /// Returns the grant of the extension, with its limits within the host's ceiling.
     pub fn grant(&self) -> &Grant {
         &self.bounds.grant
     }
 }
 
 impl<D: Send + 'static> Runtime<D> {
-    /// Loads the component in a file, to be called by the world `W` under `grant`. The grant's `$(…)` must be resolved.
+    /// Loads the component in a file. It is called by the world `W` under `grant`, whose `$(…)` must be resolved.
     ///
-    /// Compiling takes seconds for a large component; it happens in the runtime's
-    /// [`CompilerProcess`](crate::engine::CompilerProcess) or on a thread for blocking work, and only if no artefact of
-    /// it is found. A component that is not trusted at all is for the former. A file that `attache compile` made is
-    /// loaded only if the grant pins it.
+    /// Compiling takes seconds for a large component, and happens only if no artefact of it is found. It runs in the
+    /// runtime's [`CompilerProcess`](crate::engine::CompilerProcess), or without one on a thread for blocking work.
+    /// Untrusted components need a `CompilerProcess`. A file that `attache compile` made is loaded only if the grant
+    /// pins it.
     ///
     /// # Errors
-    /// Says what of the file, the component or the grant does not fit; nothing of the component has run then.
+    /// Fails with the part of the file, the component or the grant that does not fit. No code of the component has run
+    /// then.
     pub async fn load_file<W: World<D>>(&self, path: &Path, grant: Grant) -> Result<Extension<W, D>, LoadError> {
         let source = Shared::open(&self.shared, path).await?;
         self.load_source(source, grant).await
@@ -277,7 +278,7 @@ impl<D: Send + 'static> Runtime<D> {
     /// Loads a component from memory, as [`Runtime::load_file`] does from a file.
     ///
     /// # Errors
-    /// As [`Runtime::load_file`].
+    /// Fails like [`Runtime::load_file`].
     pub async fn load<W: World<D>>(&self, component: Vec<u8>, grant: Grant) -> Result<Extension<W, D>, LoadError> {
         let source = blocking(move || Source::of(component)).await??;
         self.load_source(source, grant).await
@@ -312,7 +313,7 @@ impl Runtime {
     /// Loads the command in a file, as [`Runtime::load_file`] does.
     ///
     /// # Errors
-    /// As [`Runtime::load_file`].
+    /// Fails like [`Runtime::load_file`].
     pub async fn load_command_file(&self, path: &Path, grant: Grant) -> Result<Extension, LoadError> {
         self.load_file(path, grant).await
     }
@@ -320,14 +321,14 @@ impl Runtime {
     /// Loads a command from memory, as [`Runtime::load_file`] does from a file.
     ///
     /// # Errors
-    /// As [`Runtime::load_file`].
+    /// Fails like [`Runtime::load_file`].
     pub async fn load_command(&self, component: Vec<u8>, grant: Grant) -> Result<Extension, LoadError> {
         self.load(component, grant).await
     }
 }
 
 impl Shared {
-    /// Opens a component's file. Its bytes are held only where this process itself compiles.
+    /// Opens a component's file. Its bytes are held in memory only if this process itself compiles.
     pub(super) async fn open(self: &Arc<Self>, path: &Path) -> Result<Source, LoadError> {
         let (path, whole) = (path.to_owned(), self.compiler.is_none());
         blocking(move || Source::open(&path, whole)).await?
@@ -340,10 +341,10 @@ impl Shared {
     }
 }
 
-/// Runs `work` where blocking is allowed. A panic in it is this host's bug and goes on as one.
+/// Runs `work` where blocking is allowed. A panic in it is a bug of this host, and propagates.
 ///
 /// # Errors
-/// Fails on no Tokio runtime.
+/// Fails without a Tokio runtime.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
     let runtime = Handle::try_current().map_err(|_| LoadError::NoRuntime)?;
     match runtime.spawn_blocking(work).await {

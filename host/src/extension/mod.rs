@@ -1,8 +1,9 @@
 //! Components, loaded with the grant that they run under.
 //!
-//! A [`Runtime`] holds what all extensions of a process share: the engine, the pod that it runs in, the connection to
-//! the API server. [`Runtime::load`] judges a component against its grant before anything of it runs, and compiles it
-//! once. An [`Extension`] is then called as often as wanted, each call in an instance of its own that nothing outlives.
+//! A [`Runtime`] holds the state that all extensions of a process share: the engine, the pod, and the connection to the
+//! API server. [`Runtime::load`] judges a component against its grant before any of its code runs, and compiles it
+//! once. An [`Extension`] can be called any number of times. Each call runs in an instance of its own, which ends with
+//! the call.
 
 mod bounds;
 mod buffered;

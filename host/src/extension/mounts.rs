@@ -1,8 +1,8 @@
-//! What a grant mounts into its guest.
+//! The mounts of a guest, as its grant names them.
 //!
-//! Threat: a guest that reaches beyond a mount, writes into one, or reads in one what its grant does not name. A mount
-//! is a directory in memory, and what is in it is decided file by file: of a Downward API volume only what is known to
-//! be Downward API content, of the service account's volume nothing but what `credentials` says. The rest is not even
+//! Threat: a guest that reaches beyond a mount, writes into one, or reads content that its grant does not name. A mount
+//! is a directory in memory, and its content is decided file by file. Of a Downward API volume, only known Downward API
+//! content is shown; of the service account's volume, only what `credentials` allows. All other files are not even
 //! read.
 
 use std::collections::BTreeSet;
@@ -18,30 +18,30 @@ use crate::policy::{CredentialsMode, Grant, PodInfoMount};
 use crate::telemetry::{chain, legible, legible_name};
 use crate::volume::{Choice, KeptVersion, KeptVolume, MAX_LEFT_OUT, RelativePath, VolumeError, read_single};
 
-/// Why a mount that a grant names cannot be had.
+/// The reason for which a mount of a grant is not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MountError {
-    /// This host was not told of such a volume.
+    /// This host has no such volume.
     #[error("the grant mounts {what} at {guest_path}, and this host has none")]
     Absent {
-        /// The volume, for people.
+        /// The volume, described for people.
         what: &'static str,
-        /// The place where the guest would see it.
+        /// The path in the guest.
         guest_path: String,
     },
-    /// What goes into scoped credentials beside the token cannot be read.
+    /// The files beside the token of scoped credentials cannot be read.
     #[error("cannot make scoped credentials")]
     Account(#[from] CredentialsError),
     /// The system has no randomness for a token.
     #[error("cannot make a scoped token: {0}")]
     NoRandomness(String),
-    /// The volume cannot be read, or is none.
+    /// The volume cannot be read, or is not a volume.
     #[error("cannot mount {} at {guest_path}", host_path.display())]
     Volume {
         /// The volume on the host.
         host_path: PathBuf,
-        /// The place where the guest would see it.
+        /// The path in the guest.
         guest_path: String,
         /// The step that failed.
         #[source]
@@ -49,7 +49,7 @@ pub enum MountError {
     },
 }
 
-/// What one extension's instances are given of the host's files.
+/// The host's files that the instances of one extension see.
 pub(super) struct Mounts {
     root: Root,
     scoped: Option<Arc<ScopedVolume>>,
@@ -84,12 +84,12 @@ impl Mounts {
         Ok(Self { root, scoped })
     }
 
-    /// The tokens that the guest is given as files, if it is given scoped ones.
+    /// Returns the tokens of the guest's files, if the guest has scoped credentials.
     pub(super) fn tokens(&self) -> Option<&ScopedTokens> {
         self.scoped.as_ref().map(|volume| volume.tokens())
     }
 
-    /// The file system of one instance.
+    /// Returns the file system of one instance.
     pub(super) fn open(&self) -> FilesystemCtx {
         FilesystemCtx::new(self.root.clone())
     }
@@ -121,10 +121,10 @@ fn failed(host_path: &Path, guest_path: &str, source: VolumeError) -> MountError
     MountError::Volume { host_path: host_path.to_owned(), guest_path: guest_path.to_owned(), source }
 }
 
-/// The most names of left-out files that are remembered for one mount: those of four versions that share none.
+/// The maximum of left-out files that are remembered for one mount: those of four versions without a common file.
 const MAX_REPORTED: usize = 4 * MAX_LEFT_OUT;
 
-/// The most names of files that one warning repeats.
+/// The maximum of file names in one warning.
 const MAX_NAMES: usize = 8;
 
 fn report(extension: &str, mount: &str, left_out: &[RelativePath]) {
@@ -140,7 +140,7 @@ fn report(extension: &str, mount: &str, left_out: &[RelativePath]) {
     );
 }
 
-/// All of a volume.
+/// A choice of all files of a volume.
 #[derive(Clone, Copy)]
 struct Everything;
 
@@ -166,7 +166,7 @@ struct VolumeMount<C> {
     laid: Mutex<Laid>,
 }
 
-/// The newest version, laid out.
+/// The newest version of a volume, as a directory.
 struct Laid {
     version: Arc<KeptVersion>,
     directory: Arc<Directory>,
@@ -189,7 +189,7 @@ impl<C: Choice> VolumeMount<C> {
         Ok(mount)
     }
 
-    /// Reports each file that is left out once, as long as there are not too many.
+    /// Reports each left-out file once, up to [`MAX_REPORTED`] files.
     fn report(&self, version: &KeptVersion, reported: &mut BTreeSet<RelativePath>) {
         let room = MAX_REPORTED.saturating_sub(reported.len());
         let new = version.left_out.iter().filter(|path| !reported.contains(path)).take(room);

@@ -1,4 +1,4 @@
-//! What a component needs, held against its grant and this host, before it is compiled.
+//! The comparison of a component's needs with its grant and this host, before it is compiled.
 
 use wasmtime::component::Component;
 
@@ -7,8 +7,8 @@ use super::runtime::Shared;
 use crate::engine::{EngineError, Need, Needs};
 use crate::policy::{Grant, Limit, LimitHit, LimitValue, Limits};
 
-/// The most that a component may need under `grant`. Its memory and its tables grow within the grant's limits while it
-/// runs, and end it there; what counts here is whether an instance can be made at all.
+/// Returns the maximum that a component may need under `grant`. Its memories and tables may grow later, within the
+/// grant's limits. This function decides only whether an instance can be made at all.
 pub(super) fn most(grant: &Grant, inner: &Shared) -> Needs {
     let limits = allowed(grant, inner);
     let room = inner.engine.room();
@@ -19,12 +19,12 @@ pub(super) fn most(grant: &Grant, inner: &Shared) -> Needs {
     }
 }
 
-/// What the host allows of the grant's limits.
+/// Returns the grant's limits within the host's ceiling.
 fn allowed(grant: &Grant, inner: &Shared) -> Limits {
     grant.limits.capped_by(&inner.ceiling)
 }
 
-/// Says what of a component's needs exceeds what it may have.
+/// Fails with the first need of a component that exceeds its maximum.
 pub(super) fn check(needs: &Needs, grant: &Grant, inner: &Shared) -> Result<(), LoadError> {
     match needs.beyond(&most(grant, inner)) {
         Some(need) => Err(beyond(needs, need, grant, inner)),
@@ -32,7 +32,7 @@ pub(super) fn check(needs: &Needs, grant: &Grant, inner: &Shared) -> Result<(), 
     }
 }
 
-/// As [`check`], of machine code that was compiled elsewhere, which tells less.
+/// Checks machine code that was compiled elsewhere, as [`check`] does, by the fewer needs that are known of it.
 pub(super) fn check_artefact(component: &Component, grant: &Grant, inner: &Shared) -> Result<(), LoadError> {
     let Some(found) = component.resources_required() else { return Ok(()) };
     let needs = Needs {
@@ -45,7 +45,7 @@ pub(super) fn check_artefact(component: &Component, grant: &Grant, inner: &Share
     check(&needs, grant, inner)
 }
 
-/// Names the limit where a compiler has refused to begin.
+/// Adds the exceeded limit to the error of a compiler that has refused to begin.
 pub(super) fn explained(error: EngineError, grant: &Grant, inner: &Shared) -> LoadError {
     match error {
         EngineError::Needs { needs } => match check(&needs, grant, inner) {

@@ -1,8 +1,8 @@
-//! What a guest prints, on its way out: metered, and never waited for on a thread that others need.
+//! The output of a guest on its way out: metered, and never blocking a thread that others need.
 //!
 //! Threat: a guest that floods the log with its output, or that stalls the host by printing into a pipe that nobody
-//! reads. The extension's rate makes its writes wait, as a slow pipe would; nothing is lost, and the deadline covers
-//! the wait. A write that may go out goes out whole, on credit: a guest that takes half a write for all of it would
+//! reads. The extension's rate makes its writes wait, as a slow pipe would. Nothing is lost, and the deadline covers
+//! the wait. A write that is allowed goes out whole, on credit: some guests take half a write for all of it, and would
 //! lose the rest.
 
 use std::any::Any;
@@ -20,32 +20,31 @@ use super::buffered::BufferedOutput;
 use super::lines::{NamedLines, SharedLines};
 use crate::telemetry::LogThrottle;
 
-/// The most that a guest may write at once, in bytes: what wasmtime-wasi takes from a stream at once too.
+/// The maximum of one write of a guest, in bytes; wasmtime-wasi takes as much from a stream at once.
 const PIECE: usize = 64 << 10;
 
-/// A writer that has to wait waits for this many bytes, so that it does not come back for each.
+/// The bytes that a waiting writer waits for, so that it does not wake for each byte.
 const WORTHWHILE: u64 = 1 << 10;
 
-/// How long what the guest had printed may take to go out after its end. A reader that stalls longer loses it.
+/// The maximum of time for a guest's last output after its end. Output that a slower reader has not taken is lost.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
-/// The rate of one extension's output, for all its calls together. After a pause it takes one second's worth at once,
-/// and the last write of that may be larger than what is left: what is written after it waits until that is made up
-/// for.
+/// The rate of one extension's output, for all its calls together. After a pause it takes one second's worth at once.
+/// The last write of that may exceed what is left, and later writes wait until the debt is paid.
 pub(super) struct Meter {
-    /// Bytes a second; 0 silences.
+    /// The rate in bytes a second; 0 discards all output.
     rate: u64,
     bucket: Mutex<Bucket>,
-    /// How many streams there are. Each may be about to write a piece that nothing has been taken for yet, so they
-    /// share one: with a thousand of them, all of these together are less than eight pieces (of a harmonic series).
+    /// The number of streams. Each may be about to write a piece that is not counted yet, so they share one piece: of a
+    /// thousand streams, all uncounted pieces together are less than eight (a harmonic series).
     streams: AtomicUsize,
-    /// What was reported of calls whose last output nobody read.
+    /// The warnings about calls whose last output was lost.
     unread: LogThrottle<()>,
 }
 
 #[derive(Debug)]
 struct Bucket {
-    /// Below 0 is what was written on credit.
+    /// The available bytes; a value below 0 is what was written on credit.
     bytes: i64,
     filled: Instant,
 }
@@ -56,7 +55,7 @@ impl Meter {
         Self { rate, bucket, streams: AtomicUsize::new(0), unread: LogThrottle::default() }
     }
 
-    /// How many bytes one stream may write now, or how long to wait for some. The rate is not 0.
+    /// Returns the bytes that one stream may write now, or the time to wait for some. The rate must not be 0.
     fn allowed(&self, now: Instant) -> Result<usize, Duration> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         self.fill(&mut bucket, now);
@@ -80,7 +79,7 @@ impl Meter {
         }
         let full = signed(self.rate);
         bucket.bytes = bucket.bytes.saturating_add(signed(gained)).min(full);
-        // The time of what is less than a byte is kept, else a guest that asks often would get nothing.
+        // The time of a fraction of a byte is kept, or a guest that asks often would get nothing.
         bucket.filled = if bucket.bytes == full { now } else { bucket.filled + self.time_for(gained) };
     }
 
@@ -94,12 +93,12 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// A stream for a guest's output, as an [`Invocation`](super::Invocation) has it.
+/// A stream for a guest's output, as an [`Invocation`](super::Invocation) holds it.
 pub(super) struct Sink {
     stream: Box<dyn StdoutStream>,
-    /// The same, where it can say what it has not written.
+    /// A clone of the stream, if it can report its unwritten bytes.
     buffer: Option<BufferedOutput>,
-    /// Whether each line begins with the extension's name.
+    /// Set if each line begins with the extension's name.
     named: bool,
 }
 
@@ -114,21 +113,21 @@ fn as_any<T: Any>(of: &T) -> &dyn Any {
     of
 }
 
-/// What the streams of one call have noted.
+/// The events on the streams of one call.
 #[derive(Debug, Default)]
 struct Noted {
-    /// The guest had to wait for the rate.
+    /// Set after the guest had to wait for the rate.
     slowed: AtomicBool,
-    /// The guest has written something that was not waited for yet.
+    /// Set after the guest has written bytes that were not waited for yet.
     wrote: AtomicBool,
 }
 
-/// The outputs of one call, as its host sees them. What is not written when they are dropped is reported.
+/// The outputs of one call, as its host sees them. Bytes that are unwritten when they are dropped are reported.
 pub(super) struct Outputs {
     extension: String,
     all: Vec<Output>,
     noted: Arc<Noted>,
-    /// Whether what was printed last has not gone out in time.
+    /// Set if the last output has not gone out in time.
     late: bool,
 }
 
@@ -138,7 +137,7 @@ impl Drop for Outputs {
         let Some(meter) = self.all.first().map(|output| &output.meter).filter(|_| self.late || unwritten > 0) else {
             return;
         };
-        // Of many calls now and then.
+        // For many calls, only some warnings are logged.
         if let Some(times) = meter.unread.note(()) {
             let extension = &*self.extension;
             tracing::warn!(
@@ -156,7 +155,7 @@ struct Output {
     buffer: Option<BufferedOutput>,
     lines: Option<SharedLines>,
     meter: Arc<Meter>,
-    /// What the guest left that no stream has taken.
+    /// The rest of the guest's output that no stream has taken.
     rest: Bytes,
 }
 
@@ -167,7 +166,7 @@ impl Output {
         buffered.saturating_add(lines).saturating_add(self.rest.len())
     }
 
-    /// Writes what the guest has left, on credit: what it writes next waits for that too.
+    /// Writes the rest of the guest's output on credit, which delays its next writes.
     async fn drain(&mut self) -> StreamResult<()> {
         self.rest = self.lines.as_ref().filter(|_| self.meter.rate > 0).map_or_else(Bytes::new, SharedLines::rest);
         self.meter.take(self.rest.len());
@@ -185,7 +184,7 @@ impl Outputs {
         Self { extension: extension.to_owned(), all: Vec::new(), noted: Arc::default(), late: false }
     }
 
-    /// Puts the extension's meter before a stream, and its name before each line if so wanted.
+    /// Puts the extension's meter before a stream, and its name before each line if the sink is named.
     pub(super) fn metered(&mut self, sink: Sink, meter: &Arc<Meter>) -> GuestOutput {
         let Sink { stream, buffer, named } = sink;
         let lines = named.then(|| SharedLines::of(&self.extension));
@@ -200,7 +199,7 @@ impl Outputs {
         }
     }
 
-    /// Notes that a call begins: what an earlier one of the same instance ran into is not its own.
+    /// Resets the events at the start of a call: those of an earlier call of the instance do not count.
     pub(super) fn begin(&mut self) {
         self.noted.slowed.store(false, Ordering::Relaxed);
         self.late = false;
@@ -211,14 +210,14 @@ impl Outputs {
         self.noted.slowed.load(Ordering::Relaxed)
     }
 
-    /// Waits for what was printed to go out, for a moment. Where nothing was, it does not wait.
+    /// Waits for the last output to go out, at most [`LAST_OUTPUT`]. Without output it does not wait.
     pub(super) async fn drain(&mut self) {
         if !self.noted.wrote.swap(false, Ordering::Relaxed) {
             return;
         }
         let all = async {
             for output in &mut self.all {
-                // Where the reader has gone there is nobody to write to.
+                // After the reader has gone, an error here is expected.
                 let _ = output.drain().await;
             }
         };
@@ -226,7 +225,7 @@ impl Outputs {
     }
 }
 
-/// What a guest writes to.
+/// A guest's stdout or stderr.
 pub(super) enum GuestOutput {
     Bytes(Metered),
     Lines(NamedLines<Metered>),
@@ -277,7 +276,8 @@ impl StdoutStream for Metered {
         Box::new(MeteredStream { inner: self.stream.p2_stream(), meter, noted, permit: 0 })
     }
 
-    /// Of WASI 0.3, which no guest is linked with: it takes nothing, rather than passing by the meter.
+    /// Returns a sink that discards everything, so that nothing passes by the meter: this stream belongs to WASI 0.3,
+    /// which no guest is linked with.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
@@ -287,7 +287,7 @@ struct MeteredStream {
     inner: Box<dyn OutputStream>,
     meter: Arc<Meter>,
     noted: Arc<Noted>,
-    /// Bytes that may be written before the next question.
+    /// The bytes that may be written before the next `check_write`.
     permit: usize,
 }
 
@@ -311,7 +311,7 @@ impl OutputStream for MeteredStream {
     }
 
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        // Nothing is written of nothing: no stream behind this one has to keep it.
+        // An empty write is dropped here, so that no stream behind this one has to keep it.
         if bytes.is_empty() || self.is_silent() {
             return Ok(());
         }
@@ -350,15 +350,15 @@ impl Drop for MeteredStream {
     }
 }
 
-/// This process's stdout, written to by a thread for blocking work.
+/// Returns this process's stdout, written to by a thread for blocking work.
 ///
-/// wasmtime-wasi's own writes where it is called: a pipe that nobody reads would then hold a thread that other guests
-/// need, and no deadline could end it.
+/// wasmtime-wasi's own stdout writes on the calling thread. A pipe that nobody reads would then block a thread that
+/// other guests need, and no deadline could end it.
 pub(super) fn inherited_stdout() -> BufferedOutput {
     BufferedOutput::new(tokio::io::stdout()).terminal(std::io::IsTerminal::is_terminal(&std::io::stdout()))
 }
 
-/// This process's stderr, as [`inherited_stdout`] has its stdout.
+/// Returns this process's stderr, as [`inherited_stdout`] returns its stdout.
 pub(super) fn inherited_stderr() -> BufferedOutput {
     BufferedOutput::new(tokio::io::stderr()).terminal(std::io::IsTerminal::is_terminal(&std::io::stderr()))
 }

@@ -14,19 +14,19 @@ use super::load::Extension;
 use super::state::State;
 use crate::policy::LimitHit;
 
-/// How a call of a command ended that the guest itself ended.
+/// The end of a command's call that the guest itself ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
     /// The guest's exit code; 0 when its `run` returned `ok`, 1 when it returned an error.
     pub code: i32,
-    /// CPU time of guest code and of the host calls on its thread.
+    /// The CPU time of guest code and of the host calls on its thread.
     pub cpu: Duration,
-    /// Time from the call to its end.
+    /// The time from the call to its end.
     pub elapsed: Duration,
-    /// Linear memory that the instance held at its end, in bytes.
+    /// The linear memory that the instance held at its end, in bytes.
     pub memory: usize,
-    /// A limit that the guest ran into and lived with: a growth that was refused, output that had to wait.
+    /// A limit that the guest reached without failing: a refused growth, or output that had to wait.
     pub reached: Option<LimitHit>,
 }
 
@@ -40,12 +40,12 @@ impl Outcome {
 impl Extension<CommandPre<State>> {
     /// Calls the component's `wasi:cli/run` once, in a fresh instance.
     ///
-    /// The call ends at the grant's deadline or when its CPU time is spent, whatever the guest or a host call that it
-    /// waits in does. Dropping the future ends it at once. A limit that the guest ran into is logged and recorded in
-    /// the audit; of one that many calls run into, now and then with its number.
+    /// The call ends at the grant's deadline or when its CPU time is used up, even while the guest waits in a host
+    /// call. Dropping the future ends the call at once. A limit that the guest reached is logged and recorded in the
+    /// audit. If many calls reach the limit, only some records are written, with the number of calls.
     ///
     /// # Errors
-    /// Says how the guest was ended. A guest that exits has ended by itself, whatever its code.
+    /// Fails with the limit or trap that ended the guest. An exit of the guest is no error, whatever its code.
     pub async fn run(&self, invocation: Invocation) -> Result<Outcome, CallError> {
         let done = self.call_with(invocation, (), exit_code).await?;
         Ok(Outcome::new(done.value, done.usage))
@@ -55,11 +55,12 @@ impl Extension<CommandPre<State>> {
 impl Extension<CommandPre<State>> {
     /// Calls the component's `wasi:cli/run` once, for as long as it runs: a service.
     ///
-    /// No deadline and no sum of CPU time ends it. In each window as long as the grant's `deadline` it may use the
-    /// grant's `cpu`; beyond that it is paused until the rate gives it more. Dropping the future ends it at once.
+    /// No deadline and no sum of CPU time ends the call. In each window as long as the grant's `deadline`, it may use
+    /// the grant's `cpu`; beyond that it is paused until the rate gives it more. Dropping the future ends the call at
+    /// once.
     ///
     /// # Errors
-    /// Says how the guest was ended. A guest that exits has ended by itself, whatever its code.
+    /// Fails with the limit or trap that ended the guest. An exit of the guest is no error, whatever its code.
     pub async fn run_as_service(&self, invocation: Invocation) -> Result<Outcome, CallError> {
         let begun = Instant::now();
         let instance = self.bounds.instance(invocation, ())?;

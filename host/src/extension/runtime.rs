@@ -1,4 +1,4 @@
-//! What all extensions of a process share.
+//! The state that all extensions of a process share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,32 +17,32 @@ use crate::podinfo::{ItemError, PodInfo};
 use crate::policy::{Grant, Limits};
 use crate::telemetry::{Audit, ToTracing};
 
-/// Why a runtime could not be made.
+/// The reason for which a runtime could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The variables do not say what a pod's say.
+    /// The variables do not hold what a pod's variables hold.
     #[error(transparent)]
     Variables(#[from] ItemError),
-    /// The host's own interfaces could not be put together.
+    /// The host's own interfaces could not be linked.
     #[error("cannot link the host's interfaces")]
     Link(#[source] wasmtime::Error),
-    /// An interface was offered that is this host's own to offer.
+    /// The embedder offered an interface of a package that belongs to the host.
     #[error("cannot offer {name}: interfaces of {own} are the host's own, and grants open them")]
     Offered {
         /// The interface.
         name: String,
-        /// The package or namespace that it is in.
+        /// The package or namespace of the interface.
         own: &'static str,
     },
 }
 
-/// Runs extensions in one pod. Cheap to clone.
+/// A host for extensions in one pod. Cheap to clone.
 ///
-/// `D` is what the embedder keeps for each instance; interfaces of the embedder's own work on it.
+/// `D` is the embedder's data for each instance; the embedder's own interfaces work on it.
 ///
 /// ```
 /// use attache::extension::{Runtime, RuntimeBuilder};
@@ -66,7 +66,7 @@ impl<D> Clone for Runtime<D> {
     }
 }
 
-/// What all extensions share, whatever their worlds.
+/// The state that all extensions share, whatever their worlds.
 pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) artefacts: Option<Artefacts>,
@@ -80,20 +80,20 @@ pub(super) struct Shared {
     pub(super) audit: Arc<dyn Audit>,
     pub(super) rate: Option<HostRate>,
     pub(super) ceiling: Limits,
-    /// The names of the embedder's own interfaces, each without its version or with it.
+    /// The names of the embedder's own interfaces, each with or without its version.
     pub(super) offered: BTreeSet<String>,
 }
 
 impl Shared {
-    /// What this host allows of a grant's limits; what it lowers is told in the log.
+    /// Returns the grant's limits within the host's ceiling, and logs the limits that are lowered.
     pub(super) fn capped(&self, grant: &Grant) -> Limits {
         let (room, count) = (self.engine.room(), |count: u64| u32::try_from(count).unwrap_or(u32::MAX));
         let engine = self.ceiling.clone().memory(room.largest_memory).instances(self.engine.instances());
-        // All tables together; the engine bounds each of them.
+        // The limit is for all tables together; the engine bounds each of them.
         let engine = engine.table_elements(count(room.largest_table.saturating_mul(room.tables)));
         let engine = engine.memories(count(room.memories)).core_instances(count(room.core_instances));
         let capped = grant.limits.capped_by(&self.ceiling).capped_by(&engine);
-        // A default that this host's engine cannot give was nobody's wish.
+        // A lowered default is not logged, because the grant did not ask for it.
         let (default, mut asked) = (Limits::default(), grant.limits.clone());
         asked.instances = capped.instances;
         if asked.memories == default.memories {
@@ -117,7 +117,7 @@ impl<D> std::fmt::Debug for Runtime<D> {
 }
 
 impl Runtime {
-    /// Starts to make a runtime for commands. Without more it has no pod, no API server and no artefacts on disk.
+    /// Returns a builder of a runtime for commands. By default it has no pod, no API server and no artefacts on disk.
     ///
     /// A runtime with data of the embedder's own begins with [`RuntimeBuilder::new`].
     pub fn builder() -> RuntimeBuilder {
@@ -132,10 +132,10 @@ impl<D> Runtime<D> {
     }
 }
 
-/// Adds an embedder's interface to the linker.
+/// A function that adds an embedder's interface to the linker.
 type Offer<D> = Box<dyn FnOnce(&mut Linker<State<D>>) -> wasmtime::Result<()> + Send>;
 
-/// Makes a [`Runtime`].
+/// A builder of a [`Runtime`].
 ///
 /// ```
 /// use attache::extension::Runtime;
@@ -171,7 +171,7 @@ impl<D: Send> Default for RuntimeBuilder<D> {
 }
 
 impl<D: Send> RuntimeBuilder<D> {
-    /// Starts to make a runtime.
+    /// Returns a builder with the defaults.
     pub fn new() -> Self {
         Self {
             engine: None,
@@ -190,10 +190,10 @@ impl<D: Send> RuntimeBuilder<D> {
         }
     }
 
-    /// Offers guests an interface of the embedder's own: `name` as a component imports it, such as
-    /// `example:greeter/guests`, with its version or for every version. `add` adds it to the linker.
+    /// Offers guests an interface of the embedder's own. `name` is as a component imports it, such as
+    /// `example:greeter/guests`, with its version or for every version. `add` adds the interface to the linker.
     ///
-    /// A component may import what is offered, whatever its grant says: the embedder judges what a guest asks of it.
+    /// Any component may import the interface, whatever its grant says: the embedder judges the calls of guests.
     ///
     /// ```
     /// mod bindings {
@@ -238,98 +238,99 @@ impl<D: Send> RuntimeBuilder<D> {
         self
     }
 
-    /// Uses this engine; the default is one of its own with [`EngineSettings::default`].
+    /// Sets the engine; by default the runtime starts one with [`EngineSettings::default`].
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Some(engine);
         self
     }
 
-    /// Keeps compiled components here; without it each load compiles.
+    /// Sets the folder of compiled components; without it each load compiles.
     #[must_use]
     pub fn artefacts(mut self, artefacts: Artefacts) -> Self {
         self.artefacts = Some(artefacts);
         self
     }
 
-    /// Compiles components in a process of its own, which a stranger's may take to its limits or to its end; without it
-    /// they are compiled in this process.
+    /// Compiles components in a process of its own, which an untrusted component may exhaust or crash. By default they
+    /// are compiled in this process.
     #[must_use]
     pub fn compiler(mut self, process: CompilerProcess) -> Self {
         self.compiler = Some(process);
         self
     }
 
-    /// Answers `metadata` from this pod, and mounts its Downward API volumes for guests whose grant mounts them.
+    /// Sets the pod that `metadata` describes, and whose Downward API volumes are mounted for guests with such a grant.
     #[must_use]
     pub fn pod_info(mut self, pod: PodInfo) -> Self {
         self.pod = Some(pod);
         self
     }
 
-    /// The host's directory of the service-account volume, for guests that are granted `credentials: scoped` or `real`.
+    /// Sets the host's directory of the service-account volume, for guests with `credentials: scoped` or `real`.
     #[must_use]
     pub fn service_account(mut self, directory: impl Into<PathBuf>) -> Self {
         self.service_account = Some(directory.into());
         self
     }
 
-    /// When the tokens of `credentials: scoped` change; the default is [`TokenRotation::default`].
+    /// Sets the rotation of the tokens of `credentials: scoped`; the default is [`TokenRotation::default`].
     #[must_use]
     pub fn token_rotation(mut self, rotation: TokenRotation) -> Self {
         self.rotation = rotation;
         self
     }
 
-    /// The variables that a grant's `env` picks from, by name.
+    /// Adds the variables that a grant's `env` picks from, by name.
     #[must_use]
     pub fn variables(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         self.variables.extend(variables);
         self
     }
 
-    /// Answers `api`, and plain HTTP to the API server's names, from this API server.
+    /// Sets the API server for `api`, and for plain HTTP to the API server's names.
     #[must_use]
     pub fn cluster(mut self, cluster: ApiClient) -> Self {
         self.cluster = Some(cluster);
         self
     }
 
-    /// Sends what grants let out under `egress` with this client; the default trusts the system's roots and asks its
-    /// resolver.
+    /// Sets the client for requests that grants allow under `egress`. The default trusts the system's root certificates
+    /// and uses its resolver.
     #[must_use]
     pub fn egress(mut self, client: EgressClient) -> Self {
         self.egress = client;
         self
     }
 
-    /// Records every decision here; the default is `tracing`, target `attache::audit`.
+    /// Sets the audit that records every decision; the default is `tracing`, target `attache::audit`.
     #[must_use]
     pub fn audit(mut self, audit: Arc<dyn Audit>) -> Self {
         self.audit = Some(audit);
         self
     }
 
-    /// All extensions together make no more requests than this rate has. Without it each has its grant's rate alone.
-    /// Give
-    /// [`ApiClientSettings::rate`](crate::cluster::ApiClientSettings) the same one, and the host's own requests count too.
+    /// Sets the maximum rate of requests of all extensions together. By default only the rate of each grant holds. With
+    /// the same rate in [`ApiClientSettings::rate`](crate::cluster::ApiClientSettings), the host's own requests count
+    /// too.
     #[must_use]
     pub fn rate(mut self, rate: HostRate) -> Self {
         self.rate = Some(rate);
         self
     }
 
-    /// No grant reaches beyond these limits, whatever it says. The default is [`Limits::ceiling`].
+    /// Sets the limits that no grant exceeds. The default is [`Limits::ceiling`].
     #[must_use]
     pub fn ceiling(mut self, limits: Limits) -> Self {
         self.ceiling = Some(limits);
         self
     }
 
-    /// Makes the runtime.
+    /// Builds the runtime.
     ///
     /// # Errors
-    /// Fails if an engine has to be started and cannot be, or if an interface is offered that is the host's own.
+    /// Fails if an engine is needed and cannot be started, if the pod's variables are invalid, or if an offered
+    /// interface belongs to the host.
     pub fn build(self) -> Result<Runtime<D>, RuntimeError> {
         let engine = match self.engine {
             Some(engine) => engine,
@@ -369,7 +370,7 @@ impl<D: Send> RuntimeBuilder<D> {
     }
 }
 
-/// The packages that are this host's to offer.
+/// The packages that only this host offers.
 const OWN: [&str; 2] = ["attache:", "wasi:"];
 
 fn linker<D: Send>(engine: &Engine) -> wasmtime::Result<Linker<State<D>>> {

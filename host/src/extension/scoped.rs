@@ -1,9 +1,9 @@
-//! `credentials: scoped`: a service-account volume whose token only this host takes.
+//! `credentials: scoped`: a service-account volume whose token only this host accepts.
 //!
-//! Threat: a guest that carries the pod's token away. It is given one of its own, which is worth nothing elsewhere and
-//! nothing to another extension, and dies with this one. `ca.crt` and `namespace` are the true ones, so that code
-//! written for a container finds all three where it looks, in the atomic writer's layout, and sees them change as it
-//! does there. The volume exists in memory alone, and nothing runs to keep it: each open looks whether a new token is
+//! Threat: a guest that carries the pod's token away. The guest gets a token of its own, which is worthless elsewhere
+//! and to another extension, and which is revoked with this extension. `ca.crt` and `namespace` are the true ones. Code
+//! written for a container therefore finds all three files in the atomic writer's layout, and sees them change as in a
+//! container. The volume exists in memory alone and has no background task: each open checks whether a new token is
 //! due.
 
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::volume::RelativePath;
 /// The age at which `ca.crt` and `namespace` are read again: a kubelet's volume follows a change within about a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// When the tokens of `credentials: scoped` change.
+/// The rotation of the tokens of `credentials: scoped`.
 ///
 /// ```
 /// use attache::extension::{Runtime, TokenRotation};
@@ -35,45 +35,45 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub struct TokenRotation {
     /// The age at which a token is replaced.
     pub every: Duration,
-    /// The time for which the token before is taken after that. Clients read the file again every minute.
+    /// The time for which the previous token is still accepted. Clients read the file again every minute.
     pub grace: Duration,
 }
 
 impl Default for TokenRotation {
-    /// Every half hour, with five minutes' grace.
+    /// Returns a rotation every half hour, with five minutes of grace.
     fn default() -> Self {
         Self { every: Duration::from_mins(30), grace: Duration::from_mins(5) }
     }
 }
 
-/// The volume of one extension. When it is dropped the token is worthless.
+/// The volume of one extension. Dropping it revokes the token.
 pub(super) struct ScopedVolume {
     account: ServiceAccount,
     tokens: ScopedTokens,
     laid: Mutex<Laid>,
 }
 
-/// What of the true volume goes into the scoped one.
+/// The files that the scoped volume copies from the true one.
 #[derive(Default, PartialEq, Eq)]
 struct AccountFiles {
     ca: Vec<u8>,
     namespace: String,
 }
 
-/// The newest version, laid out.
+/// The newest version of the volume, as a directory.
 struct Laid {
     looked: Instant,
     account: AccountFiles,
     token: Zeroizing<String>,
-    /// Versions so far, for the name of the next.
+    /// The number of versions so far, for the name of the next.
     number: u64,
     directory: Arc<Directory>,
-    /// The true volume could not be read at the last look, which is reported once.
+    /// Set if the true volume could not be read at the last look, which is reported once.
     failing: bool,
 }
 
 impl ScopedVolume {
-    /// Makes the volume beside the true one at `account`.
+    /// Creates the volume from the true one at `account`.
     pub(super) fn of(account: &Path, rotation: TokenRotation) -> Result<Self, MountError> {
         let tokens = ScopedTokens::rotating(rotation.every, rotation.grace);
         let tokens = tokens.map_err(|error| MountError::NoRandomness(error.to_string()))?;
@@ -85,12 +85,13 @@ impl ScopedVolume {
         Ok(Self { account, tokens, laid: Mutex::new(laid) })
     }
 
-    /// The tokens that are in it.
+    /// Returns the tokens of the volume.
     pub(super) fn tokens(&self) -> &ScopedTokens {
         &self.tokens
     }
 
-    /// Reads the true volume again. What cannot be read now is read at a later look.
+    /// Reads the true volume again, and returns its files if they have changed. Unreadable files are read again at a
+    /// later look.
     fn look(&self, laid: &mut Laid) -> Option<AccountFiles> {
         laid.looked = Instant::now();
         self.account.expire_ca();
@@ -130,7 +131,7 @@ fn read(account: &ServiceAccount) -> Result<AccountFiles, CredentialsError> {
     Ok(AccountFiles { ca: certificates(account.ca_pem()?.bytes()), namespace: account.namespace()?.to_string() })
 }
 
-/// The certificates of a PEM file, and nothing else that may stand in it, such as a key.
+/// Returns the certificates of a PEM file, and nothing else in it, such as a key.
 fn certificates(pem: &[u8]) -> Vec<u8> {
     let mut within = false;
     let mut kept = Vec::new();
@@ -145,7 +146,7 @@ fn certificates(pem: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Lays out one version, with a name as the kubelet's atomic writer makes it.
+/// Lays out one version, with a name like those of the kubelet's atomic writer.
 fn lay_out(account: &AccountFiles, token: &str, number: u64) -> Arc<Directory> {
     let stamp = jiff::Timestamp::now().strftime("..%Y_%m_%d_%H_%M_%S.");
     let files = [

@@ -1,8 +1,8 @@
 //! Sessions: one instance of an extension that serves several calls, one after another.
 //!
-//! Threat: state that crosses calls. What one call leaves in the guest, the next one finds: a session is for calls that
-//! may know of each other, and nothing has one unless its embedder asks for it. Memory and handles are bounded for the
-//! instance, deadline and CPU time for each call.
+//! Threat: state that crosses calls. Each call finds what earlier calls left in the guest, so a session is for calls
+//! that may know of each other. An extension has a session only if its embedder asks for one. Memory and handles are
+//! bounded for the instance, deadline and CPU time for each call.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::load::Extension;
 use super::state::State;
 use super::world::World;
 
-/// How long an instance is used for further calls.
+/// The bounds on the further use of an instance.
 ///
 /// ```
 /// use attache::extension::SessionSettings;
@@ -39,7 +39,7 @@ impl Default for SessionSettings {
 }
 
 impl SessionSettings {
-    /// Makes settings for 128 calls, with pauses of at most 30 seconds.
+    /// Returns settings for 128 calls, with pauses of at most 30 seconds.
     pub fn new() -> Self {
         Self::default()
     }
@@ -59,15 +59,15 @@ impl SessionSettings {
     }
 }
 
-/// Why a session is over.
+/// The reason for the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionEnd {
     /// An earlier call failed: by a trap, at a limit, or because its future was dropped.
     Failed,
-    /// It has served as many calls as its settings say.
+    /// The session has served as many calls as its settings allow.
     Calls,
-    /// It was idle for longer than its settings say.
+    /// The session was idle for longer than its settings allow.
     Idle,
 }
 
@@ -83,9 +83,9 @@ impl std::fmt::Display for SessionEnd {
 
 /// One instance of an extension that serves several calls, one after another.
 ///
-/// The session occupies one of the grant's `instances` until it is over or dropped. No timer ends an idle session: it is
-/// over when [`Session::end`] or [`Session::call`] finds that it was idle for too long. Between calls no code of the guest runs, so a timer,
-/// a watch or a stream that the guest keeps costs nothing but the memory that it holds.
+/// The session occupies one of the grant's `instances` until it is over or dropped. No timer ends an idle session: it
+/// is over when [`Session::end`] or [`Session::call`] finds that it was idle for too long. Between calls no code of the
+/// guest runs, so a timer, a watch or a stream that the guest keeps costs only the memory that it holds.
 pub struct Session<W: World<D>, D: Send + 'static> {
     extension: Extension<W, D>,
     live: Result<(Instance<D>, W::Guest), SessionEnd>,
@@ -102,18 +102,18 @@ impl<W: World<D>, D: Send + 'static> std::fmt::Debug for Session<W, D> {
 }
 
 impl<W: World<D>, D: Send + 'static> Extension<W, D> {
-    /// Begins a session with the default settings. Its instance is made now, within the limits of a call.
+    /// Starts a session with the default settings. Its instance is created now, within the limits of a call.
     ///
     /// # Errors
-    /// As [`Extension::call`].
+    /// Fails like [`Extension::call`].
     pub async fn session(&self, data: D) -> Result<Session<W, D>, CallError> {
         self.session_with(SessionSettings::new(), Invocation::new(), data).await
     }
 
-    /// Begins a session with settings, arguments and streams.
+    /// Starts a session with settings, arguments and streams.
     ///
     /// # Errors
-    /// As [`Extension::call`].
+    /// Fails like [`Extension::call`].
     pub async fn session_with(
         &self,
         settings: SessionSettings,
@@ -133,13 +133,13 @@ impl<W: World<D>, D: Send + 'static> Extension<W, D> {
 }
 
 impl<W: World<D>, D: Send + 'static> Session<W, D> {
-    /// Calls the session's instance: `work` is given the guest's exports and its store.
+    /// Calls the session's instance. The closure `work` gets the guest's exports and its store.
     ///
     /// The deadline and the CPU time of the grant apply to this call alone. A call that fails, or whose future is
     /// dropped, ends the session.
     ///
     /// # Errors
-    /// As [`Extension::call`], and [`CallError::SessionOver`] if the session serves no further call.
+    /// Fails like [`Extension::call`], and with [`CallError::SessionOver`] if the session serves no further calls.
     pub async fn call<R, F>(&mut self, work: F) -> Result<Completed<R>, CallError>
     where
         F: AsyncFnOnce(&W::Guest, &mut Store<State<D>>) -> wasmtime::Result<R>,
@@ -163,8 +163,8 @@ impl<W: World<D>, D: Send + 'static> Session<W, D> {
         Ok(Completed { value, usage })
     }
 
-    /// Returns why no further call will be served, if none will. An instance that has been idle for too long is dropped
-    /// here, or by the next call.
+    /// Returns the reason for which no further call is served, or `None` if there is none. An instance that has been
+    /// idle for too long is dropped here, or by the next call.
     pub fn end(&mut self) -> Option<SessionEnd> {
         let end = match &self.live {
             Err(end) => *end,
@@ -176,7 +176,7 @@ impl<W: World<D>, D: Send + 'static> Session<W, D> {
         Some(end)
     }
 
-    /// Returns the number of calls that have been served.
+    /// Returns the number of served calls.
     pub fn calls(&self) -> u64 {
         self.calls
     }

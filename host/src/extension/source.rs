@@ -1,8 +1,8 @@
-//! A component's file: what it is, its digest, and its bytes where they are needed.
+//! A component's file: its kind, its digest, and its bytes where they are needed.
 //!
-//! Threat: a file of hundreds of megabytes that the host holds, twice even, before any limit is asked. So its size is
-//! bounded before it is read, and where a process of its own compiles it, the host only computes its digest, a piece at
-//! a time: that process reads the file itself, and compiles nothing that has another digest.
+//! Threat: a file of hundreds of megabytes that the host holds, even twice, before any limit is checked. So its size is
+//! bounded before it is read. Where a separate process compiles it, the host only computes its digest, a piece at a
+//! time. That process reads the file itself, and refuses a file with another digest.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -14,11 +14,11 @@ use super::load::LoadError;
 use crate::engine::{Content, Input, MAX_ARTEFACT};
 use crate::policy::Grant;
 
-/// The largest component that is read, in bytes; a Python interpreter compiled to a component takes some 40 MiB.
+/// The maximum size of a component, in bytes; a Python interpreter compiled to a component takes some 40 MiB.
 pub const MAX_COMPONENT: u64 = 256 << 20;
 
-/// The first eight bytes of a component, and of a core module ("layer" 1 and 0, component model's Binary.md); the first
-/// four of an artefact.
+/// The first eight bytes of a component and of a core module ("layer" 1 and 0, component model's Binary.md), and the
+/// first four of an artefact.
 pub(super) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 const ARTEFACT: &[u8] = b"\x7fELF";
@@ -26,7 +26,7 @@ const ARTEFACT: &[u8] = b"\x7fELF";
 /// The size of the header of a 64-bit ELF file, in bytes.
 const ELF_HEADER: usize = 64;
 
-/// How much of a file is read at a time, in bytes.
+/// The size of one read of a file, in bytes.
 const CHUNK: usize = 64 << 10;
 
 /// A component, or an artefact of one.
@@ -35,7 +35,7 @@ pub(super) struct Source {
     pub(super) size: u64,
     pub(super) sha256: [u8; 32],
     pub(super) kind: Kind,
-    /// Set where it is only the beginning of an artefact.
+    /// Set if the file is only the beginning of an artefact.
     cut: bool,
 }
 
@@ -44,7 +44,7 @@ enum Bytes {
     File(File),
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Component,
@@ -64,8 +64,8 @@ impl Source {
         Ok(Self { content: Bytes::Memory(content), size, sha256, kind, cut })
     }
 
-    /// Opens a file, and computes its digest. Its bytes stay where they are, unless `whole` is set for a component, or
-    /// the file cannot be read twice: then it is read once, into memory.
+    /// Opens a file and computes its digest. Its bytes stay in the file. They are read into memory if `whole` is set
+    /// for a component, or if the file cannot be read twice.
     pub(super) fn open(path: &Path, whole: bool) -> Result<Self, LoadError> {
         let failed = |source| LoadError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(failed)?;
@@ -95,7 +95,7 @@ impl Source {
         Ok(Self { content, size, sha256, kind, cut })
     }
 
-    /// Says whether it is the one that the grant pins. An artefact is loaded only if it is pinned.
+    /// Checks the digest against the grant's pin. An artefact is loaded only if it is pinned.
     pub(super) fn check(&self, grant: &Grant) -> Result<(), LoadError> {
         let found = || hex::encode(self.sha256);
         let pin = grant.component.as_ref();
@@ -104,7 +104,7 @@ impl Source {
                 Some(pinned) if *pinned != self.sha256 => {
                     Err(LoadError::Pinned { pinned: hex::encode(pinned), found: found() })
                 }
-                // A pin of an artefact alone is a pin: nothing else is what was looked at.
+                // A pin of an artefact alone is a pin, too: the operator has reviewed only that file.
                 None if pin.is_some() => Err(LoadError::ComponentUnpinned { found: found() }),
                 _ => Ok(()),
             },
@@ -117,7 +117,7 @@ impl Source {
         }
     }
 
-    /// What a process that compiles it is given.
+    /// Returns the input of the process that compiles the component.
     pub(super) fn input(&self) -> Input<'_> {
         let content = match &self.content {
             Bytes::Memory(bytes) => Content::Memory(bytes),
@@ -126,7 +126,7 @@ impl Source {
         Input { content, size: self.size, sha256: &self.sha256 }
     }
 
-    /// Its bytes, for who compiles in this process.
+    /// Returns the bytes for compiling in this process, if they are in memory.
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         match &self.content {
             Bytes::Memory(bytes) => Some(bytes),
@@ -134,7 +134,7 @@ impl Source {
         }
     }
 
-    /// Reads it from its beginning.
+    /// Returns a reader from the beginning.
     pub(super) fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
         Ok(match &self.content {
             Bytes::Memory(bytes) => Box::new(bytes.as_slice()),
@@ -167,11 +167,11 @@ fn kind(head: &[u8]) -> Result<Kind, LoadError> {
     Err(LoadError::NotWasm { found: head.get(..COMPONENT.len()).unwrap_or(head).to_vec() })
 }
 
-/// Returns whether an artefact of this size ends before its table of sections does, which is the last thing in it. Says
-/// nothing of whether it is sound: only a digest could.
+/// Returns whether an artefact of this size ends before its table of sections, which is the last part of it. Only a
+/// digest shows whether the artefact is intact.
 fn is_cut(head: &[u8], size: u64) -> bool {
-    // elf(5): class and byte order, which are judged for 64 bits and little-endian, then `e_shoff`, `e_shentsize` and
-    // `e_shnum`. What is another is not made for a processor that this host runs on.
+    // elf(5): class and byte order, which must be 64 bits and little-endian, then `e_shoff`, `e_shentsize` and
+    // `e_shnum`. Any other file is for a processor that this host does not run on.
     let Some(head) = head.first_chunk::<ELF_HEADER>() else { return true };
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
     let [_, _, _, _, class, order, ..] = head;

@@ -7,10 +7,10 @@ use crate::capability::filesystem::{FilesystemCtx, FilesystemCtxView, Filesystem
 use crate::capability::{PodCtx, PodCtxView, PodView};
 use crate::engine::Limiter;
 
-/// The data in the store of one instance: what WASI and `attache:pod` work on, and the embedder's own `D`.
+/// The data in the store of one instance: the state of WASI and `attache:pod`, and the embedder's own `D`.
 ///
-/// Only [`Extension`](super::Extension) and [`Session`](super::Session) make one, each time with all limits of the
-/// grant. An embedder reaches its own part, in the functions that it [offers](super::RuntimeBuilder::offer) and in the
+/// Only [`Extension`](super::Extension) and [`Session`](super::Session) create one, each time with all limits of the
+/// grant. An embedder reaches its own part in the functions that it [offers](super::RuntimeBuilder::offer), and in the
 /// closure of a call:
 ///
 /// ```
@@ -39,7 +39,7 @@ impl<D> State<D> {
         &self.data
     }
 
-    /// Returns the embedder's data, to change it.
+    /// Returns the embedder's data for changes.
     pub fn data_mut(&mut self) -> &mut D {
         &mut self.data
     }

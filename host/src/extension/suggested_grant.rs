@@ -1,17 +1,17 @@
-//! The smallest grant that a component's imports tell of.
+//! The smallest grant that a component's imports suggest.
 
 use super::imports::{API, METADATA, OUTGOING};
 use super::inspect::Inspection;
 use crate::policy::{ComponentPin, Grant, Rule, SuggestedGrant};
 use crate::telemetry::legible_name;
 
-/// What goes into most pods' env by the convention of the Kubernetes documentation.
+/// The variables of most pods, by the convention of the Kubernetes documentation.
 const VARIABLES: &str = "env: [POD_NAME, POD_NAMESPACE]";
 
 impl Inspection {
-    /// Draws up a grant called `name`: what the imports prove to be needed, and as comments what they leave open. An
-    /// import says which interface is used and not what for, so a person, or a run that is recorded, has to fill the
-    /// rules in.
+    /// Drafts a grant called `name`. It holds what the imports prove to be needed, and comments for what they leave
+    /// open. An import shows that an interface is used, but not for what, so a person or a recorded run has to fill in
+    /// the rules.
     pub fn draft(&self, name: &str) -> SuggestedGrant {
         let imports = |interface: &str| self.imports.iter().any(|import| import.interface() == interface);
         let mut grant = Grant::nothing(name);
@@ -49,7 +49,7 @@ impl Inspection {
     }
 }
 
-/// A rule that shows what one looks like.
+/// Returns an example of a rule.
 fn example() -> Rule {
     Rule::default().api_groups([""]).resources(["pods"]).verbs(["get", "list"]).namespaces(["$(POD_NAMESPACE)"])
 }

@@ -17,13 +17,13 @@ pub trait World<D: 'static>: Clone + Send + Sync + Sized + 'static {
     /// The exports of one instance.
     type Guest: Send + Sync + 'static;
 
-    /// Looks the world's exports up, once for each extension.
+    /// Looks up the world's exports, once for each extension.
     ///
     /// # Errors
-    /// Fails if the component does not export them, with the types that the world has.
+    /// Fails if the component does not export them with the types of the world.
     fn new(component: InstancePre<State<D>>) -> wasmtime::Result<Self>;
 
-    /// Makes an instance.
+    /// Creates an instance.
     ///
     /// # Errors
     /// Fails if there is no room for an instance, or if the guest traps while it starts.

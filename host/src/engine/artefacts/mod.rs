@@ -1,15 +1,14 @@
 //! Compiled components, kept on disk and mapped from there.
 //!
-//! Loading an artefact runs whatever machine code it holds, so the folder is trusted like the binary itself, and
-//! checked like it: the folder and each file must belong to this user or to root and be writable by nobody else, links
-//! are not followed, and what is loaded is the very file that was checked, by its descriptor. A digest beside each file
-//! finds truncation and decay; it is no defence against somebody who can write there as this user, and nothing could
-//! be. A folder that root owns, as one of a container's image, serves other users as it is, and nothing is written
-//! there.
+//! Loading an artefact runs the machine code in it. The folder is therefore trusted like the binary itself, and checked
+//! like it. The folder and each file must belong to this user or to root, and nobody else may be able to write to them.
+//! Links are not followed. A checked file stays open and is loaded by its descriptor. A digest beside each file reveals
+//! truncation and decay. The digest is no defence against an attacker with this user's rights, and nothing could be. A
+//! folder of root, as in a container's image, serves other users read-only.
 //!
-//! A file's name is the digest of the component's bytes and of the engine's fingerprint, so a changed component,
-//! another wasmtime or another processor simply finds nothing. A single artefact that lies anywhere is loaded if its
-//! operator pins its digest, from a copy that nobody can change ([`Artefact::pinned`]).
+//! The name of a file is the digest of the component's bytes and of the engine's fingerprint. A changed component,
+//! another wasmtime or another processor therefore finds nothing. A single artefact outside of the folder is loaded if
+//! the operator pins its digest, from a copy that nobody can change ([`Artefact::pinned`]).
 
 mod pinned;
 
@@ -26,34 +25,35 @@ use sha2::{Digest, Sha256};
 use super::Engine;
 use super::compiler::Compilation;
 
-/// All artefacts together, in bytes; the least recently used go first. A hundred large extensions fit.
+/// The size of all artefacts together, in bytes. Beyond it, the least recently used are evicted. A hundred large
+/// extensions fit.
 pub const DEFAULT_CAPACITY: u64 = 1 << 30;
 
-/// Permission bits that let others than the owner write.
+/// The permission bits that let users other than the owner write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// How much is read at a time while a digest is checked.
+/// The size of one read while a digest is checked, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// The longest record beside an artefact, in bytes: a digest and some numbers.
+/// The maximum length of the record beside an artefact, in bytes: a digest and some numbers.
 const MAX_RECORD: u64 = 4 << 10;
 
-/// The user who owns what an image brings.
+/// The owner of the files that an image brings.
 const ROOT: u32 = 0;
 
-/// Why a folder of artefacts cannot be used.
+/// An error of a folder of artefacts, or of an artefact in it.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtefactError {
-    /// The folder could not be made or opened.
+    /// The folder could not be created or opened.
     #[error("cannot open the artefact folder {}", path.display())]
     Open {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// Somebody else could put machine code there.
+    /// Another user could place machine code in the folder or change the file.
     #[error("will not load machine code from {}: it must belong to this user (uid {uid}) or root, and be writable by nobody else; \
              it belongs to uid {owner} with mode {mode:o}", path.display())]
     Untrusted {
@@ -61,34 +61,34 @@ pub enum ArtefactError {
         path: PathBuf,
         /// This process's effective user.
         uid: u32,
-        /// Whose it is.
+        /// The owner's user ID.
         owner: u32,
-        /// Its permission bits.
+        /// The permission bits.
         mode: u32,
     },
-    /// The artefact's digest is not the one that is pinned.
+    /// The artefact's digest is not the pinned digest.
     #[error("the artefact's SHA-256 is {found}, and {pinned} is pinned")]
     Pinned {
-        /// What is pinned, in hex.
+        /// The pinned digest, in hex.
         pinned: String,
-        /// What the file has, in hex.
+        /// The file's digest, in hex.
         found: String,
     },
     /// An artefact could not be read.
     #[error("cannot read the artefact")]
     Read(#[source] io::Error),
-    /// Machine code cannot be mapped from there.
+    /// The folder's file system does not allow machine code to be mapped.
     #[error("{} is on a file system that is mounted noexec, from which no machine code can be mapped", path.display())]
     NoExec {
         /// The folder.
         path: PathBuf,
     },
-    /// An artefact could not be read or written.
+    /// An artefact could not be written to the folder.
     #[error("cannot keep an artefact in {}", path.display())]
     Store {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
@@ -100,14 +100,15 @@ pub struct Artefacts {
     path: PathBuf,
     folder: File,
     capacity: u64,
-    /// Set where the folder is another's.
+    /// Set where the folder belongs to another user.
     read_only: bool,
 }
 
-/// The beginning of the name of a file that is not complete.
+/// The beginning of the names of incomplete files.
 const DRAFT: &str = ".new-";
 
-/// The age from which such a file is a leftover: three times what compiling may take.
+/// The age from which an incomplete file is a leftover: three times the default of
+/// [`COMPILER_TIME`](super::COMPILER_TIME).
 const LEFTOVER: Duration = Duration::from_mins(15);
 
 /// A compiled component, checked and held open.
@@ -119,12 +120,13 @@ pub struct Artefact {
 }
 
 impl Artefact {
-    /// Returns a path that leads to exactly the file that was checked, whatever has become of its name since.
+    /// Returns a path to exactly the checked file, even if its name has been given to another file since.
     pub fn path(&self) -> PathBuf {
         by_descriptor(&self.file, &self.path)
     }
 
-    /// Returns what compiling took, and what an instance needs; unknown of an artefact that was compiled elsewhere.
+    /// Returns what compiling took and what an instance needs. The result is `None` for an artefact that was compiled
+    /// elsewhere.
     pub fn compilation(&self) -> Option<&Compilation> {
         self.compilation.as_ref()
     }
@@ -133,9 +135,9 @@ impl Artefact {
 /// A file that an artefact is written to before it has its name.
 #[derive(Debug)]
 pub(crate) enum NewArtefact {
-    /// In a folder of artefacts.
+    /// A file in a folder of artefacts.
     Named(tempfile::NamedTempFile),
-    /// Without a name, in memory where the system has such files.
+    /// A file without a name, in memory where the system has such files.
     Nameless(File),
 }
 
@@ -145,7 +147,7 @@ impl NewArtefact {
         pinned::nameless().map(Self::Nameless)
     }
 
-    /// Copies what was written to a file of this name, which others may read. Returns its SHA-256 digest.
+    /// Copies the content to a file at `path`, which other users may read. Returns its SHA-256 digest.
     pub(crate) fn copy_to(&self, path: &Path) -> io::Result<[u8; 32]> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -166,12 +168,13 @@ impl NewArtefact {
 }
 
 impl Artefacts {
-    /// Opens a folder, making it (mode 0700) where it is missing. `capacity` is in bytes.
+    /// Opens a folder, and creates it with mode 0700 where it is missing. `capacity` is in bytes.
     ///
-    /// One that root owns is only read by others.
+    /// A folder of root is read-only for other users.
     ///
     /// # Errors
-    /// Fails when it cannot be made or opened, or when others may write to it.
+    /// Fails if the folder cannot be created or opened, if its file system is mounted `noexec`, or if other users may
+    /// write to it.
     pub fn open(path: &Path, capacity: u64) -> Result<Self, ArtefactError> {
         let failed = |source| ArtefactError::Open { path: path.to_owned(), source };
         std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
@@ -190,7 +193,7 @@ impl Artefacts {
         Ok(artefacts)
     }
 
-    /// Removes what a host that was killed while it compiled has left behind.
+    /// Removes the incomplete files of hosts that were killed while they compiled.
     fn remove_leftovers(&self) {
         if self.read_only {
             return;
@@ -204,16 +207,16 @@ impl Artefacts {
             .filter_map(Result::ok)
             .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()));
         for entry in drafts.filter(is_old) {
-            // Another process may have removed it just now.
+            // Another process may have removed the file in the meantime.
             let _ = rustix::fs::unlinkat(&self.folder, entry.file_name(), AtFlags::empty());
         }
     }
 
-    /// Opens a folder as [`Artefacts::open`] does. Where others may write to it, as to an `emptyDir` of Kubernetes, a
-    /// folder of this user's own below it is used, which is made with mode 0700: `attache-UID`.
+    /// Opens a folder as [`Artefacts::open`] does. Other users may be able to write to the folder, as to an `emptyDir`
+    /// of Kubernetes. Then this user's own folder below it is used, `attache-UID`, which is created with mode 0700.
     ///
     /// # Errors
-    /// As [`Artefacts::open`], for whichever of the two is used.
+    /// Fails like [`Artefacts::open`], for the folder that is used.
     pub fn open_own(path: &Path, capacity: u64) -> Result<Self, ArtefactError> {
         match Self::open(path, capacity) {
             Err(ArtefactError::Untrusted { uid, mode, .. }) if mode & WRITABLE_BY_OTHERS != 0 => {
@@ -223,20 +226,22 @@ impl Artefacts {
         }
     }
 
-    /// Returns whether the folder is another user's, root's, in which nothing is kept.
+    /// Returns whether the folder belongs to root and this process runs as another user. Nothing is kept in such a
+    /// folder.
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Finds what `engine` once compiled from the component with this SHA-256. A damaged one counts as missing.
+    /// Finds the artefact that `engine` compiled from the component with this SHA-256 digest. A damaged artefact counts
+    /// as missing.
     ///
     /// # Errors
-    /// Fails when the file is there but others may write to it.
+    /// Fails if the file exists but other users may write to it, or if it cannot be opened.
     pub fn find(&self, engine: &Engine, component: &[u8; 32]) -> Result<Option<Artefact>, ArtefactError> {
         let name = name(engine, component);
         let path = self.path.join(format!("{name}.cwasm"));
@@ -254,16 +259,16 @@ impl Artefacts {
         if digest(&mut file).ok() != Some(*expected) {
             return Ok(None);
         }
-        // Marks it as used, for the choice of what to drop; a read-only folder only loses that.
+        // Marks the artefact as used, for eviction. In a read-only folder the mark fails, and nothing is evicted there.
         let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
         let _ = rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now });
         Ok(Some(Artefact { file, path, compilation: Some(compilation) }))
     }
 
-    /// Makes a file for an artefact that is to be kept; none in a folder that is only read.
+    /// Creates a file for an artefact that is to be kept. Returns `None` for a read-only folder.
     ///
     /// # Errors
-    /// Fails when the folder cannot be written to.
+    /// Fails if the folder cannot be written to.
     pub(crate) fn draft(&self) -> Result<Option<NewArtefact>, ArtefactError> {
         if self.read_only {
             return Ok(None);
@@ -272,10 +277,10 @@ impl Artefacts {
         made.map(|file| Some(NewArtefact::Named(file))).map_err(|source| self.unstored(source))
     }
 
-    /// Keeps what `engine` compiled, and drops the least recently used artefacts beyond the capacity.
+    /// Keeps an artefact that `engine` compiled, and evicts the least recently used artefacts beyond the capacity.
     ///
     /// # Errors
-    /// Fails when the folder cannot be written to.
+    /// Fails if the folder cannot be written to.
     pub(crate) fn keep(
         &self,
         engine: &Engine,
@@ -302,7 +307,7 @@ impl Artefacts {
         ArtefactError::Store { path: self.path.clone(), source }
     }
 
-    /// Writes under a name of its own, then renames: a reader sees the whole file or none.
+    /// Writes to a temporary file, then renames it: a reader sees the whole file or none.
     fn place(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut file = self.temporary()?;
         file.write_all(content)?;
@@ -310,14 +315,14 @@ impl Artefacts {
         Ok(())
     }
 
-    /// Others may read it where they may enter the folder: a component's machine code is no secret, and an image's
-    /// folder that root has filled is there for other users.
+    /// Creates an incomplete file. Other users may read it where they may enter the folder: a component's machine code
+    /// is no secret, and the folder of an image, filled by root, serves other users.
     fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         tempfile::Builder::new().prefix(DRAFT).permissions(readable).tempfile_in(self.here())
     }
 
-    /// The folder that was checked.
+    /// Returns a path to exactly the checked folder.
     fn here(&self) -> PathBuf {
         by_descriptor(&self.folder, &self.path)
     }
@@ -339,7 +344,7 @@ impl Artefacts {
         for (found, name) in files {
             total = total.saturating_add(found.len());
             if total > self.capacity {
-                // Whoever has it mapped keeps it; another process may have dropped it just now.
+                // A process that has mapped the file keeps it. Another process may have removed it in the meantime.
                 let _ = rustix::fs::unlinkat(&self.folder, &name, AtFlags::empty());
                 let _ = rustix::fs::unlinkat(&self.folder, Path::new(&name).with_extension("sha256"), AtFlags::empty());
             }
@@ -347,7 +352,7 @@ impl Artefacts {
     }
 }
 
-/// Looks whether nobody but this user and root could have put something there. Returns the owner.
+/// Returns the owner of a file or folder. Fails if users other than this one and root may write to it.
 fn trust(file: &File, path: &Path) -> Result<u32, ArtefactError> {
     let failed = |source| ArtefactError::Open { path: path.to_owned(), source };
     let found = file.metadata().map_err(failed)?;
@@ -359,8 +364,8 @@ fn trust(file: &File, path: &Path) -> Result<u32, ArtefactError> {
     Err(ArtefactError::Untrusted { path: path.to_owned(), uid, owner, mode })
 }
 
-/// A path that leads to an open file or folder, also where somebody who may write to a folder above has given its name
-/// to another.
+/// Returns a path to an open file or folder. The path stays valid when the name, or a folder above, is given to
+/// something else.
 fn by_descriptor(open: &File, path: &Path) -> PathBuf {
     if cfg!(target_os = "linux") {
         PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()))

@@ -1,4 +1,4 @@
-//! An artefact that its operator pins by its digest.
+//! An artefact that the operator pins by its digest.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,12 +10,12 @@ use super::super::MAX_ARTEFACT;
 use super::{Artefact, ArtefactError, CHUNK, NewArtefact};
 
 impl Artefact {
-    /// Copies an artefact to where nobody can change it, and checks that it has this SHA-256 digest.
+    /// Copies an artefact to memory that nobody can change, and checks its SHA-256 digest.
     ///
-    /// Threat: a file that is another one when it is mapped than when it was checked. What is loaded is the copy.
+    /// Threat: a file that changes between the check and the mapping. The copy is loaded, not the file.
     ///
     /// # Errors
-    /// Fails when the digest is another, or the file cannot be read.
+    /// Fails if the digest differs, or if the file cannot be read.
     pub fn pinned(file: impl Read, sha256: &[u8; 32]) -> Result<Self, ArtefactError> {
         let mut copy = nameless().map_err(ArtefactError::Read)?;
         let found = copied(file.take(MAX_ARTEFACT.saturating_add(1)), &mut copy).map_err(ArtefactError::Read)?;
@@ -25,20 +25,20 @@ impl Artefact {
         Self::sealed(copy).map_err(ArtefactError::Read)
     }
 
-    /// Takes what this host's own compiler has written to a draft without a name.
+    /// Takes the artefact that this host's compiler has written to a draft.
     pub(crate) fn drafted(draft: NewArtefact) -> io::Result<Self> {
         match draft {
             NewArtefact::Nameless(file) => Self::sealed(file),
             NewArtefact::Named(file) => {
                 let (file, path) = file.keep().map_err(|error| error.error)?;
-                // It is held open, and nobody else is to find it.
+                // The file is held open, and its name is removed so that nobody else finds it.
                 let _ = std::fs::remove_file(&path);
                 Ok(Self { file, path, compilation: None })
             }
         }
     }
 
-    /// Takes what a draft with a name held that could not be kept: nobody else finds the file by then.
+    /// Takes the file of a draft that could not be kept. Its name no longer exists.
     pub(crate) fn unkept(file: File) -> Self {
         Self { file, path: PathBuf::new(), compilation: None }
     }
@@ -54,7 +54,7 @@ impl Artefact {
     }
 }
 
-/// Makes a file without a name that can be sealed.
+/// Creates a file without a name that can be sealed.
 pub(super) fn nameless() -> io::Result<File> {
     #[cfg(target_os = "linux")]
     {
@@ -66,7 +66,7 @@ pub(super) fn nameless() -> io::Result<File> {
     tempfile::tempfile()
 }
 
-/// Copies all of a file. Returns its digest.
+/// Copies a whole file. Returns its digest.
 pub(super) fn copied(mut from: impl Read, to: &mut File) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK];

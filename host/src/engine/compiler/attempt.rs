@@ -12,20 +12,20 @@ use super::super::{CompilerOutOfMemory, Engine, EngineError, Needs};
 use super::task::{Allocator, Done, Said, TASK, Task};
 use super::{CompilerProcess, Content, Input, REFUSED, THREADS};
 
-/// How much of what a compiler says is kept, in bytes.
+/// The bytes of a compiler's stderr that are kept.
 const MAX_WORDS: u64 = 16 << 10;
 
-/// The most threads that compile at once: each holds what its function takes.
+/// The maximum number of threads that compile at once: each holds the memory that its function takes.
 const MAX_THREADS: usize = 4;
 
-/// By which words of a compiler's end it is known to have had too little memory: Rust's allocator, the system.
+/// The messages by which a lack of memory is recognised: those of Rust's allocator and of the system.
 const SIGNS: [&str; 4] =
     ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable", "out of memory"];
 
-/// The signal that the kernel ends a process with where memory is short.
+/// The signal by which the kernel ends a process where memory is short.
 const KILLED: i32 = 9;
 
-/// One try.
+/// One try to compile.
 pub(super) struct Attempt<'a> {
     pub(super) process: &'a CompilerProcess,
     pub(super) engine: &'a Engine,
@@ -36,7 +36,7 @@ pub(super) struct Attempt<'a> {
     pub(super) memory: u64,
 }
 
-/// How it ended, if not with an error that another try would end with, too.
+/// The end of a try, unless it is an error that every further try would repeat.
 pub(super) enum Ended {
     Done(Done),
     OutOfMemory(CompilerOutOfMemory),
@@ -49,7 +49,7 @@ impl Attempt<'_> {
         let (stdin, stderr) = (process.stdin.take(), process.stderr.take());
         let feed = async {
             if let (Some(mut stdin), Content::Memory(bytes)) = (stdin, self.input.content) {
-                // One that ends early says why.
+                // A process that ends early gives the reason on its stderr.
                 let _ = stdin.write_all(bytes).await;
             }
         };
@@ -70,13 +70,13 @@ impl Attempt<'_> {
         };
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_THREADS);
         let mut command = Command::new(&self.process.program);
-        // None of the host's variables is of use to it.
+        // The process needs none of the host's variables.
         command.args(&self.process.arguments).env_clear().kill_on_drop(true);
         command.env(TASK, serde_json::to_string(&task)?).env(THREADS, threads.to_string());
         let stdin = match self.input.content {
             Content::Memory(_) => Stdio::piped(),
             Content::File(file) => {
-                // The process shares the place in the file.
+                // The process shares the position in the file.
                 let mut file = file.try_clone()?;
                 file.rewind()?;
                 file.into()
@@ -89,7 +89,7 @@ impl Attempt<'_> {
         Ok(command)
     }
 
-    /// Tells from its words how it ended.
+    /// Concludes from the exit status and the words how the try ended.
     fn ended(&self, status: ExitStatus, words: &str) -> Result<Ended, EngineError> {
         let said: Vec<Said> = words.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let (memory, bounded_by) = said.iter().find_map(begins).unwrap_or((self.memory, None));
@@ -131,7 +131,7 @@ fn begins(said: &Said) -> Option<(u64, Option<String>)> {
     }
 }
 
-/// Reads to the end, and keeps the first of it.
+/// Reads to the end, and keeps the first [`MAX_WORDS`].
 async fn read(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     if let Some(mut from) = from {

@@ -1,4 +1,4 @@
-//! The part of the process that compiles, once, and ends.
+//! The compiler's own process: it compiles once and ends.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -14,28 +14,28 @@ use super::super::{COMPILER_STACK, EngineError, precompile};
 use super::task::{Allocator, Done, Said, TASK, Task};
 use super::{MAX_ARTEFACT, TIGHT};
 
-/// How much less urgent than its host a compiler is, as `nice` counts.
+/// The compiler's priority relative to its host, as `nice` counts.
 const NICE: i32 = 10;
 
-/// The kernel's word for the process to end first where memory is short.
+/// The value of `oom_score_adj` by which the kernel ends this process first where memory is short.
 const FIRST_TO_END: &[u8] = b"1000";
 
-/// What is left to the host and its guests, in bytes: the artefact's pages, an instance or two.
+/// The memory that is left to the host and its guests, in bytes: for the artefact's pages and an instance or two.
 const LEFT_FREE: u64 = 16 << 20;
 
-/// The least that is worth a try, in bytes.
+/// The least memory with which a try is made, in bytes.
 const LEAST: u64 = 16 << 20;
 
-/// The stack of each thread that compiles functions, in bytes: Rust's usual one, and its guard.
+/// The stack of each thread that compiles functions, in bytes: Rust's default, and a guard.
 const THREAD_STACK: u64 = (2 << 20) + (64 << 10);
 
-/// The time between two looks at what the limits still leave: others in the container grow, too.
+/// The time between two checks of the remaining memory: other processes in the container grow, too.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The most of a component that is read at a time, in bytes.
+/// The size of one read of the component, in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// What `main` does in a [`CompilerProcess`](super::CompilerProcess): compiles the component on stdin, once, and ends.
+/// Runs as `main` of a [`CompilerProcess`](super::CompilerProcess): compiles the component on stdin once, and ends.
 pub fn compiler_main() -> ExitCode {
     let said = compile_once().unwrap_or_else(|why| why);
     let code = if matches!(said, Said::Done(_)) { ExitCode::SUCCESS } else { ExitCode::from(super::REFUSED) };
@@ -59,7 +59,7 @@ fn compile_once() -> Result<Said, Said> {
     let task: Task = serde_json::from_str(&task).map_err(|error| Said::Refused(format!("{TASK}: {error}")))?;
     be_modest().map_err(failed("limit the compiler's process"))?;
     let memory = allowance(&task)?;
-    // It instantiates nothing, and room for instances counts as memory that it can write to.
+    // The process instantiates nothing, and room for instances would count as memory that it can write to.
     let mut config = task.settings.clone().instances(1).memories(1).table_elements(1).config();
     if task.allocator == Allocator::SinglePass {
         config.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass).cranelift_opt_level(OptLevel::None);
@@ -92,26 +92,26 @@ fn refusal(error: EngineError) -> Said {
     }
 }
 
-/// Ends with its host, leaves no core, is behind all others for a processor, and the first to end where memory is
-/// short.
+/// Makes this process end with its host, leave no core dump, run at a lower priority, and be the first to end where
+/// memory is short.
 fn be_modest() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, MAX_ARTEFACT)?;
-    // Where it cannot be less urgent it is as urgent.
+    // If the priority cannot be lowered, the process runs at its host's priority.
     let _ = rustix::process::nice(NICE);
     let _ = std::fs::write("/proc/self/oom_score_adj", FIRST_TO_END);
     Ok(())
 }
 
-/// Lowers a limit. What is lower already can be raised by an administrator only.
+/// Lowers a limit. A limit that is lower already stays, because only an administrator could raise it.
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
     let most = Some(getrlimit(resource).maximum.map_or(most, |already| already.min(most)));
     Ok(setrlimit(resource, Rlimit { current: most, maximum: most })?)
 }
 
-/// Finds out what this process lets itself take, and says it.
+/// Determines and reports the memory that this process may take.
 fn allowance(task: &Task) -> Result<u64, Said> {
     let room = Room::read(&task.root);
     let left = room.as_ref().map_or(u64::MAX, |room| room.left.saturating_sub(LEFT_FREE));
@@ -124,8 +124,8 @@ fn allowance(task: &Task) -> Result<u64, Said> {
     Ok(memory)
 }
 
-/// Limits what this process can write to. What it has set aside already and has not touched does not count: an engine
-/// reserves far more addresses than it uses, and so does each thread for its stack.
+/// Limits the memory that this process can write to. Memory that is reserved already and not touched does not count: an
+/// engine reserves far more addresses than it uses, and so does each thread for its stack.
 fn confine(memory: u64) -> io::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     let threads = std::env::var(super::THREADS).ok().and_then(|text| text.parse().ok()).unwrap_or(threads);
@@ -134,15 +134,15 @@ fn confine(memory: u64) -> io::Result<()> {
     limit(Resource::Data, memory.saturating_add(already).saturating_add(stacks))
 }
 
-/// A number of `/proc/self/status`, in bytes.
+/// Returns a number of `/proc/self/status`, in bytes.
 fn status(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib.saturating_mul(1024))
 }
 
-/// Ends this process before the limits around it do. They may be reached by what others take meanwhile, compilers for
-/// other extensions among them.
+/// Ends this process before the limits around it are reached. Other processes take memory meanwhile, among them
+/// compilers for other extensions.
 fn look_after(root: PathBuf) -> io::Result<()> {
     let looking = move || {
         loop {
@@ -157,7 +157,7 @@ fn look_after(root: PathBuf) -> io::Result<()> {
     std::thread::Builder::new().name("memory".to_owned()).stack_size(TIGHT).spawn(looking).map(drop)
 }
 
-/// Reads the component, in one piece of its size, and checks that it is the one.
+/// Reads the component into one allocation of its size, and checks its digest.
 fn component(task: &Task) -> Result<Vec<u8>, Said> {
     let reading = || failed("read the component");
     let size = usize::try_from(task.size).unwrap_or(usize::MAX);
@@ -180,7 +180,7 @@ fn component(task: &Task) -> Result<Vec<u8>, Said> {
     if hex::encode(hasher.finalize()) == task.sha256 { Ok(component) } else { Err(Said::Changed) }
 }
 
-/// Looks whether the artefact fits beside what this process holds, where it will be held in memory, too.
+/// Checks that the artefact fits beside the memory of this process, if the artefact's file lies in memory, too.
 fn room_for(task: &Task, size: u64) -> Result<(), Said> {
     #[cfg(target_os = "linux")]
     if rustix::fs::fstatfs(io::stdout()).is_ok_and(|of| u64::try_from(of.f_type) == Ok(super::TMPFS))

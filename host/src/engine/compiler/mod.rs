@@ -1,12 +1,11 @@
-//! Components that are compiled in a process of their own.
+//! Components that are compiled in a separate process.
 //!
-//! Threat: a component that is made to be hard to compile. Compiling runs nothing of it, but a kilobyte can be made to
-//! take all memory or minutes of all processors, and what ends a compiler (a stack that overflows, memory that is not
-//! to be had) ends its process: in a host's own process that would be every extension's end. Here it is the end of one
-//! that has nothing else to do, with limits of its own and behind all others in the queue for a processor. It takes no
-//! more memory than the limits around it leave, so that the kernel ends nothing.
+//! Threat: a component that is made to be hard to compile. Compiling runs none of its code, but a kilobyte can take all
+//! memory, or minutes of all processors. A stack overflow or a failed allocation ends the compiler's process. In the
+//! host's process that would end every extension. A separate process has limits of its own and a lower priority than
+//! all others. It takes no more memory than the limits around it leave, so that the kernel ends nothing.
 //!
-//! The process is this host's own program, started anew with [`CompilerProcess`]'s arguments; its `main` calls
+//! The process is the host's own program, started again with the arguments of [`CompilerProcess`]; its `main` calls
 //! [`compiler_main`].
 
 mod attempt;
@@ -27,38 +26,38 @@ use tokio::time::Instant;
 use super::{Engine, EngineError, Needs};
 use attempt::{Attempt, Ended};
 
-/// The most memory that compiling may take by default, in bytes, where the limits around it leave as much; a Python
+/// The default maximum of memory for compiling, in bytes, where the limits around the process leave as much. A Python
 /// interpreter takes some 350 MiB.
 pub const COMPILER_MEMORY: u64 = 2 << 30;
 
-/// How long compiling may take by default; a Python interpreter takes some tens of seconds on two processors.
+/// The default maximum of time for compiling. A Python interpreter takes some tens of seconds on two processors.
 pub const COMPILER_TIME: Duration = Duration::from_secs(300);
 
-/// What a component takes to compile well, in bytes: so much, and so much for each byte of it. One whose functions are
-/// of usual sizes takes half of it. Beyond, the memory goes to a few functions that are enormous, and would be better
-/// spent.
+/// The memory in which a component usually compiles well, in bytes: a base, and a number of bytes for each byte of it.
+/// A component with functions of usual sizes takes half of it. Beyond that, the memory goes to a few enormous
+/// functions, which single-pass allocation compiles at less expense.
 const USUAL: (u64, u64) = (64 << 20, 24);
 
-/// The largest artefact that is taken, in bytes: a Python interpreter's has some 100 MiB.
+/// The maximum size of an artefact, in bytes. A Python interpreter's has some 100 MiB.
 pub(crate) const MAX_ARTEFACT: u64 = 512 << 20;
 
-/// The exit code that says that stderr has the reason; a panic's is 101.
+/// The exit code that announces a reason on stderr. The exit code of a panic is 101.
 const REFUSED: u8 = 3;
 
-/// What Rust says when memory is not to be had.
+/// The words of Rust's allocator when an allocation fails.
 const OUT_OF_MEMORY: &str = "memory allocation of the component's size failed";
 
-/// The variable by which rayon is told how many threads to have.
+/// The variable that sets rayon's number of threads.
 const THREADS: &str = "RAYON_NUM_THREADS";
 
 /// The stack of a thread that does little, in bytes.
 const TIGHT: usize = 128 << 10;
 
-/// The magic number of file systems that lie in memory (statfs(2)).
+/// The magic number of file systems in memory (statfs(2)).
 #[cfg(target_os = "linux")]
 const TMPFS: u64 = 0x0102_1994;
 
-/// The way in which a compiler's process is started, and what it may take.
+/// The program and arguments of a compiler's process, and its limits.
 ///
 /// ```no_run
 /// use attache::engine::{CompilerProcess, compiler_main};
@@ -94,63 +93,67 @@ pub(crate) struct Input<'a> {
     pub(crate) sha256: &'a [u8; 32],
 }
 
-/// Where its bytes are.
+/// The place of a component's bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Content<'a> {
     Memory(&'a [u8]),
     File(&'a File),
 }
 
-/// A component that has been compiled.
+/// The costs of a compilation, and the needs of an instance of the component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Compilation {
-    /// What an instance of it needs.
+    /// The needs of an instance.
     #[serde(default)]
     pub needs: Needs,
-    /// Milliseconds that it took, all tries together.
+    /// The time it took, in milliseconds, all tries together.
     pub milliseconds: u64,
-    /// The most memory that its process held in the try that succeeded, in bytes; unknown where it had none of its own.
+    /// The maximum of memory that the process held in the try that succeeded, in bytes. It is `None` where the system
+    /// does not report it.
     pub peak_memory: Option<u64>,
-    /// How registers were given out.
+    /// The way in which registers were assigned.
     pub allocator: Allocator,
 }
 
 impl CompilerProcess {
-    /// This very program, called with these arguments, by which its `main` knows to call [`compiler_main`].
+    /// Returns a process of this very program, called with these arguments. Its `main` recognises them and calls
+    /// [`compiler_main`].
     ///
     /// # Errors
-    /// Fails when the system does not tell which program this is.
+    /// Fails if the system does not report the path of this program.
     pub fn this_program(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> io::Result<Self> {
-        // This link leads to the program that runs, whatever has taken its name since.
+        // This link leads to the running program, even if its name has been given to another file since.
         let linux = PathBuf::from("/proc/self/exe");
         Ok(Self::new(if linux.exists() { linux } else { std::env::current_exe()? }, arguments))
     }
 
-    /// A program that calls [`compiler_main`] when it is called with these arguments. It is trusted like this one: what
-    /// it answers is run. It has to be of the same version, and on the same processor.
+    /// Returns a process of a program that calls [`compiler_main`] when it is called with these arguments. The program
+    /// is trusted like this one, because its artefacts are run. It must be of the same version, and run on the same
+    /// processor.
     pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
         Self { program: program.into(), arguments, memory: None, time: COMPILER_TIME, root: "/".into() }
     }
 
-    /// Sets how much memory it may take, in bytes; held on Linux. The default is [`COMPILER_MEMORY`], of which the
-    /// first try, with the better of two ways to give out registers, takes what components of that size usually need;
-    /// with this setting it may take all. In no case is it more than the limits around this process leave.
+    /// Sets the maximum of memory that the process may take, in bytes; enforced on Linux. The default is
+    /// [`COMPILER_MEMORY`]. By default the first try, with the better register allocator, is limited to the usual
+    /// memory for a component of its size. With this setting the first try may take all of it. The limits around this
+    /// process hold in any case.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
         self
     }
 
-    /// Sets how long it may take. The default is [`COMPILER_TIME`].
+    /// Sets the maximum of time that the process may take. The default is [`COMPILER_TIME`].
     #[must_use]
     pub fn time(mut self, time: Duration) -> Self {
         self.time = time;
         self
     }
 
-    /// Sets the directory below which `proc` and `sys/fs/cgroup` tell the limits around this process, for hosts that
+    /// Sets the directory below which `proc` and `sys/fs/cgroup` show the limits around this process, for hosts that
     /// see them elsewhere. The default is `/`.
     #[must_use]
     pub fn limits_below(mut self, root: impl Into<PathBuf>) -> Self {
@@ -159,10 +162,10 @@ impl CompilerProcess {
     }
 
     /// Compiles a component as `engine` would, if an instance of it needs no more than `most`, and writes the artefact
-    /// to the beginning of `output`. Each try is a process, which ends with this call, or when it is dropped.
+    /// to the beginning of `output`. Each try is a process, which ends with this call, or when the future is dropped.
     ///
     /// # Errors
-    /// As [`Engine::compile`]; and where the process cannot be started, takes too long or comes to a bad end.
+    /// Fails like [`Engine::compile`], and if the process cannot be started, takes too long or crashes.
     pub(crate) async fn compile(
         &self,
         engine: &Engine,

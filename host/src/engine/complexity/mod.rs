@@ -1,10 +1,10 @@
-//! What a component may be made of, read from its bytes before any of it is compiled.
+//! The bounds on the parts of a component, checked on its bytes before any of it is compiled.
 //!
-//! Threat: a few bytes that unfold while they are compiled. The compiler has limits, but some of them come after the
-//! work that they limit, and types within types are read by recursion, which ends a process when its stack does. All is
-//! counted here in one pass and without recursion, as an upper bound; each bound is far beyond what compilers of
-//! languages make, and says so in [`ComponentTooComplex`]. The same pass counts what an instance will need of the engine
-//! ([`Needs`]), and finds the features that are switched off.
+//! Threat: a few bytes that unfold while they are compiled. Some limits of the compiler come after the work that they
+//! limit. Types within types are read by recursion, which ends a process when its stack overflows. So everything is
+//! counted here in one pass and without recursion, as an upper bound. Each bound is far beyond the output of language
+//! compilers, and [`ComponentTooComplex`] names it. The same pass counts the needs of an instance ([`Needs`]), and
+//! finds the features that are switched off.
 
 mod module;
 mod needs;
@@ -19,53 +19,55 @@ use wasmparser::{
 
 use module::Module;
 
-/// Components and modules within each other. Tools that compose components nest three or four.
+/// The maximum depth of components and modules within each other. Tools that compose components nest three or four.
 const MAX_NESTING: usize = 32;
 
-/// Instance and component types that stand within another type, all together. A language's component has some dozens;
-/// to read each takes some 3 KiB of stack, so that these fit into that of any thread.
+/// The maximum of instance and component types that stand within another type, all together. A language's component has
+/// some dozens. Reading each takes some 3 KiB of stack, so that these fit into the stack of any thread.
 const MAX_INNER_TYPES: usize = 250;
 
-/// What is made when a component is instantiated, that of all components within it as often as they are. A language's
-/// component has some hundreds; each takes about a kilobyte while it is compiled.
+/// The maximum of parts that an instantiation creates, counting those of inner components as often as they are used. A
+/// language's component has some hundreds; each takes about a kilobyte while it is compiled.
 const MAX_PARTS: u64 = 100_000;
 
-/// Functions of all modules. A Python interpreter has some 20,000; each takes about two kilobytes while it is compiled.
+/// The maximum of functions of all modules. A Python interpreter has some 20,000; each takes about two kilobytes while
+/// it is compiled.
 const MAX_FUNCTIONS: u64 = 250_000;
 
-/// Entries that modules fill their tables with, as many as functions at most where a compiler wrote them.
+/// The maximum of entries that modules fill their tables with. A language compiler writes at most as many as there are
+/// functions.
 const MAX_ELEMENTS: u64 = 250_000;
 
-/// How a component's type section says that a type is declared within a type (component model's Binary.md: an
-/// `instancedecl` or `componentdecl` `0x01`), and that it is a component's or an instance's (`0x41`, `0x42`).
+/// The encoding of a type within a type in a component's type section (component model's Binary.md): an `instancedecl`
+/// or `componentdecl` `0x01`, then a component's `0x41` or an instance's `0x42`.
 const DECLARED_TYPE: u8 = 0x01;
 const COMPONENT_TYPE: u8 = 0x41;
 const INSTANCE_TYPE: u8 = 0x42;
 
-/// Why a component is not even given to the compiler.
+/// The reason for which a component is refused before it is compiled.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ComponentTooComplex {
-    /// Components within components.
+    /// Too many components within components.
     #[error("it nests components and modules deeper than {MAX_NESTING}")]
     Nesting,
-    /// Types within types.
+    /// Too many types within types.
     #[error("it has more than {MAX_INNER_TYPES} types within its types")]
     InnerTypes,
-    /// Instances of components that have instances of components.
+    /// Too many instances of components that have instances of components.
     #[error(
         "it consists of more than {MAX_PARTS} parts, counting those of its inner components as often as they are used"
     )]
     Parts,
-    /// Functions.
+    /// Too many functions.
     #[error("its modules have more than {MAX_FUNCTIONS} functions")]
     Functions,
-    /// Entries of tables.
+    /// Too many entries of tables.
     #[error("its modules fill tables with more than {MAX_ELEMENTS} entries")]
     Elements,
-    /// A component that is an argument: how often it is used is not to be seen where it is defined.
+    /// A component that is an argument: its uses cannot be counted where it is defined.
     #[error("a component in it takes a component as an argument, which is not supported here")]
     Argument,
-    /// Interfaces of WASI 0.3.
+    /// The interfaces of WASI 0.3.
     #[error(
         "it is built for WASI 0.3 (it has {0}), and this host has WASI 0.2: build it for that, as Rust's target \
          wasm32-wasip2, componentize-py and jco do for a world of WASI 0.2"
@@ -77,7 +79,7 @@ pub enum ComponentTooComplex {
          host has WASI 0.2: build it for that, as Rust's target wasm32-wasip2, componentize-py and jco do"
     )]
     Async,
-    /// Objects that the engine would collect.
+    /// Objects that the engine would have to collect.
     #[error(
         "it uses WebAssembly's garbage collection, which is switched off in this host: what is compiled from Kotlin, Dart \
          or Java relies on it and cannot run here"
@@ -91,14 +93,14 @@ pub enum ComponentTooComplex {
     Exceptions,
 }
 
-/// Counts what `component` is made of, and what an instance of it needs. What is not well-formed is left to the
-/// compiler's own, better words, and needs nothing.
+/// Counts the parts of `component`, and the needs of an instance of it. A component that is not well-formed has no
+/// needs here: the compiler's own error about it is better.
 ///
-/// [`Engine::compile`](super::Engine::compile) begins with this; whoever gives a stranger's component to wasmtime
-/// itself calls it before.
+/// [`Engine::compile`](super::Engine::compile) begins with this. A caller that gives an untrusted component to wasmtime
+/// itself calls this function first.
 ///
 /// # Errors
-/// Says what the component has too much of, or uses that this host has not.
+/// Fails with the part that the component has too much of, or the feature that this host does not have.
 pub fn check_complexity(component: &[u8]) -> Result<Needs, ComponentTooComplex> {
     let mut counted = Counted::default();
     for payload in Parser::new(0).parse_all(component) {
@@ -136,7 +138,7 @@ struct Counted {
     inner_types: usize,
     functions: u64,
     elements: u64,
-    /// What an instance of the outermost component needs, once that is read.
+    /// The needs of an instance of the outermost component, after that is read.
     needs: Needs,
 }
 
@@ -145,9 +147,9 @@ struct Counted {
 struct Open {
     /// Set for a module.
     module: Option<Module>,
-    /// What an instance of each component in its index space has and needs.
+    /// The parts and needs of an instance of each component in its index space.
     components: Vec<(u64, Needs)>,
-    /// What an instance of each module in its index space needs; nothing where that is not to be seen here.
+    /// The needs of an instance of each module in its index space; nothing for a module that is defined elsewhere.
     modules: Vec<Needs>,
     parts: u64,
     needs: Needs,
@@ -214,7 +216,7 @@ impl Counted {
         unsupported::look(payload, self.open.len() == 1)
     }
 
-    /// The parts of a component's own, and what stands in its index space of components.
+    /// Counts the component's own parts, and adds to its index space of components.
     fn add_parts(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
         let parts = match payload {
             Payload::ComponentInstanceSection(instances) => {
@@ -281,7 +283,7 @@ impl Counted {
         within(open.parts <= MAX_PARTS, ComponentTooComplex::Parts)
     }
 
-    /// What an alias adds to the index spaces of components and modules.
+    /// Adds an alias to the index spaces of components and modules.
     fn alias(&mut self, alias: &ComponentAlias<'_>) -> Result<(), Stop> {
         match *alias {
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
@@ -311,7 +313,7 @@ impl Counted {
         self.open.last_mut().ok_or(Stop::Malformed)
     }
 
-    /// A component or a module that has ended can be used by what is around it.
+    /// Closes a component or a module, which the component around it can use from then on.
     fn close(&mut self) {
         let Some(closed) = self.open.pop() else { return };
         match (closed.module, self.open.last_mut()) {

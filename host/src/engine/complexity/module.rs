@@ -1,14 +1,15 @@
-//! What one core module is made of.
+//! The needs of one core module.
 
 use wasmparser::{CompositeInnerType, ElementItems, ExternalKind, Payload, TypeRef};
 
 use super::{ComponentTooComplex, MAX_FUNCTIONS, Needs, Stop, within};
 
-/// A page of a memory that does not say how large its pages are: 64 KiB.
+/// The page size of a memory that does not declare its own, as a power of two: 64 KiB.
 const PAGE: u32 = 16;
 
-/// What an instance keeps, in bytes: for a function that can be referred to (`VMFuncRef`), for an imported one
-/// (`VMFunctionImport`), for a global (`VMGlobalDefinition`). Wasmtime's own count, which is larger, has the last word.
+/// The bytes that an instance keeps for a function that can be referred to (`VMFuncRef`), for an imported one
+/// (`VMFunctionImport`) and for a global (`VMGlobalDefinition`). Wasmtime's own count is larger, and decides in the
+/// end.
 const REFERENCE: u64 = 32;
 const IMPORT: u64 = 24;
 const GLOBAL: u64 = 16;
@@ -19,7 +20,7 @@ pub(super) struct Module {
     needs: Needs,
     imported: u64,
     globals: u64,
-    /// By a function's index, set where something refers to it.
+    /// One flag by a function's index, set where something refers to the function.
     referred: Vec<bool>,
 }
 

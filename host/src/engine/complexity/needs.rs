@@ -1,8 +1,8 @@
-//! What an instance of a component needs of its engine, and what an engine or a grant allows of it.
+//! The needs of an instance, and the bounds that an engine or a grant sets for them.
 
 use serde::{Deserialize, Serialize};
 
-/// What one instance of a component needs from the beginning; or, of an engine, the most that one may have.
+/// The needs of one instance of a component from the beginning; or, for an engine, the maximum of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Needs {
@@ -17,11 +17,11 @@ pub struct Needs {
     /// Elements of the largest table.
     pub largest_table: u64,
     /// Bytes that the engine keeps beside memories and tables: for each function that can be referred to, each import
-    /// and each global. What is read from a component is less than what it takes.
+    /// and each global. The count from a component's bytes is less than the engine's own.
     pub metadata: u64,
 }
 
-/// One of the things that an instance needs.
+/// One of an instance's needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// [`Needs::core_instances`].
@@ -45,7 +45,7 @@ impl Need {
 }
 
 impl Needs {
-    /// Returns how much is needed of one thing.
+    /// Returns the amount of one need.
     pub fn of(&self, need: Need) -> u64 {
         match need {
             Need::CoreInstances => self.core_instances,
@@ -57,12 +57,12 @@ impl Needs {
         }
     }
 
-    /// Returns the first of these that exceeds `most`.
+    /// Returns the first need that exceeds `most`.
     pub fn beyond(&self, most: &Self) -> Option<Need> {
         Need::ALL.into_iter().find(|need| self.of(*need) > most.of(*need))
     }
 
-    /// Adds what another instance beside these needs.
+    /// Adds the needs of another instance.
     pub(super) fn add(&mut self, other: &Self) {
         self.core_instances = self.core_instances.saturating_add(other.core_instances);
         self.memories = self.memories.saturating_add(other.memories);

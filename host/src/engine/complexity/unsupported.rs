@@ -1,13 +1,13 @@
-//! What a component uses that this host has not, where its compiler would say so in words of its own.
+//! The features that this host lacks, found before the compiler reports them in its own words.
 
 use wasmparser::{CanonicalFunction, CanonicalOption, Payload};
 
 use super::{ComponentTooComplex, Stop};
 
-/// How much of a name is shown, in characters.
+/// The part of a name that is shown, in characters.
 const SHOWN: usize = 80;
 
-/// Looks for WASI 0.3 in a section of a component, of its own names only if it is the outermost.
+/// Refuses WASI 0.3 in a section of a component. Names are checked only in the outermost component.
 pub(super) fn look(payload: &Payload<'_>, outermost: bool) -> Result<(), Stop> {
     match payload {
         Payload::ComponentImportSection(imports) if outermost => {
@@ -32,7 +32,7 @@ pub(super) fn look(payload: &Payload<'_>, outermost: bool) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A name such as `wasi:http/handler@0.3.0-rc-2026-03-15`. It is a stranger's text, so what is shown of it is escaped
+/// Refuses a name such as `wasi:http/handler@0.3.0-rc-2026-03-15`. The name is untrusted text, so it is shown escaped
 /// and cut.
 fn refuse_wasi_03(name: &str) -> Result<(), ComponentTooComplex> {
     let wasi = name.strip_prefix("wasi:").and_then(|rest| rest.split_once('@'));
@@ -45,7 +45,8 @@ fn refuse_wasi_03(name: &str) -> Result<(), ComponentTooComplex> {
     }
 }
 
-/// All that is not of WASI 0.2: lifted and lowered functions without `async`, and handles of resources.
+/// Returns whether a canonical function is beyond WASI 0.2, which has lifted and lowered functions without `async`, and
+/// handles of resources.
 fn is_async(function: &CanonicalFunction) -> bool {
     match function {
         CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
