@@ -94,3 +94,61 @@ fn the_table_of_limits_has_each_with_its_default() {
         assert_eq!(written, Some(allowed.to_string().as_str()), "{limit:?}");
     }
 }
+
+/// The words that no documentation begins with: its first sentence names the thing.
+const NO_BEGINNING: [&str; 4] = ["How ", "What ", "Whether ", "Why "];
+
+/// The width of a line of documentation or comment. Tables cannot be wrapped.
+const WIDTH: usize = 120;
+
+/// The lines of documentation and comments in a file, each with its number, and whether it is the first of its block.
+fn comments(text: &str) -> Vec<(usize, bool, &str)> {
+    let mut found: Vec<(usize, bool, &str)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.starts_with("//") {
+            let marker = |line: &str| line.chars().take_while(|letter| matches!(letter, '/' | '!')).count();
+            let goes_on = found.last().is_some_and(|(last, _, before)| {
+                last + 1 == number && marker(before) == marker(line) && before.get(..3) == line.get(..3)
+            });
+            found.push((number, !goes_on, line));
+        }
+    }
+    found
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() && !path.is_symlink() && !path.ends_with("target") && !path.ends_with("deps") {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs" || end == "wit") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn documentation_names_its_thing_and_fits_its_lines() {
+    let mut files = Vec::new();
+    for folder in ["host", "guest", "tests", "wit"] {
+        sources(&root().join(folder), &mut files);
+    }
+    assert!(files.len() > 300, "{} files", files.len());
+    let mut wrong = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, first, line) in comments(&text) {
+            let words = line.trim_start_matches(['/', '!']).trim_start();
+            let documents = line.starts_with("///") || line.starts_with("//!");
+            if first && documents && NO_BEGINNING.iter().any(|word| words.starts_with(word)) {
+                wrong.push(format!("{}:{}: begins with a question word: {words}", path.display(), number + 1));
+            }
+            let width = text.lines().nth(number).unwrap_or_default().chars().count();
+            if width > WIDTH && !words.starts_with('|') {
+                wrong.push(format!("{}:{}: {width} columns", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
