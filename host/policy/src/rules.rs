@@ -14,9 +14,9 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 
 /// One rule of a grant: a rule of Kubernetes' RBAC, and the namespaces in which it holds.
 ///
-/// A request without a namespace in its path, which is a cluster-scoped object or a list over all namespaces, is
-/// covered by `namespaces: ["*"]` only: the path does not tell the two apart, and neither lies in the pod's own
-/// namespace. An object `namespaces/NAME` lies in the namespace NAME.
+/// A request without a namespace in its path is for a cluster-scoped object or a list over all namespaces. Only
+/// `namespaces: ["*"]` covers it: the path does not distinguish the two, and neither lies in the pod's own namespace.
+/// An object `namespaces/NAME` lies in the namespace NAME.
 ///
 /// With `resourceNames`, a list, watch or deletecollection is covered if its field selector names one of them with
 /// `metadata.name=`. A creation in a collection names nothing, so such a rule never covers it. A creation below a named
@@ -48,8 +48,8 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// for `impersonate`, `bind`, `escalate`, `proxy` and verbs that no request has (`impersonate:user-info`, `sign`,
 /// `use`).
 ///
-/// `*` does cover other rights that an operator should think of, all of them within what the pod's service account may
-/// do:
+/// `*` does cover other rights that an operator should know. All of them are within the rights of the pod's service
+/// account:
 /// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its
 ///   secrets;
 /// - `create` on `pods/eviction` deletes pods, and on `pods/binding` places them;
@@ -61,7 +61,8 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// ```
 /// use attache_policy::Rule;
 ///
-/// let rule = Rule::default().api_groups(["apps"]).resources(["deployments/scale"]).verbs(["get"]).namespaces(["demo"]);
+/// let rule = Rule::default().api_groups(["apps"]).resources(["deployments/scale"]);
+/// let rule = rule.verbs(["get"]).namespaces(["demo"]);
 /// assert_eq!(
 ///     rule.to_string(),
 ///     "{apiGroups: [apps], resources: [deployments/scale], verbs: [get], namespaces: [demo]}"
