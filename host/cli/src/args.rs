@@ -171,11 +171,11 @@ pub(crate) struct Inspect {
     /// The component
     #[arg(required_unless_present_any = ["rbac", "access"])]
     pub(crate) component: Option<PathBuf>,
-    /// The grant to compare it with [default: one that opens nothing]
+    /// The grant to compare it with [default: a grant that opens nothing]
     #[arg(long, value_name = "FILE")]
     pub(crate) grant: Option<PathBuf>,
-    /// Prints instead the smallest grant that follows from the imports; comments in it name what the imports do not
-    /// show
+    /// Prints instead the smallest grant that follows from the imports; comments in it name the rights that imports do
+    /// not show
     #[arg(long, requires = "component", conflicts_with_all = ["grant", "rbac", "access"])]
     pub(crate) draft: bool,
     /// Prints instead a manifest of the roles and bindings by which this service account gets the rights of the grant

@@ -235,8 +235,8 @@ fn write(mut bytes: &[u8]) {
     }
 }
 
-/// Queues a line of the host's own, without waiting. The line stays one line whatever it contains, such as the text of a
-/// manifest or a guest.
+/// Queues a line of the host's own, without waiting. The line stays one line whatever it contains, such as the text of
+/// a manifest or a guest.
 pub(crate) fn put_line(line: fmt::Arguments<'_>) {
     put_page(&legible(&line).replace('\n', "\\n"));
 }

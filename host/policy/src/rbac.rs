@@ -142,7 +142,7 @@ impl Rule {
     }
 }
 
-/// Widens a rule to what RBAC can express. Returns a remark for each right that this adds.
+/// Widens a rule to the nearest one that RBAC can express. Returns a remark for each right that this adds.
 fn widen(index: usize, rule: &mut Rule) -> Vec<String> {
     let mut remarks = Vec::new();
     if rule.resource_names.iter().any(|name| name.contains('$')) {

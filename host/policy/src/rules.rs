@@ -1,4 +1,4 @@
-//! One rule of a grant, and the requests that it covers. [`super::powers`] decides what a `*` covers.
+//! One rule of a grant, and the requests that it covers. [`super::powers`] defines the extent of `*`.
 
 use serde::{Serialize, Serializer};
 use serde_saphyr::FlowSeq;
@@ -35,11 +35,11 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// | --- | --- | --- |
 /// | `secrets` | all | credentials of others |
 /// | `serviceaccounts/token`, `*/token` | all | another account's token |
-/// | `tokenreviews`, `subjectaccessreviews`, `localsubjectaccessreviews` | all | who others are and what they may do |
+/// | `tokenreviews`, `subjectaccessreviews`, `localsubjectaccessreviews` | all | identities and rights of others |
 /// | `certificatesigningrequests/approval` and `/status`, `*/approval`, `signers` | all | certificates in any name |
 /// | `podcertificaterequests` | all | certificates in a pod's name |
 /// | `*/exec`, `*/attach`, `*/portforward`, `*/proxy`, `*/ephemeralcontainers` | all | code and ports of other containers |
-/// | `clustertrustbundles` | changing | whom others trust |
+/// | `clustertrustbundles` | changing | the certificates that others trust |
 /// | webhook configurations, admission policies and their bindings, `flowschemas`, `prioritylevelconfigurations` | changing | others' requests |
 /// | `customresourcedefinitions` | changing | others' objects, by conversion |
 /// | `apiservices` | changing | answers in the API server's name |
@@ -50,12 +50,12 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 ///
 /// `*` does cover other rights that an operator should know. All of them are within the rights of the pod's service
 /// account:
-/// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its
-///   secrets;
+/// - creating or changing `pods`, or objects that create pods, runs code under any service account of the namespace,
+///   with its secrets;
 /// - `create` on `pods/eviction` deletes pods, and on `pods/binding` places them;
-/// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant
-///   opens;
-/// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` report what the service account may do.
+/// - `roles`, `rolebindings` and their cluster-wide kin pass on the rights of the service account, beyond those of the
+///   grant;
+/// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` report the rights of the service account.
 ///
 /// # Example
 /// ```

@@ -6,7 +6,7 @@
 //! Where inotify reports nothing, the thread looks at the volume every [`POLL_PERIOD`] instead, at the cost of one link
 //! read each. That is so in three cases:
 //! - the system's limit of watches is reached, until a watch is free again;
-//! - the file system is one that other machines change (NFS, SMB, 9P, FUSE, Ceph);
+//! - other machines can change the file system (NFS, SMB, 9P, FUSE, Ceph);
 //! - the directory is missing or has no file of interest, since inotify does not report a mount over it.
 
 use std::fs;

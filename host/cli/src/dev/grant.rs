@@ -11,7 +11,7 @@ use super::sandbox;
 use crate::grants;
 use crate::stderr::say;
 
-/// The deadline: an extension under development may wait for its author, who watches it.
+/// The deadline: an extension under development may wait for its author.
 const DEADLINE: Duration = Duration::from_hours(1);
 
 /// The CPU time: a guest that runs away is still stopped after a minute.

@@ -96,8 +96,8 @@ macro_rules! limits {
         /// The fields of `spec.limits`.
         const FIELDS: &[&str] = &[$($name),*];
 
-        /// Bounds on what one extension uses. Each has a safe default and stands in the grant under the same name in
-        /// camel case. A host caps each by its own ceiling.
+        /// Bounds on the resources of one extension. Each has a safe default and stands in the grant under the same
+        /// name in camel case. A host caps each by its own ceiling.
         ///
         /// ```
         /// use attache_policy::Limits;
