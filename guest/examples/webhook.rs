@@ -1,4 +1,4 @@
-//! A validating admission webhook: a pod is admitted if it says who answers for it, with the label `owner`.
+//! A validating admission webhook: a pod is admitted if it names its owner in the label `owner`.
 //!
 //! `attache serve` calls it with the trigger `http`, over TLS, and a ValidatingWebhookConfiguration names its address.
 

@@ -182,7 +182,7 @@ fn incoming(answer: wasi::IncomingResponse) -> Result<Response<Body>, Error> {
 /// the rest of the answer.
 #[derive(Debug)]
 pub struct Body {
-    // Declared, and so dropped, before what they are children of.
+    // Declared, and so dropped, before their parents.
     stream: InputStream,
     _incoming: wasi::IncomingBody,
     _head: Head,

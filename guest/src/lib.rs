@@ -1,8 +1,8 @@
 //! The SDK for guests of Attaché: access to the pod that a WebAssembly extension runs in, and to the Kubernetes API.
 //!
-//! A guest is an ordinary Rust program, built for `wasm32-wasip2`. The host holds the credentials. A grant decides what
-//! the guest may read and do, so the host can refuse every call. In [`api`], a refusal is an error that names the
-//! missing rule. In [`pod`], a value that the grant does not open is absent.
+//! A guest is an ordinary Rust program, built for `wasm32-wasip2`. The host holds the credentials. A grant defines the
+//! guest's rights, so the host can refuse every call. In [`api`], a refusal is an error that names the missing rule. In
+//! [`pod`], a value that the grant does not open is absent.
 //!
 //! - [`pod`]: the pod's identity, its labels and annotations, their changes, and its resource bounds.
 //! - [`api`]: discovery, and reading, writing and watching objects of any type.

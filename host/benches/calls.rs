@@ -1,4 +1,4 @@
-//! What a request to the API server costs a guest, beside kube-rs without a guest against the same server.
+//! The cost of a guest's request to the API server, compared with kube-rs without a guest against the same server.
 //!
 //! `cargo bench -p attache --bench calls`. The server is the devcluster, in this process but on threads of its own.
 
@@ -26,7 +26,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 /// The most that a measuring guest prints, in bytes: one number for each round.
 const OUTPUT: usize = 1 << 20;
 
-/// The rate is opened as wide as it goes: it is not what is measured.
+/// A grant with the highest rate, because the rate is not measured.
 const GRANT: &str = "
 apiVersion: attache.dev/v1alpha1
 kind: Grant
@@ -68,7 +68,7 @@ impl Bench {
         let grant = Grant::parse(GRANT).unwrap();
         let extension = runtime.build().unwrap().load_command_file(&guest("bench-calls"), grant).await.unwrap();
         let mut kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig()).unwrap();
-        // The same account for both: the server's work is then the same.
+        // The same account for both, so that the server does the same work.
         for user in &mut kubeconfig.auth_infos {
             user.auth_info = Some(kube::config::AuthInfo { token: Some(token.clone().into()), ..Default::default() });
         }
@@ -85,7 +85,7 @@ impl Bench {
         start.elapsed()
     }
 
-    /// The time of `calls` calls, as the guest itself measures it.
+    /// Returns the time of `calls` calls, as the guest itself measures it.
     async fn by_guest(&self, calls: u64, call: &str) -> Duration {
         let out = MemoryOutputPipe::new(OUTPUT);
         let calls_text = calls.to_string();
@@ -112,7 +112,8 @@ fn get(c: &mut Criterion) {
     tokio.block_on(in_pairs(&bench));
 }
 
-/// Both ways in turn, so that what else the machine does weighs on both: the median of what the guest's takes longer.
+/// Measures both ways in turn, so that other load on the machine affects both. Prints the median of the guest's extra
+/// time.
 async fn in_pairs(bench: &Bench) {
     const PAIRS: usize = 201;
     const CALLS: u64 = 50;

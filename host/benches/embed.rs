@@ -1,6 +1,7 @@
-//! What a call costs an embedder, beside raw wasmtime with the same engine settings; and the memory of what is kept.
+//! The cost of a call for an embedder, compared with raw wasmtime with the same engine settings, and the memory of
+//! loaded extensions and sessions.
 //!
-//! `cargo bench -p attache --bench embed`. Raw is what the documentation of wasmtime-wasi shows: a store with a WASI
+//! `cargo bench -p attache --bench embed`. The raw side follows the documentation of wasmtime-wasi: a store with a WASI
 //! context and a table, no limit, no deadline, no meter.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
@@ -57,7 +58,7 @@ const TRIVIAL: &str = r#"(component
     (core instance $i (instantiate $m))
     (func (export "answer") (result u32) (canon lift (core func $i "answer"))))"#;
 
-/// What the Rust guest imports; and the limits of a measurement, which takes longer than a call.
+/// A grant with the imports of the Rust guest, and with limits for a measurement, which takes longer than a call.
 const GRANT: &str = "
 apiVersion: attache.dev/v1alpha1
 kind: Grant
@@ -71,7 +72,7 @@ spec:
 type Answering = Extension<trivial::TrivialPre<State>>;
 type Working = Extension<bindings::GuestPre<State<Words>>, Words>;
 
-/// What the service keeps for an instance.
+/// The data of the service for an instance.
 #[derive(Clone, Copy, Default)]
 struct Words(u32);
 
@@ -82,7 +83,7 @@ impl service::Host for Words {
     }
 }
 
-/// What raw wasmtime's store holds.
+/// The data of raw wasmtime's store.
 #[derive(Default)]
 struct Raw {
     table: ResourceTable,
@@ -124,7 +125,7 @@ impl Beside {
         guest.call_answer(&mut store).await.unwrap()
     }
 
-    /// Calls one instance again and again.
+    /// Calls one instance repeatedly.
     async fn again(&self, calls: u64) -> Duration {
         let mut store = self.store();
         let guest = self.answering.instantiate_async(&mut store).await.unwrap();
@@ -170,7 +171,7 @@ fn times(c: &mut Criterion) {
     tokio.block_on(in_pairs(&extension, &raw));
 }
 
-/// Both ways in turn, so that what else the machine does weighs on both.
+/// Measures both ways in turn, so that other load on the machine affects both.
 async fn in_pairs(extension: &Answering, raw: &Beside) {
     const PAIRS: usize = 201;
     const CALLS: u32 = 200;
@@ -210,7 +211,7 @@ async fn load_many(runtime: &Runtime<Words>, component: &[u8]) -> Vec<Working> {
     loaded
 }
 
-/// Loaded extensions, and sessions that have served a call. What compiling leaves is another process's.
+/// Measures loaded extensions, and sessions that have served a call. The memory of compiling is in another process.
 async fn memory() {
     let component = std::fs::read(guest("embedded")).unwrap();
     let engine = Engine::new(&EngineSettings::default()).unwrap();
@@ -226,7 +227,7 @@ async fn memory() {
         return;
     };
     let runtime = host(compiled.as_ref(), engine);
-    // One of each first, so that what is shared is not counted.
+    // One of each first, so that shared memory is not counted.
     let first: Working = runtime.load(component.clone(), Grant::parse(GRANT).unwrap()).await.unwrap();
     let warm = session(&first).await;
     let before = Resident::now();

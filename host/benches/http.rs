@@ -1,5 +1,5 @@
-//! What a request to the API server costs a guest through `wasi:http` and through the typed interface, beside kube-rs
-//! without a guest, all against the same server.
+//! The cost of a guest's request to the API server through `wasi:http` and through the typed interface, compared with
+//! kube-rs without a guest, all against the same server.
 //!
 //! `cargo bench -p attache --bench http`. The server is the devcluster, in this process but on threads of its own.
 
@@ -27,7 +27,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 /// The most that a measuring guest prints, in bytes: one number for each round.
 const OUTPUT: usize = 1 << 20;
 
-/// The rate is opened as wide as it goes: it is not what is measured.
+/// A grant with the highest rate, because the rate is not measured.
 const GRANT: &str = "
 apiVersion: attache.dev/v1alpha1
 kind: Grant
@@ -86,7 +86,7 @@ impl Bench {
     }
 }
 
-/// The same account for all: the server's work is then the same.
+/// Returns a client with the same account as the guests, so that the server does the same work.
 async fn native(cluster: &DevCluster, token: &str) -> Api<ConfigMap> {
     let mut kubeconfig = Kubeconfig::from_yaml(&cluster.kubeconfig()).unwrap();
     for user in &mut kubeconfig.auth_infos {
@@ -96,7 +96,7 @@ async fn native(cluster: &DevCluster, token: &str) -> Api<ConfigMap> {
     Api::namespaced(Client::try_from(config).unwrap(), "default")
 }
 
-/// The time of `calls` calls, as the guest itself measures it.
+/// Returns the time of `calls` calls, as the guest itself measures it.
 async fn by_guest(extension: &Extension, calls: u64, call: &[&str]) -> Duration {
     let (out, err) = (MemoryOutputPipe::new(OUTPUT), MemoryOutputPipe::new(OUTPUT));
     let calls_text = calls.to_string();
@@ -124,7 +124,8 @@ fn get(c: &mut Criterion) {
     tokio.block_on(in_turn(&bench));
 }
 
-/// All three in turn, so that what else the machine does weighs on each: the medians of what a guest's takes longer.
+/// Measures all three in turn, so that other load on the machine affects each. Prints the medians of the guest's extra
+/// time.
 async fn in_turn(bench: &Bench) {
     const TURNS: usize = 101;
     const CALLS: u64 = 50;

@@ -1,7 +1,7 @@
-//! What loaded extensions and live instances hold of memory.
+//! The memory of loaded extensions and live instances.
 //!
-//! `cargo bench -p attache --bench memory`. A plain program: criterion measures time. It prints the growth of this
-//! process's resident memory (`VmRSS`), and of that part of it that is not mapped from files, for each one of many.
+//! `cargo bench -p attache --bench memory` is a plain program, because criterion measures time. It prints the growth of
+//! this process's resident memory (`VmRSS`), and of its part that is not mapped from files, for each of many things.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
@@ -36,7 +36,7 @@ async fn main() {
         let artefacts = Artefacts::open(folder.path(), DEFAULT_CAPACITY).unwrap();
         Runtime::builder().artefacts(artefacts).audit(Arc::new(NoAudit)).build().unwrap()
     };
-    // Compiling is done once, before anything is measured: its memory is not what an extension holds.
+    // Compiling is done once, before the measurement, because its memory does not belong to an extension.
     if std::env::var_os("ATTACHE_BENCH_COMPILED").is_none() {
         drop(load_many(&runtime(), &component).await);
         let again = std::process::Command::new(std::env::current_exe().unwrap())
@@ -48,7 +48,7 @@ async fn main() {
     let compiled = std::env::var_os("ATTACHE_BENCH_COMPILED").unwrap();
     let artefacts = Artefacts::open(compiled.as_ref(), DEFAULT_CAPACITY).unwrap();
     let runtime = Runtime::builder().artefacts(artefacts).audit(Arc::new(NoAudit)).build().unwrap();
-    // One of each first, so that what is shared is not counted.
+    // One of each first, so that shared memory is not counted.
     let first = runtime.load_command(component.clone(), Grant::nothing("first")).await.unwrap();
     let before = Resident::now();
     let loaded = load_many(&runtime, &component).await;
@@ -57,7 +57,7 @@ async fn main() {
     live(&runtime).await;
 }
 
-/// Instances that have started and wait.
+/// Measures instances that have started and wait.
 async fn live(runtime: &Runtime) {
     let sleeper = std::fs::read(guest("sleep-long")).unwrap();
     let mut grant = Grant::nothing("sleeper");
@@ -71,7 +71,7 @@ async fn live(runtime: &Runtime) {
         outputs.push(out.clone());
         running.spawn(async move { extension.run(Invocation::new().stdout(out)).await });
     }
-    // Each says that it has started before it sleeps.
+    // Each guest prints a line at its start, before it sleeps.
     while outputs.iter().any(|out| out.contents().is_empty()) {
         tokio::task::yield_now().await;
         assert!(running.try_join_next().is_none(), "a guest ended before it was counted");

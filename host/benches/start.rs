@@ -1,4 +1,4 @@
-//! What a call of an extension costs beside raw wasmtime, and what host calls cost a guest.
+//! The cost of a call of an extension compared with raw wasmtime, and the cost of host calls for a guest.
 //!
 //! `cargo bench -p attache --bench start`
 
@@ -22,7 +22,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 /// The most that a measuring guest prints, in bytes: one number for each round.
 const OUTPUT: usize = 1 << 20;
 
-/// Lets a measuring guest run as long as criterion asks it to.
+/// A grant that lets a measuring guest run as long as criterion needs.
 const GRANT: &str = "
 apiVersion: attache.dev/v1alpha1
 kind: Grant
@@ -83,7 +83,7 @@ fn instantiate(c: &mut Criterion) {
     group.finish();
 }
 
-/// The time of `calls` host calls, as the guest itself measures it.
+/// Returns the time of `calls` host calls, as the guest itself measures it.
 async fn measured(extension: &Extension, calls: u64, call: &[&str]) -> Duration {
     let out = MemoryOutputPipe::new(OUTPUT);
     let calls_text = calls.to_string();

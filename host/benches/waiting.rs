@@ -1,8 +1,8 @@
-//! The cost of guests that only wait: wake-ups, and time of the processors.
+//! The cost of guests that only wait: wake-ups, and processor time.
 //!
-//! `cargo bench -p attache --bench waiting`. A plain program: criterion measures the time of what is done, and here
-//! nothing is. It counts, for some seconds, how often a thread of this process was woken (`voluntary_ctxt_switches` of
-//! `/proc/self/task`), the epochs, and the time that the processors spent (`/proc/self/stat`).
+//! `cargo bench -p attache --bench waiting` is a plain program, because criterion measures the time of work, and here
+//! there is none. For some seconds it counts the wake-ups of this process's threads (`voluntary_ctxt_switches` of
+//! `/proc/self/task`), the epochs, and the processor time (`/proc/self/stat`).
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
@@ -16,17 +16,17 @@ use attache::telemetry::NoAudit;
 use attache_tests::guest;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
-/// Guests that wait at once.
+/// The number of guests that wait at once.
 const MANY: u32 = 1000;
 
-/// For how long they are looked at.
+/// The time of the measurement.
 const LOOKED_AT: Duration = Duration::from_secs(10);
 
-/// Counters of this process since it began.
+/// Counters of this process since its start.
 struct Counted {
     wake_ups: u64,
     epochs: u64,
-    /// Of the processors, in hundredths of a second.
+    /// Processor time, in hundredths of a second.
     ticks: u64,
     at: Instant,
 }
@@ -78,7 +78,7 @@ async fn main() {
             outputs.push(out.clone());
             running.spawn(async move { extension.run(Invocation::new().args(["3600"]).stdout(out)).await });
         }
-        // Each says that it has started before it sleeps.
+        // Each guest prints a line at its start, before it sleeps.
         while outputs.iter().any(|out| out.contents().is_empty()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
             assert!(running.try_join_next().is_none(), "a guest ended before it was counted");

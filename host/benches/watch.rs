@@ -1,8 +1,8 @@
-//! What following costs: guests that share one watch, a list of ten thousand pods, and `get` from the host's copy.
+//! The cost of following: guests that share one watch, a list of ten thousand pods, and `get` from the host's copy.
 //!
-//! `cargo bench -p attache --bench watch`, a program that prints figures; with `-- --quick` it takes less of
-//! everything, to see that it runs. The server is the devcluster, in this process but on threads of its own: its memory
-//! is in the process's, and so in both columns where memory is compared.
+//! `cargo bench -p attache --bench watch` is a program that prints figures. With `-- --quick` it does less of
+//! everything, to check that it runs. The server is the devcluster, in this process but on threads of its own. The
+//! server's memory is part of the process's memory, and so of both columns of a memory comparison.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on may stop")]
 
@@ -31,10 +31,10 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 /// The most that a measuring guest prints, in bytes.
 const OUTPUT: usize = 1 << 20;
-/// Objects of a page, for all who list.
+/// The number of objects in a page of every list.
 const PAGE: u32 = 500;
 
-/// Limits are opened wide: they are not what is measured.
+/// A grant with wide limits, because the limits are not measured.
 const GRANT: &str = "
 apiVersion: attache.dev/v1alpha1
 kind: Grant
@@ -46,7 +46,7 @@ spec:
            instances: 1000, responseBytes: 64Mi, memory: 256Mi, logBytesPerSecond: 16Mi}
 ";
 
-/// Counts the watches that began: the host's own, and the followers.
+/// Counts the started watches: the host's own, and the followers.
 #[derive(Default)]
 struct Begun {
     upstreams: AtomicUsize,
@@ -123,7 +123,7 @@ fn map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
 }
 
-/// A pod with about as much in it as real ones have.
+/// Returns a pod of about the size of real ones.
 fn pod(number: usize) -> Value {
     let labels: serde_json::Map<String, Value> =
         (0..8).map(|label| (format!("example.com/label-{label}"), json!(format!("value-{number}")))).collect();
@@ -133,7 +133,7 @@ fn pod(number: usize) -> Value {
         "spec": {"containers": [{"name": "app", "image": "registry.example.com/app:1.0", "env": variables}]}})
 }
 
-/// What one run of a guest printed.
+/// Runs a guest once. Returns the outcome and the output.
 async fn run(extension: &Extension, words: &[&str]) -> (Outcome, String) {
     let out = MemoryOutputPipe::new(OUTPUT);
     let call = Invocation::new().args(words.iter().copied()).stdout(out.clone()).stderr(out.clone());
@@ -141,23 +141,23 @@ async fn run(extension: &Extension, words: &[&str]) -> (Outcome, String) {
     (outcome, String::from_utf8_lossy(&out.contents()).into_owned())
 }
 
-/// A field of this process's memory, in bytes.
+/// Returns a field of this process's memory, in bytes.
 fn memory(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
     line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or_default() * 1024
 }
 
-/// How much more memory the process has at its peak while `work` runs than before.
+/// Runs `work`. Returns its result, and the growth of the process's peak memory meanwhile.
 async fn peak<T>(work: impl Future<Output = T>) -> (T, u64) {
-    // 5 forgets the peak so far (proc_pid_clear_refs(5)).
+    // 5 resets the peak (proc_pid_clear_refs(5)).
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = memory("VmRSS");
     let done = work.await;
     (done, memory("VmHWM").saturating_sub(before))
 }
 
-/// Followers of one collection, as guests: how long a change takes to the end of the last of them.
+/// Measures guests that follow one collection: the time until a change reaches the last of them.
 async fn guests(bench: &Bench, number: usize) {
     let extension = bench.load("watch-calls").await;
     let (upstreams, followers) = (&bench.begun.upstreams, &bench.begun.followers);
@@ -172,7 +172,7 @@ async fn guests(bench: &Bench, number: usize) {
     while followers.load(Ordering::Relaxed) < number {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Let the last of them read its replay.
+    // Time for the last guest to read its replay.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let begun = Instant::now();
     bench.server.load([map(&last, "1")]).unwrap();
@@ -187,7 +187,7 @@ async fn guests(bench: &Bench, number: usize) {
     );
 }
 
-/// Followers without guests: what one costs, and how long a change takes to the last of them.
+/// Measures followers without guests: the cost of one, and the time until a change reaches the last of them.
 async fn followers(bench: &Bench, number: usize) {
     let gate = Gate::new("bench", Arc::new(Grant::parse(GRANT).unwrap()), Arc::new(NoAudit));
     let mut first = bench.follow(&gate);
@@ -239,7 +239,7 @@ async fn listing(bench: &Bench, number: usize) {
     };
     let extension = bench.load("bench-calls").await;
     let words = ["1", "1", "count", "v1/pods", "default"];
-    // Once before, so that connections, caches and arenas are there for both.
+    // One run before, so that connections, caches and arenas exist for both.
     assert_eq!(counted().await, number);
     run(&extension, &words).await;
     let (_, natively) = peak(counted()).await;

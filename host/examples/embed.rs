@@ -1,4 +1,4 @@
-//! A service that lets its customers bring extensions, which are called through a WIT world of its own.
+//! A service with extensions from its customers, which it calls through a WIT world of its own.
 //!
 //! ```text
 //! cargo build --profile guest --target wasm32-wasip2 -p attache-guest --example greeter
@@ -16,9 +16,9 @@ mod bindings {
         inline: "
             package example:greeter;
 
-            /// What this service offers its extensions.
+            /// The functions that this service offers its extensions.
             interface guests {
-                /// Returns how often somebody has come before.
+                /// Returns the number of earlier visits.
                 visits: func(who: string) -> u32;
             }
 
@@ -35,7 +35,7 @@ mod bindings {
 
 attache::world!(bindings::Extension, bindings::ExtensionPre);
 
-/// What the service keeps for each call.
+/// The data of the service for each call.
 struct Visits(u32);
 
 impl guests::Host for Visits {

@@ -27,7 +27,7 @@ mod bindings {
 
 attache::world!(bindings::Extension, bindings::ExtensionPre);
 
-/// What the service keeps as long as the instance lives.
+/// The data of the service for the lifetime of an instance.
 #[derive(Default)]
 struct Visits(u32);
 
@@ -50,7 +50,7 @@ async fn serve(greeter: Greeter, mut calls: Calls) -> Result<(), CallError> {
             session = greeter.session(Visits::default()).await?;
         }
         let done = session.call(async |guest, store| guest.call_greet(store, &name).await).await;
-        // The caller may have gone away.
+        // The caller may be gone.
         let _ = answer.send(done.map(|done| done.value));
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! Leaves that the crates of Attaché share. None of them knows of another crate of the workspace.
+//! Small modules that the crates of Attaché share. None of them depends on another crate of the workspace.
 //!
-//! | module | what it has |
+//! | module | content |
 //! | --- | --- |
 //! | [`backoff`] | the arithmetic of waits that double |
 //! | [`names`] | the rules of RFC 1123 |
@@ -9,7 +9,7 @@
 //! | `volume` | the layout of a kubelet's volumes (Unix only) |
 //! | [`yaml`] | options and errors of the YAML readers |
 //!
-//! [`Location`] is where in a file something stands.
+//! [`Location`] is a place in a file.
 
 pub mod backoff;
 mod location;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A location in a text that somebody wrote. It prints as `file:line:column`, or as `line:column` without a file.
+/// A location in a text file. It prints as `file:line:column`, or as `line:column` without a file.
 ///
 /// ```
 /// use attache_base::Location;

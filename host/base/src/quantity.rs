@@ -1,7 +1,7 @@
 //! Kubernetes resource quantities, exactly.
 //!
 //! `250m`, `64Mi`, `1.5G` and `1e30` are all quantities. They are kept as a whole number of nano-units, the finest step
-//! of the API server. So only what the server rounds is rounded here. Written from
+//! of the API server, so only values that the server rounds are rounded here. Written from
 //! `staging/src/k8s.io/apimachinery/pkg/api/resource/quantity.go` of Kubernetes.
 //!
 //! ```
@@ -53,7 +53,7 @@ pub enum QuantityError {
     /// The text has more bytes than any sensible quantity.
     #[error("quantity is longer than {MAX_TEXT} bytes")]
     TooLong,
-    /// The exponent exceeds what any field could use.
+    /// The exponent is larger than any field can use.
     #[error("quantity's exponent is larger than {MAX_EXPONENT}")]
     TooLarge,
 }

@@ -1,7 +1,7 @@
 //! Untrusted text, escaped and cut for a log, a terminal, a message or a record.
 //!
-//! Threat: a guest, a server or a manifest whose text becomes lines of its own, moves a terminal's cursor, turns the
-//! direction of what follows, or has no end. Every text of this kind goes through here before it is shown: hidden
+//! Threat: text of a guest, a server or a manifest that adds lines of its own, moves a terminal's cursor, changes the
+//! direction of the text after it, or has no end. Every text of this kind goes through here before it is shown: hidden
 //! letters are escaped, and the text is cut at a limit while it is being written.
 
 use std::borrow::Cow;
@@ -43,7 +43,7 @@ const HIDDEN: [(char, char); 25] = [
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// Returns whether a letter is hidden: it controls a terminal, changes the direction or the position of what follows,
+/// Returns whether a letter is hidden: it controls a terminal, changes the direction or the position of other letters,
 /// or has no width.
 pub fn is_hidden(letter: char) -> bool {
     let listed = || HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&letter));

@@ -1,6 +1,6 @@
 //! Resident memory of this process, and components to fill it with.
 
-/// Things of each kind that are measured together.
+/// The number of things of each kind that are measured together.
 pub(crate) const MANY: usize = 100;
 
 /// Resident memory in KiB, from `/proc/self/status`.
@@ -11,7 +11,7 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    /// Reads it.
+    /// Reads the current value.
     pub(crate) fn now() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let field = |name: &str| {
@@ -21,7 +21,7 @@ impl Resident {
         Self { whole: field("VmRSS:"), anonymous: field("RssAnon:") }
     }
 
-    /// Prints what each of [`MANY`] has added since.
+    /// Prints the growth since `self` for each of [`MANY`] things.
     pub(crate) fn tell_growth(self, what: &str) {
         let now = Self::now();
         let each = |before: i64, after: i64| (after - before) as f64 / MANY as f64;
@@ -33,7 +33,7 @@ impl Resident {
     }
 }
 
-/// The same component with another custom section at its end: other bytes, another digest, another artefact.
+/// Returns the same component with another custom section at its end: other bytes, another digest, another artefact.
 pub(crate) fn distinct(component: &[u8], number: usize) -> Vec<u8> {
     let name = b"distinct";
     let payload = format!("{number:08}");

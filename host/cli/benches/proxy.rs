@@ -1,10 +1,10 @@
-//! `attache proxy` beside `kubectl proxy` and beside the direct connection: requests a second, how long one takes,
-//! memory.
+//! `attache proxy` compared with `kubectl proxy` and with the direct connection: requests a second, duration of a
+//! request, memory.
 //!
-//! `cargo bench -p attache --bench proxy`, a program that prints a table; with `-- --quick` it takes less of
-//! everything, to see that it runs. The server is the devcluster, and the client a bare HTTP/1.1 connection, both in
-//! this process; the proxies are processes of their own. Ways are taken in turn, round by round, so that what else the
-//! machine does weighs on all. A second table has a server that takes as long to answer as a real one does.
+//! `cargo bench -p attache --bench proxy` is a program that prints a table. With `-- --quick` it does less of
+//! everything, to check that it runs. The server is the devcluster, and the client a bare HTTP/1.1 connection, both in
+//! this process; the proxies are processes of their own. The ways take turns, round by round, so that other load on the
+//! machine affects all of them. A second table has a server that answers as slowly as a real one.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on may stop")]
 
@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-/// Limits are opened wide: they are not what is measured.
+/// The limits are wide, because they are not measured.
 const GRANT: &str = "
 apiVersion: attache.dev/v1alpha1
 kind: Grant
@@ -69,13 +69,13 @@ impl To {
         request.body(Empty::new()).unwrap()
     }
 
-    /// Asks on so many connections at once, each request after the answer to the one before, and tells how long each
-    /// took.
+    /// Sends requests on `connections` connections, each request after the answer to the one before. Returns the
+    /// duration of each.
     async fn load(&self, path: &'static str, connections: usize, time: Duration) -> Vec<Duration> {
         let mut running = JoinSet::new();
         for _ in 0..connections {
             let (this, mut connection) = (self.clone(), self.connect().await);
-            // The first answer of a connection pays for what is set up with it.
+            // The first answer of a connection includes its setup.
             this.ask(&mut connection, path).await;
             running.spawn(async move {
                 let (begun, mut taken) = (Instant::now(), Vec::new());
@@ -127,7 +127,7 @@ impl Proxy {
         Some(Self { child, to: To { name, address, tls: None, authorization: None } })
     }
 
-    /// A field of its memory, in MiB.
+    /// Returns a field of the proxy's memory, in MiB.
     fn memory(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();

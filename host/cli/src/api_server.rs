@@ -6,16 +6,15 @@ use attache::cluster::{ApiClient, ApiClientSettings, ClusterError, Unavailable};
 use attache::telemetry::chain;
 use tokio::time::{Instant, sleep, timeout};
 
-/// The wait for the API server's first answer after which its silence is logged, and a proxy serves all the same.
+/// The wait for the API server's first answer. After it, the silence is logged, and a proxy starts to serve.
 const WAITED_FOR: Duration = Duration::from_secs(5);
 
-/// The pause after the first time that a server was away, and the longest one: a connection that is refused costs
-/// nobody anything.
+/// The first pause between two tries, and the longest one: a refused connection costs little.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Connects as [`reach`] does, for a process that serves as long as its pod lives. A server that is away may come back,
-/// so its absence is only logged.
+/// Connects like [`reach`], for a process that serves as long as its pod lives. An absent server may come back, so its
+/// absence is only logged.
 pub(crate) async fn reach_in_time(settings: ApiClientSettings) -> anyhow::Result<ApiClient> {
     let cluster = ApiClient::connect(settings)?;
     match timeout(WAITED_FOR, ask(&cluster)).await {
@@ -27,8 +26,8 @@ pub(crate) async fn reach_in_time(settings: ApiClientSettings) -> anyhow::Result
     Ok(cluster)
 }
 
-/// Connects, and makes the first request of every client. So a wrong address, CA or token is an error here, and not at
-/// the guest's first call. A server that is away is asked again until `wait` has passed.
+/// Connects, and sends the first request of every client, so that a wrong address, CA or token is an error here and not
+/// at the guest's first call. The connection to an absent server is retried until `wait` has passed.
 pub(crate) async fn reach(settings: ApiClientSettings, wait: Duration) -> anyhow::Result<ApiClient> {
     let cluster = ApiClient::connect(settings)?;
     let began = Instant::now();
@@ -51,7 +50,7 @@ pub(crate) async fn reach(settings: ApiClientSettings, wait: Duration) -> anyhow
     }
 }
 
-/// Waits for an answer, and logs a long wait: no person sits before a silent terminal.
+/// Waits for an answer, and logs a long wait, so that a user does not sit before a silent terminal.
 async fn aloud<T>(cluster: &ApiClient, answer: impl Future<Output = T>) -> T {
     let mut answer = std::pin::pin!(answer);
     if let Ok(answer) = timeout(WAITED_FOR, answer.as_mut()).await {
@@ -61,10 +60,10 @@ async fn aloud<T>(cluster: &ApiClient, answer: impl Future<Output = T>) -> T {
     answer.await
 }
 
-/// The time that the last try has, at the end of a wait.
+/// The time for the last try, at the end of a wait.
 const LAST_TRY: Duration = Duration::from_millis(500);
 
-/// Asks once. If there is a wait, the answer has to come within what is `left` of it.
+/// Sends one request. If there is a wait, the answer must arrive within `left` of it.
 async fn ask_within(cluster: &ApiClient, left: Duration, wait: Duration) -> Result<(), ClusterError> {
     if wait.is_zero() {
         return ask(cluster).await;
@@ -73,7 +72,7 @@ async fn ask_within(cluster: &ApiClient, left: Duration, wait: Duration) -> Resu
     timeout(left.max(LAST_TRY), ask(cluster)).await.map_err(late)?
 }
 
-/// Asks for discovery. A refusal is no error: the account may have other rights.
+/// Requests discovery. A refusal is no error: the account may have other rights.
 async fn ask(cluster: &ApiClient) -> Result<(), ClusterError> {
     match cluster.discovery().await {
         Err(ClusterError::Refused(status)) if status.code != 401 => Ok(()),
@@ -85,7 +84,7 @@ fn unusable(cluster: &ApiClient, error: ClusterError) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("cannot use the API server at {}", cluster.endpoint()))
 }
 
-/// Returns whether an error may pass by itself: the network or the server caused it, and not this host's configuration.
+/// Returns whether an error is temporary: the network or the server caused it, and not this host's configuration.
 pub(crate) fn may_pass(error: &ClusterError) -> bool {
     match error {
         ClusterError::Unavailable(why) => !matches!(

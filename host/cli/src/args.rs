@@ -18,10 +18,10 @@ use crate::proxy::args::Proxy;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// What is logged to stderr, as in `info` or `attache=debug,warn`
+    /// Filter of the log on stderr, as in `info` or `attache=debug,warn`
     ///
-    /// On a stderr that the log or the audit is on, each line of the guest's begins with its name. With `off`, and the
-    /// audit elsewhere, what the guest prints there is passed on as it is.
+    /// If the log or the audit is on stderr, each line of the guest's begins with its name. With `off`, and the audit
+    /// elsewhere, the guest's output is passed on unchanged.
     #[arg(long, global = true, env = "ATTACHE_LOG", default_value = "warn", value_name = "FILTER", value_parser = log::filter)]
     pub(crate) log: String,
 }
@@ -41,8 +41,8 @@ pub(crate) enum Command {
 /// Keeps extensions: runs, calls and replaces them as their manifests say
 ///
 /// A PATH is a manifest (`kind: Extension`), or a folder of manifests such as the volume of a ConfigMap. A change of a
-/// manifest, its grant or its component takes effect at once; one that is wrong leaves the version before. SIGHUP tries
-/// once more whatever could not be loaded.
+/// manifest, its grant or its component takes effect at once. After a wrong change the earlier version stays. SIGHUP
+/// tries again to load everything that failed.
 ///
 /// Exit code: 0 after SIGTERM or SIGINT if all calls have ended within --grace, else 128 and the signal's number.
 #[derive(Debug, Args)]
@@ -54,10 +54,10 @@ pub(crate) struct Serve {
     /// unix:/run/attache.sock [default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT|unix:PATH")]
     pub(crate) admin: Option<String>,
-    /// How long calls in progress may go on once the host is to stop
+    /// Time for calls in progress to end once the host is to stop
     #[arg(long, value_name = "DURATION", default_value = "25s")]
     pub(crate) grace: GoDuration,
-    /// How long a command that was asked to stop may go on
+    /// Time for a command to end after a request to stop
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub(crate) stop_grace: GoDuration,
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub(crate) struct Serve {
     pub(crate) audit: String,
 }
 
-/// Says everything that `serve` would refuse, without running anything
+/// Reports everything that `serve` would refuse, without running anything
 ///
 /// Exit code: 125 when something would be refused.
 #[derive(Debug, Args)]
@@ -94,7 +94,7 @@ pub(crate) struct Check {
 pub(crate) struct Run {
     /// The component
     pub(crate) component: PathBuf,
-    /// What the component may do; everything else is denied
+    /// Rights of the component; everything else is denied
     #[arg(long, value_name = "FILE")]
     pub(crate) grant: Option<PathBuf>,
     #[command(flatten)]
@@ -103,8 +103,8 @@ pub(crate) struct Run {
     pub(crate) artefacts: Artefacts,
     #[command(flatten)]
     pub(crate) audit: Audit,
-    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens
-    /// nothing
+    /// Writes the grant that this run needed: its rules are those that the run used, its comments those that were
+    /// denied. Opens nothing
     #[arg(long, value_name = "FILE", requires = "grant")]
     pub(crate) record: Option<PathBuf>,
     /// Lets the guest read this process's stdin
@@ -120,8 +120,8 @@ pub(crate) struct Run {
 /// The extension takes the place of a container of the pod: that container's env and volumeMounts become the sandbox's,
 /// its image and command are ignored. Without an extension the API server and the volumes stay up until Ctrl-C.
 ///
-/// With --kubeconfig or --context the pod is played in the cluster of a kubeconfig. A pod that is not there is made for
-/// the run, no node runs its containers, and it is deleted at the end.
+/// With --kubeconfig or --context the pod is played in the cluster of a kubeconfig. If the pod does not exist there, it
+/// is created for the run and deleted at the end, and no node runs its containers.
 ///
 /// Exit codes are those of `attache run`; a manifest that the API server refuses is 125.
 #[cfg(feature = "dev")]
@@ -136,14 +136,14 @@ pub(crate) struct Dev {
     /// More manifests to load first: service accounts, roles, config maps, custom resource definitions; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) manifests: Vec<PathBuf>,
-    /// The container to take the place of [default: the first]
+    /// The container to replace [default: the first]
     #[arg(long, value_name = "NAME", requires = "pod")]
     pub(crate) container: Option<String>,
-    /// What the component may do [default: a development grant, which is printed]
+    /// Rights of the component [default: a development grant, which is printed]
     #[arg(long, value_name = "FILE", requires = "component")]
     pub(crate) grant: Option<PathBuf>,
-    /// Writes the grant that this run needed: the rules that it used, as comments those that it was denied. Opens
-    /// nothing
+    /// Writes the grant that this run needed: its rules are those that the run used, its comments those that were
+    /// denied. Opens nothing
     #[arg(long, value_name = "FILE", requires = "component")]
     pub(crate) record: Option<PathBuf>,
     /// Writes a kubeconfig for the API server's administrator here, for this user alone [default: in a folder of this
@@ -162,24 +162,26 @@ pub(crate) struct Dev {
     pub(crate) arguments: Vec<String>,
 }
 
-/// Says what a component imports and exports, what its grant lacks, and what the grant needs
+/// Shows imports and exports of a component, the rights that its grant lacks, and the rights that the grant needs
 ///
-/// Exit code: 125 when the grant does not open what the component imports, or reaches beyond its service account.
+/// Exit code: 125 when the grant does not open everything that the component imports, or goes beyond its service
+/// account.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// The component
     #[arg(required_unless_present_any = ["rbac", "access"])]
     pub(crate) component: Option<PathBuf>,
-    /// The grant to hold it against [default: one that opens nothing]
+    /// The grant to compare it with [default: a grant that opens nothing]
     #[arg(long, value_name = "FILE")]
     pub(crate) grant: Option<PathBuf>,
-    /// Prints instead the smallest grant that the imports tell of; what they do not tell is in its comments
+    /// Prints instead the smallest grant that follows from the imports; comments in it name the rights that imports do
+    /// not show
     #[arg(long, requires = "component", conflicts_with_all = ["grant", "rbac", "access"])]
     pub(crate) draft: bool,
-    /// Prints instead a manifest of the roles and bindings by which this service account may do what the grant opens
+    /// Prints instead a manifest of the roles and bindings by which this service account gets the rights of the grant
     #[arg(long, value_name = "NAMESPACE:NAME", requires = "grant", conflicts_with_all = ["component", "access"])]
     pub(crate) rbac: Option<Account>,
-    /// Asks the API server what the pod's service account may do, and points out where the grant exceeds it
+    /// Asks the API server for the rights of the pod's service account, and shows where the grant exceeds them
     #[arg(long, requires = "grant")]
     pub(crate) access: bool,
     #[command(flatten)]
@@ -193,8 +195,9 @@ pub(crate) struct Inspect {
 /// Compiles a component ahead of time, for machines with less memory or time
 ///
 /// An artefact (`-o`) is machine code, and is loaded only under a grant that pins it: the line for the grant is
-/// printed. It fits this version of attache, and processors that can do what this one can. Without `-o` the component
-/// is compiled into the folder of compiled components: one in an image that root owns serves other users.
+/// printed. An artefact fits this version of attache, and processors with the features of this one. Without `-o` the
+/// component is compiled into the folder of compiled components: a folder in an image that root owns serves other
+/// users.
 #[derive(Debug, Args)]
 pub(crate) struct Compile {
     /// The component
@@ -206,10 +209,10 @@ pub(crate) struct Compile {
     pub(crate) artefacts: Artefacts,
 }
 
-/// How a table is printed.
+/// The format of a table.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
-    /// How to print
+    /// Output format
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
 }

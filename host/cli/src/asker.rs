@@ -11,7 +11,7 @@ use attache::telemetry::chain;
 use crate::options;
 use crate::surroundings::{POD_NAMESPACE, Variables};
 
-/// The namespace of a kubeconfig's context that names none.
+/// The namespace of a kubeconfig's context without a namespace.
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// The identity of requests to the API server.
@@ -31,7 +31,8 @@ impl options::FromKubeconfig {
         self.kubeconfig.is_some() || self.context.is_some() || self.cluster.is_some() || self.user.is_some()
     }
 
-    /// Reads the server and the user that the flags name. Without a flag, returns `None`: no kubeconfig is used unasked.
+    /// Reads the server and the user that the flags name. Without a flag, returns `None`: a kubeconfig is used only on
+    /// request.
     pub(crate) fn chosen(&self, variables: &Variables) -> anyhow::Result<Option<KubeconfigContext>> {
         if !self.is_chosen() {
             return Ok(None);
@@ -51,7 +52,7 @@ impl options::FromKubeconfig {
 }
 
 impl Asker {
-    /// Returns the identity that the flags name, else the service account of the pod that this is.
+    /// Returns the identity that the flags name, else the service account of this process's pod.
     pub(crate) fn of(server: &options::Server, variables: &Variables) -> anyhow::Result<Self> {
         Ok(match server.from.chosen(variables)? {
             Some(context) => Self::Kubeconfig(Box::new(context)),
@@ -59,7 +60,7 @@ impl Asker {
         })
     }
 
-    /// Returns the namespace of requests that name none.
+    /// Returns the default namespace of requests.
     pub(crate) fn namespace(&self) -> Option<String> {
         match self {
             Self::Kubeconfig(context) => {
@@ -69,7 +70,7 @@ impl Asker {
         }
     }
 
-    /// Returns the places in which the value of a grant's variable was looked for, for an error.
+    /// Returns the places that were searched for the value of a grant's variable, for an error.
     pub(crate) fn places_of(&self, error: &ResolveError) -> String {
         let ResolveError::Unknown { variable, .. } = error else { return String::new() };
         let failed = self.account().filter(|_| variable == POD_NAMESPACE).and_then(|account| account.namespace().err());

@@ -16,7 +16,7 @@ pub(crate) const ON_STDERR: &str = "stderr";
 /// The word for no audit.
 const NONE: &str = "none";
 
-/// Reads the location of an audit. A misspelt word is never taken for the name of a file.
+/// Reads the location of an audit. A misspelt word is never used as the name of a file.
 pub(crate) fn location(text: &str) -> Result<String, String> {
     match text.to_ascii_lowercase().as_str() {
         ON_STDERR | NONE if text.bytes().all(|byte| byte.is_ascii_lowercase()) => Ok(text.to_owned()),
@@ -46,7 +46,7 @@ pub(crate) fn open(location: &str) -> anyhow::Result<Arc<dyn Audit>> {
 /// The audit of this process, for [`end`].
 static LINES: OnceLock<Arc<JsonLines>> = OnceLock::new();
 
-/// Waits until the audit's last lines, or their number, are written.
+/// Waits until the audit's last lines, or the number of lost lines, are written.
 pub(crate) fn end() {
     if let Some(lines) = LINES.get() {
         lines.finish();

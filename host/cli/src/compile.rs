@@ -1,4 +1,4 @@
-//! `attache compile`: a component ahead of time.
+//! `attache compile`: compiles a component ahead of time.
 
 use std::io::Write;
 
@@ -35,7 +35,7 @@ pub(crate) async fn compile(arguments: args::Compile) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A pin as a grant has it, in one line. Digests are quoted: one of nothing but digits would be a number.
+/// Returns a pin as a line of a grant. Digests are quoted: without quotes, a digest of digits alone would be a number.
 fn flow(pin: &ComponentPin) -> anyhow::Result<String> {
     let json = serde_json::to_string(pin)?;
     Ok(["sha256", "artefactSha256"].iter().fold(json, |line, field| {
@@ -43,7 +43,7 @@ fn flow(pin: &ComponentPin) -> anyhow::Result<String> {
     }))
 }
 
-/// What compiling took, in words.
+/// Returns the time and memory of a compilation as text.
 pub(crate) fn took(compilation: &Compilation) -> String {
     let seconds = std::time::Duration::from_millis(compilation.milliseconds).as_secs_f64();
     let memory = compilation.peak_memory.map(|bytes| format!(" and {} MiB of memory", bytes.div_ceil(1 << 20)));

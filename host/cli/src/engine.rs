@@ -10,22 +10,22 @@ use attache::telemetry::chain;
 
 use crate::options;
 
-/// The first argument of a process of this program that compiles for another one. It is no command: nobody types it.
+/// The first argument of a process of this program that compiles for another one. It is no command, since no user types
+/// it.
 pub(crate) const COMPILER: &str = "compile-for-host";
 
-/// The instances of the engine. One process runs one extension, and each instance has room for as much as any grant
-/// can ask for.
+/// The instances of the engine. One process runs one extension, and each instance has room for the largest grant.
 const INSTANCES: u32 = 8;
 
 /// The variable that names the folder of compiled components. clap does not read it: `--no-cache` would contradict a
 /// variable that is set for all runs.
 const CACHE: &str = "ATTACHE_CACHE";
 
-/// The advice where compiled components cannot be kept.
+/// The advice for a host that cannot keep compiled components.
 const ADVICE: &str = "compiled components are not kept, so each start compiles anew: say --cache DIR, a volume that can \
                       be written to and is not mounted noexec, or --no-cache";
 
-/// Begins a runtime with the engine, its compiler and the folder of compiled components.
+/// Starts a runtime builder with the engine, its compiler and the folder of compiled components.
 pub(crate) fn runtime(arguments: &options::Artefacts) -> anyhow::Result<RuntimeBuilder> {
     let runtime = runtime_without_folder(arguments)?;
     if arguments.no_cache {
@@ -37,7 +37,7 @@ pub(crate) fn runtime(arguments: &options::Artefacts) -> anyhow::Result<RuntimeB
     })
 }
 
-/// Begins a runtime with the engine and its compiler.
+/// Starts a runtime builder with the engine and its compiler.
 pub(crate) fn runtime_without_folder(arguments: &options::Artefacts) -> anyhow::Result<RuntimeBuilder> {
     let ceiling = Limits::ceiling();
     let elements = usize::try_from(ceiling.table_elements).unwrap_or(usize::MAX);
@@ -80,7 +80,7 @@ fn in_folder(runtime: RuntimeBuilder, folder: &Path) -> RuntimeBuilder {
     runtime.artefacts(artefacts)
 }
 
-/// Logs the folder that is used in place of one that others may write to.
+/// Logs the folder that replaces one to which other users may write.
 fn warn_of_own_folder(artefacts: &Artefacts, folder: &Path) {
     if artefacts.path() != folder {
         let (own, folder) = (artefacts.path().display(), folder.display());

@@ -10,14 +10,14 @@ use attache::telemetry::{chain, legible};
 use crate::api_server::may_pass;
 use crate::stderr::put_page;
 
-/// The exit code for what may pass: `EX_TEMPFAIL` of `sysexits.h`.
+/// The exit code for a temporary failure: `EX_TEMPFAIL` of `sysexits.h`.
 const AWAY: u8 = 75;
 
-/// The exit code for a wrong command line, as clap has it.
+/// The exit code for a wrong command line, the same as clap's.
 const WRONG_COMMAND_LINE: u8 = 2;
 
-/// A command line that is wrong whatever files, variables and servers there are, and that clap lets through: arguments
-/// that contradict each other, or that lack another one.
+/// A command line that clap accepts, but that is wrong with any files, variables and servers: arguments contradict each
+/// other or lack another one.
 #[derive(Debug)]
 pub(crate) struct WrongCommandLine(String);
 
@@ -40,7 +40,7 @@ impl std::fmt::Display for WrongCommandLine {
 
 impl std::error::Error for WrongCommandLine {}
 
-/// The end of the process. The numbers are those of `timeout` and of shells.
+/// The end of the process. The exit codes are those of `timeout` and of shells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The guest's own exit code.
@@ -49,7 +49,7 @@ pub(crate) enum Exit {
     Deadline,
     /// The host refused to begin.
     Refused,
-    /// The API server was away, which may pass.
+    /// The API server was away, which is temporary.
     Away,
     /// The arguments contradict each other.
     WrongCommandLine,
@@ -57,7 +57,7 @@ pub(crate) enum Exit {
     Trapped,
     /// A signal stopped the host.
     Signal(u8),
-    /// All is done.
+    /// The work is done.
     Done,
 }
 
@@ -68,10 +68,10 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The process's exit code.
+    /// Returns the process's exit code.
     pub(crate) fn code(self) -> u8 {
         match self {
-            // Like a kernel: of a code that does not fit, the low eight bits.
+            // As in a kernel: the low eight bits of the code.
             Self::Guest(code) => code.to_le_bytes()[0],
             Self::Deadline => 124,
             Self::Refused => 125,
@@ -83,7 +83,7 @@ impl Exit {
         }
     }
 
-    /// Returns the end of a process that could not begin.
+    /// Returns the end of a process that could not start.
     pub(crate) fn before_the_start(error: &anyhow::Error) -> Self {
         if error.is::<WrongCommandLine>() {
             return Self::WrongCommandLine;
@@ -91,7 +91,7 @@ impl Exit {
         if error.downcast_ref::<ClusterError>().is_some_and(may_pass) { Self::Away } else { Self::Refused }
     }
 
-    /// Returns the exit code of a call, and reports an end that the guest has not chosen.
+    /// Returns the end of the process after a call, and reports an end that the guest did not choose.
     pub(crate) fn of(called: Result<Outcome, CallError>) -> Self {
         let error = match called {
             Ok(outcome) => return Self::Guest(outcome.code),
@@ -107,15 +107,15 @@ impl Exit {
     }
 }
 
-/// Prints what was tried and, line by line, why it failed. Only the first line begins where the log's and the audit's
-/// do: what comes after a line break may be a guest's words.
+/// Prints an error and, line by line, its causes. Only the first line starts in the column of the log and the audit:
+/// the text after a line break may come from a guest.
 pub(crate) fn report(error: &anyhow::Error) {
     let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     let mut said = legible(error);
     put_page(&format!("{bold}error:{plain} {}", said.replace('\n', "\n       ")));
     for cause in error.chain().skip(1) {
         let cause = legible(cause);
-        // An outer error that has said the inner one's words already needs no echo.
+        // An outer error that contains the inner error's text needs no second line.
         if !said.contains(&cause) {
             put_page(&format!("  because: {}", cause.replace('\n', "\n           ")));
         }

@@ -1,4 +1,4 @@
-//! Grants in files, and warnings about words of a grant that open nothing here.
+//! Grants in files, and warnings about names in a grant that open nothing here.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,7 +10,7 @@ use attache::telemetry::legible_name;
 
 use crate::surroundings::Variables;
 
-/// The largest grant or list of items that is read, in bytes: a thousand rules fit many times over.
+/// The largest grant or list of items that is read, in bytes. A thousand rules need a small part of it.
 const MAX_TEXT: u64 = 1 << 20;
 
 /// Reads the grant in a file. Without a file, returns the grant that opens nothing, named after the component.
@@ -33,7 +33,7 @@ pub(crate) fn text(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Logs the names of a grant that open nothing here. Only the guest would miss them.
+/// Logs the names of a grant that open nothing here. Without the warning, only the guest would notice.
 pub(crate) fn warn_of_vain_names(grant: &Grant, variables: &Variables) {
     for name in grant.env.iter().filter(|name| !variables.contains_key(*name)) {
         tracing::warn!("the grant's `env` names {name}, which this pod does not have");
@@ -45,7 +45,7 @@ pub(crate) fn warn_of_vain_names(grant: &Grant, variables: &Variables) {
     }
 }
 
-/// Logs the files that a mount of a grant names and its volume lacks.
+/// Logs the files that a mount of a grant names but its volume lacks.
 pub(crate) fn warn_of_missing_items(mount: &PodInfoMount, volume: &Path) {
     let missing = |item: &&String| !volume.join(item.as_str()).exists();
     for item in mount.items.iter().flatten().filter(missing) {
@@ -57,8 +57,8 @@ pub(crate) fn warn_of_missing_items(mount: &PodInfoMount, volume: &Path) {
 /// The variables in which most programs look for a proxy, in either case.
 const PROXIES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
 
-/// Logs that egress does not use the proxy that a variable names. A proxy does its own look-up, so nobody could check
-/// where a granted name leads.
+/// Logs that egress does not use the proxy that a variable names. A proxy looks names up itself, so the host could not
+/// check the addresses of a granted name.
 pub(crate) fn warn_of_unused_proxy(grant: &Grant, variables: &Variables) {
     let set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
     let found = PROXIES.into_iter().find(|name| set(name) || set(&name.to_ascii_lowercase()));

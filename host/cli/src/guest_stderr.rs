@@ -1,4 +1,4 @@
-//! A guest's stderr on its way to this process's.
+//! The path from a guest's stderr to this process's stderr.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -13,32 +13,30 @@ use tracing::level_filters::LevelFilter;
 
 use crate::stderr;
 
-/// How much is passed on together, in bytes: what a pipe takes at once. A line that is longer is passed on in one
-/// piece.
+/// The bytes that are passed on together: a pipe takes them at once. A longer line is passed on in one piece.
 const PIECE: usize = 4 << 10;
 
-/// How long the end of a call waits for what the guest printed last. What is not passed on by then is lost, and
-/// counted.
+/// The time that the end of a call waits for the guest's last output. The rest is lost, and counted.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
-/// Passes on what a guest prints, until all that write to the stream are gone.
+/// Passes on the output of a guest, until all writers of the stream are gone.
 pub(crate) struct Passing {
     task: JoinHandle<()>,
     hurry: Arc<Notify>,
 }
 
 impl Passing {
-    /// Waits for that, for a moment; then the rest is counted.
+    /// Waits a moment for the end of the output; the rest is only counted.
     pub(crate) async fn end(mut self) {
         if timeout(LAST_OUTPUT, &mut self.task).await.is_err() {
             self.hurry.notify_one();
-            // It only counts now. Where somebody still writes to the stream, that is not waited for.
+            // The task only counts now. A writer that still holds the stream is not waited for.
             let _ = timeout(LAST_OUTPUT, self.task).await;
         }
     }
 }
 
-/// Gives a call its stderr; `audited` says whether the audit is on this process's too.
+/// Gives a call its stderr; `audited` means that the audit is on this process's stderr too.
 pub(crate) fn give(call: Invocation, audited: bool) -> (Invocation, Passing) {
     let alone = !audited && LevelFilter::current() == LevelFilter::OFF;
     let (ours, theirs) = duplex(PIECE);
@@ -49,14 +47,14 @@ pub(crate) fn give(call: Invocation, audited: bool) -> (Invocation, Passing) {
     (call, Passing { task, hurry })
 }
 
-/// A stream that many calls share, for lines of guests with their names.
+/// Returns a stream that many calls share, for lines of guests with their names.
 pub(crate) fn shared() -> BufferedOutput {
     let (ours, theirs) = duplex(PIECE);
     tokio::spawn(pass_on(ours, false, Arc::default()));
     BufferedOutput::new(theirs)
 }
 
-/// `alone`: bytes are passed on as they are, else in whole lines.
+/// Passes on bytes unchanged if `alone`, else in whole lines.
 async fn pass_on(mut from: DuplexStream, alone: bool, hurry: Arc<Notify>) {
     let mut waiting = Vec::with_capacity(PIECE);
     let passed = tokio::select! {
@@ -87,7 +85,7 @@ async fn pass_on_lines(from: &mut DuplexStream, alone: bool, waiting: &mut Vec<u
     }
 }
 
-/// How many of these bytes are whole lines.
+/// Returns the number of these bytes that are whole lines.
 fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at.saturating_add(1))
 }

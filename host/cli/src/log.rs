@@ -1,7 +1,7 @@
 //! The host's log: its filter, the form of a line, and its rate.
 //!
-//! Threat: a guest that makes the host, or a library in it, write a line for each of its requests, long ones or such
-//! that hold its own words. So each place in the code of any crate that writes lines has a rate of its own, and the
+//! Threat: a guest that makes the host, or a library in it, write a line for each of its requests, long lines, or lines
+//! with the guest's own words. So each place in the code of any crate that writes lines has a rate of its own, and the
 //! number of omitted lines is logged. Values are escaped and cut, and lines are cut.
 
 use std::collections::HashMap;
@@ -23,11 +23,11 @@ use tracing_subscriber::{Layer, filter::FilterExt};
 
 use crate::stderr::{self, say};
 
-/// Lines of one place in the code per second, and at once after a pause. A person reads no more.
+/// The lines of one place in the code per second, and at once after a pause. A human reader needs no more.
 const A_SECOND: f64 = 10.0;
 const AT_ONCE: f64 = 100.0;
 
-/// The longest line, in bytes: what a pipe takes in one piece.
+/// The longest line, in bytes: a pipe takes it in one piece.
 const LONGEST: usize = 4 << 10;
 
 /// The crates that log in this program, as the first word of their targets.
@@ -83,8 +83,8 @@ fn tell(of: &Metadata<'_>, number: u64) {
     say!("{number} lines of the log at {level} from {target} ({file}:{line}) were left out for their number");
 }
 
-/// Fails if a filter names a target that nothing here has. To [`EnvFilter`] any word that is no level is a target, and
-/// it would mute all others, warnings too.
+/// Fails if a filter names a target that does not exist here. [`EnvFilter`] takes any word that is no level as a
+/// target, and that target would mute all others, including warnings.
 fn check(filter: &str) -> anyhow::Result<()> {
     for directive in directives(filter).map(str::trim).filter(|directive| !directive.is_empty()) {
         if directive.parse::<LevelFilter>().is_ok() || directive.starts_with('[') {

@@ -35,7 +35,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use args::{Arguments, Command};
 use exit::Exit;
 
-/// The time that the last tasks have to end.
+/// The time for the last tasks to end.
 const LAST_TASKS: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
@@ -56,8 +56,7 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
     log::start(&arguments.log)?;
     open_as_many_files_as_allowed();
     let mut builder = match &arguments.command {
-        // All that a proxy does is to pass on what comes: on one thread no piece of it waits for another thread to
-        // wake.
+        // A proxy only passes data on: on one thread, no data waits for another thread to wake.
         Command::Proxy(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
@@ -74,16 +73,15 @@ fn begin(arguments: Arguments) -> anyhow::Result<Exit> {
             Command::Proxy(arguments) => Box::pin(proxy::proxy(arguments)).await,
         }
     });
-    // What still runs is dropped, and recorded. A read of stdin that nobody waits for any more holds a thread that
-    // cannot be joined.
+    // Running tasks are dropped, and recorded. An abandoned read of stdin holds a thread that cannot be joined.
     runtime.shutdown_timeout(LAST_TASKS);
     audit::end();
     log::end();
     exit
 }
 
-/// Raises the number of files that this process may have open to the system's maximum, as Go programs do at their
-/// start. Many systems begin with 1024, which one guest's handles would use up for all.
+/// Raises the limit of open files to the system's maximum, as Go programs do at their start. Many systems start with
+/// 1024, and the handles of one guest would use them up for all.
 fn open_as_many_files_as_allowed() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };

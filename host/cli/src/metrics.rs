@@ -19,13 +19,13 @@ use prometheus_client::registry::Registry;
 
 use crate::stderr::say;
 
-/// Of the text format that [`encode`] writes: OpenMetrics 1.0.
+/// The content type of the text that [`encode`] writes: OpenMetrics 1.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Where a scraper asks, by Prometheus's convention.
+/// The path of the metrics, by Prometheus's convention.
 const PATH: &str = "/metrics";
 
-/// Where to listen.
+/// The address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct At {
     host: String,
@@ -38,24 +38,24 @@ impl FromStr for At {
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         let (host, port) = parts.ok_or("an address and a port are written as 127.0.0.1:9464 or [::]:9464")?;
-        // As in Go, no host is all of this machine's addresses.
+        // As in Go, an empty host means all addresses of this machine.
         let host = if host.is_empty() { "::" } else { host };
         Ok(Self { host: host.to_owned(), port })
     }
 }
 
 impl At {
-    /// Listens there.
+    /// Listens on this address.
     pub(crate) async fn listen(&self) -> std::io::Result<Listener> {
         Listener::tcp(&self.host, self.port, Duration::ZERO).await
     }
 }
 
-/// What is counted, and where it can be read. Without an address nothing is.
+/// The counters and the listener that serves them. Without an address nothing is counted.
 pub(crate) struct Scraped(Option<(Listener, Registry)>);
 
 impl Scraped {
-    /// Listens: an address that cannot be had is told before a guest is compiled.
+    /// Listens on the address. An unusable address is reported before a guest is compiled.
     pub(crate) async fn listen(at: Option<&At>) -> anyhow::Result<Self> {
         let Some(At { host, port }) = at else { return Ok(Self(None)) };
         let listening = Listener::tcp(host, *port, Duration::ZERO).await;
@@ -63,7 +63,7 @@ impl Scraped {
         Ok(Self(Some((listener, Registry::default()))))
     }
 
-    /// Counts what `audit` is told.
+    /// Counts all events that go to `audit`.
     pub(crate) fn over(&mut self, audit: Arc<dyn Audit>) -> Arc<dyn Audit> {
         match &mut self.0 {
             Some((_, registry)) => Arc::new(Metrics::new(audit, registry)),
@@ -71,7 +71,7 @@ impl Scraped {
         }
     }
 
-    /// Shows how much this client watches.
+    /// Adds counters of this client's watches.
     pub(crate) fn watches(&mut self, cluster: &ApiClient) {
         if let Some((_, registry)) = &mut self.0 {
             cluster.register_metrics(registry);

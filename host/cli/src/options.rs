@@ -14,7 +14,7 @@ use crate::metrics;
 use crate::pod_volumes::{NamedVolume, PodVolumes};
 use crate::surroundings::Surroundings;
 
-/// Where the pod's own things are, if not where a pod has them.
+/// The locations of the pod's own volumes and server, if they are not the usual ones.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The pod")]
 pub(crate) struct Pod {
@@ -22,12 +22,12 @@ pub(crate) struct Pod {
     /// grant]
     #[arg(long, value_name = "[MOUNTPATH=]DIR")]
     pub(crate) podinfo: Vec<NamedVolume>,
-    /// What files of the volumes mean: a `downwardAPI.items` list of a pod spec [default: by file name]
+    /// Meanings of the files of the volumes: a `downwardAPI.items` list of a pod spec [default: by file name]
     #[arg(long, value_name = "FILE")]
     pub(crate) podinfo_items: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: Server,
-    /// How long to wait for an API server that is away at the start [default: not at all]
+    /// Time to wait for an API server that is away at the start [default: not at all]
     #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
     pub(crate) wait: GoDuration,
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// Returns the surroundings of the pod that this process is in, with what the flags name in place of a pod's.
+    /// Returns the surroundings of this process's pod. The flags replace parts of it.
     pub(crate) fn surroundings(&self) -> anyhow::Result<Surroundings<'static>> {
         let volumes = PodVolumes::of(&self.podinfo, self.podinfo_items.as_deref())?;
         let surroundings = Surroundings::of_this_pod(&self.server, volumes)?;
@@ -43,7 +43,7 @@ impl Pod {
     }
 }
 
-/// Where the API server and the credentials for it are, if not where a pod has them.
+/// The API server and its credentials, if they are not the usual ones.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The pod")]
 pub(crate) struct Server {
@@ -57,8 +57,8 @@ pub(crate) struct Server {
     pub(crate) from: FromKubeconfig,
 }
 
-/// The API server and the credentials of a kubeconfig, in place of a pod's. Nothing is taken of one unless a flag says
-/// so.
+/// The API server and the credentials of a kubeconfig, instead of a pod's. Nothing of a kubeconfig is used without a
+/// flag.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "From a kubeconfig, in place of a pod")]
 pub(crate) struct FromKubeconfig {
@@ -79,14 +79,15 @@ pub(crate) struct FromKubeconfig {
 /// The arguments that replace those of a pod.
 const OF_KUBECONFIG: [&str; 4] = ["kubeconfig", "context", "cluster", "user"];
 
-/// How much the API server is asked.
+/// The rate of requests to the API server.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The pod")]
 pub(crate) struct Rate {
-    /// The most requests a second that go to the API server from here, whoever asks [default: what the grants allow]
+    /// The most requests a second from here to the API server, by all extensions and callers [default: the limits of
+    /// the grants]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) requests_per_second: Option<NonZeroU32>,
-    /// How many of them may come at once after a pause [default: twice as many]
+    /// Burst of requests after a pause [default: twice as many]
     #[arg(long, value_name = "NUMBER", requires = "requests_per_second")]
     pub(crate) burst: Option<NonZeroU32>,
 }
@@ -98,12 +99,12 @@ impl Rate {
     }
 }
 
-/// Where compiled components are kept.
+/// The folder of compiled components.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Compiled components")]
 pub(crate) struct Artefacts {
-    /// Keeps them in this folder [default: that of the variable `ATTACHE_CACHE`, else attache in the user's cache
-    /// folder]
+    /// Keeps compiled components in this folder [default: that of the variable `ATTACHE_CACHE`, else attache in the
+    /// user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
     /// Compiles each time and keeps nothing, whatever `ATTACHE_CACHE` says
@@ -119,15 +120,15 @@ fn bytes(text: &str) -> Result<u64, String> {
     size.to_u64_bytes().ok_or_else(|| "it is beyond all memory".to_owned())
 }
 
-/// Where decisions are recorded and counted.
+/// The outputs for decisions and their counters.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Audit and metrics")]
 pub(crate) struct Audit {
     /// Appends one JSON line for each decision to a file, `stderr` or `none`
     #[arg(long = "audit", value_name = "WHERE", default_value = "stderr", value_parser = audit::location)]
     pub(crate) location: String,
-    /// Counts decisions and limits for a scraper, at /metrics of this address (as in 127.0.0.1:9464) [default: does
-    /// not]
+    /// Counts decisions and limits for a scraper, at /metrics of this address (as in 127.0.0.1:9464) [default: no
+    /// counters]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<metrics::At>,
 }

@@ -1,4 +1,4 @@
-//! The Downward API volumes of the pod that this process is in, and the flags that name others.
+//! The Downward API volumes of this process's pod, and the flags that name others.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::exit::WrongCommandLine;
 use crate::grants::{text, warn_of_missing_items};
 use crate::surroundings::{OUTSIDE, Variables, Volumes};
 
-/// One `--podinfo`: a directory, and the mount path that it stands for.
+/// One `--podinfo`: a directory, and the mount path for which it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NamedVolume {
     mount_path: Option<MountPath>,
@@ -22,7 +22,7 @@ pub(crate) struct NamedVolume {
 impl FromStr for NamedVolume {
     type Err = std::convert::Infallible;
 
-    /// Reads `[MOUNTPATH=]DIR`. A text whose beginning is no mount path is a directory.
+    /// Reads `[MOUNTPATH=]DIR`. If the text before `=` is no mount path, the whole text is a directory.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let named = text.split_once('=').and_then(|(path, directory)| Some((path.parse().ok()?, directory)));
         Ok(match named {
@@ -47,7 +47,7 @@ impl PodVolumes {
     /// Sorts the volumes of the command line.
     ///
     /// # Errors
-    /// When two of them are for one mount path, or two are for none.
+    /// When two volumes have the same mount path, or two have none.
     pub(crate) fn of(volumes: &[NamedVolume], items: Option<&Path>) -> Result<Self, WrongCommandLine> {
         let mut sorted = Self { items: items.map(Path::to_owned), ..Self::default() };
         for NamedVolume { mount_path, directory } in volumes {

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// Only this user may read or write it.
+/// The mode of a file that only this user may read or write.
 const PRIVATE: u32 = 0o600;
 
-/// Writes a file that only this user can read, in place of the file of that name if there is one.
+/// Writes a file that only this user can read. An existing file of that name is replaced.
 ///
-/// The text goes to a new file of mode 0600 beside it, which is then renamed: no moment shows the text with the mode,
-/// owner or hard links of an older file. A name that belongs to anything but a regular file is refused. A symbolic link
-/// leads to a file that somebody else may have chosen.
+/// The text goes to a new file of mode 0600 in the same folder, which is then renamed. So the text never has the mode,
+/// owner or hard links of an older file. A name that belongs to anything but a regular file is refused, because a
+/// symbolic link leads to a file that another user may have chosen.
 pub(crate) fn write(file: &Path, text: &[u8]) -> anyhow::Result<()> {
     refuse_what_is_no_file(file)?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

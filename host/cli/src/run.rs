@@ -1,4 +1,4 @@
-//! `attache run`: a command component, once, in the pod that this is.
+//! `attache run`: runs a command component once, in this process's pod.
 
 use anyhow::anyhow;
 use attache::extension::{Extension, Invocation};
@@ -33,7 +33,7 @@ pub(crate) async fn run(arguments: args::Run) -> anyhow::Result<Exit> {
         scraped.serve()?;
         anyhow::Ok(runtime.build()?.load_command_file(&arguments.component, grant).await?)
     };
-    // The API server may be away, and compiling takes its time.
+    // The API server may be away, and compiling takes time.
     let extension = tokio::select! {
         started = starting => started?,
         exit = signals.arrive() => return Ok(exit),
@@ -57,7 +57,7 @@ async fn call(extension: &Extension, arguments: args::Run, signals: &mut Signals
         called = extension.run(call) => Ok(called),
         exit = signals.arrive() => Err(exit),
     };
-    // The guest's last words come before the host's report of its end.
+    // The guest's last output comes before the host's report of its end.
     passing.end().await;
     ended.map_or_else(|exit| exit, Exit::of)
 }

@@ -1,4 +1,4 @@
-//! `attache serve` and `attache check`: extensions that stay, by their manifests.
+//! `attache serve` and `attache check`: extensions that keep running, defined by manifests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub(crate) async fn serve(arguments: args::Serve) -> anyhow::Result<Exit> {
         () = sources.follow(&supervisor, waking) => Exit::Done,
         () = async {
             while hangups.recv().await.is_some() {
-                // A reload that waits already stands for this one, too.
+                // A waiting reload stands for this one, too.
                 let _ = wake.try_send(());
             }
         } => Exit::Done,
@@ -71,18 +71,18 @@ pub(crate) async fn serve(arguments: args::Serve) -> anyhow::Result<Exit> {
     if !drained {
         tracing::warn!("calls were still in progress after the grace, and are ended");
     }
-    // A host that was asked to stop and has done so is not one that a signal ended.
+    // A host that has drained as requested was not ended by a signal.
     Ok(if drained { Exit::Done } else { exit })
 }
 
-/// Says all that `serve` would refuse.
+/// Reports everything that `serve` would refuse.
 pub(crate) async fn check(arguments: args::Check) -> anyhow::Result<Exit> {
     let read = Sources::new(arguments.paths.clone()).read();
     if read.is_empty() {
         bail!("there is no manifest in {}", listed(&arguments.paths));
     }
     let runtime = engine::runtime(&arguments.artefacts)?.variables(surroundings::variables()).build()?;
-    // What `$(…)` stands for is the pod's, which is elsewhere.
+    // The values of `$(…)` come from the pod, which is elsewhere.
     let supervisor = Supervisor::builder(runtime).variables(|_| Some("checked".to_owned())).build();
     let (mut failed, mut grants) = (false, Vec::<Grant>::new());
     let mut names = Vec::<(String, PathBuf)>::new();
@@ -114,7 +114,7 @@ pub(crate) async fn check(arguments: args::Check) -> anyhow::Result<Exit> {
     Ok(if failed { Exit::Refused } else { Exit::Done })
 }
 
-/// Checks one extension. Its mounts are the pod's, which is elsewhere.
+/// Checks one extension. Its mounts need the pod, which is elsewhere.
 async fn check_one(supervisor: &Supervisor, definition: Definition) -> anyhow::Result<()> {
     match supervisor.check(definition).await {
         Ok(()) | Err(ServiceError::Load { source: LoadError::Mount(_), .. }) => Ok(()),
@@ -134,7 +134,7 @@ async fn admin_listener(place: &str) -> anyhow::Result<Listener> {
     Ok(at.listen().await?)
 }
 
-/// Gives the runtime as much of this pod as any of the grants asks for.
+/// Gives the runtime the parts of this pod that any of the grants opens.
 async fn furnish(
     runtime: RuntimeBuilder,
     surroundings: &Surroundings<'_>,

@@ -19,7 +19,7 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Returns when one arrives, with how the process should then end.
+    /// Waits for a signal. Returns the end of the process that the signal asks for.
     pub(crate) async fn arrive(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Signal(SIGINT),

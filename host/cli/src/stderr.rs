@@ -1,13 +1,13 @@
 //! This process's stderr, which the host's log and messages, the audit and the guest share.
 //!
-//! Threats: output that holds the audit up or takes its place; a reader that stalls, so that whoever writes next waits
-//! for ever, past each deadline; a line that is cut, so that the next record is none. So one thread writes whole lines,
-//! and takes one only when stderr has room: first the audit's, then the host's, then the guest's. The host never waits:
-//! what does not fit is counted, and the number is reported when there is room. Audit and guest wait, each where nobody
-//! else does. What is left when the process ends is written for a moment, and then its number.
+//! Threats: output that delays or replaces the audit; a reader that stalls, so that each writer waits for ever, past
+//! each deadline; a line that is cut, so that the next record is unreadable. So one thread writes whole lines, and
+//! takes a line only when stderr has room: first the audit's, then the host's, then the guest's. The host never waits:
+//! lines without room are counted, and their number is reported when there is room. Audit and guest wait, each in a
+//! thread or task of its own. At the end of the process the remaining lines are written for a moment, and then the
+//! number of lost ones.
 //!
-//! Where nothing of the host's is on stderr (`--log off`, and the audit elsewhere) the guest's bytes go there as they
-//! are.
+//! If nothing of the host's is on stderr (`--log off`, and the audit elsewhere), the guest's bytes go there unchanged.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,34 +20,34 @@ use attache::telemetry::legible;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::Notify;
 
-/// The host's lines that may wait. A line has some 200 bytes.
+/// The most lines of the host that wait. A line has some 200 bytes.
 const HOST_LINES: usize = 1024;
 
-/// The host's bytes that may wait: few of its lines are as long as they may be.
+/// The most bytes of the host that wait: few of its lines have the maximum length.
 const HOST_BYTES: usize = 1 << 20;
 
-/// Records of the audit that may wait here. Its own queue holds the others.
+/// The most records of the audit that wait here. The audit's own queue holds the others.
 const RECORDS: usize = 4;
 
-/// Pieces of the guest's that may wait, of some kilobytes each.
+/// The most pieces of the guest's output that wait, of some kilobytes each.
 const PIECES: usize = 16;
 
-/// How long the end of the process waits for the last lines, and then for the number of those that are lost, if
-/// something was read meanwhile. A reader that takes nothing in this time takes nothing at all.
+/// The time at the end of the process for the last lines, and then again for the number of lost lines if the reader has
+/// read something. A reader that takes nothing in this time takes nothing at all.
 const LAST_LINES: Duration = Duration::from_secs(1);
 const LAST_NUMBER: Duration = Duration::from_secs(5);
 
-/// A process has one stderr, so there is one of these.
+/// The stderr of the process, which has only one.
 static STDERR: OnceLock<Stderr> = OnceLock::new();
 
 #[derive(Default)]
 struct Stderr {
     queues: Mutex<Queues>,
-    /// There is something to write.
+    /// Signalled when there is something to write.
     filled: Condvar,
-    /// A record of the audit was taken, or all is over.
+    /// Signalled when a record of the audit was taken, or the thread has ended.
     taken: Condvar,
-    /// A piece of the guest's was taken.
+    /// Signalled when a piece of the guest's was taken.
     passed: Notify,
 }
 
@@ -57,12 +57,12 @@ struct Queues {
     host: VecDeque<Vec<u8>>,
     host_bytes: usize,
     guest: VecDeque<Vec<u8>>,
-    /// Lines of the host's that are lost, and bytes of the guest's.
+    /// The lost lines of the host, and the lost bytes of the guest.
     lost: (u64, u64),
-    /// After this only numbers are written.
+    /// The time after which only the numbers of lost lines are written.
     ends: Option<Instant>,
     ended: bool,
-    /// How often something was written.
+    /// The number of writes so far.
     written: u64,
 }
 
@@ -71,7 +71,7 @@ impl Queues {
         self.audit.is_empty() && self.host.is_empty() && self.guest.is_empty() && self.lost == (0, 0)
     }
 
-    /// What is written next.
+    /// Returns the next bytes to write.
     fn next(&mut self) -> Option<Vec<u8>> {
         if let Some(record) = self.audit.pop_front() {
             return Some(record);
@@ -89,7 +89,7 @@ impl Queues {
         self.guest.pop_front()
     }
 
-    /// Counts what waits as lost.
+    /// Counts all waiting lines as lost.
     fn give_up(&mut self) {
         let lines = u64::try_from(self.host.len()).unwrap_or(u64::MAX);
         let bytes = self.guest.iter().map(|piece| piece.len() as u64).sum();
@@ -98,7 +98,7 @@ impl Queues {
         self.guest.clear();
     }
 
-    /// A line about what is lost.
+    /// Returns a line with the number of lost lines.
     fn number(&mut self) -> Option<Vec<u8>> {
         const WHY: &str = "stderr was not read fast enough";
         let told = match std::mem::take(&mut self.lost) {
@@ -113,7 +113,7 @@ impl Queues {
     }
 }
 
-/// Starts the thread that writes. To be called once, before anything is said.
+/// Starts the thread that writes. Must be called once, before any output.
 pub(crate) fn start() -> anyhow::Result<()> {
     if STDERR.set(Stderr::default()).is_ok()
         && let Some(stderr) = STDERR.get()
@@ -135,7 +135,7 @@ impl Stderr {
         loop {
             let idle = |queues: &mut Queues| queues.is_empty() && queues.ends.is_none();
             drop(self.filled.wait_while(self.queues(), idle).unwrap_or_else(PoisonError::into_inner));
-            // What is written is chosen when it can be: a record that comes meanwhile goes first.
+            // The next line is chosen when stderr has room: a record that arrives during the wait goes first.
             wait_for_room();
             let mut queues = self.queues();
             let next = queues.next();
@@ -161,7 +161,7 @@ impl Stderr {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Says a line of the host's own.
+    /// Queues a line of the host's own.
     fn put(&self, line: Vec<u8>) {
         let mut queues = self.queues();
         let bytes = queues.host_bytes.saturating_add(line.len());
@@ -175,7 +175,7 @@ impl Stderr {
         self.filled.notify_one();
     }
 
-    /// Waits for room, and says a record of the audit.
+    /// Waits for room, and queues a record of the audit.
     fn put_record(&self, record: &[u8]) -> io::Result<()> {
         let full = |queues: &mut Queues| queues.audit.len() >= RECORDS && !queues.ended;
         let mut queues = self.taken.wait_while(self.queues(), full).unwrap_or_else(PoisonError::into_inner);
@@ -188,7 +188,7 @@ impl Stderr {
         Ok(())
     }
 
-    /// Waits for room, and takes so many of the guest's bytes, which are whole lines.
+    /// Waits for room, and queues the first `whole` bytes, which are whole lines of the guest.
     async fn pass_on(&self, waiting: &mut Vec<u8>, whole: usize) {
         while !self.take(waiting, whole) {
             self.passed.notified().await;
@@ -206,7 +206,7 @@ impl Stderr {
         room
     }
 
-    /// Counts bytes of the guest's that are not passed on.
+    /// Counts bytes of the guest that are not passed on.
     fn lose(&self, bytes: usize) {
         let mut queues = self.queues();
         queues.lost.1 = queues.lost.1.saturating_add(bytes as u64);
@@ -215,8 +215,7 @@ impl Stderr {
     }
 }
 
-/// Waits until stderr takes a piece at once: where it is a pipe, of 4 KiB. Where the reader is gone, nothing is waited
-/// for.
+/// Waits until stderr takes a piece at once; a pipe then takes 4 KiB. Without a reader, returns at once.
 fn wait_for_room() {
     let stderr = io::stderr();
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
@@ -227,22 +226,22 @@ fn write(mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match io::stderr().write(bytes) {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            // Who shares the pipe may have made it so.
+            // Another process with the same pipe may have made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Where the reader has gone there is nobody to tell.
+            // Without a reader there is no place for a report.
             Err(_) => return,
         }
     }
 }
 
-/// Says a line of the host's own. It never waits. It stays one line, whatever is in it: a manifest's text, or a
-/// guest's.
+/// Queues a line of the host's own, without waiting. The line stays one line whatever it contains, such as the text of
+/// a manifest or a guest.
 pub(crate) fn put_line(line: fmt::Arguments<'_>) {
     put_page(&legible(&line).replace('\n', "\\n"));
 }
 
-/// Says lines that are legible already.
+/// Queues lines that are legible already.
 pub(crate) fn put_page(page: &str) {
     put(format!("{page}\n").into_bytes());
 }
@@ -254,7 +253,7 @@ fn put(line: Vec<u8>) {
     }
 }
 
-/// Waits for the last lines to be written, for a moment, and for the number of those that are not.
+/// Waits a moment until the last lines are written, and the number of lost lines.
 pub(crate) fn end() {
     let Some(stderr) = STDERR.get() else { return };
     let mut queues = stderr.queues();
@@ -267,13 +266,13 @@ pub(crate) fn end() {
     }
 }
 
-/// Says a line of the host's own, as `eprintln!` does; line breaks in it are shown as such.
+/// Prints a line of the host's own, as `eprintln!` does; line breaks in it are escaped.
 macro_rules! say {
     ($($words:tt)*) => { $crate::stderr::put_line(format_args!($($words)*)) };
 }
 pub(crate) use say;
 
-/// Where the log goes. An event comes in one piece.
+/// The writer of the log. An event comes in one piece.
 pub(crate) struct Log;
 
 impl Write for Log {
@@ -287,7 +286,7 @@ impl Write for Log {
     }
 }
 
-/// Where the audit goes: it has a thread of its own, which may wait.
+/// The writer of the audit, which has a thread of its own and may wait.
 pub(crate) struct Records;
 
 impl Write for Records {
@@ -301,14 +300,14 @@ impl Write for Records {
     }
 }
 
-/// Passes on so many bytes of what a guest has printed; the rest stays.
+/// Passes on the first `whole` bytes of a guest's output; the rest stays.
 pub(crate) async fn pass_on(waiting: &mut Vec<u8>, whole: usize) {
     if let Some(stderr) = STDERR.get() {
         stderr.pass_on(waiting, whole).await;
     }
 }
 
-/// Counts what a guest has printed and is not passed on.
+/// Counts bytes of a guest's output that are not passed on.
 pub(crate) fn lose(bytes: usize) {
     if let (Some(stderr), 1..) = (STDERR.get(), bytes) {
         stderr.lose(bytes);

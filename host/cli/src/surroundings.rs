@@ -1,7 +1,7 @@
-//! Everything around an extension of which a grant can open a part: variables, volumes, the API server.
+//! The surroundings of an extension, of which a grant opens a part: variables, volumes, the API server.
 //!
-//! The surroundings are those of the pod that this process is in, or of a container that `attache dev` plays. Both are
-//! complete before any work starts, so a wrong value is an error before a guest is compiled.
+//! The surroundings come from this process's own pod, or from a container that `attache dev` plays. Both are complete
+//! before any work starts, so a wrong value is an error before a guest is compiled.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(crate) type Variables = BTreeMap<String, String>;
 /// The variable that names the pod's namespace, by the convention of the Kubernetes documentation.
 pub(crate) const POD_NAMESPACE: &str = "POD_NAMESPACE";
 
-/// The advice for a person without a pod.
+/// The advice for a user without a pod.
 pub(crate) const OUTSIDE: &str = "Outside a pod, `attache dev --pod POD.yaml EXT.wasm` plays one";
 
 const NO_VOLUME: &str = "the grant opens the service-account volume (`credentials`), and a kubeconfig has none: \
@@ -45,12 +45,12 @@ pub(crate) fn variables() -> Variables {
 pub(crate) struct Surroundings<'a> {
     variables: Variables,
     asker: Asker,
-    /// The API server that a flag names, in place of the one that the variables name.
+    /// The API server that a flag names, instead of the API server that the variables name.
     endpoint: Option<Endpoint>,
     /// The service account's volume, if there is one.
     account: Option<PathBuf>,
     volumes: Box<dyn Volumes + 'a>,
-    /// Set for a container that `attache dev` plays. Such a container has no flags of a pod's.
+    /// Set for a container that `attache dev` plays. Such a container has no flags for a pod.
     is_played: bool,
     audit: Arc<dyn Audit>,
     rate: Option<HostRate>,
@@ -64,7 +64,7 @@ pub(crate) trait Volumes {
 }
 
 impl Surroundings<'static> {
-    /// Returns the surroundings of the pod that this process is in, with what the flags name in place of a pod's.
+    /// Returns the surroundings of this process's pod. The flags replace parts of it.
     pub(crate) fn of_this_pod(server: &options::Server, volumes: PodVolumes) -> anyhow::Result<Self> {
         let variables = variables();
         let asker = Asker::of(server, &variables)?;
@@ -85,7 +85,7 @@ impl Surroundings<'static> {
 
 #[cfg(feature = "dev")]
 impl<'a> Surroundings<'a> {
-    /// Returns the surroundings of a container that is played, in a cluster of `dev`'s own or `elsewhere`.
+    /// Returns the surroundings of a container that `attache dev` plays, in a cluster of its own or `elsewhere`.
     pub(crate) fn of_container(
         volumes: crate::dev::ContainerVolumes<'a>,
         elsewhere: Option<&attache::cluster::KubeconfigContext>,
@@ -132,7 +132,7 @@ impl Surroundings<'_> {
         &self.variables
     }
 
-    /// Returns the namespace of those that name none: that of the variables, else that of the kubeconfig or account.
+    /// Returns the default namespace: that of the variables, else that of the kubeconfig or account.
     pub(crate) fn namespace(&self) -> Option<String> {
         self.variables.get(POD_NAMESPACE).cloned().or_else(|| self.asker.namespace())
     }
@@ -174,7 +174,7 @@ impl Surroundings<'_> {
         Ok(settings.rate(self.rate.clone()))
     }
 
-    /// Connects to the API server, and waits for it as long as it may be away.
+    /// Connects to the API server. Waits for an absent server for the configured time.
     pub(crate) async fn connect(&self) -> anyhow::Result<ApiClient> {
         reach(self.client_settings()?, self.wait).await
     }
@@ -189,7 +189,7 @@ impl Surroundings<'_> {
         if grant.api.is_empty() { Ok(None) } else { reach_in_time(self.client_settings()?).await.map(Some) }
     }
 
-    /// Gives the runtime what a resolved grant opens, but for the API client of [`Surroundings::cluster`].
+    /// Gives the runtime everything that a resolved grant opens, except the API client of [`Surroundings::cluster`].
     pub(crate) fn furnish(&self, runtime: RuntimeBuilder, grant: &Grant) -> anyhow::Result<RuntimeBuilder> {
         warn_of_vain_names(grant, &self.variables);
         let mut runtime =
@@ -200,7 +200,7 @@ impl Surroundings<'_> {
             }
             runtime = self.account.iter().fold(runtime, RuntimeBuilder::service_account);
         }
-        // A container's variables are meant for the guest: the host's own connections go by this process's.
+        // A container's variables are for the guest: the host's own connections use this process's variables.
         if !self.is_played {
             warn_of_unused_proxy(grant, &self.variables);
         }

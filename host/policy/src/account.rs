@@ -1,7 +1,7 @@
 //! The rights of a grant that its service account does not have.
 //!
-//! Question: will the API server refuse what this grant allows? A grant that exceeds its account opens nothing more.
-//! But it promises what fails at run time.
+//! Question: will the API server refuse a request that this grant allows? A grant that exceeds its account opens
+//! nothing more, but its requests fail at run time.
 
 use std::collections::BTreeSet;
 
@@ -35,16 +35,16 @@ impl Grant {
         self.api.iter().flat_map(Rule::scopes).collect()
     }
 
-    /// Returns the grant without pairs of group and type that no server has: a rule with the groups `""` and `batch`
-    /// and the types `pods` and `jobs` means pods of the one and jobs of the other. `serves` says whether a group
-    /// (empty for the core group) has a type, or a subresource as in `pods/log`. A type that no group of its rule has
-    /// stays with all of them.
+    /// Returns the grant without pairs of group and type that no server has. A rule with the groups `""` and `batch`
+    /// and the types `pods` and `jobs` means pods of the first group and jobs of the second. `serves` returns whether a
+    /// group (empty for the core group) has a type, or a subresource as in `pods/log`. A type that no group of its rule
+    /// has stays with all of them.
     #[must_use]
     pub fn served(&self, serves: impl Fn(&str, &str) -> bool) -> Self {
         Self { api: self.api.iter().flat_map(|rule| rule.served(&serves)).collect(), ..self.clone() }
     }
 
-    /// Returns what this grant allows in one of its scopes and the account may not do there.
+    /// Returns the rights that this grant opens in one of its scopes and that the account lacks there.
     pub fn beyond(&self, scope: Option<&str>, account: &AccountRules) -> Vec<Rule> {
         let here = |rule: &&Rule| rule.scopes().contains(&scope.map(str::to_owned));
         let missing =
@@ -101,7 +101,7 @@ fn words(list: &[String]) -> Vec<Vec<String>> {
     if list.is_empty() { vec![Vec::new()] } else { list.iter().map(|word| vec![word.clone()]).collect() }
 }
 
-/// Returns the verbs that a verb stands for: for a resource `*` is each that a request can have.
+/// Returns the verbs for which a verb stands: for a resource, `*` stands for each verb that a request can have.
 fn spelt_out(verb: &str, rule: &Rule) -> Vec<String> {
     match verb {
         ALL if rule.non_resource_urls.is_empty() => ORDINARY_VERBS.map(str::to_owned).into(),
@@ -160,7 +160,7 @@ mod tests {
         Grant::parse(&text).unwrap()
     }
 
-    /// What an account has, written as a grant's rules.
+    /// Returns an account with these rules, written as a grant's rules.
     fn account(rules: &[&str]) -> AccountRules {
         AccountRules { rules: if rules.is_empty() { Vec::new() } else { grant(rules).api }, incomplete: false }
     }

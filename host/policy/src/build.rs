@@ -1,7 +1,7 @@
 //! The builder of a request from typed parts.
 //!
-//! Threat: a name, group or namespace that a guest hands to the typed API and that adds a segment or a query to the
-//! path. Each part must be one plain path segment. The result is read again by the one reader of requests.
+//! Threat: a name, group or namespace from a guest that adds a segment or a query to the path. Each part must be one
+//! plain path segment. The reader of requests then reads the result again.
 
 use attache_base::names::{MAX_SUBDOMAIN, is_dns_name, is_label};
 use http::Method;
@@ -73,7 +73,7 @@ impl PathBuilder {
     /// # Errors
     /// [`InvalidRequest::Part`] names the part that is not one path segment; otherwise as [`ApiRequest::parse`].
     pub fn build(self, method: &Method) -> Result<ApiRequest, InvalidRequest> {
-        // A selector of a guest may have megabytes: it is not encoded only to be found too long.
+        // A selector of a guest may have megabytes, so its length is checked before it is encoded.
         if self.query.iter().fold(0_usize, |sum, (_, value)| sum.saturating_add(value.len())) > MAX_TARGET {
             return Err(InvalidRequest::TooLong { limit: MAX_TARGET });
         }

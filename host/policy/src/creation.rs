@@ -1,18 +1,18 @@
 //! Requests that change an object and may create it.
 //!
-//! Threat: a rule that lets an extension change an object, under which it creates one. The API server creates
-//! by a PUT where the type's strategy says so (`AllowCreateOnUpdate`), and by each server-side apply. It then asks its
-//! authoriser for `create` on what the service account may do, which is more than one extension may. So such a request
-//! is judged for `create` here too. Whether the object exists cannot be known when a request is judged.
+//! Threat: an extension that may change an object creates one under the same rule. The API server creates by a PUT
+//! where the type's strategy allows it (`AllowCreateOnUpdate`), and by each server-side apply. It then authorises
+//! `create` for the service account, which may have more rights than one extension. So such a request is judged for
+//! `create` here too. At this time it is not known whether the object exists.
 
 use super::ResourcePath;
 
 /// The built-in types that a PUT never creates, by group: `AllowCreateOnUpdate` in the `strategy.go` of `pkg/registry`
-/// of Kubernetes 1.36, of apiextensions-apiserver and of kube-aggregator. Of the built-in types these are missing,
-/// which a PUT does create: `endpoints`, `events`, `limitranges`, `services`, `leases`, `leasecandidates`,
-/// `runtimeclasses`, `roles`, `rolebindings`, `clusterroles`, `clusterrolebindings`. A type that is in no row may be an
-/// aggregated API server's, which decides for itself, so it counts as one that a PUT creates; so do custom resources,
-/// which have the same paths.
+/// of Kubernetes 1.36, of apiextensions-apiserver and of kube-aggregator. The other built-in types are created by a
+/// PUT: `endpoints`, `events`, `limitranges`, `services`, `leases`, `leasecandidates`, `runtimeclasses`, `roles`,
+/// `rolebindings`, `clusterroles`, `clusterrolebindings`. A type that is in no row may belong to an aggregated API
+/// server, which decides for itself, so it counts as created by a PUT. So do custom resources, which have the same
+/// paths.
 const ONLY_CHANGED: [(&str, &[&str]); 16] = [
     (
         "",

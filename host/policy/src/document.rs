@@ -45,7 +45,7 @@ pub(crate) fn read<T>(
     decode(name, &fields.need("spec")?.fields(kind.spec)?)
 }
 
-/// Reports first that a document is the manifest of something else: then its `status` is no slip.
+/// Reports a document of another kind before its other faults: then its `status` is no mistake.
 fn refuse_other_kinds(document: &Cursor<'_>, kind: &Kind) -> Result<(), DocumentError> {
     let Some(at) = document.peek("kind") else { return Ok(()) };
     match at.text() {

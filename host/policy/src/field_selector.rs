@@ -1,7 +1,7 @@
 //! The object that a field selector names.
 //!
-//! Threat: a selector that the gate takes to name one object and the server takes to select others. The grammar is that
-//! of `apimachinery/pkg/fields/selector.go`. A selector that does not parse there is refused here.
+//! Threat: a selector that names one object for the gate, but selects others on the server. The grammar is that of
+//! `apimachinery/pkg/fields/selector.go`. A selector that does not parse there is refused here.
 
 use super::InvalidRequest;
 

@@ -1,6 +1,6 @@
 //! Grants: the rights and the limits of one extension.
 //!
-//! Threat: a grant that says more than its author meant. It is read strictly ([`document`](crate::document)).
+//! Threat: a grant that opens more than its author intended. It is read strictly ([`document`](crate::document)).
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ const GRANT: Kind = Kind { names: &[KIND], article: "a", noun: "grant", spec: SP
 /// The fields of its `spec`.
 const SPEC: &[&str] = &["component", "podinfo", "env", "credentials", "api", "egress", "limits"];
 
-/// The rights and the limits of one extension. What is not in it is denied.
+/// The rights and the limits of one extension. Everything else is denied.
 ///
 /// ```
 /// use attache_policy::{Grant, Rule};
@@ -51,7 +51,7 @@ pub struct Grant {
     pub api: Vec<Rule>,
     /// The other destinations that may be called.
     pub egress: Egress,
-    /// The bounds on what is used.
+    /// The bounds on resources.
     pub limits: Limits,
 }
 
@@ -104,13 +104,13 @@ impl Grant {
 
     /// Returns the grant as YAML, which [`Grant::parse`] reads back.
     pub fn to_yaml(&self) -> String {
-        // Writing text and numbers into a string has nothing to fail on.
+        // Writing text and numbers into a string cannot fail.
         serde_saphyr::to_string(self).unwrap_or_default()
     }
 }
 
 impl Serialize for Grant {
-    /// Writes the document; what is empty or the default is left out.
+    /// Writes the document. Empty fields and defaults are left out.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Document {
             api_version: API_VERSION,
@@ -198,8 +198,8 @@ impl ComponentPin {
         Self { artefact_sha256: Some(sha256), ..self }
     }
 
-    /// Returns the SHA-256 digest of the component's file; `None` where the pin is of an artefact alone, and no
-    /// component may run.
+    /// Returns the SHA-256 digest of the component's file; `None` if only an artefact is pinned, and then no component
+    /// may run.
     pub fn sha256(&self) -> Option<&[u8; 32]> {
         self.sha256.as_ref()
     }
@@ -209,7 +209,7 @@ impl ComponentPin {
         self.artefact_sha256.as_ref()
     }
 
-    /// Reads a pin from fields that have others beside it; `None` if there is none.
+    /// Reads a pin from fields among others; `None` if there is none.
     pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Self>, DocumentError> {
         let sha256 = fields.read("sha256", |at| digest(&at))?;
         let artefact_sha256 = fields.read("artefactSha256", |at| digest(&at))?;

@@ -24,7 +24,7 @@ pub enum Verdict {
     },
     /// No rule allows it.
     Denied {
-        /// A sentence for people: the request and the rule that is needed.
+        /// A sentence for a human reader: the request and the rule that is needed.
         reason: String,
         /// The smallest rule that would allow this request and as little else as a rule can say.
         needed: Rule,

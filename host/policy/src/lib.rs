@@ -1,17 +1,17 @@
-//! What an extension may do: pure judgement, no I/O.
+//! The judgement of an extension's requests: pure functions, no I/O.
 //!
-//! [`ApiRequest`] says what a request asks for, [`Grant`] what an extension may ask for, and [`Grant::judge`] compares
-//! them. Nothing here reads a file, waits or knows about wasmtime.
+//! [`ApiRequest`] is a parsed request, [`Grant`] holds the rights of an extension, and [`Grant::judge`] compares them.
+//! Nothing here reads a file, waits or knows about wasmtime.
 //!
-//! | files | question |
+//! | files | content |
 //! | --- | --- |
-//! | `request`, `segments`, `query`, `field_selector`, `build`, `path_prefix`, `invalid` | what does a request ask for? |
-//! | `grant`, `rules`, `rule_text`, `mounts`, `egress`, `limits`, `duration` | what does a grant say? |
-//! | `manifest` | what does the manifest of an extension say? |
-//! | `document` | is a document valid, whatever its kind? |
-//! | `judgement`, `creation`, `powers` | does the grant allow the request? |
-//! | `variables`, `narrowing`, `merging`, `suggested_grant` | which grant comes of another, or of many requests? |
-//! | `rbac`, `account` | what does the service account need, and what does it lack? |
+//! | `request`, `segments`, `query`, `field_selector`, `build`, `path_prefix`, `invalid` | the request |
+//! | `grant`, `rules`, `rule_text`, `mounts`, `egress`, `limits`, `duration` | the grant |
+//! | `manifest` | the manifest of an extension |
+//! | `document` | the strict reader of documents of every kind |
+//! | `judgement`, `creation`, `powers` | the judgement of a request by a grant |
+//! | `variables`, `narrowing`, `merging`, `suggested_grant` | a grant made from another grant, or from many requests |
+//! | `rbac`, `account` | the rights that the service account needs, and those that it lacks |
 //!
 //! ```
 //! use attache_policy::{ApiRequest, Grant, Rule, Verdict};

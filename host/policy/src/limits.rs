@@ -1,8 +1,8 @@
-//! Bounds on what an extension uses.
+//! Bounds on the resources of an extension.
 //!
-//! Threat: an extension that takes what its neighbours or its host need. Each bound stands in the grant, has a default
-//! that suits an extension that reads a few objects and answers, and is capped by the host's ceiling
-//! ([`Limits::ceiling`]). A limit that is hit is reported by its name and its value ([`LimitHit`]): in the error that
+//! Threat: an extension that takes resources from its neighbours or its host. Each bound stands in the grant, is capped
+//! by the host's ceiling ([`Limits::ceiling`]), and has a default that suits a small extension, which reads a few
+//! objects and answers. A limit that is hit is reported by its name and its value ([`LimitHit`]): in the error that
 //! ends the call, in a log line of the target `attache::limits`, and in the audit log.
 //!
 //! [The table](self#the-table) below is the only place that lists the limits; [`table`] makes the rest of it.
@@ -104,7 +104,7 @@ limits! {
 }
 
 impl Limits {
-    /// Returns this limit as one that was hit; `None` for the host's own limits.
+    /// Returns this limit with its value, as a limit that was hit; `None` for the host's own limits.
     pub fn reached(&self, limit: Limit) -> Option<LimitHit> {
         self.allowed(limit).map(|allowed| LimitHit { limit, allowed })
     }

@@ -1,7 +1,7 @@
 //! `kind: Extension`: one extension that a host keeps, with its component, its grant and its trigger.
 //!
-//! Threat: a manifest that runs more than its author meant. It is read as strictly as a grant, by the same reader, and
-//! a grant inside it is decoded by the same code.
+//! Threat: a manifest that runs more than its author intended. It is read as strictly as a grant, by the same reader,
+//! and a grant inside it is decoded by the same code.
 
 use std::time::Duration;
 

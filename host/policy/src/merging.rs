@@ -1,7 +1,7 @@
 //! The merging of many rules into few.
 //!
-//! Threat: a summary that opens more than what was asked for. Two rules become one only where they differ in a single
-//! list, so that the merged rule covers the same requests. The only step that adds something is [`fold_reading`].
+//! Threat: a merged list that opens more than the original rules. Two rules become one only if they differ in a single
+//! list, so that the merged rule covers the same requests. Only [`fold_reading`] adds something.
 
 use super::Rule;
 use super::powers::ORDINARY_VERBS;
@@ -12,7 +12,7 @@ const READING: [&str; 3] = ["get", "list", "watch"];
 
 /// The lists in which rules may differ and still become one, in the order in which they are tried.
 ///
-/// Groups are not among them: a resource of one group and another group make types that nobody asked for.
+/// Groups are not among them: a resource of one group and another group would make types that no rule names.
 const LISTS: [fn(&mut Rule) -> &mut Vec<String>; 5] = [
     |rule| &mut rule.resource_names,
     |rule| &mut rule.verbs,
@@ -22,9 +22,9 @@ const LISTS: [fn(&mut Rule) -> &mut Vec<String>; 5] = [
 ];
 
 impl Rule {
-    /// Returns few rules that cover what `rules` cover.
+    /// Merges rules into fewer ones that cover all requests of `rules`.
     ///
-    /// They open one thing more: where a type may be listed, its objects may also be read and watched. A list holds the
+    /// They open one more thing: if a type may be listed, its objects may also be read and watched. A list contains the
     /// whole objects.
     pub fn merged(rules: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut rules: Vec<Self> = rules.into_iter().collect();
@@ -41,7 +41,7 @@ fn rank(verb: &str) -> usize {
     ORDINARY_VERBS.iter().position(|known| *known == verb).unwrap_or(ORDINARY_VERBS.len())
 }
 
-/// Removes the names from rules that only read what another rule lists.
+/// Removes the names from rules that only read, if another rule lists the type.
 fn fold_reading(rules: &mut [Rule]) {
     let lists: Vec<_> = rules.iter().filter(|rule| lists_all(rule)).cloned().collect();
     let listed = |rule: &Rule| {

@@ -1,6 +1,6 @@
 //! The pod's volumes in an extension's file system.
 //!
-//! Threat: a mount that covers another, or a path that leads elsewhere than it says.
+//! Threat: a mount that covers another, or a path that leads elsewhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -74,7 +74,7 @@ impl MountPath {
     /// Returns whether one path is the other or lies below it. `/run` and `/var/run` are one directory.
     pub fn overlaps(&self, other: &Self) -> bool {
         let (one, other) = (self.canonical(), other.canonical());
-        // What lies below `/run` has its second name in `/var`, which another mount would hide.
+        // Paths below `/run` have a second name in `/var`, which another mount would hide.
         let hides = |one: &str, other: &str| one == VAR && is_at_or_below(other, RUN);
         is_at_or_below(one, other) || is_at_or_below(other, one) || hides(one, other) || hides(other, one)
     }

@@ -27,24 +27,24 @@ const DISCOVERY: [&str; 11] = [
 ];
 
 impl Grant {
-    /// Returns a grant that reads all that is ordinary, in all namespaces: no secrets, nothing that hands out power.
-    /// Its limits suit a person with kubectl.
+    /// Returns a grant that reads everything ordinary, in all namespaces: no secrets, and no rights that hand out
+    /// power. Its limits suit a user with kubectl.
     pub fn reading(name: impl Into<String>) -> Self {
         let rule = Rule::default().api_groups([ALL]).resources([ALL]).verbs(READING).namespaces([ALL]);
         let limits = Limits::default().requests_per_second(50).burst(300).in_flight(64).response_bytes(256 << 20);
         Self { api: vec![rule], limits, ..Self::nothing(name) }
     }
 
-    /// Returns the same grant with the reading part of its rules alone. Changes are left out, and so are `exec`,
-    /// `attach`, `portforward` and `proxy`, which act whatever their verb is.
+    /// Returns the same grant with only the reading part of its rules. Changes are left out, and so are `exec`,
+    /// `attach`, `portforward` and `proxy`, which act with any verb.
     #[must_use]
     pub fn reading_only(mut self) -> Self {
         self.api = self.api.into_iter().filter_map(reading).collect();
         self
     }
 
-    /// Returns the same grant with one more rule, after its own: the discovery documents may be read. They list the
-    /// types and nothing of any object, and every client asks for them first.
+    /// Returns the same grant with one more rule at the end, for the discovery documents. They list the types and no
+    /// objects, and every client reads them first.
     #[must_use]
     pub fn with_discovery(mut self) -> Self {
         self.api.push(Rule::default().verbs(READING_PATHS).non_resource_urls(DISCOVERY));

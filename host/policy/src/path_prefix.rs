@@ -1,8 +1,8 @@
 //! Prefixes of paths, by which a proxy chooses the grant that judges a request.
 //!
-//! Threat: a spelling of a path that falls to another grant than the path which is judged and sent. A prefix is
-//! compared with whole decoded segments, and a prefix inside the API's own paths with
-//! [`ApiRequest::subject`](super::ApiRequest::subject), which is made of the very parts that are judged.
+//! Threat: a spelling of a path that selects another grant than the path which is judged and sent. A prefix is compared
+//! with whole decoded segments. A prefix inside the API's own paths is compared with
+//! [`ApiRequest::subject`](super::ApiRequest::subject), which consists of the judged parts.
 
 use std::fmt;
 
@@ -80,8 +80,8 @@ impl PathPrefix {
         self.is_root()
     }
 
-    /// What follows it in a path as it was sent: nothing, or what begins with a slash. `None` where the path does not
-    /// begin so.
+    /// Returns the rest of a path, as it was sent, after this prefix: empty, or with a slash at its beginning. Returns
+    /// `None` if the path does not begin with the prefix.
     pub fn rest<'a>(&self, path: &'a str) -> Option<&'a str> {
         let mut rest = path;
         for part in &self.0 {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::ApiRequest;
 
-    /// Returns whether a request is about what lies below a prefix of the API's own paths.
+    /// Returns whether a request is for a path below a prefix of the API's own paths.
     fn lies_below(prefix: &str, line: &str) -> bool {
         let (method, target) = line.split_once(' ').unwrap();
         let request = ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target).unwrap();

@@ -1,11 +1,11 @@
 //! Powers: the rights that a `*` in a rule never covers.
 //!
-//! Threat: a wildcard that hands out more than its author thought of. `*` covers what is ordinary. Three kinds of
-//! rights are granted by name or not at all: other identities, what others are or may do, and a position in the way of
-//! others' requests.
+//! Threat: a wildcard that grants more than its author intended. `*` covers ordinary rights. Three kinds of rights are
+//! granted by name or not at all: other identities, facts about others and their rights, and a position between other
+//! clients and the API server.
 //!
-//! For verbs the list is of what `*` covers: the verbs that a request can have. So no rule covers a verb of a later
-//! release, such as `impersonate:user-info` of 1.35.
+//! The list of verbs names those that `*` covers: the verbs that a request can have. So no rule covers a verb of a
+//! later release, such as `impersonate:user-info` of 1.35.
 
 /// The verbs that `*` covers, in the order in which people write them.
 pub(super) const ORDINARY_VERBS: [&str; 8] =

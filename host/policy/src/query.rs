@@ -46,7 +46,7 @@ impl Query {
         Ok(())
     }
 
-    /// Returns the value of the first parameter of this name, which is what the server takes.
+    /// Returns the value of the first parameter of this name, as the server does.
     pub(super) fn first(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
@@ -83,7 +83,7 @@ pub(super) fn check_bytes(raw: &str, at: usize) -> Result<(), InvalidRequest> {
     }
 }
 
-/// Refuses bytes that are not valid in a target: control characters, spaces, what is not ASCII, backslashes, quotes and
+/// Refuses bytes that are not valid in a target: control characters, spaces, non-ASCII bytes, backslashes, quotes and
 /// angle brackets.
 pub(super) fn check_raw(raw: &str, at: usize) -> Result<(), InvalidRequest> {
     let odd = |byte: &u8| !byte.is_ascii_graphic() || b"\\\"<>".contains(byte);

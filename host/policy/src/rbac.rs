@@ -1,6 +1,6 @@
 //! The RBAC manifest of a grant.
 //!
-//! Threat: an account that may do more than the grant says. The manifest is as narrow as RBAC allows. A remark names
+//! Threat: an account with more rights than the grant opens. The manifest is as narrow as RBAC allows. A remark names
 //! each right that RBAC cannot restrict so far.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,11 +106,11 @@ struct Subject {
 }
 
 impl Grant {
-    /// Returns the roles and bindings that let `account` do what this grant opens: a `Role` in each namespace that the
-    /// grant names, and a `ClusterRole` for paths and for what it opens in all namespaces.
+    /// Returns the roles and bindings that give `account` the rights of this grant: a `Role` in each namespace that the
+    /// grant names, and a `ClusterRole` for paths and for rights in all namespaces.
     ///
     /// `$(POD_NAMESPACE)` becomes the account's namespace. A name with another variable differs from pod to pod, which
-    /// RBAC cannot say: its rule then holds for all names, with a remark.
+    /// RBAC cannot express: its rule then holds for all names, with a remark.
     ///
     /// # Errors
     /// [`ResolveError`] for a namespace that names another variable.
@@ -142,7 +142,7 @@ impl Rule {
     }
 }
 
-/// Widens a rule to what RBAC can express. Returns a remark for each right that this adds.
+/// Widens a rule to the nearest one that RBAC can express. Returns a remark for each right that this adds.
 fn widen(index: usize, rule: &mut Rule) -> Vec<String> {
     let mut remarks = Vec::new();
     if rule.resource_names.iter().any(|name| name.contains('$')) {
@@ -160,8 +160,8 @@ fn widen(index: usize, rule: &mut Rule) -> Vec<String> {
     remarks
 }
 
-/// Returns the rule in RBAC's own words: a `Role`'s rules have no namespaces, and RBAC's verb `*` covers what ours
-/// never does.
+/// Returns the rule in RBAC's own form: a `Role`'s rules have no namespaces, and RBAC's verb `*` covers verbs that the
+/// grant's `*` never covers.
 fn in_rbac(rule: &Rule) -> Rule {
     let mut rule = Rule { namespaces: Vec::new(), ..rule.clone() };
     if rule.non_resource_urls.is_empty() && rule.verbs.iter().any(|verb| verb == ALL) {
@@ -174,7 +174,7 @@ fn in_rbac(rule: &Rule) -> Rule {
 fn objects(name: &str, account: &Account, place: Option<String>, rules: Vec<Rule>) -> [Object; 2] {
     let (role, binding, name) = match &place {
         Some(_) => ("Role", "RoleBinding", name.to_owned()),
-        // A name in the cluster is everybody's, so it says whose it is.
+        // A cluster-wide name contains the namespace of its owner.
         None => ("ClusterRole", "ClusterRoleBinding", format!("attache:{}:{name}", account.namespace)),
     };
     let metadata = Metadata { name: name.clone(), namespace: place };
@@ -205,7 +205,7 @@ impl Rbac {
     /// Returns the manifest: one YAML document for each object, with the remarks as comments before them.
     pub fn to_yaml(&self) -> String {
         let remarks = self.remarks.iter().map(|remark| format!("# {remark}\n"));
-        // Texts and lists have nothing to fail on.
+        // Writing texts and lists cannot fail.
         let documents = self.objects.iter().map(|object| serde_saphyr::to_string(object).unwrap_or_default());
         let documents: Vec<_> = documents.collect();
         remarks.collect::<String>() + &documents.join("---\n")

@@ -1,8 +1,8 @@
 //! Requests to the API server, read as the API server reads them.
 //!
 //! Threat: a request that the gate judges as one thing and the server acts on as another. The reading follows the
-//! server's own (`apiserver/pkg/endpoints/request/requestinfo.go`), anything with two readings is refused
-//! ([`InvalidRequest`]), and what is sent is written anew from what was read: the guest's own bytes never reach the
+//! server's own (`apiserver/pkg/endpoints/request/requestinfo.go`), and anything with two readings is refused
+//! ([`InvalidRequest`]). The sent request is written anew from the parsed parts: the guest's own bytes never reach the
 //! server.
 
 mod shape;
@@ -67,10 +67,10 @@ struct Selected {
     namespace: Option<String>,
 }
 
-/// A request to the API server, understood.
+/// A parsed request to the API server.
 ///
-/// Bodies and headers are no part of it, because they do not change what is asked for. There are two exceptions: the
-/// headers of impersonation, which no guest may set, and the content type of a patch
+/// Bodies and headers are no part of it, because they do not change the object or the verb. There are two exceptions:
+/// the headers of impersonation, which no guest may set, and the content type of a patch
 /// ([`ApiRequest::with_content_type`]).
 ///
 /// ```

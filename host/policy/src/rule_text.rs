@@ -70,7 +70,7 @@ impl Rule {
             api_groups,
             verbs: fields.need("verbs")?.each(|at| at.one_of(VERBS).map(str::to_owned))?,
             namespaces: fields.read("namespaces", |at| at.each(namespace))?.unwrap_or_else(own),
-            // RBAC's own rules write an empty list for "all names", and so does the design of the grant.
+            // RBAC's own rules write an empty list for "all names", and so does the grant's format.
             resource_names: fields
                 .get("resourceNames")
                 .filter(|at| !at.is_empty_list())
@@ -91,14 +91,14 @@ fn group(at: &Cursor<'_>) -> Result<String, DocumentError> {
 /// The characters of the names of resources and subresources in some API groups.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Letters {
-    /// Lower-case letters and what a path has: the plurals of types.
+    /// Lower-case letters and the other characters of plurals.
     Plural,
-    /// Any path segment: the names of metrics, and what an aggregated API server has.
+    /// Any path segment: the names of metrics, and the types of aggregated API servers.
     Segment,
 }
 
 impl Letters {
-    /// In the groups of metrics upper case is no slip of the pen.
+    /// In the groups of metrics, upper case is valid.
     fn of(groups: &[String]) -> Self {
         let metrics = groups.iter().all(|group| group.ends_with(".metrics.k8s.io"));
         if metrics { Self::Segment } else { Self::Plural }

@@ -1,4 +1,4 @@
-//! One rule of a grant, and the requests that it covers. [`super::powers`] decides what a `*` covers.
+//! One rule of a grant, and the requests that it covers. [`super::powers`] defines the extent of `*`.
 
 use serde::{Serialize, Serializer};
 use serde_saphyr::FlowSeq;
@@ -14,9 +14,9 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 
 /// One rule of a grant: a rule of Kubernetes' RBAC, and the namespaces in which it holds.
 ///
-/// A request without a namespace in its path, which is a cluster-scoped object or a list over all namespaces, is
-/// covered by `namespaces: ["*"]` only: the path does not tell the two apart, and neither lies in the pod's own
-/// namespace. An object `namespaces/NAME` lies in the namespace NAME.
+/// A request without a namespace in its path is for a cluster-scoped object or a list over all namespaces. Only
+/// `namespaces: ["*"]` covers it: the path does not distinguish the two, and neither lies in the pod's own namespace.
+/// An object `namespaces/NAME` lies in the namespace NAME.
 ///
 /// With `resourceNames`, a list, watch or deletecollection is covered if its field selector names one of them with
 /// `metadata.name=`. A creation in a collection names nothing, so such a rule never covers it. A creation below a named
@@ -35,11 +35,11 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// | --- | --- | --- |
 /// | `secrets` | all | credentials of others |
 /// | `serviceaccounts/token`, `*/token` | all | another account's token |
-/// | `tokenreviews`, `subjectaccessreviews`, `localsubjectaccessreviews` | all | who others are and what they may do |
+/// | `tokenreviews`, `subjectaccessreviews`, `localsubjectaccessreviews` | all | identities and rights of others |
 /// | `certificatesigningrequests/approval` and `/status`, `*/approval`, `signers` | all | certificates in any name |
 /// | `podcertificaterequests` | all | certificates in a pod's name |
 /// | `*/exec`, `*/attach`, `*/portforward`, `*/proxy`, `*/ephemeralcontainers` | all | code and ports of other containers |
-/// | `clustertrustbundles` | changing | whom others trust |
+/// | `clustertrustbundles` | changing | the certificates that others trust |
 /// | webhook configurations, admission policies and their bindings, `flowschemas`, `prioritylevelconfigurations` | changing | others' requests |
 /// | `customresourcedefinitions` | changing | others' objects, by conversion |
 /// | `apiservices` | changing | answers in the API server's name |
@@ -48,20 +48,21 @@ pub(super) const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch",
 /// for `impersonate`, `bind`, `escalate`, `proxy` and verbs that no request has (`impersonate:user-info`, `sign`,
 /// `use`).
 ///
-/// `*` does cover other rights that an operator should think of, all of them within what the pod's service account may
-/// do:
-/// - creating or changing `pods` and what makes pods runs code under any service account of the namespace, with its
-///   secrets;
+/// `*` does cover other rights that an operator should know. All of them are within the rights of the pod's service
+/// account:
+/// - creating or changing `pods`, or objects that create pods, runs code under any service account of the namespace,
+///   with its secrets;
 /// - `create` on `pods/eviction` deletes pods, and on `pods/binding` places them;
-/// - `roles`, `rolebindings` and their cluster-wide kin hand on what the service account has, beyond what the grant
-///   opens;
-/// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` report what the service account may do.
+/// - `roles`, `rolebindings` and their cluster-wide kin pass on the rights of the service account, beyond those of the
+///   grant;
+/// - `selfsubjectaccessreviews` and `selfsubjectrulesreviews` report the rights of the service account.
 ///
 /// # Example
 /// ```
 /// use attache_policy::Rule;
 ///
-/// let rule = Rule::default().api_groups(["apps"]).resources(["deployments/scale"]).verbs(["get"]).namespaces(["demo"]);
+/// let rule = Rule::default().api_groups(["apps"]).resources(["deployments/scale"]);
+/// let rule = rule.verbs(["get"]).namespaces(["demo"]);
 /// assert_eq!(
 ///     rule.to_string(),
 ///     "{apiGroups: [apps], resources: [deployments/scale], verbs: [get], namespaces: [demo]}"

@@ -30,8 +30,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// The segments after which `/namespaces/NAME` still means the namespace itself.
 pub(super) const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
-/// The most times that a reader on the way is thought to decode the rest of a path that a backend reads. A deeper
-/// encoding has no use, and is refused.
+/// The most times that a reader on the way may decode the part of a path that a backend reads. A deeper encoding has no
+/// use, and is refused.
 const MAX_DECODINGS: usize = 4;
 
 /// The decoded segments of a path, and its end.
@@ -96,7 +96,8 @@ pub(super) fn naming(group: &str) -> fn(&str) -> Result<(), InvalidRequest> {
     if group.is_empty() { check } else { check_name }
 }
 
-/// Returns whether a backend reads what follows these segments: `…/RESOURCE/NAME/proxy`, and the old `…/proxy/…/NAME`.
+/// Returns whether a backend reads the rest of a path after these segments: `…/RESOURCE/NAME/proxy`, and the old
+/// `…/proxy/…/NAME`.
 pub(super) fn is_relayed(list: &[String]) -> bool {
     let rest = match list {
         [api, _, rest @ ..] if api == "api" => rest,
@@ -158,8 +159,8 @@ pub(super) fn check(part: &str) -> Result<(), InvalidRequest> {
 /// Checks that the decoded `part` is a path segment by the rules of Kubernetes
 /// (`apimachinery/pkg/api/validation/path`): anything but `.`, `..` and texts with `/` or `%`.
 ///
-/// Invisible characters are refused too, since they would stand in records. So are `$(`, with which a grant names a
-/// variable, and [lookalikes](plain) of what is refused.
+/// Invisible characters are refused too, because they would stand in records. So are `$(`, with which a grant names a
+/// variable, and [lookalikes](plain) of refused characters.
 pub(super) fn check_name(part: &str) -> Result<(), InvalidRequest> {
     let odd = |letter: &char| matches!(letter, '/' | '%') || !is_visible(*letter);
     let read = plain(part);

@@ -1,4 +1,4 @@
-//! A grant that a program suggests to a person.
+//! A grant that a program suggests to a user.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use attache_base::untrusted::is_hidden;
 
 use super::{Grant, Rule};
 
-/// A grant, with comments for what only a person can decide. It prints as YAML that [`Grant::parse`] reads back to the
-/// grant. Without its `#` a commented line counts, too.
+/// A grant, with comments for decisions of the user. It prints as YAML that [`Grant::parse`] reads back to the grant.
+/// To accept a commented line, remove its `#`.
 ///
 /// ```
 /// use attache_policy::{Grant, SuggestedGrant};
@@ -20,11 +20,11 @@ use super::{Grant, Rule};
 pub struct SuggestedGrant {
     /// The origin of the grant, line by line.
     pub about: Vec<String>,
-    /// The grant of what is known to be needed.
+    /// The grant with the rights that are known to be needed.
     pub grant: Grant,
-    /// Rules that a person has to decide on, after the reason. They are printed among the rules of the grant.
+    /// Rules that a user has to decide on, after the reason. They are printed among the rules of the grant.
     pub open_rules: Option<(String, Vec<Rule>)>,
-    /// Other fields of `spec` that a person has to decide on: the reason, and the line of YAML.
+    /// Other fields of `spec` that a user has to decide on: the reason, and the line of YAML.
     pub open_fields: Vec<(String, String)>,
 }
 

@@ -34,7 +34,7 @@ pub struct PodVolume {
 }
 
 impl PodVolume {
-    /// A volume that containers see at `mount_path` and that lies at `host_path` on the host.
+    /// Returns a volume that containers see at `mount_path` and that lies at `host_path` on the host.
     pub fn new(mount_path: MountPath, host_path: impl Into<PathBuf>) -> Self {
         Self { mount_path, host_path: host_path.into(), sub_path: None, items: None }
     }
@@ -47,7 +47,8 @@ impl PodVolume {
         self
     }
 
-    /// The pod spec's `downwardAPI.items` of this volume. Without this call its files mean what their names say.
+    /// Sets the pod spec's `downwardAPI.items` of this volume. Without this call, files have the meanings of their
+    /// names.
     #[must_use]
     pub fn items(mut self, items: Vec<Item>) -> Self {
         self.items = Some(items);
@@ -55,10 +56,11 @@ impl PodVolume {
     }
 }
 
-/// What a period is raised to: without a pause the thread would do nothing else.
+/// The shortest poll period: without a pause the thread would do nothing else.
 const SHORTEST_POLL_PERIOD: Duration = Duration::from_millis(1);
 
-/// What is projected, and how to follow it. Without a volume and variables a pod knows nothing of itself.
+/// The projected files and variables, and the way to follow them. Without a volume and variables, a pod knows nothing
+/// of itself.
 #[derive(Debug, Default)]
 pub struct PodInfoBuilder {
     volume: Option<PathBuf>,
@@ -71,8 +73,8 @@ pub struct PodInfoBuilder {
 }
 
 impl PodInfoBuilder {
-    /// The directory of the pod's only Downward API volume. Guests see it wherever their grant mounts it. The volume
-    /// may come later, go, and come again.
+    /// Sets the directory of the pod's only Downward API volume. Guests see the volume wherever their grant mounts it.
+    /// It may appear later, disappear, and appear again.
     #[must_use]
     pub fn volume(mut self, dir: impl Into<PathBuf>) -> Self {
         self.volume = Some(dir.into());
@@ -86,23 +88,23 @@ impl PodInfoBuilder {
         self
     }
 
-    /// The pod spec's `downwardAPI.items`, of each volume that has no items of its own. Without this call files mean
-    /// what their names say, see [the module](super).
+    /// Sets the pod spec's `downwardAPI.items`, for each volume that has no items of its own. Without this call, files
+    /// have the meanings of their names, see [the module](super).
     #[must_use]
     pub fn items(mut self, items: Vec<Item>) -> Self {
         self.items = Some(items);
         self
     }
 
-    /// The pod spec's `env` of the own container. Without this call variables mean what their names say, see
-    /// [the module](super).
+    /// Sets the pod spec's `env` of the own container. Without this call, variables have the meanings of their names,
+    /// see [the module](super).
     #[must_use]
     pub fn env(mut self, env: Vec<EnvField>) -> Self {
         self.env = Some(env);
         self
     }
 
-    /// The variables that the container was started with. Of two with one name the later counts.
+    /// Adds the variables with which the container was started. If two have the same name, the later one counts.
     #[must_use]
     pub fn variables<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
     where
@@ -113,22 +115,23 @@ impl PodInfoBuilder {
         self
     }
 
-    /// The name of the own container: the one that variables without `containerName` belong to.
+    /// Sets the name of the own container, to which variables without `containerName` belong.
     #[must_use]
     pub fn container(mut self, name: impl Into<String>) -> Self {
         self.container = Some(name.into());
         self
     }
 
-    /// How often to look where inotify tells nothing; [`POLL_PERIOD`](super::POLL_PERIOD) if not called, at least 1 ms.
+    /// Sets the time between two looks at the volume where inotify reports nothing. The default is
+    /// [`POLL_PERIOD`](super::POLL_PERIOD), the minimum 1 ms.
     #[must_use]
     pub fn poll_period(mut self, period: Duration) -> Self {
         self.following.poll_period = period.max(SHORTEST_POLL_PERIOD);
         self
     }
 
-    /// Never uses inotify, but looks at the volume every [`poll_period`](Self::poll_period): for file systems that are
-    /// not known to tell nothing.
+    /// Never uses inotify, but looks at the volume every [`poll_period`](Self::poll_period). This is for file systems
+    /// on which inotify does not work although the host does not know that.
     #[must_use]
     pub fn without_inotify(mut self) -> Self {
         self.following.inotify = false;
@@ -173,7 +176,7 @@ fn volumes(
     Ok(volumes)
 }
 
-/// The variables that tell something, in the order of the spec, or of their names where there is no spec.
+/// Returns the variables that hold a fact of the pod, in the order of the spec. Without a spec they are sorted by name.
 fn variables(given: Vec<(String, String)>, env: Option<&[EnvField]>) -> Result<Vec<Variable>, ItemError> {
     let mut values: HashMap<String, String> = given.into_iter().collect();
     let Some(env) = env else {

@@ -8,8 +8,8 @@ use super::error::PodInfoError;
 use super::record::Record;
 use super::view::{Snapshot, State, View};
 
-/// Changes of labels and annotations, newest only: a slow reader misses snapshots in between, never the last one. It
-/// costs a few words, however many changes it has not read.
+/// Changes of labels and annotations, newest only: a slow reader misses snapshots in between, never the last one. A
+/// reader needs a few words of memory, however many changes it has not read.
 #[derive(Debug)]
 pub struct Changes {
     receiver: watch::Receiver<State>,
@@ -24,9 +24,10 @@ impl Changes {
         Self { receiver: view.subscribe(), _view: view, _record: record }
     }
 
-    /// The newest snapshot, if this reader has not had it yet; the first call gives the current one. Never blocks.
+    /// Returns the newest snapshot, if this reader has not had it yet; the first call returns the current one. Never
+    /// blocks.
     ///
-    /// After an error the next good snapshot is given even if it is the one from before.
+    /// After an error the next good snapshot is returned even if it equals the one before the error.
     ///
     /// # Errors
     /// When the newest reading failed; once for each failure.
@@ -38,13 +39,13 @@ impl Changes {
         self.receiver.borrow_and_update().snapshot().map(Some)
     }
 
-    /// Whether [`Changes::next`] would give a snapshot or an error.
+    /// Returns whether [`Changes::next`] would return a snapshot or an error.
     pub fn is_ready(&self) -> bool {
         self.receiver.has_changed().unwrap_or(false)
     }
 
-    /// Waits until [`Changes::next`] would give a snapshot or an error: at once, if it would now. Dropping the future
-    /// loses nothing.
+    /// Waits until [`Changes::next`] would return a snapshot or an error. Returns at once if it already would. Dropping
+    /// the future loses nothing.
     pub async fn changed(&mut self) {
         match self.receiver.changed().await {
             Ok(()) => self.receiver.mark_changed(),

@@ -1,8 +1,8 @@
-//! What files and variables mean by their names, where nobody gives the pod spec.
+//! The meanings of files and variables by their names, for hosts without the pod spec.
 //!
-//! Only names whose meaning and unit are plain: what the Kubernetes documentation's own examples are called, what says
-//! its unit, and what charts agree on. A bound with the wrong unit is worse than none, so `cpu` or `MEMORY_LIMIT`
-//! mean nothing here: give the spec. Bounds by name are those of the container that the host runs in.
+//! Only names with a clear meaning and unit are here: the names of the examples in the Kubernetes documentation, names
+//! that contain their unit, and names that most charts use. A bound with the wrong unit is worse than none, so `cpu`
+//! and `MEMORY_LIMIT` have no meaning without the spec. Bounds by name belong to the container in which the host runs.
 
 use super::field::{Bound, Field, Map, Meaning, ResourceField};
 use super::item::FileSource;
@@ -13,7 +13,7 @@ const CORE: u64 = 1000;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Files that tell a field of the pod.
+/// Files that hold a field of the pod.
 const FIELD_FILES: [(&str, Field); 11] = [
     ("labels", Field::All(Map::Labels)),
     ("annotations", Field::All(Map::Annotations)),
@@ -28,8 +28,8 @@ const FIELD_FILES: [(&str, Field); 11] = [
     ("pod_uid", Field::Uid),
 ];
 
-/// Files that tell a bound, and what one of the number in them stands for. `cpu_limit` and the like are the files of
-/// the documentation's example, with its divisors `1m` and `1Mi`.
+/// Files that hold a bound, with the unit of their number. `cpu_limit` and the like are the files of the
+/// documentation's example, with its divisors `1m` and `1Mi`.
 const BOUND_FILES: [(&str, ResourceField, u64); 12] = [
     ("cpu_limit", ResourceField::CpuLimit, 1),
     ("cpu_request", ResourceField::CpuRequest, 1),
@@ -45,7 +45,8 @@ const BOUND_FILES: [(&str, ResourceField, u64); 12] = [
     ("containerMemoryRequestBytes", ResourceField::MemoryRequest, 1),
 ];
 
-/// Variables that tell a field of the pod. The documentation's examples put `MY_` before them, which is taken too.
+/// Variables that hold a field of the pod. The documentation's examples put `MY_` before the names, which is accepted
+/// too.
 const FIELD_VARIABLES: [(&str, Field); 13] = [
     ("POD_NAME", Field::Name),
     ("POD_NAMESPACE", Field::Namespace),
@@ -62,7 +63,7 @@ const FIELD_VARIABLES: [(&str, Field); 13] = [
     ("NODE_NAME", Field::NodeName),
 ];
 
-/// Variables that tell a bound: the documentation's, which have no divisor, and those that say their unit.
+/// Variables that hold a bound: those of the documentation, which have no divisor, and those that contain their unit.
 const BOUND_VARIABLES: [(&str, ResourceField, u64); 10] = [
     ("MY_CPU_LIMIT", ResourceField::CpuLimit, CORE),
     ("MY_CPU_REQUEST", ResourceField::CpuRequest, CORE),
@@ -76,7 +77,7 @@ const BOUND_VARIABLES: [(&str, ResourceField, u64); 10] = [
     ("CONTAINER_MEMORY_REQUEST_KIBIBYTES", ResourceField::MemoryRequest, KIB),
 ];
 
-/// Every file that means something by its name.
+/// Returns every file that has a meaning by its name.
 pub(super) fn file_sources() -> Vec<FileSource> {
     let fields = FIELD_FILES.into_iter().map(|(path, field)| (path, Meaning::Field(field)));
     let bounds = BOUND_FILES.into_iter().map(|(path, field, unit)| (path, own_bound(field, unit)));
@@ -84,7 +85,7 @@ pub(super) fn file_sources() -> Vec<FileSource> {
     fields.chain(bounds).filter_map(source).collect()
 }
 
-/// What a variable means by its name, if anything.
+/// Returns the meaning of a variable by its name, if it has one.
 pub(super) fn variable_meaning(name: &str) -> Option<Meaning> {
     let bound = BOUND_VARIABLES.into_iter().find(|(known, ..)| *known == name);
     if let Some((_, field, unit)) = bound {

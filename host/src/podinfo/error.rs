@@ -1,19 +1,19 @@
-//! Why a reading of the pod's own facts failed.
+//! Errors of reading the pod's own facts.
 
 use std::sync::Arc;
 
 use super::syntax::SyntaxError;
 use crate::volume::VolumeError;
 
-/// Why a reading failed. It goes away by itself once what was wrong is mended: the next reading starts afresh.
+/// The cause of a failed reading. The error ends when its cause is repaired, because the next reading starts afresh.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PodInfoError {
     /// A projected file or variable exists, but its content could not be understood.
     #[error("podinfo {origin} is malformed")]
     Malformed {
-        /// Which: `file labels`, `variable MY_CPU_LIMIT`.
+        /// The file or variable, such as `file labels` or `variable MY_CPU_LIMIT`.
         origin: String,
-        /// What is wrong with it.
+        /// The fault of its content.
         #[source]
         fault: Fault,
     },
@@ -22,13 +22,13 @@ pub enum PodInfoError {
     Unreadable(#[source] Arc<VolumeError>),
 }
 
-/// What is wrong with a projected value. Holds nothing of the value.
+/// A fault of a projected value. Holds nothing of the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A line of labels or annotations does not fit the syntax.
     #[error(transparent)]
     Syntax(SyntaxError),
-    /// It is larger than Kubernetes lets such a value be.
+    /// The value is larger than Kubernetes allows.
     #[error("larger than {limit} bytes")]
     TooLarge {
         /// The bound, in bytes.
@@ -43,12 +43,12 @@ pub enum Fault {
 }
 
 impl PodInfoError {
-    /// Whether reading again may help without the volume having changed.
+    /// Returns whether reading again may help although the volume has not changed.
     pub(super) fn is_unreadable(&self) -> bool {
         matches!(self, Self::Unreadable(_))
     }
 
-    /// Whether `other` says the same, so that nobody needs to hear it twice.
+    /// Returns whether `other` has the same content, so that it need not be reported twice.
     pub(super) fn says_as(&self, other: &Self) -> bool {
         format!("{self:?}") == format!("{other:?}")
     }

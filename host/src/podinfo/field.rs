@@ -1,11 +1,11 @@
-//! What a file or a variable can tell of the pod, as the pod spec writes it: field paths and resources.
+//! Field paths and resources, which the pod spec uses for the content of a file or a variable.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::quantity::Quantity;
 
-/// Why a `fieldRef` or a `resourceFieldRef` means nothing here. The API server refuses the same when the pod is made.
+/// An invalid `fieldRef` or `resourceFieldRef`. The API server refuses the same one when the pod is created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
     /// The Downward API has no such field: `metadata.generation`, or `matadata.labels`.
@@ -20,10 +20,10 @@ pub enum FieldError {
     /// The resource is none of `limits.` or `requests.` with `cpu`, `memory`, `ephemeral-storage`, `hugepages-SIZE`.
     #[error("resource not supported: {0}")]
     UnknownResource(String),
-    /// The divisor is none that Kubernetes allows for that resource.
+    /// Kubernetes does not allow this divisor for the resource.
     #[error("divisor {divisor} is not allowed for {resource}")]
     Divisor {
-        /// What it divides, such as `limits.cpu`.
+        /// The divided resource, such as `limits.cpu`.
         resource: String,
         /// The divisor, in canonical form.
         divisor: String,
@@ -31,12 +31,12 @@ pub enum FieldError {
     /// A file's `resourceFieldRef` names no container.
     #[error("containerName is required in a volume")]
     NoContainer,
-    /// There is none of the two references, or both.
+    /// There is neither of the two references, or there are both.
     #[error("exactly one of fieldRef and resourceFieldRef is required")]
     NotOneReference,
 }
 
-/// Which of the pod's two maps.
+/// One of the pod's two maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Map {
     Labels,
@@ -62,7 +62,7 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// The field that a file's `fieldPath` names.
+    /// Returns the field that a file's `fieldPath` names.
     pub(super) fn of_file(path: &str) -> Result<Self, FieldError> {
         match Self::parse(path)? {
             field @ (Self::Name | Self::Namespace | Self::Uid | Self::All(_) | Self::One(..)) => Ok(field),
@@ -70,7 +70,7 @@ impl Field {
         }
     }
 
-    /// The field that a variable's `fieldPath` names.
+    /// Returns the field that a variable's `fieldPath` names.
     pub(super) fn of_variable(path: &str) -> Result<Self, FieldError> {
         match Self::parse(path)? {
             Self::All(_) => Err(FieldError::VolumeOnly(path.to_owned())),
@@ -106,7 +106,8 @@ impl Field {
     }
 }
 
-/// A subscript ends in `']` and starts at the first `['`. One without a key is none.
+/// Splits a path before its subscript, which starts at the first `['` and ends in `']`. An empty key makes no
+/// subscript.
 fn split_subscript(path: &str) -> (&str, Option<&str>) {
     let split = path.strip_suffix("']").and_then(|path| path.split_once("['"));
     match split {
@@ -181,22 +182,23 @@ impl ResourceField {
     }
 }
 
-/// A projected bound: what it bounds, and how much one of the number in the file or variable stands for.
+/// A projected bound: the bounded resource, and the unit of the number in the file or variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bound {
-    /// The container, or none for the one that the variables belong to.
+    /// The container; `None` is the container to which the variables belong.
     pub(super) container: Option<String>,
     pub(super) field: ResourceField,
     /// Millicores for CPU, bytes for all else.
     pub(super) unit: u64,
 }
 
-/// Divisors that the API server takes, in canonical form (`pkg/apis/core/validation/validation.go`).
+/// Divisors that the API server accepts, in canonical form (`pkg/apis/core/validation/validation.go`).
 const CPU_DIVISORS: [&str; 2] = ["1m", "1"];
 const BYTE_DIVISORS: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 impl Bound {
-    /// A bound as the pod spec writes it. A divisor of zero or none is Kubernetes' default: 1, whole cores or bytes.
+    /// Reads a bound as the pod spec writes it. Without a divisor, or with zero, the divisor is Kubernetes' default: 1,
+    /// for whole cores or bytes.
     pub(super) fn new(
         container: Option<String>,
         resource: &str,
@@ -213,13 +215,13 @@ impl Bound {
         Ok(Self { container, field, unit: unit.ok_or_else(refused)? })
     }
 
-    /// What a number that was projected with this bound's divisor stands for, or nothing if it does not fit.
+    /// Returns `number` in this bound's unit as millicores or bytes; `None` if that does not fit into 64 bits.
     pub(super) fn scaled(&self, number: u64) -> Option<u64> {
         number.checked_mul(self.unit)
     }
 }
 
-/// What one file or variable tells.
+/// The content of one file or variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
     Field(Field),
@@ -227,12 +229,12 @@ pub(super) enum Meaning {
 }
 
 impl Meaning {
-    /// Whether it is all of this map.
+    /// Returns whether this is all of `map`.
     pub(super) fn is_all(&self, map: Map) -> bool {
         *self == Self::Field(Field::All(map))
     }
 
-    /// The key, if it is one entry of this map.
+    /// Returns the key, if this is one entry of `map`.
     pub(super) fn key(&self, map: Map) -> Option<&str> {
         match self {
             Self::Field(Field::One(of, key)) if *of == map => Some(key),

@@ -68,7 +68,7 @@ fn resources_read_and_print_the_same() {
     }
 }
 
-/// What one of the number stands for, or nothing if the divisor is refused.
+/// Returns the unit of a bound with this divisor, or `None` if the divisor is refused.
 fn unit(resource: &str, divisor: &str) -> Option<u64> {
     let divisor: Option<Quantity> = Some(divisor).filter(|text| !text.is_empty()).map(|text| text.parse().unwrap());
     Bound::new(None, resource, divisor.as_ref()).ok().map(|bound| bound.unit)

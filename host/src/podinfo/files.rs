@@ -13,13 +13,13 @@ use crate::volume::{RelativePath, Version, VolumeError, read_consistently};
 /// One file of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectedFile {
-    /// Below the mount, such as `labels`.
+    /// The path below the mount, such as `labels`.
     pub path: String,
     /// Permission bits, such as `0o644`: the item's `mode`, or else the volume's `defaultMode`.
     pub mode: u32,
 }
 
-/// The files of all volumes that are shown: those whose meaning is known. Sorted by path.
+/// Returns the files of all volumes that are shown, which are those with a known meaning, sorted by path.
 pub(super) fn shown(volumes: &[VolumeSource], sight: &Sight) -> Result<Vec<ProjectedFile>, PodInfoError> {
     let mut files = Vec::new();
     for (index, volume) in volumes.iter().enumerate() {
@@ -52,7 +52,8 @@ fn projected(path: &RelativePath, status: &fs::Metadata) -> ProjectedFile {
     ProjectedFile { path: path.to_string(), mode: status.permissions().mode() & 0o777 }
 }
 
-/// The file, if it is there and is one. The error starts over: the version is being deleted.
+/// Returns the file, if it exists and is a regular file. An error starts the reading over, because the version is being
+/// deleted.
 fn status(version: &Version, base: &Path, path: &RelativePath) -> Result<Option<ProjectedFile>, VolumeError> {
     match fs::symlink_metadata(base.join(path)) {
         Ok(status) if status.is_file() => Ok(Some(projected(path, &status))),

@@ -1,12 +1,13 @@
 //! Follows the volumes: one thread for each record, woken by inotify when `..data` is swapped.
 //!
-//! The *directory* is watched, not the files: each update brings new files, and a watch on an old one would stay with
-//! it. Reading calls nobody, and so does what is written below another name on the way to a swap.
+//! The *directory* is watched, not the files: each update brings new files, and a watch on an old file would stay with
+//! that file. Reads wake no thread. Neither do writes below another name before a swap.
 //!
-//! Where inotify tells nothing the volume is looked at every [`POLL_PERIOD`] instead, which costs one link read each:
-//! where the system's limit of watches is reached (and until one is to be had), on file systems that other machines
-//! change (NFS, SMB, 9P, FUSE, Ceph), and while the directory is missing or has no file of interest, since a mount over
-//! it is not told either.
+//! Where inotify reports nothing, the thread looks at the volume every [`POLL_PERIOD`] instead, at the cost of one link
+//! read each. That is so in three cases:
+//! - the system's limit of watches is reached, until a watch is free again;
+//! - other machines can change the file system (NFS, SMB, 9P, FUSE, Ceph);
+//! - the directory is missing or has no file of interest, since inotify does not report a mount over it.
 
 use std::fs;
 use std::io;
@@ -24,11 +25,11 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use super::record::Record;
 use crate::volume::DATA_LINK;
 
-/// How often the volume is looked at where inotify tells nothing. The kubelet itself takes up to a minute for a change,
-/// so this adds little.
+/// The time between two looks at the volume where inotify reports nothing. The kubelet itself takes up to a minute for
+/// a change, so this adds little.
 pub const POLL_PERIOD: Duration = Duration::from_secs(5);
 
-/// How to follow the volume.
+/// The way to follow the volume.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Following {
     pub(super) inotify: bool,
@@ -41,13 +42,13 @@ impl Default for Following {
     }
 }
 
-/// Starts the thread. It ends when the record is gone; whoever drops the record calls it through the sender.
+/// Starts the thread. The thread ends when the record is gone: dropping the record wakes the thread through the sender.
 pub(super) fn start(
     record: Weak<Record>,
     directories: Vec<PathBuf>,
     following: Following,
 ) -> io::Result<SyncSender<()>> {
-    // Room for one: a wake that is pending already stands for all that happen before it is heard.
+    // One slot is enough: a pending wake stands for all that happen before the thread receives it.
     let (waker, calls) = sync_channel(1);
     let watch = |dir| Watch {
         dir,
@@ -63,8 +64,8 @@ pub(super) fn start(
     Ok(waker)
 }
 
-/// Tells the record when the thread ends, however it does: notify panics where the system gives it no thread, and a
-/// record that believed itself followed would never read again.
+/// Marks the record as not followed when the thread ends, also by a panic. notify panics where the system gives it no
+/// thread, and a record that believed itself followed would never read again.
 struct Ending(Weak<Record>);
 
 impl Drop for Ending {
@@ -78,14 +79,14 @@ impl Drop for Ending {
 fn run(record: &Weak<Record>, mut watches: Vec<Watch>, calls: &Receiver<()>, poll_period: Duration) {
     let _ending = Ending(Weak::clone(record));
     loop {
-        // Armed before the reading: a change after the one is seen by the other.
-        // Each of them is armed, whatever came of the one before.
+        // Armed before the reading, so that a change after arming wakes the thread again.
+        // Each watch is armed, whatever the result of the watch before.
         let another = watches.iter_mut().filter_map(|watch| watch.arm().then_some(())).count() > 0;
         let Some(record) = record.upgrade() else { return };
         let settled = record.refresh(another);
         drop(record);
         if settled && watches.iter().all(|watch| watch.armed.is_some()) {
-            // Cannot end with an error: the watch has a sender of its own.
+            // Cannot fail: the watch has a sender of its own.
             let _ = calls.recv();
         } else {
             let _ = calls.recv_timeout(poll_period);
@@ -96,7 +97,7 @@ fn run(record: &Weak<Record>, mut watches: Vec<Watch>, calls: &Receiver<()>, pol
 /// Device and inode of a directory.
 type Identity = (u64, u64);
 
-/// The watch on the directory, made anew when another directory takes its place.
+/// The watch on the directory, created anew when another directory takes its place.
 struct Watch {
     dir: PathBuf,
     inotify: bool,
@@ -108,7 +109,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Makes sure that the directory is watched, if it can be. Gives whether it is another one than last time.
+    /// Watches the directory, if possible. Returns whether it is another directory than last time.
     fn arm(&mut self) -> bool {
         let identity = fs::metadata(&self.dir).map(|status| (status.dev(), status.ino())).ok();
         let lost = self.lost.swap(false, Ordering::AcqRel);
@@ -140,7 +141,7 @@ impl Watch {
     }
 }
 
-/// What an event means for the volume.
+/// The meaning of an event for the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Nothing,
@@ -160,7 +161,7 @@ fn told(event: &Event, dir: &Path) -> Told {
     let completes = moved_or_removed || event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write));
     let concerns = event.paths.iter().any(|path| match name(path) {
         Some(DATA_LINK) => completes || event.kind.is_create(),
-        // In a tree laid out by hand files change in place. They count once they are whole.
+        // In a tree made by hand, files change in place. A change counts once the file is complete.
         Some(name) => completes && !name.starts_with(".."),
         None => false,
     });
@@ -171,8 +172,8 @@ fn name(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
-/// File systems whose content others may change without this kernel knowing, by their magic numbers
-/// [Linux `include/uapi/linux/magic.h`, `fs/smb/client/cifsglob.h`].
+/// File systems that another machine or process may change without this kernel knowing, by their magic numbers [Linux
+/// `include/uapi/linux/magic.h`, `fs/smb/client/cifsglob.h`].
 const REMOTE: [u32; 7] = [
     0x6969,      // NFS
     0x0102_1997, // 9P

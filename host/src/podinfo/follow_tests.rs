@@ -1,4 +1,4 @@
-//! Which events of the volume's directory count.
+//! The events of the volume's directory that count.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

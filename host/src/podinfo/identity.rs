@@ -8,7 +8,7 @@ use super::reading::{Content, malformed};
 use super::record::Variable;
 use super::view::Seen;
 
-/// Who the pod is and where it runs. A fact that is not projected, or that the view does not show, is none or empty.
+/// The pod's identity and its node. A fact that is not projected, or that the view does not show, is `None` or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// `metadata.name`
@@ -21,15 +21,15 @@ pub struct Identity {
     pub service_account: Option<String>,
     /// `spec.nodeName`
     pub node_name: Option<String>,
-    /// `status.podIPs`, or else `status.podIP`: the primary address first. What is no IP address is left out.
+    /// `status.podIPs`, or else `status.podIP`: the primary address first. Text that is no IP address is left out.
     pub pod_ips: Vec<String>,
-    /// `status.hostIPs`, or else `status.hostIP`: the primary address first. What is no IP address is left out.
+    /// `status.hostIPs`, or else `status.hostIP`: the primary address first. Text that is no IP address is left out.
     pub host_ips: Vec<String>,
 }
 
 impl Identity {
-    /// What is seen of it. A file goes before a variable; one that cannot be read is an error only if no variable tells
-    /// the same.
+    /// Returns the identity that is visible through `seen`. A file takes precedence over a variable. An unreadable file
+    /// is an error only if no variable has the same fact.
     pub(super) fn seen(seen: Seen<'_>) -> Result<Self, PodInfoError> {
         Ok(Self {
             name: text(seen, &Field::Name)?,
@@ -43,7 +43,7 @@ impl Identity {
     }
 }
 
-/// The value of a field that is one word. An empty one is none: no pod has an empty name or address.
+/// Returns the value of a field that is one word. An empty value is `None`: no pod has an empty name or address.
 fn text(seen: Seen<'_>, field: &Field) -> Result<Option<String>, PodInfoError> {
     let wanted = |meaning: &Meaning| matches!(meaning, Meaning::Field(projected) if projected == field);
     first(
@@ -64,7 +64,7 @@ fn addresses(seen: Seen<'_>, all: &Field, primary: &Field) -> Result<Vec<String>
     Ok(addresses.map(str::to_owned).collect())
 }
 
-/// A projected bound of a container: millicores for CPU, bytes for all else.
+/// Returns a projected bound of a container: millicores for CPU, bytes for all else.
 pub(super) fn bound<'a>(seen: Seen<'a>, container: &str, field: &ResourceField) -> Result<Option<u64>, PodInfoError> {
     let wanted = |meaning: &'a Meaning| match meaning {
         Meaning::Resource(bound) => (bound.field == *field && is_of(seen, bound, container)).then_some(bound),
@@ -76,15 +76,16 @@ pub(super) fn bound<'a>(seen: Seen<'a>, container: &str, field: &ResourceField) 
     })
 }
 
-/// Whether a bound is of the container asked for. The empty name is the own container; it is the only name that finds
-/// bounds of the own container while its name is not known, since a number of the wrong container is worse than none.
+/// Returns whether a bound belongs to the requested container. The empty name is the own container. While the name of
+/// the own container is not known, only the empty name finds its bounds: a number of the wrong container is worse than
+/// none.
 fn is_of(seen: Seen<'_>, bound: &Bound, container: &str) -> bool {
     let own = seen.sources.container.as_deref();
     let asked = if container.is_empty() { own } else { Some(container) };
     bound.container.as_deref().or(own) == asked
 }
 
-/// Where a text came from.
+/// The origin of a text.
 enum Origin<'a> {
     File(&'a crate::volume::RelativePath),
     Variable(&'a Variable),
@@ -101,7 +102,8 @@ impl Origin<'_> {
     }
 }
 
-/// The first good value of what is wanted, files before variables; or the first error if there is none.
+/// Returns the first good value for which `wanted` returns something, files before variables. Without one, returns the
+/// first error.
 fn first<'a, W, T>(
     seen: Seen<'a>,
     wanted: impl Fn(&'a Meaning) -> Option<W>,

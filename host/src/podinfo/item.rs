@@ -1,4 +1,4 @@
-//! The pod spec's own words for files and variables, and what they mean where nobody gives the spec.
+//! The pod spec's own notation for files and variables.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -7,24 +7,24 @@ use super::field::{Bound, Field, FieldError, Meaning};
 use crate::quantity::Quantity;
 use crate::volume::{InvalidPath, RelativePath};
 
-/// Files that one view may have: far more than any pod projects, few enough to look at each on every swap.
+/// The most files that one view may have: far more than any pod projects, and few enough to check on every swap.
 pub const MAX_ITEMS: usize = 1024;
 
-/// One entry of the pod spec's `downwardAPI.items`: a file of the volume and what it holds.
+/// One entry of the pod spec's `downwardAPI.items`: a file of the volume and its content.
 ///
-/// Unknown fields are refused when it is read from YAML or JSON.
+/// Reading it from YAML or JSON fails at an unknown field.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Item {
     /// The file, below the mount: relative, no `..` element, and not beginning with `..`.
     pub path: String,
-    /// A field of the pod; one of this and `resource_field_ref` has to be there.
+    /// A field of the pod. Either this or `resource_field_ref` must be set.
     #[serde(default)]
     pub field_ref: Option<FieldRef>,
     /// A request or limit of a container.
     #[serde(default)]
     pub resource_field_ref: Option<ResourceFieldRef>,
-    /// Permission bits; only the kubelet needs them, what the file really has is in
+    /// Permission bits. Only the kubelet needs them; the bits that the file has are in
     /// [`ProjectedFile`](super::ProjectedFile).
     #[serde(default)]
     pub mode: Option<u32>,
@@ -32,21 +32,21 @@ pub struct Item {
 
 /// One entry of a container's `env` in the pod spec: a variable and where its value comes from.
 ///
-/// Unknown fields are refused when it is read from YAML or JSON.
+/// Reading it from YAML or JSON fails at an unknown field.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvField {
     /// The variable.
     pub name: String,
-    /// A literal value: it tells nothing of the pod, whatever the variable is called.
+    /// A literal value. It is no fact of the pod, whatever the variable's name.
     #[serde(default)]
     pub value: Option<String>,
-    /// Where the value comes from otherwise.
+    /// The source of the value, if it is no literal.
     #[serde(default)]
     pub value_from: Option<EnvSource>,
 }
 
-/// The source of a variable's value. Sources that are no part of the Downward API are taken and tell nothing.
+/// The source of a variable's value. Sources outside the Downward API are accepted and give no fact of the pod.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvSource {
@@ -87,12 +87,12 @@ pub struct ResourceFieldRef {
     pub container_name: Option<String>,
     /// Such as `limits.cpu`.
     pub resource: String,
-    /// What one of the written number stands for; zero or none is 1.
+    /// The unit of the projected number. Without a divisor, or with zero, it is 1.
     #[serde(default)]
     pub divisor: Option<Quantity>,
 }
 
-/// Why the configured items or variables are refused.
+/// An invalid item or variable in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ItemError {
     /// An item's path could lead out of the volume, or into the atomic writer's own names.
@@ -104,40 +104,40 @@ pub enum ItemError {
     /// There are more items than [`MAX_ITEMS`].
     #[error("more than {MAX_ITEMS} downwardAPI items")]
     TooMany,
-    /// An item's reference means nothing.
+    /// An item's reference is invalid.
     #[error("downwardAPI item {path:?}")]
     Item {
         /// The item's path.
         path: String,
-        /// What is wrong.
+        /// The fault of the reference.
         #[source]
         source: FieldError,
     },
-    /// A variable's reference means nothing.
+    /// A variable's reference is invalid.
     #[error("variable {name:?}")]
     Variable {
         /// The variable's name.
         name: String,
-        /// What is wrong.
+        /// The fault of the reference.
         #[source]
         source: FieldError,
     },
 }
 
-/// As much of a name as an error repeats: more than any that is valid has.
+/// Returns the part of a name that an error repeats. Valid names are shorter.
 fn quoted(name: &str) -> String {
     const LONGEST: usize = 256;
     name.chars().take(LONGEST).collect()
 }
 
-/// A file of the volume, and what it tells.
+/// A file of the volume and the meaning of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileSource {
     pub(super) path: RelativePath,
     pub(super) meaning: Meaning,
 }
 
-/// The files that configured items project.
+/// Returns the files that configured items project.
 ///
 /// # Errors
 /// At the first item that an API server would refuse.
@@ -183,10 +183,10 @@ impl ResourceFieldRef {
 }
 
 impl EnvField {
-    /// What the variable tells of the pod: nothing for a literal, a Secret or a `ConfigMap`.
+    /// Returns the fact of the pod that the variable holds; `None` for a literal, a Secret or a `ConfigMap`.
     ///
     /// # Errors
-    /// When its reference is one that an API server would refuse.
+    /// When an API server would refuse its reference.
     pub(super) fn meaning(&self) -> Result<Option<Meaning>, ItemError> {
         let Some(source) = &self.value_from else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The pod spec's words, as YAML, and what is refused.
+//! The pod spec's notation as YAML, and the input that is refused.
 #![allow(clippy::unwrap_used)]
 
 use super::super::field::{Field, Map, Meaning};
@@ -12,7 +12,7 @@ fn fields(yaml: &str) -> Vec<EnvField> {
     serde_saphyr::from_str(yaml).unwrap()
 }
 
-/// The error of the items with all its causes.
+/// Returns the error of the items with all its causes.
 fn refusal(yaml: &str) -> String {
     chain(&file_sources(&items(yaml)).unwrap_err())
 }

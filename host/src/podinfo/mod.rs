@@ -1,14 +1,13 @@
-//! The Downward API: what a pod knows about itself.
+//! The Downward API: the facts that a pod knows about itself.
 //!
-//! A [`PodInfo`] reads the Downward API volume and the container's variables as the pod spec says
-//! (`downwardAPI.items`, `env`), or by their usual names where nobody gives the spec, and keeps what it read up to date
-//! while the pod lives:
+//! A [`PodInfo`] reads the Downward API volume and the container's variables as the pod spec says (`downwardAPI.items`,
+//! `env`). Without a spec it goes by their usual names. It keeps its facts up to date while the pod lives:
 //!
 //! - Labels and annotations always come from one update of the volume, through `..data`; never from a mixture.
-//! - They are kept in memory. One thread for each pod waits in inotify for the swap and reads anew
-//!   (see [`POLL_PERIOD`] for where inotify does not do); asking for a label touches no disk.
-//! - [`PodInfo::narrowed`] gives the view that one grant opens. What a view does not show is as if it were not
-//!   projected, and its changes are no changes: they make no revision and wake no follower.
+//! - Labels and annotations are kept in memory, so reading a label touches no disk. One thread for each pod waits in
+//!   inotify for the swap and then reads again (see [`POLL_PERIOD`] for volumes on which inotify does not work).
+//! - [`PodInfo::narrowed`] returns the view that one grant opens. A fact outside a view looks as if it were not
+//!   projected, and its changes are no changes: they create no revision and wake no follower.
 //!
 //! ```
 //! use attache::podinfo::PodInfo;
@@ -24,7 +23,7 @@
 //! # Ok::<(), attache::podinfo::ItemError>(())
 //! ```
 //!
-//! # What it means where nobody gives the spec
+//! # Meanings by name, without a pod spec
 //!
 //! | file | means |
 //! | --- | --- |
@@ -47,7 +46,7 @@
 //! | `CONTAINER_MEMORY_LIMIT_BYTES`, `CONTAINER_MEMORY_REQUEST_BYTES` | own memory bound |
 //! | `CONTAINER_MEMORY_LIMIT_KIBIBYTES`, `CONTAINER_MEMORY_REQUEST_KIBIBYTES` | own memory bound |
 //!
-//! As soon as items are given, files have no meaning but theirs; the same holds for variables.
+//! When items are given, only those files have a meaning. The same holds for variables.
 
 mod builder;
 mod changes;
@@ -82,10 +81,10 @@ pub use self::view::Snapshot;
 use self::view::{State, View};
 use crate::policy::PodInfoMount;
 
-/// What a pod knows about itself, as far as one view of it goes.
+/// The facts that a pod knows about itself, as far as one view shows them.
 ///
-/// Cheap to clone and to narrow; all clones and views share one reading and one watch, which end with the last of them.
-/// Readings of the disk are short, bounded ones of files in memory (the kubelet mounts a tmpfs), and block meanwhile.
+/// Cheap to clone and to narrow. All clones and views share one reading and one watch, which end with the last of them.
+/// Readings from disk are short and bounded, but blocking; the kubelet mounts a tmpfs, so the files are in memory.
 #[derive(Debug, Clone)]
 pub struct PodInfo {
     record: Arc<Record>,
@@ -93,33 +92,33 @@ pub struct PodInfo {
 }
 
 impl PodInfo {
-    /// Starts with no volume and no variables.
+    /// Returns a builder with no volume and no variables.
     pub fn builder() -> PodInfoBuilder {
         PodInfoBuilder::default()
     }
 
-    /// Who the pod is and where it runs.
+    /// Returns the pod's identity and its node.
     ///
     /// # Errors
-    /// When a file that tells it cannot be read, and no variable tells the same.
+    /// When a file with one of these facts cannot be read, and no variable has the same fact.
     pub fn identity(&self) -> Result<Identity, PodInfoError> {
         self.record.see(&self.view, Identity::seen)
     }
 
-    /// The newest labels and annotations.
+    /// Returns the newest labels and annotations.
     ///
     /// # Errors
-    /// When a file of them is malformed or cannot be read. Asked again, a volume that could not be read is tried again;
-    /// a malformed file is an error until it changes.
+    /// When a file of labels or annotations is malformed or cannot be read. The next call tries an unreadable volume
+    /// again; a malformed file is an error until it changes.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, PodInfoError> {
         self.look(State::snapshot)
     }
 
-    /// The newest value of one label; none if the pod lacks it or does not project it. From memory.
+    /// Returns the newest value of one label, from memory; `None` if the pod lacks the label or does not project it.
     ///
-    /// A label that is projected by itself (`metadata.labels['K']`) and is empty is none: a kubelet writes the empty
-    /// text for a label that the pod lacks, too. Where a file of all labels is shown, that file answers, and tells the
-    /// two apart.
+    /// A label that is projected by itself (`metadata.labels['K']`) is `None` if it is empty, because a kubelet writes
+    /// the empty text also for a label that the pod lacks. Where a file of all labels is shown, that file decides, and
+    /// an empty label differs from a missing one.
     ///
     /// # Errors
     /// When a file of labels is malformed or cannot be read.
@@ -127,7 +126,7 @@ impl PodInfo {
         self.look(|state| state.value(Map::Labels, key))
     }
 
-    /// The newest value of one annotation; as [`PodInfo::label`].
+    /// Returns the newest value of one annotation, like [`PodInfo::label`].
     ///
     /// # Errors
     /// When a file of annotations is malformed or cannot be read.
@@ -135,19 +134,20 @@ impl PodInfo {
         self.look(|state| state.value(Map::Annotations, key))
     }
 
-    /// A request or limit of the named container, if it is projected: millicores for CPU, bytes for all else. The empty
-    /// name is the own container.
+    /// Returns a request or limit of the named container, if it is projected: millicores for CPU, bytes for all else.
+    /// The empty name is the own container.
     ///
-    /// Kubernetes has rounded up to the divisor in the pod spec: a coarse divisor gives a coarse bound. Where the
-    /// container has no limit, what is projected is what the node can give.
+    /// Kubernetes has rounded up to the divisor in the pod spec: a coarse divisor gives a coarse bound. For a container
+    /// without a limit, Kubernetes projects the capacity that the node can give.
     ///
     /// # Errors
-    /// When the number is none, does not fit into 64 bits with its divisor, or cannot be read.
+    /// When the text is no number, the number with its divisor does not fit into 64 bits, or the file cannot be read.
     pub fn resource_bound(&self, container: &str, field: &ResourceField) -> Result<Option<u64>, PodInfoError> {
         self.record.see(&self.view, |seen| identity::bound(seen, container, field))
     }
 
-    /// The files that the volume has and the view shows, with their permission bits, sorted by path. Read from disk.
+    /// Returns the files that the volume has and the view shows, with their permission bits, sorted by path. Reads from
+    /// disk.
     ///
     /// # Errors
     /// When a volume cannot be read.
@@ -155,35 +155,35 @@ impl PodInfo {
         files::shown(&self.record.sources.volumes, &self.view.sight)
     }
 
-    /// Starts to follow changes of labels and annotations. Any number may follow; each has its own place.
+    /// Starts to follow changes of labels and annotations. Any number of followers is possible; each has its own place.
     pub fn follow(&self) -> Changes {
         self.record.follow();
         Changes::new(Arc::clone(&self.record), Arc::clone(&self.view))
     }
 
-    /// The view that one grant opens: only the named files (none stands for all of them) and the named variables, and
-    /// nothing that this view does not show itself.
+    /// Returns the view that one grant opens: only the named files (`None` stands for all files) and the named
+    /// variables. It shows nothing that this view does not show.
     ///
-    /// Views that show the same are one, and so are their revisions.
+    /// Views that show the same facts are one view, with one revision.
     #[must_use]
     pub fn narrowed<S: AsRef<str>>(&self, items: Option<&[S]>, env: &[S]) -> Self {
         let sight = self.view.sight.narrowed(items, env);
         Self { record: Arc::clone(&self.record), view: self.record.view(sight) }
     }
 
-    /// The view that the mounts and variables of a grant open, and nothing that this view does not show itself.
+    /// Returns the view that the mounts and variables of a grant open. It shows nothing that this view does not show.
     #[must_use]
     pub fn granted(&self, mounts: &[PodInfoMount], env: &[String]) -> Self {
         let sight = self.view.sight.granted(&self.record.sources.volumes, mounts, env);
         Self { record: Arc::clone(&self.record), view: self.record.view(sight) }
     }
 
-    /// The volume that a mount of a grant shows, if the pod has it.
+    /// Returns the volume that a mount of a grant shows, if the pod has it.
     pub fn mounted(&self, mount: &PodInfoMount) -> Option<Mounted> {
         self.record.sources.mounted(mount)
     }
 
-    /// Looks at what is in memory; first reads again if the last reading failed, since that may have passed.
+    /// Looks at the state in memory. If the last reading failed, reads again first, because the cause may be gone.
     fn look<T>(&self, look: impl FnOnce(&State) -> Result<T, PodInfoError>) -> Result<T, PodInfoError> {
         self.record.follow();
         if self.view.state().is_unreadable() {

@@ -1,9 +1,9 @@
-//! What of a volume a mount may show.
+//! The part of a volume that a mount may show.
 //!
 //! Threat: a projected volume holds secrets and tokens beside Downward API files, and any directory of the host can be
-//! named as a mount. So a file is shown only if its meaning is known, from the pod spec's items or from its usual name,
-//! and if its content is one that a kubelet writes for that meaning. A file that looks like a service-account token is
-//! never shown.
+//! named as a mount. So a file is shown only if its meaning is known, from the pod spec's items or from its usual name.
+//! Its content must also be text that a kubelet writes for that meaning. A file that looks like a service-account token
+//! is never shown.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -31,10 +31,10 @@ const TOKEN_HEAD: &[u8] = b"eyJ";
 /// The segments of a signed token; an encrypted one has more.
 const TOKEN_SEGMENTS: usize = 3;
 
-/// What each private key in PEM has in its first line.
+/// The text that the first line of each private key in PEM contains.
 const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
 
-/// A volume as one mount shows it: where it lies, and which of its files are known to be Downward API content.
+/// A volume as one mount shows it: its location, and those of its files that are known to be Downward API content.
 #[derive(Debug, Clone)]
 pub struct Mounted {
     host_path: PathBuf,
@@ -44,12 +44,12 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// The volume's directory on the host; for a single file it may be the file itself.
+    /// Returns the volume's directory on the host; for a single file it may be the file itself.
     pub fn host_path(&self) -> &std::path::Path {
         &self.host_path
     }
 
-    /// The single file that is mounted, by its path in the volume.
+    /// Returns the single file that is mounted, by its path in the volume.
     pub fn sub_path(&self) -> Option<&RelativePath> {
         self.sub_path.as_ref()
     }
@@ -74,7 +74,7 @@ impl Choice for Mounted {
 }
 
 impl Sources {
-    /// The volume that a mount of a grant shows.
+    /// Returns the volume that a mount of a grant shows.
     pub(super) fn mounted(&self, mount: &PodInfoMount) -> Option<Mounted> {
         let volume = self.volumes.get(shown_by(&self.volumes, mount)?)?;
         let asked = mount.sub_path.as_deref().and_then(|path| RelativePath::new(path).ok());
@@ -89,8 +89,8 @@ impl Sources {
 }
 
 impl VolumeSource {
-    /// The files that the mounts of a grant show of this volume: `None` when no mount shows it, and within it `None`
-    /// for all of them.
+    /// Returns the files of this volume that the mounts of a grant show. The outer `None` means that no mount shows the
+    /// volume, the inner `None` that all files are shown.
     pub(super) fn granted(&self, volumes: &[Self], mounts: &[PodInfoMount]) -> Option<Option<Vec<String>>> {
         let own = |mount: &&PodInfoMount| {
             shown_by(volumes, mount)
@@ -108,7 +108,8 @@ impl VolumeSource {
     }
 }
 
-/// The index of the volume that is mounted at the mount's path, or of the one that is mounted wherever a grant says.
+/// Returns the index of the volume that is mounted at the mount's path, or else of the volume that guests see wherever
+/// a grant mounts it.
 fn shown_by(volumes: &[VolumeSource], mount: &PodInfoMount) -> Option<usize> {
     let at = |volume: &VolumeSource| {
         let same_path = volume.mount_path.as_ref().is_some_and(|path| path.canonical() == mount.mount_path.canonical());
@@ -120,7 +121,7 @@ fn shown_by(volumes: &[VolumeSource], mount: &PodInfoMount) -> Option<usize> {
 }
 
 impl Meaning {
-    /// Returns whether a kubelet could have written `data` for this meaning, and whether no credential is seen in it.
+    /// Returns whether a kubelet could have written `data` for this meaning, and `data` contains no credential.
     pub(super) fn admits(&self, data: &[u8]) -> bool {
         self.fits(data) && !holds_credential(data)
     }
@@ -149,8 +150,8 @@ fn is_label(value: &[u8]) -> bool {
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// Returns whether a key may be that of a label or an annotation: a name, with a DNS subdomain and a slash before it or
-/// not.
+/// Returns whether `key` is valid for a label or an annotation: a name, with or without a DNS subdomain and a slash
+/// before it.
 fn is_key(key: &str) -> bool {
     let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
     !name.is_empty()
@@ -164,8 +165,8 @@ fn are_pairs(data: &[u8], map: Map) -> bool {
     syntax::parse(data).is_ok_and(|pairs| pairs.iter().all(fits))
 }
 
-/// Returns whether a private key in PEM, or a JSON Web Token as service-account tokens are, signed or encrypted, stands
-/// anywhere in these bytes.
+/// Returns whether these bytes contain a private key in PEM or a JSON Web Token, signed or encrypted. Service-account
+/// tokens are such tokens.
 pub(super) fn holds_credential(data: &[u8]) -> bool {
     let key = |window: &[u8]| window == PRIVATE_KEY;
     data.windows(PRIVATE_KEY.len()).any(key) || data.split(|byte| !is_of_token(*byte)).any(is_token)

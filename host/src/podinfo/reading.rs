@@ -1,4 +1,4 @@
-//! One consistent reading of each volume: every file that tells something, all of the same update.
+//! One consistent reading of each volume: every file with a known meaning, all from the same update.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,36 +11,36 @@ use super::record::VolumeSource;
 use super::syntax::{self, Pairs};
 use crate::volume::{DATA_LINK, RelativePath, Version, VolumeError, read_consistently, read_single};
 
-/// All annotations together, keys and values, in bytes (`apimachinery/pkg/api/validation/objectmeta.go`).
+/// The most bytes of all annotations together, keys and values (`apimachinery/pkg/api/validation/objectmeta.go`).
 pub const MAX_ANNOTATIONS: usize = 256 << 10;
 
-/// Bytes of a file of all labels or annotations that are understood. Quoting makes at most four bytes of one; what
-/// stands around keys and values makes at most as many again. Labels have no bound of their own, but an object of more
-/// than 1.5 MiB does not fit into etcd.
+/// The most bytes of a file of all labels or annotations. Quoting makes at most four bytes of one, and the syntax
+/// around keys and values adds at most as many again. Labels have no bound of their own, but an object of more than 1.5
+/// MiB does not fit into etcd.
 pub const MAX_PAIRS_FILE: usize = 8 * MAX_ANNOTATIONS;
 
-/// Labels or annotations of one file that are understood. Each costs the host some hundred bytes beside its text;
-/// annotations of 16 bytes, keys included, come to as many.
+/// The most labels or annotations of one file. Each costs the host some hundred bytes beside its text. Annotations of
+/// 16 bytes each, keys included, reach this number.
 pub const MAX_PAIRS: usize = MAX_ANNOTATIONS / 16;
 
-/// Bytes of any other file that are understood: one annotation may be as long as all of them.
+/// The most bytes of any other file: one annotation may be as long as all of them.
 pub const MAX_VALUE_FILE: usize = MAX_ANNOTATIONS;
 
-/// How long a reading with an unreadable file is good for. A missing volume is looked for on each use, which costs one
-/// failed open; to read all files again for each question of a guest would let it keep the host busy.
+/// The time for which a reading with an unreadable file is used. A missing volume is checked on each use, which costs
+/// one failed open. Reading all files again on each call of a guest would let the guest keep the host busy.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a file held.
+/// The content of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Pairs(Pairs),
     Text(String),
 }
 
-/// What one file gave; nothing if the volume does not have it.
+/// The result of one file; `None` if the volume does not have it.
 type Outcome = Result<Option<Content>, PodInfoError>;
 
-/// The place of a file among the sources: its volume's, and its own in the volume.
+/// The index of a file's volume among the sources, and its own index in the volume.
 pub(super) type FileIndex = (usize, usize);
 
 /// One reading of all volumes, in the order of the sources.
@@ -55,7 +55,7 @@ impl Reading {
         Self { volumes: sources.iter().map(|source| Arc::new(VolumeReading::of(source))).collect() }
     }
 
-    /// The next reading, if a volume may have changed, or in any case if `anew`. Volumes that have not are not read
+    /// Returns the next reading if a volume may have changed, or in any case if `anew`. Unchanged volumes are not read
     /// again.
     pub(super) fn after(&self, sources: &[VolumeSource], anew: bool) -> Option<Self> {
         let mut changed = false;
@@ -70,7 +70,7 @@ impl Reading {
         changed.then_some(Self { volumes })
     }
 
-    /// Returns what the source with this index gave. A file that was not read gave nothing.
+    /// Returns the content of the source with this index; `None` if the file was not read.
     pub(super) fn get(&self, (volume, file): FileIndex) -> Result<Option<&Content>, PodInfoError> {
         self.volumes.get(volume).map_or(Ok(None), |volume| volume.get(file))
     }
@@ -80,13 +80,13 @@ impl Reading {
         self.volumes.iter().any(|volume| volume.is_unreadable())
     }
 
-    /// Returns whether to try again what could not be read.
+    /// Returns whether it is time to retry an unreadable file or volume.
     pub(super) fn is_due_for_retry(&self) -> bool {
         self.volumes.iter().any(|volume| volume.is_unreadable() && volume.is_due_for_retry())
     }
 
-    /// Returns whether each volume has a file of interest and was read whole. A directory without such a file may be
-    /// the place of a mount to come, which inotify does not report.
+    /// Returns whether each volume has a file of interest and was read completely. A directory without such a file may
+    /// be the place of a future mount, which inotify does not report.
     pub(super) fn is_settled(&self) -> bool {
         self.volumes.iter().all(|volume| volume.has_any() && !volume.is_unreadable())
     }
@@ -95,15 +95,15 @@ impl Reading {
 /// One reading of one volume.
 #[derive(Debug)]
 struct VolumeReading {
-    /// The dated directory that it was read from; none where files may change in place.
+    /// The dated directory that was read; `None` where files may change in place.
     version: Option<String>,
-    /// In the order of the sources; or why there is no volume to read.
+    /// The files in the order of the sources, or the error of the volume.
     files: Result<Vec<Outcome>, PodInfoError>,
     made: Instant,
 }
 
 impl VolumeReading {
-    /// Reads all files of `source` from the volume's newest version. A file that fails leaves the others good.
+    /// Reads all files of `source` from the volume's newest version. A file that fails does not affect the others.
     fn of(source: &VolumeSource) -> Self {
         let read = match &source.sub_path {
             Some(path) => read_single(&source.host_path, path).map(|data| (None, single(data, source))),
@@ -127,8 +127,8 @@ impl VolumeReading {
         }
     }
 
-    /// Returns whether reading again would give the same: the volume still shows the dated directory that was read
-    /// whole. A single file never changes once it was read.
+    /// Returns whether a new reading would have the same result: the volume still shows the dated directory that was
+    /// read completely. A single file never changes after it was read.
     fn still_stands(&self, source: &VolumeSource, anew: bool) -> bool {
         let dir = &source.host_path;
         let shown = || Version::newest(dir).is_ok_and(|newest| newest.name() == self.version.as_deref());
@@ -151,12 +151,12 @@ impl VolumeReading {
     }
 }
 
-/// What a volume gave of which a single file is mounted.
+/// Returns the results of a volume of which a single file is mounted.
 fn single(data: Vec<u8>, source: &VolumeSource) -> Vec<Outcome> {
     source.files.first().map(|file| understand(data, file)).into_iter().collect()
 }
 
-/// Reads and understands one file. The outer error starts the whole reading over: the version is being deleted.
+/// Reads and parses one file. The outer error starts the whole reading over, because the version is being deleted.
 fn read_file(version: &Version, source: &FileSource) -> Result<Outcome, VolumeError> {
     match version.read(&source.path) {
         Ok(file) => Ok(understand(file.data, source)),
@@ -167,8 +167,8 @@ fn read_file(version: &Version, source: &FileSource) -> Result<Outcome, VolumeEr
     }
 }
 
-/// Understands a file as a mount would show it: what no kubelet writes for its meaning is as if it were not there, but
-/// for files of labels and annotations that are cut or damaged, which are errors.
+/// Parses a file as a mount would show it. Content that no kubelet writes for the file's meaning is treated as if the
+/// file did not exist. Files of labels and annotations that are cut or damaged are errors instead.
 fn understand(data: Vec<u8>, source: &FileSource) -> Outcome {
     let is_map = matches!(source.meaning, Meaning::Field(Field::All(_)));
     if data.len() > limit(&source.meaning) || (is_map && lines(&data) > MAX_PAIRS) {
@@ -180,7 +180,7 @@ fn understand(data: Vec<u8>, source: &FileSource) -> Outcome {
         return Ok(source.meaning.admits(&data).then_some(Content::Pairs(pairs)));
     }
     if matches!(source.meaning, Meaning::Resource(_)) && !holds_credential(&data) {
-        // A number that is none is an error to those that ask for it, and shows nothing of itself.
+        // An invalid number is an error for its readers, and the error shows nothing of the text.
         return Ok(Some(Content::Text(syntax::text(data))));
     }
     Ok(source.meaning.admits(&data).then(|| Content::Text(syntax::text(data))))

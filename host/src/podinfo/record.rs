@@ -1,4 +1,5 @@
-//! The one record of a pod that all its views share: what is projected, the newest reading of it, and who looks.
+//! The one record of a pod that all its views share: the projected files and variables, their newest reading, and the
+//! views.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use super::view::{Seen, Sight, View};
 use crate::policy::MountPath;
 use crate::volume::RelativePath;
 
-/// What is projected into the container.
+/// The files and variables that are projected into the container.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) volumes: Vec<VolumeSource>,
@@ -28,15 +29,15 @@ pub(super) struct Sources {
 pub(super) struct VolumeSource {
     /// The volume's directory on the host; with `sub_path` it may be the file itself.
     pub(super) host_path: PathBuf,
-    /// The place where the container sees it; `None` stands for wherever a grant mounts it.
+    /// The path at which the container sees the volume; `None` stands for wherever a grant mounts it.
     pub(super) mount_path: Option<MountPath>,
-    /// The one file that is mounted. It is read once, for it never changes.
+    /// The one file that is mounted. It is read once, because it never changes.
     pub(super) sub_path: Option<RelativePath>,
     /// The files whose meaning is known.
     pub(super) files: Vec<FileSource>,
 }
 
-/// A variable that tells something.
+/// A variable with a known meaning.
 #[derive(Debug)]
 pub(super) struct Variable {
     pub(super) name: String,
@@ -44,13 +45,13 @@ pub(super) struct Variable {
     pub(super) meaning: Meaning,
 }
 
-/// Shared by all views and followers of one pod. Dropping the last of them ends the following.
+/// The state that all views and followers of one pod share. Dropping the last of them ends the following.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) sources: Sources,
     following: Following,
     newest: Mutex<Newest>,
-    /// Set once the follower's thread runs: from then on, reading from memory is enough.
+    /// Set once the follower's thread runs. From then on, reading from memory is enough.
     followed: AtomicBool,
     waker: Mutex<Option<SyncSender<()>>>,
 }
@@ -58,12 +59,12 @@ pub(super) struct Record {
 #[derive(Debug)]
 struct Newest {
     reading: Arc<Reading>,
-    /// One for each sight that somebody has. Two extensions with the same grant share one, and so its memory.
+    /// One view for each sight in use. Two extensions with the same grant share one view and its memory.
     views: Vec<Weak<View>>,
 }
 
 impl Record {
-    /// Reads the volume for the first time. Following starts only when somebody looks.
+    /// Reads the volume for the first time. Following starts only with the first use.
     pub(super) fn new(sources: Sources, following: Following) -> Self {
         let reading = Reading::of(&sources.volumes);
         let newest = Newest { reading: Arc::new(reading), views: Vec::new() };
@@ -76,7 +77,7 @@ impl Record {
         }
     }
 
-    /// The view with this sight: the one that is there already, or a new one.
+    /// Returns the existing view with this sight, or a new one.
     pub(super) fn view(&self, sight: Sight) -> Arc<View> {
         let mut newest = lock(&self.newest);
         newest.views.retain(|view| view.strong_count() > 0);
@@ -88,7 +89,7 @@ impl Record {
         })
     }
 
-    /// Shows the newest reading through a view, after reading once more if it is not known to be good.
+    /// Calls `look` with the newest reading as a view shows it. An unreadable one is read again first.
     pub(super) fn see<T>(self: &Arc<Self>, view: &View, look: impl FnOnce(Seen<'_>) -> T) -> T {
         self.follow();
         if self.reading().is_unreadable() {
@@ -101,8 +102,8 @@ impl Record {
         Arc::clone(&lock(&self.newest).reading)
     }
 
-    /// Makes sure that what is in memory is kept up to date: by the follower's thread, or by reading now where the
-    /// system gives no thread.
+    /// Keeps the state in memory up to date: by the follower's thread, or by reading now where the system gives no
+    /// thread.
     pub(super) fn follow(self: &Arc<Self>) {
         if self.followed.load(Ordering::Acquire) {
             return;
@@ -112,7 +113,7 @@ impl Record {
             return;
         }
         self.start_following(changing.iter().map(|volume| volume.host_path.clone()).collect());
-        // What happened between the first reading and the watch.
+        // Catches changes between the first reading and the watch.
         self.refresh(false);
         // Under the lock, since the thread may have ended already.
         let waker = lock(&self.waker);
@@ -128,22 +129,23 @@ impl Record {
         }
     }
 
-    /// The follower's thread has ended, and this record has not: the next use starts another.
+    /// Marks the record as not followed when the thread has ended before the record. The next use starts another
+    /// thread.
     pub(super) fn unfollowed(&self) {
         let mut waker = lock(&self.waker);
         *waker = None;
         self.followed.store(false, Ordering::Release);
     }
 
-    /// Reads again after a failure, since that may have passed.
+    /// Reads again after a failure, because the cause may be gone.
     pub(super) fn retry(&self) {
         if self.reading().is_due_for_retry() {
             self.refresh(false);
         }
     }
 
-    /// Reads the volumes that may have changed, or all of them if `anew`, and updates the views. Returns whether all
-    /// volumes are such that inotify reports their next change.
+    /// Reads the volumes that may have changed, or all of them if `anew`, and updates the views. Returns whether
+    /// inotify reports the next change of every volume.
     pub(super) fn refresh(&self, anew: bool) -> bool {
         let mut newest = lock(&self.newest);
         if let Some(next) = newest.reading.after(&self.sources.volumes, anew) {
@@ -158,13 +160,13 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if let Some(waker) = lock(&self.waker).take() {
-            // A full channel means that the thread is about to wake anyway, and to find nobody here.
+            // A full channel means that the thread is about to wake anyway. It then finds no record.
             let _ = waker.try_send(());
         }
     }
 }
 
-/// A panic elsewhere leaves what is behind these locks whole.
+/// Locks a mutex. A panic elsewhere leaves the value complete, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

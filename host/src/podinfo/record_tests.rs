@@ -1,4 +1,4 @@
-//! When the volume is read again, and when not.
+//! The cases in which the volume is read again, and those in which it is not.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -35,7 +35,7 @@ fn a_file_that_stays_unreadable_is_not_read_for_every_question() {
     symlink("..1", dir.path().join("..data")).unwrap();
     symlink("/etc/hostname", dir.path().join("..1/labels")).unwrap();
     let podinfo = podinfo(dir.path());
-    // Nobody has looked yet, so there is no thread that reads on its own.
+    // Nothing has been read yet, so there is no thread that reads on its own.
     let before = podinfo.record.reading();
     podinfo.record.retry();
     let same = Arc::ptr_eq(&before, &podinfo.record.reading());

@@ -1,31 +1,31 @@
 //! The syntax of a projected file of all labels or all annotations.
 //!
-//! One entry a line, `key="value"`, the value as Go's `strconv.Quote` writes it: so a value of many lines is one line
-//! here. Newer kubelets sort by key and older ones sorted whole lines; any order is taken.
+//! Each line is one entry, `key="value"`, with the value as Go's `strconv.Quote` writes it: a value of many lines is
+//! one line here. Newer kubelets sort by key and older ones sorted whole lines; any order is accepted.
 //!
 //! **Bytes that are not UTF-8**, raw or as `\xNN`, become U+FFFD, one for each maximal run that cannot be text. The API
-//! server stores no such bytes, so only a file made by hand has them; a guest's strings are Unicode, and losing one
-//! byte shows less surprise than losing the whole file. `\xNN` escapes that together make up a character are that
+//! server stores no such bytes, so only a file made by hand has them. A guest's strings are Unicode, and losing one
+//! byte is less surprising than losing the whole file. `\xNN` escapes that together form a character become that
 //! character.
 //!
-//! A line that does not fit is an error with its number, never skipped: half of the labels would look like all of them.
+//! A malformed line is an error with its number, and is never skipped: half of the labels would look like all of them.
 
 use std::collections::BTreeMap;
 
 /// Keys with their values, sorted by the bytes of the key.
 pub type Pairs = Vec<(String, String)>;
 
-/// Where and why a file of labels or annotations could not be understood. Holds nothing of its content.
+/// A syntax error in a file of labels or annotations. Holds nothing of the file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct SyntaxError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault of the line.
     pub reason: Reason,
 }
 
-/// What is wrong with a line.
+/// The fault of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// There is no `=`.
@@ -103,7 +103,7 @@ fn unquote(quoted: &[u8]) -> Result<String, Reason> {
     }
 }
 
-/// Reads one escape, of which the backslash is gone already, into `value`; returns what follows it.
+/// Reads one escape, without its backslash, into `value`. Returns the rest of the text.
 fn unescape<'a>(escape: &'a [u8], value: &mut Vec<u8>) -> Result<&'a [u8], Reason> {
     let (kind, rest) = escape.split_first().ok_or(Reason::Unterminated)?;
     let byte = match kind {
@@ -125,7 +125,7 @@ fn unescape<'a>(escape: &'a [u8], value: &mut Vec<u8>) -> Result<&'a [u8], Reaso
     Ok(rest)
 }
 
-/// The number of the first `count` digits, and what follows them.
+/// Returns the number in the first `count` digits, and the rest of the text.
 fn digits(text: &[u8], count: usize, radix: u32) -> Result<(u32, &[u8]), Reason> {
     let (digits, rest) = text.split_at_checked(count).ok_or(Reason::WrongDigits)?;
     let number = digits.iter().try_fold(0_u32, |number, digit| {
@@ -146,7 +146,7 @@ fn push_character<'a>((number, rest): (u32, &'a [u8]), value: &mut Vec<u8>) -> R
     Ok(rest)
 }
 
-/// The bytes as text, with U+FFFD for what is none.
+/// Returns the bytes as text, with U+FFFD for bytes that are not UTF-8.
 pub(super) fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

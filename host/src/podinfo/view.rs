@@ -1,4 +1,4 @@
-//! What one grant lets be seen, kept up to date.
+//! The part of the pod's facts that one grant opens, kept up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,21 +13,22 @@ use super::syntax::Pairs;
 use crate::policy::PodInfoMount;
 use crate::volume::RelativePath;
 
-/// Labels and annotations as they stood at one moment, as far as the view shows them.
+/// Labels and annotations at one moment, as far as the view shows them.
 ///
-/// What files of the volume hold comes from one update of it. A label or annotation that only a variable projects is as
-/// it was when the container started; where a file of all labels is shown, such a variable counts for nothing.
+/// The content of files comes from one update of the volume. A label or annotation that only a variable projects has
+/// its value from the start of the container. Where a file of all labels is shown, such a variable is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// 1 at first, and one more with each change of what this view shows. Changes of anything else do not count.
+    /// The number of this state: 1 at first, and one more with each change that this view shows. Other changes do not
+    /// count.
     pub revision: u64,
-    /// Sorted by the bytes of the key.
+    /// The pairs, sorted by the bytes of the key.
     pub labels: Pairs,
-    /// Sorted by the bytes of the key.
+    /// The pairs, sorted by the bytes of the key.
     pub annotations: Pairs,
 }
 
-/// Files or variables by name; none stands for all.
+/// Files or variables by name; `None` stands for all.
 type Names = Option<BTreeSet<String>>;
 
 /// The files and variables that a view shows.
@@ -39,18 +40,19 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// All of so many volumes, and all variables.
+    /// Returns the sight of all files of `volumes` volumes, and of all variables.
     pub(super) fn all(volumes: usize) -> Self {
         Self { files: vec![None; volumes], variables: None }
     }
 
-    /// This sight, less what is not named: a view is never wider than the one it was made from.
+    /// Returns this sight with only the named files and variables: a view is never wider than its parent.
     pub(super) fn narrowed<S: AsRef<str>>(&self, files: Option<&[S]>, variables: &[S]) -> Self {
         let files = self.files.iter().map(|own| narrowed(own, files)).collect();
         Self { files, variables: self.narrowed_variables(variables) }
     }
 
-    /// This sight, less what the mounts of a grant do not name: a volume that is not mounted shows nothing.
+    /// Returns this sight with only the files and variables of a grant's mounts: a volume that is not mounted shows
+    /// nothing.
     pub(super) fn granted(&self, volumes: &[VolumeSource], mounts: &[PodInfoMount], variables: &[String]) -> Self {
         let files = self.files.iter().zip(volumes).map(|(own, volume)| match volume.granted(volumes, mounts) {
             Some(names) => narrowed(own, names.as_deref()),
@@ -87,7 +89,7 @@ fn common(own: Option<&BTreeSet<String>>, named: BTreeSet<String>) -> BTreeSet<S
     }
 }
 
-/// What is seen through one sight of one reading.
+/// The part of one reading that one sight shows.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub(super) sources: &'a Sources,
@@ -96,7 +98,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// The meaning of each file shown, and its index in the reading.
+    /// Returns the meaning of each file shown, and its index in the reading.
     pub(super) fn files(self) -> impl Iterator<Item = (FileIndex, &'a RelativePath, &'a Meaning)> {
         let volumes = self.sources.volumes.iter().enumerate();
         let files =
@@ -106,12 +108,13 @@ impl<'a> Seen<'a> {
             .map(|(index, file)| (index, &file.path, &file.meaning))
     }
 
-    /// The variables shown.
+    /// Returns the variables shown.
     pub(super) fn variables(self) -> impl Iterator<Item = &'a Variable> {
         self.sources.variables.iter().filter(move |variable| self.sight.shows_variable(&variable.name))
     }
 
-    /// All labels or annotations that are shown: from a file of all of them, or else one by one.
+    /// Returns all labels or annotations that are shown: from a file of all of them, or else from single files and
+    /// variables.
     fn pairs(self, map: Map) -> Result<Pairs, PodInfoError> {
         match self.whole(map)? {
             Some(pairs) => Ok(pairs.clone()),
@@ -131,8 +134,8 @@ impl<'a> Seen<'a> {
         failed.map_or(Ok(None), Err)
     }
 
-    /// What is projected one by one. A file goes before a variable, since it follows changes. An empty value is left
-    /// out: a kubelet projects it for a key that the pod lacks, too.
+    /// Returns the labels or annotations that are projected one by one. A file takes precedence over a variable,
+    /// because it follows changes. An empty value is left out: a kubelet also projects it for a key that the pod lacks.
     fn singles(self, map: Map) -> Result<Pairs, PodInfoError> {
         let mut singles = BTreeMap::new();
         for (index, _, meaning) in self.files() {
@@ -152,18 +155,18 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The newest that a view has.
+/// The newest state of a view.
 #[derive(Debug)]
 pub(super) enum State {
     /// Both maps are good.
     Whole(Arc<Snapshot>),
-    /// At least one of them is not.
+    /// At least one of the maps has an error.
     Partial(Partial),
 }
 
 #[derive(Debug)]
 pub(super) struct Partial {
-    /// The last whole snapshot, for its revision and to compare the next with.
+    /// The last whole snapshot, for its revision and for comparison with the next.
     last: Option<Arc<Snapshot>>,
     error: PodInfoError,
     labels: Result<Pairs, PodInfoError>,
@@ -171,7 +174,7 @@ pub(super) struct Partial {
 }
 
 impl State {
-    /// The state after a reading, given the last whole snapshot.
+    /// Returns the state after a reading, given the last whole snapshot.
     fn after(last: Option<Arc<Snapshot>>, seen: Seen<'_>) -> Self {
         let partial =
             |error: PodInfoError, labels, annotations| Partial { last: last.clone(), error, labels, annotations };
@@ -216,7 +219,7 @@ impl State {
         matches!(self, Self::Partial(partial) if unreadable(&partial.labels) || unreadable(&partial.annotations))
     }
 
-    /// Returns whether a follower has to be told, when this comes after `earlier`.
+    /// Returns whether followers must be woken when this state comes after `earlier`.
     fn is_news_after(&self, earlier: &Self) -> bool {
         match (earlier, self) {
             (Self::Whole(earlier), Self::Whole(now)) => !Arc::ptr_eq(earlier, now),
@@ -226,7 +229,7 @@ impl State {
     }
 }
 
-/// The snapshot after `last`: the same one if nothing changed.
+/// Returns the snapshot after `last`, which is `last` itself if nothing changed.
 fn successor(last: Option<Arc<Snapshot>>, labels: Pairs, annotations: Pairs) -> Arc<Snapshot> {
     let unchanged = |last: &Arc<Snapshot>| last.labels == labels && last.annotations == annotations;
     match last {
@@ -238,7 +241,7 @@ fn successor(last: Option<Arc<Snapshot>>, labels: Pairs, annotations: Pairs) -> 
     }
 }
 
-/// One sight with its newest state, shared by all who look through it.
+/// One sight with its newest state, shared by all its readers.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) sight: Sight,
@@ -251,7 +254,7 @@ impl View {
         Self { state: watch::Sender::new(state), sight }
     }
 
-    /// Takes a newer reading in. Followers are woken only if what this view shows has changed.
+    /// Applies a newer reading. Followers are woken only if the visible facts have changed.
     pub(super) fn update(&self, sources: &Sources, reading: &Reading) {
         let last = self.state.borrow().last();
         let next = State::after(last, Seen { sources, sight: &self.sight, reading });
@@ -266,7 +269,7 @@ impl View {
         self.state.borrow()
     }
 
-    /// A receiver to which the current state is news.
+    /// Returns a receiver to which the current state is new.
     pub(super) fn subscribe(&self) -> watch::Receiver<State> {
         let mut receiver = self.state.subscribe();
         receiver.mark_changed();

@@ -22,7 +22,7 @@ use super::{DATA_LINK, VolumeError};
 /// makes at most four bytes of one.
 pub const MAX_VOLUME: usize = 8 << 20;
 
-/// The number of left-out files that are named: enough to see what a volume holds.
+/// The most left-out files that are named: enough to see the kind of a volume.
 pub const MAX_LEFT_OUT: usize = 64;
 
 /// The pause after a version that could not be read: each open of a guest asks for the newest version.

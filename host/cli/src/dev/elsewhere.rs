@@ -1,9 +1,9 @@
-//! `attache dev --kubeconfig`: the pod in a cluster that is there already.
+//! `attache dev --kubeconfig`: the pod in an existing cluster.
 //!
-//! The pod is the cluster's: its labels, config maps and secrets come from what is stored there, and its token from a
-//! TokenRequest. A pod that is there is looked at and left as it is. One that is not is made for the run, with a
-//! scheduling gate and the name of a scheduler that nobody runs, so that no node takes it, and it is deleted at the
-//! end.
+//! The pod belongs to the cluster: its labels, config maps and secrets come from the cluster's objects, and its token
+//! from a TokenRequest. An existing pod is only read, unless an earlier run left it behind. A missing pod is created
+//! for the run and deleted at the end. It has a scheduling gate and the name of a scheduler that does not exist, so
+//! that no node takes it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,17 +28,17 @@ use crate::record::Record;
 use crate::signals::Signals;
 use crate::stderr::say;
 
-/// The gate of a pod that was made for a run, and the scheduler that it waits for.
+/// The gate of a pod that was created for a run, and the name of its scheduler.
 const GATE: &str = "attache.dev/played-elsewhere";
 const SCHEDULER: &str = "attache.dev";
 
-/// What the requests for the pod itself are made as.
+/// The name under which requests for the pod itself are sent.
 const NAME: &str = "attache-dev";
 
-/// The time that each request at the end of a run has: a person waits for it.
+/// The time that each request at the end of a run has: the user waits for it.
 const LAST_REQUEST: Duration = Duration::from_secs(5);
 
-/// The namespace of a manifest and a context that name none.
+/// The namespace of a manifest or context that has none.
 const DEFAULT_NAMESPACE: &str = "default";
 
 pub(super) async fn dev(
@@ -87,16 +87,16 @@ pub(super) async fn dev(
     played
 }
 
-/// A cluster that is there already.
+/// An existing cluster.
 struct Elsewhere {
     context: KubeconfigContext,
     cluster: ApiClient,
 }
 
-/// The pod that is played.
+/// The played pod.
 struct Pod {
     name: PodName,
-    /// The identity of one that was made for this run, or for one that came to a bad end.
+    /// The UID of a pod that this run created or an earlier run left behind.
     made: Option<String>,
 }
 
@@ -109,7 +109,7 @@ impl Elsewhere {
         Ok(Self { context, cluster })
     }
 
-    /// The pod as the cluster has it; made if it has none.
+    /// Returns the pod of the cluster. Creates it if the cluster has none.
     async fn find_or_make(&self, mut manifest: Value) -> anyhow::Result<Pod> {
         let namespace = match text(&manifest, "/metadata/namespace") {
             "" => self.context.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
@@ -144,7 +144,7 @@ impl Elsewhere {
         Ok(Pod { name, made: Some(text(&made, "/metadata/uid").to_owned()) })
     }
 
-    /// Deletes the pod, if it was made for the run. A failure is told and no more: the run is over.
+    /// Deletes the pod, if it was created for a run. A failure is only reported, because the run is over.
     async fn remove(&self, pod: &Pod) {
         let Some(uid) = &pod.made else { return };
         let PodName { namespace, name, .. } = &pod.name;
@@ -162,7 +162,7 @@ impl Elsewhere {
         }
     }
 
-    /// Asks for one pod, or for the pods of a namespace. `None` where there is no such thing.
+    /// Requests one pod, or the pods of a namespace. Returns `None` if it does not exist.
     async fn ask(
         &self,
         method: Method,
@@ -188,7 +188,7 @@ impl Elsewhere {
         }
     }
 
-    /// A kubelet that asks as the kubeconfig says.
+    /// Returns a kubelet with the identity of the kubeconfig.
     fn kubelet(&self) -> Kubelet {
         let (credentials, server_name) = (self.context.credentials.clone(), self.context.server_name.clone());
         let pem = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -206,7 +206,7 @@ impl Elsewhere {
     }
 }
 
-/// Lets nothing through but what is asked for the pod.
+/// Allows only the requests for the pod.
 fn gate(namespace: &str) -> Gate {
     let mut grant = Grant::nothing(NAME);
     let pods = Rule::default().api_groups([""]).resources(["pods"]);
@@ -214,7 +214,8 @@ fn gate(namespace: &str) -> Gate {
     Gate::new(NAME, Arc::new(grant), Arc::new(NoAudit))
 }
 
-/// Has no node take the pod. An old server passes over the gate, and then the scheduler's name keeps it where it is.
+/// Keeps nodes from taking the pod. An old server ignores the gate; then the scheduler's name keeps the pod
+/// unscheduled.
 fn prepare(manifest: &mut Value, namespace: &str) -> anyhow::Result<()> {
     if !text(manifest, "/spec/nodeName").is_empty() {
         bail!("the pod's manifest names a node, whose kubelet would run its containers: leave `spec.nodeName` out");

@@ -1,4 +1,4 @@
-//! The development grant: what an extension gets when nobody has written it a grant yet.
+//! The development grant, for an extension without a grant of its own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use super::sandbox;
 use crate::grants;
 use crate::stderr::say;
 
-/// An extension under development may wait for a person, and its author looks on.
+/// The deadline: an extension under development may wait for its author.
 const DEADLINE: Duration = Duration::from_hours(1);
 
-/// A minute of CPU time: a guest that runs away is still stopped before lunch.
+/// The CPU time: a guest that runs away is still stopped after a minute.
 const CPU: Duration = Duration::from_mins(1);
 
-/// Makes and prints it: the container's Downward API volume and env, reading in the pod's namespace, and credentials
-/// that code written for a container finds. RBAC judges the pod's service account all the same.
+/// Makes and prints the development grant: the container's Downward API volume and env, reading in the pod's namespace,
+/// and the credentials that code written for a container looks for. RBAC still judges the pod's service account.
 pub(super) fn development(component: &Path, namespace: &str, container: &Container) -> anyhow::Result<Grant> {
     let mut grant = grants::read(None, component)?;
     grant.podinfo = podinfo(container)?;
-    // All that the manifest sets, and of what a kubelet adds what clients look for: the rest is links of the days of
-    // Docker, whose very names hold the port.
+    // All variables of the manifest, and the kubelet's variables that clients look for. The rest are links from the
+    // days of Docker, whose names even contain the port.
     grant.env = container.env.keys().filter(|name| !container.links.contains(*name)).cloned().collect();
     if sandbox::service_account_mount(container).is_some() {
         grant.api.push(reading(namespace));
@@ -35,7 +35,7 @@ pub(super) fn development(component: &Path, namespace: &str, container: &Contain
     Ok(grant)
 }
 
-/// The mounts of Downward API files, as many as a grant may have, without those that lie within another mount.
+/// Returns the mounts of Downward API files, as many as a grant may have, without those that lie within another mount.
 fn podinfo(container: &Container) -> anyhow::Result<Vec<PodInfoMount>> {
     let account = CredentialsMount::default().mount_path;
     let mut mounts: Vec<PodInfoMount> = Vec::new();
@@ -50,7 +50,8 @@ fn podinfo(container: &Container) -> anyhow::Result<Vec<PodInfoMount>> {
     Ok(mounts)
 }
 
-/// The Downward API files of a volume that holds others too, such as secrets; nothing where all are of that kind.
+/// Returns the Downward API files of a volume that also holds others, such as secrets; `None` if all of its files are
+/// Downward API files.
 fn downward_files(mount: &MountPoint) -> Option<Vec<String>> {
     let is_downward = |file: &&VolumeFile| file.source == FileSource::DownwardApi;
     let mixed = !mount.files.iter().all(|file| is_downward(&file));

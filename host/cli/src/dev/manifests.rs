@@ -11,24 +11,24 @@ use attache_devcluster::validation;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// The pod that is played, as the API server stores it.
+/// The played pod, as the API server stores it.
 pub(super) struct PodName {
     pub(super) namespace: String,
     pub(super) name: String,
-    /// The container whose place an extension takes if none is asked for.
+    /// The container that an extension replaces by default.
     pub(super) first_container: String,
 }
 
 /// The objects, in the order in which they are loaded.
 pub(super) struct Manifests {
     documents: Vec<Document>,
-    /// A Pod, or an object of whose template a controller makes pods.
+    /// A Pod, or an object with a template from which a controller creates pods.
     played: Option<Document>,
 }
 
 impl Manifests {
-    /// Reads all files. The pod is the only one in its file, or comes of the only pod template there; what stands
-    /// beside it is loaded before it.
+    /// Reads all files. The pod to play is the only pod in its file, or comes from the only pod template there. Other
+    /// objects in the file are loaded before it.
     pub(super) fn read(files: &[PathBuf], pod: Option<&Path>) -> anyhow::Result<Self> {
         let mut documents = Vec::new();
         for file in files {
@@ -41,7 +41,8 @@ impl Manifests {
         Ok(Self { documents, played: Some(played) })
     }
 
-    /// Loads them as an administrator does with `kubectl create`, and makes the pod to play as its controllers would.
+    /// Loads the objects as an administrator does with `kubectl create`, and creates the pod to play as its controllers
+    /// would.
     pub(super) fn load(&self, cluster: &DevCluster) -> anyhow::Result<Option<PodName>> {
         for document in &self.documents {
             cluster.load_document(document)?;
@@ -57,7 +58,8 @@ impl Manifests {
     }
 }
 
-/// The only object of a file, which is a Pod: what goes to a cluster of somebody's is made and deleted with the run.
+/// Reads the only object of a file, which must be a Pod: an object in another user's cluster is created and deleted
+/// with the run.
 pub(super) fn alone(file: &Path) -> anyhow::Result<Value> {
     let documents = read(file)?;
     if let [pod] = documents.as_slice()
@@ -80,7 +82,7 @@ pub(super) fn alone(file: &Path) -> anyhow::Result<Value> {
     )
 }
 
-/// The place of the document to play: a Pod if there is one, else what makes pods.
+/// Returns the index of the document to play: a Pod if there is one, else an object that creates pods.
 fn position(documents: &[Document], file: &Path) -> anyhow::Result<usize> {
     let all = |fits: fn(&Document) -> bool| -> Vec<usize> {
         documents.iter().enumerate().filter(|(_, document)| fits(document)).map(|(index, _)| index).collect()
@@ -119,7 +121,7 @@ fn makes_pods(document: &Document) -> bool {
     controllers::makes_pods(document.api_version(), document.kind())
 }
 
-/// A document in words, by its name or by what its name is generated from.
+/// Returns a document's kind and name, or kind and `generateName`, for messages.
 fn called(document: &Document) -> String {
     let kind = document.kind();
     let generated = document.object().pointer("/metadata/generateName").and_then(Value::as_str).unwrap_or_default();
@@ -130,7 +132,8 @@ fn called(document: &Document) -> String {
     }
 }
 
-/// Reads a file and judges what is in it as the API server will, since only here is it known where each field stands.
+/// Reads a file and validates its objects as the API server will, because only here the position of each field is
+/// known.
 fn read(file: &Path) -> anyhow::Result<Vec<Document>> {
     let documents = manifest::load([file])?;
     for document in &documents {

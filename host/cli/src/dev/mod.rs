@@ -29,13 +29,13 @@ use crate::surroundings::{self, Surroundings};
 use manifests::{Manifests, PodName};
 pub(crate) use sandbox::ContainerVolumes;
 
-/// What a shell makes of a process that SIGTERM ended: what a kubelet sends to the containers of a deleted pod.
+/// The exit of a process that SIGTERM ended. A kubelet sends SIGTERM to the containers of a deleted pod.
 const TERMINATED: Exit = Exit::Signal(15);
 
 pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen()?;
     check(&arguments)?;
-    // All files are read before anything starts, so a slip in the last one is an error at once.
+    // All files are read before anything starts, so a mistake in the last one is an error at once.
     let elsewhere = arguments.from.chosen(&surroundings::variables())?;
     let manifests = Manifests::read(&arguments.manifests, arguments.pod.as_deref())?;
     let grant = match (&arguments.grant, &arguments.component) {
@@ -71,13 +71,13 @@ pub(crate) async fn dev(arguments: args::Dev) -> anyhow::Result<Exit> {
         let end = pod.stop(&outcome(played.as_ref())).await;
         end.unwrap_or_else(|error| tracing::warn!(error = %attache::telemetry::chain(&error), "the pod's end"));
     }
-    // A client that asked for the pod's deletion sees it before the server goes.
+    // A client that requested the pod's deletion sees the deletion before the server stops.
     tokio::task::spawn_blocking(move || cluster.shutdown()).await.context("the API server's end")?;
     record.map_or(Ok(()), Record::end)?;
     played
 }
 
-/// Fails if flags for a cluster that exists are mixed with flags for a cluster of `dev`'s own.
+/// Fails if flags for an existing cluster are mixed with flags for a cluster of `dev`'s own.
 fn check(arguments: &args::Dev) -> Result<(), WrongCommandLine> {
     if !arguments.from.is_chosen() {
         return Ok(());
@@ -102,15 +102,15 @@ async fn play(cluster: &DevCluster, name: &PodName, folder: &TempDir) -> anyhow:
     started.with_context(|| format!("cannot set up pod {}/{}", name.namespace, name.name))
 }
 
-/// The pod whose container the extension is.
+/// The pod in which the extension is a container.
 struct Played<'a> {
     name: &'a PodName,
     pod: &'a RunningPod,
-    /// The cluster that it is in, if that is not one of `dev`'s own.
+    /// The cluster of the pod, if it is not a cluster of `dev`'s own.
     elsewhere: Option<&'a KubeconfigContext>,
 }
 
-/// Runs the extension to its end, or waits until the pod is deleted; for ever if there is no pod.
+/// Runs the extension to its end, or waits until the pod is deleted. Without a pod, waits for ever.
 async fn stay(
     arguments: &args::Dev,
     grant: Option<Grant>,
@@ -161,12 +161,12 @@ async fn run(
     let call = Invocation::new().args(&arguments.arguments).inherit_stdout();
     let (call, passing) = guest_stderr::give(call, arguments.audit == audit::ON_STDERR);
     let called = extension.run(call).await;
-    // What the guest said last comes before what the host says of its end.
+    // The guest's last output comes before the host's report of its end.
     passing.end().await;
     Ok(Exit::of(called))
 }
 
-/// The container that was asked for, or the first of the pod's spec.
+/// Returns the named container, or the first of the pod's spec.
 fn choose<'a>(pod: &'a RunningPod, name: &PodName, asked: Option<&str>) -> anyhow::Result<(String, &'a Container)> {
     let chosen = asked.unwrap_or(&name.first_container);
     let names = || pod.containers().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -176,14 +176,14 @@ fn choose<'a>(pod: &'a RunningPod, name: &PodName, asked: Option<&str>) -> anyho
     Ok((chosen.to_owned(), container))
 }
 
-/// Writes it for the user alone: it holds the administrator's token.
+/// Writes the kubeconfig for the user alone: it holds the administrator's token.
 fn write_kubeconfig(cluster: &DevCluster, asked: Option<&Path>, folder: &TempDir) -> anyhow::Result<PathBuf> {
     let file = asked.map_or_else(|| folder.path().join("kubeconfig"), Path::to_owned);
     private_file::write(&file, cluster.kubeconfig().as_bytes()).context("no kubeconfig for kubectl")?;
     Ok(file)
 }
 
-/// What the pod's status says of the end.
+/// Returns the pod's status after the end.
 fn outcome(played: Result<&Exit, &anyhow::Error>) -> Termination {
     match played {
         Ok(exit) => Termination::exit(i32::from(exit.code())),

@@ -1,4 +1,4 @@
-//! The sandbox that a container of the manifest becomes: its mounts, its variables, and the volumes left out.
+//! The sandbox for a container of the manifest: its mounts, its variables, and the volumes left out.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::stderr::say;
 use crate::surroundings::{Variables, Volumes};
 
 /// Returns the mounts with Downward API files, in the container's order: whole volumes and single files. The service
-/// account's volume is left out, though its namespace is such a file.
+/// account's volume is left out, although its namespace file is such a file.
 pub(super) fn podinfo_mounts(container: &Container) -> impl Iterator<Item = &MountPoint> {
     let mounts = container.mounts.iter().filter(|mount| !is_at(mount, DEFAULT_DIR));
     mounts.filter(|mount| (mount.sub_path.is_none() || mount.is_file()) && mount.downward_items().next().is_some())
@@ -26,13 +26,13 @@ pub(super) fn service_account_mount(container: &Container) -> Option<&MountPoint
     container.mounts.iter().find(|mount| is_at(mount, DEFAULT_DIR))
 }
 
-/// Returns whether a mount is at this path, of which `/run` and `/var/run` are one directory.
+/// Returns whether a mount is at this path. `/run` and `/var/run` are one directory.
 fn is_at(mount: &MountPoint, path: &str) -> bool {
     let (own, path) = (mount.mount_path.parse::<MountPath>(), path.parse::<MountPath>());
     own.is_ok_and(|own| path.is_ok_and(|path| own.canonical() == path.canonical()))
 }
 
-/// The Downward API volumes of a container that is played, and its service account's.
+/// The Downward API volumes of a played container, and its service account's.
 pub(crate) struct ContainerVolumes<'a> {
     /// The container's name.
     pub(crate) name: &'a str,
@@ -53,7 +53,7 @@ impl ContainerVolumes<'_> {
 }
 
 impl Volumes for ContainerVolumes<'_> {
-    /// Returns the metadata of the pod. The manifest says what each file is, so nothing is guessed by its name.
+    /// Returns the metadata of the pod. The manifest gives the meaning of each file, so no name is interpreted.
     fn pod_info(&self, grant: &Grant, variables: &Variables) -> anyhow::Result<PodInfo> {
         let env: Vec<EnvField> = read_all(&self.container.downward_env)?;
         let mut builder = PodInfo::builder().container(self.name).env(env).variables(variables.clone());
@@ -116,7 +116,7 @@ pub(super) fn warn_of_the_rest(grant: &Grant, container: &Container) {
     }
 }
 
-/// Prints the files of a mount that are not written.
+/// Prints the files of a mount that the guest does not get.
 fn print_left_out(mount: &MountPoint) {
     for file in &mount.left_out {
         let source = match file.source {
@@ -129,7 +129,7 @@ fn print_left_out(mount: &MountPoint) {
     }
 }
 
-/// Prints the container's mounts and variables, for a person without an extension.
+/// Prints the container's mounts and variables, for a user without an extension.
 pub(super) fn print(name: &str, container: &Container) {
     say!("");
     say!("Container {name:?} has these mounts:");

@@ -1,4 +1,5 @@
-//! `attache inspect`: what a component imports and exports, what its grant lacks, and what the grant needs.
+//! `attache inspect`: the imports and exports of a component, the rights that its grant lacks, and the rights that the
+//! grant needs.
 
 mod table;
 
@@ -18,27 +19,27 @@ use crate::options::Server;
 use crate::pod_volumes::PodVolumes;
 use crate::surroundings::Surroundings;
 
-/// All that was found out.
+/// The complete result.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
     #[serde(flatten)]
     component: Option<Inspection>,
-    /// The smallest grant that the imports tell of, in YAML.
+    /// The smallest grant that follows from the imports, in YAML.
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<Access>,
 }
 
-/// How the grant stands to its service account.
+/// The comparison of the grant with its service account.
 #[derive(Serialize)]
 struct Access {
-    /// The API server that was asked.
+    /// The API server that answered.
     server: String,
-    /// The account that was asked about, for people.
+    /// The description of the account, for a human reader.
     account: &'static str,
-    /// What the grant allows and the account may not do.
+    /// The rights that the grant opens and the account lacks.
     beyond: Vec<Rule>,
     /// Set where the server could not list all that the account may do.
     incomplete: bool,
@@ -96,7 +97,7 @@ fn manifest(grant: &Grant, account: &Account, format: Format) -> anyhow::Result<
     Ok(Exit::Done)
 }
 
-/// Asks the API server what the service account may do wherever the grant opens something.
+/// Asks the API server for the rights of the service account, in each namespace and scope that the grant opens.
 async fn access(grant: &Grant, server: &Server) -> anyhow::Result<Access> {
     let surroundings = Surroundings::of_this_pod(server, PodVolumes::default())?;
     let grant = surroundings.resolve(grant.clone())?;

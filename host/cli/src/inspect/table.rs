@@ -1,4 +1,4 @@
-//! What was found out, for a person.
+//! The result as a table, for a human reader.
 
 use std::io::{Result, Write};
 
@@ -8,7 +8,8 @@ use attache::telemetry::legible_name;
 use super::{Access, Report};
 use crate::compile::took;
 
-/// The widest column of names, in characters. The names of interfaces fit; after a longer one its line goes on.
+/// The widest column of names, in characters. The names of interfaces fit; a longer name is followed by its text
+/// without padding.
 const WIDEST: usize = 64;
 
 pub(super) fn write(report: &Report, out: &mut impl Write) -> Result<()> {
@@ -56,7 +57,7 @@ fn exports(found: &Inspection, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// How wide the column under `head` is.
+/// Returns the width of the column under `head`.
 fn width(head: &str, names: &[String]) -> usize {
     let widths = names.iter().map(|name| name.chars().count());
     widths.max().unwrap_or(0).clamp(head.len(), WIDEST)

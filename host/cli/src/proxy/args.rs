@@ -11,29 +11,29 @@ use clap::{ArgAction, Args};
 use crate::exit::WrongCommandLine;
 use crate::options::{Audit, Rate, Server};
 
-/// Where `kubectl proxy` listens.
+/// The port on which `kubectl proxy` listens.
 const PORT: u16 = 8001;
 
 /// Answers plain HTTP for the API server, as kubectl proxy does, under grants
 ///
 /// Each request is judged by a grant, metered and recorded; token and TLS stay with the proxy. Without --grant and
-/// without --read-only it does not start. Discovery (what types there are) is open under every grant.
+/// --read-only it does not start. Discovery (the list of types) is open under every grant.
 ///
 ///   attache proxy --read-only
 ///   attache proxy --grant deploy.yaml
 ///   attache proxy --grant /ui=ui.yaml --grant /jobs=jobs.yaml
 ///   attache proxy --grant unix:/run/a/api.sock=a.yaml --grant unix:/run/b/api.sock=b.yaml
 ///
-/// SIGTERM ends it: no more connections are taken, watches and sessions end, requests under way get --grace.
+/// SIGTERM ends it: no more connections are accepted, watches and sessions end, requests in progress get --grace.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Proxy {
-    /// What callers may do; everything else is denied. May be repeated: `PREFIX=FILE` for those that come by this path
-    /// prefix, `unix:SOCKET=FILE` for those that come by a socket of its own. A prefix tells callers apart, only a
-    /// socket keeps them apart
+    /// Rights of callers; everything else is denied. May be repeated: `PREFIX=FILE` for callers that use this path
+    /// prefix, `unix:SOCKET=FILE` for callers on a socket of their own. A prefix distinguishes callers, only a socket
+    /// separates them
     #[arg(long = "grant", value_name = "FILE|/PREFIX=FILE|unix:SOCKET=FILE")]
     pub(crate) grants: Vec<PlacedGrant>,
-    /// Lets nothing but reading through, whatever the grants say; without a grant, reading of all but secrets
+    /// Allows only reading, whatever the grants allow; without a grant, reading of all but secrets
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_parser = boolean, action = ArgAction::Set)]
     pub(crate) read_only: bool,
@@ -61,7 +61,7 @@ pub(crate) struct Proxy {
     #[arg(long, short, overrides_with = "www", value_name = "DIR", default_value = "", hide_default_value = true, value_parser = named,
         help_heading = "As kubectl proxy")]
     www: Named,
-    /// The path prefix to serve them under
+    /// The path prefix to serve these files under
     #[arg(
         long,
         short = 'P',
@@ -107,7 +107,7 @@ pub(crate) struct Proxy {
     /// The permission bits of Unix sockets
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = octal)]
     pub(crate) socket_mode: u32,
-    /// How long requests under way get to finish after SIGTERM
+    /// Time for requests in progress to finish after SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(crate) grace: GoDuration,
     #[command(flatten)]
@@ -122,7 +122,7 @@ impl Proxy {
     /// Returns the socket to listen on in place of a port.
     ///
     /// # Errors
-    /// When a port is named too. The usual port counts as none, as with `kubectl proxy`.
+    /// When a port is named too. The default port does not count, as with `kubectl proxy`.
     pub(crate) fn unix_socket(&self) -> Result<Option<&Path>, WrongCommandLine> {
         if self.unix_socket.0.is_some() && self.port != PORT {
             return Err(WrongCommandLine::new(format!(
@@ -139,11 +139,11 @@ impl Proxy {
     }
 }
 
-/// A file or folder; the empty text, which is how `kubectl proxy` has it by default, names none.
+/// A file or folder. The empty text, the default in `kubectl proxy`, stands for none.
 #[derive(Clone, Debug)]
 struct Named(Option<PathBuf>);
 
-/// Where a grant holds.
+/// The place in which a grant applies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     /// Under `--api-prefix`.
@@ -188,7 +188,7 @@ impl FromStr for PlacedGrant {
     }
 }
 
-/// Reads a path prefix that tells requests apart.
+/// Reads a path prefix that distinguishes requests.
 fn prefix(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err("a prefix begins with a slash".to_owned());
@@ -201,7 +201,7 @@ fn named(text: &str) -> Result<Named, Infallible> {
     Ok(Named((!text.is_empty()).then(|| text.into())))
 }
 
-/// As Go reads it (`strconv.ParseBool`).
+/// Reads a Boolean as Go does (`strconv.ParseBool`).
 fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),

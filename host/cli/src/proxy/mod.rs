@@ -26,7 +26,7 @@ use crate::stderr::say;
 use crate::surroundings::Surroundings;
 use args::{Place, PlacedGrant, Proxy};
 
-/// What the grant of `--read-only` alone is called in records.
+/// The name in records of the grant of `--read-only` alone.
 const READ_ONLY: &str = "read-only";
 
 const NO_GRANT: &str = "\
@@ -65,11 +65,11 @@ pub(crate) async fn proxy(arguments: Proxy) -> anyhow::Result<Exit> {
     if stopped.cut > 0 {
         say!("{} connections were cut after --grace", stopped.cut);
     }
-    // A proxy ends by a signal, so that is how it ends well.
+    // A signal is the normal end of a proxy.
     Ok(if stopped.cut > 0 { exit } else { Exit::Done })
 }
 
-/// Prints a listener, as `kubectl proxy` does. A closed stdout stops nothing.
+/// Prints a listener, as `kubectl proxy` does. A closed stdout is ignored.
 fn greet(listener: &Listener) {
     let _ = writeln!(io::stdout(), "Starting to serve on {listener}");
 }
@@ -93,7 +93,7 @@ fn placed_grants(arguments: &Proxy, surroundings: &Surroundings<'_>) -> anyhow::
     Ok(grants)
 }
 
-/// Fails without a grant, and if two grants have one place.
+/// Fails without a grant, and if two grants have the same place.
 fn check_places(arguments: &Proxy) -> Result<(), WrongCommandLine> {
     if arguments.grants.is_empty() && !arguments.read_only {
         return Err(WrongCommandLine::new(NO_GRANT));
@@ -125,7 +125,7 @@ fn filter(arguments: &Proxy) -> anyhow::Result<Option<Filter>> {
     Ok(Some(Filter::new(&settings).map_err(|error| WrongCommandLine::of(&error))?))
 }
 
-/// The API server, without its URL's path unless that is to go in front of each request's own.
+/// Returns the API server, without its URL's path unless that path goes in front of each request's own.
 fn server(server: Endpoint, append_path: bool) -> Endpoint {
     if append_path || server.path().is_empty() {
         return server;
@@ -135,7 +135,7 @@ fn server(server: Endpoint, append_path: bool) -> Endpoint {
     server.without_path()
 }
 
-/// Opens the sockets: one for all prefixes, and those that have a grant of their own.
+/// Opens the sockets: one for all prefixes, and the sockets with a grant of their own.
 async fn listen(
     arguments: &Proxy,
     grants: BTreeMap<Place, Grant>,
@@ -156,7 +156,7 @@ async fn listen(
         }
     }
     let mut server = Server::new();
-    // An equal share of the sessions for each socket.
+    // Each socket gets an equal share of the sessions.
     let sites = sockets.len().saturating_add(usize::from(main.is_some()));
     let sessions = SESSIONS.checked_div(sites).unwrap_or_default().max(1);
     if let Some(site) = main {

@@ -5,7 +5,7 @@ use std::fmt;
 use attache_base::Location;
 use thiserror::Error;
 
-/// The largest number of letters that a slip of the pen changes.
+/// The largest number of letters that a typing error changes.
 const SLIP: usize = 2;
 
 /// The first fault of a document. It prints as `7:5: spec.api[0].verb: unknown field, …`; with the file's name and a
@@ -128,7 +128,7 @@ pub enum Problem {
     Excludes(&'static str),
 }
 
-/// Returns the nearest of the known words, if it is near enough to be a slip of the pen.
+/// Returns the nearest of the known words, if it is near enough to be a typing error.
 pub(super) fn nearest(word: &str, known: &'static [&'static str]) -> Option<&'static str> {
     let near = |candidate: &&'static str| {
         let distance = strsim::levenshtein(&word.to_lowercase(), &candidate.to_lowercase());

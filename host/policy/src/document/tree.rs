@@ -10,7 +10,7 @@ use serde_saphyr::{Error, MergeKeyPolicy, Options, Spanned};
 
 use super::{DocumentError, Problem};
 
-/// The largest document, in bytes. The longest rules that people write for RBAC are a few KiB.
+/// The largest document, in bytes. The longest RBAC rules in practice are a few KiB.
 const MAX_DOCUMENT: usize = 256 * 1024;
 
 /// The most of the parser's message that an error repeats, in characters.
@@ -73,8 +73,7 @@ impl Node {
     }
 }
 
-/// Returns the text of a number or a boolean as it was written: `1e3` is a quantity, and must not turn into a float on
-/// the way.
+/// Returns the text of a number or a boolean as it was written: `1e3` is a quantity, and must not become a float.
 fn written_at(location: serde_saphyr::Location, text: &str) -> Option<String> {
     let span = location.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;
@@ -82,7 +81,7 @@ fn written_at(location: serde_saphyr::Location, text: &str) -> Option<String> {
     text.get(start..end).map(|written| written.trim().to_owned()).filter(|written| !written.is_empty())
 }
 
-/// Returns the parser's error. The parser repeats what it does not know, of whatever length.
+/// Returns the parser's error. The parser repeats unknown words of any length.
 fn problem(error: &Error, noun: &'static str) -> Problem {
     if matches!(error.without_snippet(), Error::MultipleDocuments { .. }) {
         return Problem::ManyDocuments { noun };

@@ -70,7 +70,7 @@ pub struct LimitHit {
 }
 
 impl LimitHit {
-    /// Returns, as the end of a sentence for an operator, where the limit is raised.
+    /// Returns the place where the limit is raised, as the end of a sentence for an operator.
     pub fn remedy(&self) -> String {
         if self.limit.is_of_host() {
             return "the host sets it for all its extensions".to_owned();

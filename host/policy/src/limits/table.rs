@@ -1,7 +1,7 @@
 //! The macro that makes [`Limit`](super::Limit) and [`Limits`](super::Limits) from one table.
 //!
 //! One row is one limit: its docs, its variant, its name in a grant, its field and the field's type, the default, the
-//! least value that a grant may write, and the ceiling. To add a limit is to add a row.
+//! least value that a grant may write, and the ceiling. A new limit is a new row.
 
 use std::time::Duration;
 
@@ -96,8 +96,8 @@ macro_rules! limits {
         /// The fields of `spec.limits`.
         const FIELDS: &[&str] = &[$($name),*];
 
-        /// Bounds on what one extension uses. Each has a safe default and stands in the grant under the same name in
-        /// camel case. A host caps each by its own ceiling.
+        /// Bounds on the resources of one extension. Each has a safe default and stands in the grant under the same
+        /// name in camel case. A host caps each by its own ceiling.
         ///
         /// ```
         /// use attache_policy::Limits;
@@ -132,7 +132,7 @@ macro_rules! limits {
                 Self { $($field: $ceiling),* }
             }
 
-            /// Returns the smaller value of each limit: what a grant asks for, within what the host allows.
+            /// Returns the smaller value of each limit: the grant's, or the host's ceiling.
             #[must_use]
             pub fn capped_by(&self, ceiling: &Self) -> Self {
                 Self { $($field: self.$field.min(ceiling.$field)),* }
@@ -146,7 +146,7 @@ macro_rules! limits {
                 }
             }
 
-            /// Reads `spec.limits`; what is not written keeps its default.
+            /// Reads `spec.limits`; missing fields keep their defaults.
             pub(crate) fn decode(at: Cursor<'_>) -> Result<Self, DocumentError> {
                 let fields = at.fields(FIELDS)?;
                 Ok(Self { $($field: fields.read($name, |at| Measure::read(&at, $least))?.unwrap_or($default)),* })

@@ -1,4 +1,4 @@
-//! The path of a request, cut into what the API server makes of it, and the verb that follows from it.
+//! The path of a request, split into the API server's parts, and the verb that follows from it.
 
 use attache_base::names::{is_dns_name, is_label};
 use http::Method;
@@ -159,7 +159,7 @@ impl Located<'_> {
     }
 
     fn subresource(&self) -> Option<&str> {
-        // Behind the old proxy prefix all that follows the name is the proxied path.
+        // Behind the old proxy prefix, everything after the name is the proxied path.
         self.parts.get(2).filter(|_| self.prefix != Some("proxy")).map(String::as_str)
     }
 }

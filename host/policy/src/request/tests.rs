@@ -10,7 +10,7 @@ fn parse(line: &str) -> Result<ApiRequest, InvalidRequest> {
     ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target)
 }
 
-/// `verb group/version resource/subresource namespace name`, with `-` for what is not there.
+/// Returns `verb group/version resource/subresource namespace name`, with `-` for missing parts.
 fn judged(request: &ApiRequest) -> String {
     let Some(path) = request.resource() else { return format!("{} {}", request.verb(), request.path()) };
     let or_dash = |part: &Option<String>| part.clone().unwrap_or_else(|| "-".into());
@@ -23,7 +23,7 @@ fn judged(request: &ApiRequest) -> String {
 #[test]
 fn each_request_is_read_as_the_server_reads_it() {
     for (line, expected) in [
-        // What is no resource is a path.
+        // Paths that are no resources.
         ("GET /", "get /"),
         ("GET /api", "get /api"),
         ("GET /api/", "get /api/"),
@@ -74,7 +74,7 @@ fn each_request_is_read_as_the_server_reads_it() {
         ("GET /api/v1/namespaces/n/statuses", "list /v1 statuses n -"),
         ("GET /api/v1/namespaces/n/namespaces/m", "get /v1 namespaces n m"),
         ("GET /apis/x.io/v1/namespaces/n", "get x.io/v1 namespaces n n"),
-        // Subresources and what is below them.
+        // Subresources and the paths below them.
         ("GET /api/v1/namespaces/n/pods/p/log?container=c&follow=true", "get /v1 pods/log n p"),
         ("POST /api/v1/namespaces/n/pods/p/eviction", "create /v1 pods/eviction n p"),
         ("GET /api/v1/nodes/a/proxy/logs/kubelet.log", "get /v1 nodes/proxy - a"),
@@ -163,7 +163,7 @@ fn what_a_backend_reads_is_sent_as_it_came() {
         let path = request.resource().unwrap();
         assert!(path.subresource.as_deref() == Some("proxy") || request.verb() == "proxy", "{line}");
     }
-    // What stands before it is written anew all the same.
+    // The part before it is still written anew.
     let request = parse("GET /api/v1/n%61mespaces/n/services/s/pr%6fxy/a%2Fb?x").unwrap();
     assert_eq!(request.target(), "/api/v1/namespaces/n/services/s/proxy/a%2Fb?x");
     for line in [
