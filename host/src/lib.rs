@@ -27,6 +27,54 @@
 //!
 //! # In a service of your own
 //!
+//! An embedder with a WIT world of its own offers its interfaces by name and calls the exports of the extension, in a
+//! fresh instance ([`Extension::call`](extension::Extension::call)) or in a
+//! [session](extension::Extension::session). `host/examples/embed.rs` is the whole program.
+//!
+//! ```
+//! mod bindings {
+//!     attache::wasmtime::component::bindgen!({
+//!         inline: "
+//!             package example:greeter;
+//!             interface guests { visits: func(who: string) -> u32; }
+//!             world extension { import guests; export greet: func(who: string) -> string; }
+//!         ",
+//!         exports: { default: async },
+//!         require_store_data_send: true,
+//!         wasmtime_crate: attache::wasmtime,
+//!     });
+//! }
+//! attache::world!(bindings::Extension, bindings::ExtensionPre);
+//!
+//! use attache::extension::{RuntimeBuilder, State};
+//! use attache::policy::Grant;
+//! use attache::wasmtime::component::HasSelf;
+//! use bindings::example::greeter::guests;
+//!
+//! struct Visits(u32);
+//!
+//! impl guests::Host for Visits {
+//!     fn visits(&mut self, _who: String) -> u32 {
+//!         self.0
+//!     }
+//! }
+//!
+//! # async fn greet() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = RuntimeBuilder::<Visits>::new()
+//!     .offer("example:greeter/guests", |linker| guests::add_to_linker::<_, HasSelf<Visits>>(linker, State::data_mut))
+//!     .build()?;
+//! let grant = Grant::nothing("greeter");
+//! let greeter = runtime.load_file::<bindings::ExtensionPre<_>>("greeter.wasm".as_ref(), grant).await?;
+//! let done = greeter.call(Visits(3), async |guest, store| guest.call_greet(store, "Ada").await).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # With a linker that exists
+//!
+//! Limits are then the embedder's to enforce: a deadline, [`CpuMeter`](engine::CpuMeter), and all that the store below
+//! bounds. [`Extension::call`](extension::Extension::call) forgets none of them.
+//!
 //! A service that has a `Linker` and a WIT world already adds the interfaces to it, as it adds wasmtime-wasi. Its store
 //! holds one [`PodCtx`](capability::PodCtx), and shows where by implementing [`PodView`](capability::PodView):
 //!
@@ -92,9 +140,6 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! `host/examples/embed.rs` in the repository goes on from here: a world of its own, a component, calls with a deadline
-//! and a budget of CPU time.
 //!
 //! # The way of a request
 //!
