@@ -71,8 +71,8 @@ pub(super) struct Shown {
 }
 
 impl Admin {
-    /// Makes the admin endpoint of a supervisor. The registry may have metrics already; the metrics of extensions and of
-    /// the process are added.
+    /// Makes the admin endpoint of a supervisor. The registry may have metrics already; the metrics of extensions and
+    /// of the process are added.
     pub fn new(supervisor: Supervisor, decisions: Arc<Decisions>, mut registry: Registry) -> Self {
         registry.register_collector(Box::new(Collector::new(supervisor.clone())));
         Self { inner: Arc::new(Inner { supervisor, decisions, registry }) }
@@ -119,8 +119,8 @@ impl Admin {
         }
     }
 
-    /// Returns the response of `/readyz`. A host is ready when no extension is in the state `Loading` and the host is not
-    /// stopping. A failed extension does not make the host unready.
+    /// Returns the response of `/readyz`. A host is ready when no extension is in the state `Loading` and the host is
+    /// not stopping. A failed extension does not make the host unready.
     fn ready(&self, verbose: bool) -> Response<Full<Bytes>> {
         let statuses = self.inner.supervisor.statuses();
         let loading = statuses.iter().any(|status| status.state == State::Loading);

@@ -74,7 +74,7 @@ impl Route {
         of_host && path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Returns the rank of the route. The highest rank is tried first: routes with a host, then routes with a longer path.
+    /// Returns the rank of the route. The highest rank is tried first: routes with a host, then longer paths.
     fn rank(&self) -> (bool, usize) {
         (self.host.is_some(), self.path.trim_end_matches('/').len())
     }

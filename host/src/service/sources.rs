@@ -196,8 +196,8 @@ impl Sources {
         applied
     }
 
-    /// Applies changes as they happen, until the future is dropped. A message in `wake` checks all files immediately and
-    /// retries all manifests that failed.
+    /// Applies changes as they happen, until the future is dropped. A message in `wake` checks all files immediately
+    /// and retries all manifests that failed.
     ///
     /// Errors are logged, and are part of the [statuses](Supervisor::statuses).
     pub async fn follow(mut self, supervisor: &Supervisor, mut wake: mpsc::Receiver<()>) {
