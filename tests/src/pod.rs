@@ -86,7 +86,7 @@ impl Volume {
         Ok(volume)
     }
 
-    /// Where the volume is on the host.
+    /// Returns the path of the volume on the host.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Where built guests are looked for, instead of building them: set by `cargo xtask` for what it starts.
+/// The variable with the folder of guests that are built already. `cargo xtask` sets it for the programs that it starts.
 pub const PREBUILT: &str = "ATTACHE_GUESTS";
 
-/// What guests are compiled for.
+/// The target of guests.
 pub const TARGET: &str = "wasm32-wasip2";
 
 /// The sources of guests, below the workspace: each file, and each directory with a `main.rs`, is one guest.
@@ -106,8 +106,8 @@ pub fn workspace() -> PathBuf {
 
 /// The cargo that started this process, or the one on the path.
 ///
-/// It is not told of which package this process is: build scripts look at those variables (that of `ring` does), and
-/// would build anew, with all that depends on them, whenever cargo is called by hand in between.
+/// The variables with the package of this process are removed. Some build scripts read them (that of `ring` does), and
+/// would run again, with all packages that depend on them, each time cargo was called by hand in between.
 pub fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
@@ -121,11 +121,11 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Whether the standard library for guests is there.
+/// Returns whether the standard library for guests is installed.
 ///
 /// # Errors
 ///
-/// There is no `rustc` to ask.
+/// Fails if `rustc` cannot be run.
 pub fn target_is_installed() -> Result<bool> {
     let mut rustc = Command::new("rustc");
     rustc.current_dir(workspace());
@@ -135,8 +135,8 @@ pub fn target_is_installed() -> Result<bool> {
     Ok(said.status.success() && Path::new(folder.trim()).is_dir())
 }
 
-/// A folder of their own below the workspace's: cargo locks a folder while it builds, and tests that build guests
-/// must not wait for whoever builds tests.
+/// Returns the folder that guests are built in, below the workspace's build folder. Cargo locks a build folder, and
+/// tests that build guests must not wait for a build of tests.
 fn build_folder() -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let folder = chosen.unwrap_or_else(|| "target".into());

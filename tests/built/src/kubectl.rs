@@ -1,4 +1,4 @@
-//! `kubectl`: the one that is installed, or one from Debian's package below `target`.
+//! The program `kubectl`: the installed one, or one from Debian's package below `target`.
 
 use std::fs;
 use std::io::Write as _;
@@ -84,7 +84,7 @@ pub fn program() -> Result<Option<PathBuf>> {
     }
     let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
     ensure!(!demanded, "no kubectl from 1.{OLDEST} on is here: cargo xtask kubectl");
-    // Past the harness, which would keep it to itself: nobody is to take a skipped test for one that has passed.
+    // Written to stderr directly, because the harness would capture it: a skipped test must not look like a passed test.
     std::io::stderr().write_all(b"SKIPPED: no kubectl of these years; run `cargo xtask kubectl`\n")?;
     Ok(None)
 }

@@ -59,7 +59,7 @@ impl Language {
         }
     }
 
-    /// What builds its examples, if it is there.
+    /// Returns the tool that builds the language's examples, if it is installed.
     fn tool(self) -> Option<PathBuf> {
         match self {
             Self::Python => {
@@ -85,11 +85,11 @@ impl Language {
 /// An example that is written in one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Example {
-    /// What it is written in.
+    /// The language that it is written in.
     pub language: Language,
     /// Its name.
     pub name: &'static str,
-    /// The world that it is built for, and where that is told if not in the interfaces of this workspace.
+    /// The world that it is built for, and the folder that defines the world if this workspace's interfaces do not.
     world: (&'static str, Option<&'static str>),
 }
 
@@ -118,7 +118,7 @@ impl Example {
         let (name, language) = (self.name, self.language.name());
         let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
         ensure!(!demanded, "the tool for guests in {language} is not here: cargo xtask languages");
-        // Past the harness, which would keep it to itself: nobody is to take a skipped test for one that has passed.
+        // Written to stderr directly, because the harness would capture it: a skipped test must not look like a passed test.
         let skipped = format!("SKIPPED: no tool for {name} in {language}; run `cargo xtask languages`\n");
         std::io::stderr().write_all(skipped.as_bytes())?;
         Ok(None)
@@ -167,7 +167,7 @@ impl Example {
     }
 }
 
-/// Where tools and what they build are kept.
+/// Returns the folder of the tools and of what they build.
 pub fn folder() -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     workspace().join(chosen.unwrap_or_else(|| "target".into())).join("languages")
@@ -178,12 +178,12 @@ fn on_path(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     std::env::split_paths(&folders).map(|folder| folder.join(program.as_ref())).find(|path| path.is_file())
 }
 
-/// When a file was written; long ago when there is none.
+/// Returns the modification time of a file, or a time long ago if there is no such file.
 fn modified(path: &Path) -> SystemTime {
     path.metadata().and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// When the newest file below a folder was written.
+/// Returns the modification time of the newest file below a folder.
 fn newest(folder: &Path) -> SystemTime {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let times =

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::guests::{cargo, watch, workspace};
 
-/// Where built programs are looked for, instead of building them: set by `cargo xtask` for what it starts.
+/// The variable with the folder of programs that are built already. `cargo xtask` sets it for the programs that it
+/// starts.
 pub const PREBUILT: &str = "ATTACHE_PROGRAMS";
 
 /// Programs that have been built.
@@ -64,7 +65,7 @@ impl Programs {
         self.folder.join("examples/session")
     }
 
-    /// What does `kubectl label`'s work on machines without kubectl.
+    /// Returns the program that replaces `kubectl label` on machines without kubectl.
     pub fn label_pod(&self) -> PathBuf {
         self.folder.join("examples/label-pod")
     }

@@ -1,4 +1,4 @@
-//! What the guests for tests share: how they tell the outcome of a call.
+//! The format in which guests for tests print the outcome of a call.
 
 use attache_guest::api::{Error, Status};
 use serde_json::{Value, json};

@@ -24,7 +24,7 @@ use crate::records::Records;
 use crate::scripted::{Scripted, ok};
 use crate::world::grant;
 
-/// Knows no address of any name, and says so when it is told to.
+/// A resolver that knows no addresses, and answers only when the test lets it.
 struct Hanging {
     begun: AtomicUsize,
     told: Semaphore,

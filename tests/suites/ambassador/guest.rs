@@ -61,7 +61,7 @@ pub(crate) async fn run(extension: &Extension, arguments: &[&str]) -> (Result<Ou
     (outcome, String::from_utf8(out.contents().into()).unwrap())
 }
 
-/// What the guest `http-calls` prints, line by line.
+/// Runs the guest `http-calls`, and returns the lines that it prints.
 pub(crate) async fn call(extension: &Extension, arguments: &[&str]) -> Vec<Value> {
     let (outcome, out) = run(extension, arguments).await;
     assert_eq!(outcome.unwrap().code, 0, "{out}");

@@ -1,4 +1,4 @@
-//! What was recorded, to look into.
+//! The records of a test's audit.
 
 use std::sync::{Arc, Mutex};
 

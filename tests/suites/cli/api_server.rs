@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Going, command, end, folder, grant};
 
-/// What the guests here may do.
+/// The spec of the grant of these tests.
 const READING: &str = r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: [get, list], namespaces: ["*"]}]}"#;
 
 struct World {

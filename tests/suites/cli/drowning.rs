@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::run::ByHand;
 use super::{Ended, folder, grant, within};
 
-/// What is read at once of a stderr that is read slowly, and how long nothing is read then: 20 KB a second.
+/// The bytes of one read of a slowly read stderr; a [`PAUSE`] follows each read, which makes 20 KB a second.
 const PIECE: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -1,4 +1,4 @@
-//! Where compiled components are kept: on the volumes that pods have, under the users that they run as.
+//! The folders of compiled components, on volumes of pods and for the users of pods.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -108,7 +108,7 @@ fn where_nothing_can_be_kept_it_runs_and_says_so_and_a_compile_is_refused() {
         let compiled = command_by("setpriv", &AS_NOBODY, "compile", &path(name));
         compiled.refused(&["nothing can be kept", name]);
     }
-    // Once root has filled its folder it serves the others, who are told nothing.
+    // Once root has filled its folder, it serves other users without a message.
     command_by("env", &[], "compile", &path("roots")).printed();
     let served = run_by("setpriv", &AS_NOBODY, &path("roots"));
     assert_eq!((served.printed(), served.err.as_str()), ("", ""));

@@ -33,7 +33,7 @@ use tempfile::TempDir;
 /// The longest that any command here may take. Compiling a guest in a debug build on a busy machine takes seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How a command ended.
+/// The result of a command.
 struct Ended {
     code: Option<i32>,
     out: String,

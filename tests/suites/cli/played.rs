@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{command, end};
 
-/// A container that tells its labels, its annotations and its name.
+/// A container with its labels, annotations and name from the downward API.
 pub(crate) const CONTAINER: &str = r"
       containers:
       - name: main

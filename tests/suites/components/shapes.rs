@@ -26,7 +26,7 @@ fn libraries(count: usize) -> String {
     )
 }
 
-/// Components, each with a memory of its own, around one that calls them all; as `wac plug` composes them.
+/// Returns components with a memory each, composed with a component that calls them all, as `wac plug` does it.
 fn composed(count: usize) -> String {
     let parts = (1..count).map(|at| {
         format!(
@@ -187,7 +187,7 @@ fn what_an_instance_needs_is_counted_as_often_as_it_is_made() {
     );
 }
 
-/// What a component is refused for, before it is compiled.
+/// Returns the reason for which a component is refused before it is compiled.
 async fn excess(component: Vec<u8>) -> ComponentTooComplex {
     let refused = host().build().unwrap().load_command(component, grant("{}")).await.unwrap_err();
     let LoadError::Engine(EngineError::ComponentTooComplex(excess)) = refused else { panic!("{refused:?}") };

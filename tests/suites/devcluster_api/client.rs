@@ -21,8 +21,8 @@ pub(crate) struct Client {
     /// The name that the server's certificate is to have.
     name: String,
     ca: String,
-    /// What the client shows, if anything, where a request has no token: a certificate and its key, both PEM. A server
-    /// asks for the certificate first, and takes the token of who shows one for nothing.
+    /// The client certificate and its key, both PEM, for requests without a token. A server checks the certificate
+    /// first, and ignores the token of a client with a certificate.
     pub(crate) certificate: Option<(String, String)>,
 }
 

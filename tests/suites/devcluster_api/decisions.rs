@@ -1,4 +1,4 @@
-//! What a server decides for itself: addresses, owners that are not there, bindings, one store of events, options.
+//! Decisions of the server: addresses, missing owners, bindings, the store of events, options.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};

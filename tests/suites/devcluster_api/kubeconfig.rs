@@ -1,4 +1,4 @@
-//! As much of a kubeconfig as finds a server and says who asks.
+//! The parts of a kubeconfig that name the server and the user.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What no request can make of an object: one too deep to be read again, one as large as the memory.
+//! The limits of objects: no request makes an object too deep to be read again, or as large as the memory.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};

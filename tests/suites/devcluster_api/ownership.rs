@@ -16,7 +16,7 @@ async fn applied(stage: &Stage, manager: &str, target: &str, object: &Value) -> 
     Ok(reply.json())
 }
 
-/// The fields that a refused apply is told of.
+/// Returns the fields in the answer to a refused apply.
 async fn conflicts(stage: &Stage, manager: &str, target: &str, object: &Value) -> Result<Vec<String>> {
     let (refused, status) = told(&apply(stage, manager, target, object).await?)?;
     ensure!(refused == "409 Conflict", "{status}");

@@ -1,4 +1,4 @@
-//! Where a test plays: a namespace of its own in some API server.
+//! The stage of a test: a namespace of its own in an API server.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,10 +20,10 @@ const KUBECONFIG: &str = "ATTACHE_TEST_KUBECONFIG";
 /// The longest that anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a question is asked again whose answer comes without a sign, such as a new right.
+/// The interval of retries for changes without a notification, such as a new right.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Who writes, where a test says nothing else.
+/// The field manager of writes for which a test names no other.
 pub(crate) const SOMEBODY: &str = "suite";
 
 pub(crate) struct Stage {
@@ -79,7 +79,7 @@ impl Stage {
         self.client.ask(&self.token, method, target, &body).await
     }
 
-    /// What an accepted request answers.
+    /// Returns the answer to a request. Fails if the server refuses the request.
     pub(crate) async fn done(&self, method: &str, target: &str, body: Value) -> Result<Value> {
         let reply = self.ask(method, target, body).await?;
         ensure!(reply.status.is_success(), "{method} {target}: {} {:?}", reply.status, reply.body);

@@ -1,8 +1,8 @@
 //! Replays exchanges with a real kube-apiserver 1.36.2 against the devcluster and compares the answers.
 //!
-//! `recordings/state.jsonl` has the objects of the real server. Steps that are not recorded (an object that was made in
-//! between) are made here, and the resource version is driven to the recorded one, so that even its numbers are compared.
-//! Values that differ by their nature are masked: times, UIDs, tokens, random suffixes, the server's address.
+//! `recordings/state.jsonl` has the objects of the real server. Steps that are not recorded (such as an object that was
+//! made in between) are made here. The resource version is raised to the recorded one, so that even its numbers are
+//! compared. Values that differ by their nature are masked: times, UIDs, tokens, random suffixes, the server's address.
 
 #[path = "../devcluster_api/client.rs"]
 mod client;

@@ -120,7 +120,7 @@ fn form_of(form: &str, patch: Value) -> Result<Patch<Value>, String> {
     }
 }
 
-/// How to delete, and the flags that say nothing of it.
+/// Returns the options of a deletion, and the remaining flags.
 fn deletion<'a>(how: Deletion, flags: &'a [&'a str]) -> Result<(Deletion, &'a [&'a str]), String> {
     match flags {
         ["--propagation", word, rest @ ..] => deletion(how.propagation(propagation(word)?), rest),

@@ -137,7 +137,7 @@ fn send(call: &Call) -> Result<Value, String> {
     }
 }
 
-/// Writes the body; one that is never finished is handed back to be kept.
+/// Writes the body. Returns a body that is never finished, for the caller to keep.
 fn write(body: OutgoingBody, content: &Content) -> Option<OutgoingBody> {
     let stream = body.write().ok()?;
     match content {

@@ -1,4 +1,4 @@
-//! What an ordinary extension does in a call: reads its labels as a file and as metadata, asks for a pod, prints.
+//! An ordinary extension: reads its labels as a file and as metadata, reads a pod, and prints.
 //!
 //! `neighbour MOUNT TYPE NAMESPACE NAME`
 
@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use attache_guest::api::{Collection, ResourceType};
 use attache_guest::pod;
 
-/// How often a file is looked for.
+/// The largest number of attempts to read a file.
 const LOOKS: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
