@@ -1,4 +1,4 @@
-//! Who may use whom in the host's library, read from its sources.
+//! The layers of the host's library: the allowed uses between its modules, checked in its sources.
 //!
 //! The gate is worth something only while nothing goes round it: what the layers are is a promise, and this holds it.
 
@@ -66,7 +66,7 @@ fn modules(root: &str) -> Vec<(String, PathBuf, String)> {
     sources(&root).into_iter().map(of).filter(|(module, _, _)| module != "lib").collect()
 }
 
-/// What follows each `crate::` in some code; of `crate::{a, b}` both.
+/// Returns the module after each `crate::` in some code; both `a` and `b` of `crate::{a, b}`.
 fn used(code: &str) -> BTreeSet<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut found = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! What a guest sees of a pod's volumes: a read-only root in memory, and in it what its grant opens and nothing else.
+//! The file system of a guest: a read-only root in memory, with the volumes that its grant opens and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

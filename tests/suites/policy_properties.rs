@@ -148,7 +148,7 @@ fn queries() -> impl Strategy<Value = String> {
         .prop_map(|pairs| if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) })
 }
 
-/// Where a backend reads the rest.
+/// The paths after which a backend reads the rest.
 const BACKENDS: [&str; 4] = [
     "/api/v1/namespaces/demo/services/s/proxy/",
     "/api/v1/namespaces/demo/pods/https:p:8443/proxy/",

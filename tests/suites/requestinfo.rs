@@ -133,7 +133,7 @@ fn name_in(term: &str) -> Option<String> {
     (field == "metadata.name").then(|| value.replace("\\\\", "\\").replace("\\,", ",").replace("\\=", "="))
 }
 
-/// What the gate judges, in the server's words.
+/// Returns the gate's reading of a request, in the server's words.
 pub fn judged(request: &ApiRequest) -> Reading {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     match request.resource() {

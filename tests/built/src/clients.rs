@@ -44,7 +44,7 @@ pub fn python() -> Result<Option<PathBuf>> {
     }
     let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
     ensure!(!demanded, "the clients in Python are not here: cargo xtask clients");
-    // Written to stderr directly, because the harness would capture it: a skipped test must not look like a passed test.
+    // Written to stderr directly because the harness would capture it. A skipped test must not look like a passed one.
     std::io::stderr().write_all(b"SKIPPED: no clients in Python; run `cargo xtask clients`\n")?;
     Ok(None)
 }

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The variable with the folder of guests that are built already. `cargo xtask` sets it for the programs that it starts.
+/// The variable with the folder of guests that are built already. `cargo xtask` sets it for the programs that it
+/// starts.
 pub const PREBUILT: &str = "ATTACHE_GUESTS";
 
 /// The target of guests.

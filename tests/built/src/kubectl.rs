@@ -84,7 +84,7 @@ pub fn program() -> Result<Option<PathBuf>> {
     }
     let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
     ensure!(!demanded, "no kubectl from 1.{OLDEST} on is here: cargo xtask kubectl");
-    // Written to stderr directly, because the harness would capture it: a skipped test must not look like a passed test.
+    // Written to stderr directly because the harness would capture it. A skipped test must not look like a passed one.
     std::io::stderr().write_all(b"SKIPPED: no kubectl of these years; run `cargo xtask kubectl`\n")?;
     Ok(None)
 }

@@ -118,7 +118,8 @@ impl Example {
         let (name, language) = (self.name, self.language.name());
         let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
         ensure!(!demanded, "the tool for guests in {language} is not here: cargo xtask languages");
-        // Written to stderr directly, because the harness would capture it: a skipped test must not look like a passed test.
+        // Written to stderr directly because the harness would capture it. A skipped test must not look like a passed
+        // one.
         let skipped = format!("SKIPPED: no tool for {name} in {language}; run `cargo xtask languages`\n");
         std::io::stderr().write_all(skipped.as_bytes())?;
         Ok(None)

@@ -84,7 +84,7 @@ async fn an_update_takes_what_it_changes() -> Result<()> {
         let message = status["message"].as_str().unwrap_or_default();
         let start = format!("Apply failed with 1 conflict: conflict with \"{SOMEBODY}\" using v1");
         ensure!(refused == "409 Conflict" && message.starts_with(&start) && message.ends_with(": .data.a"), "{status}");
-        // A manager with the same value becomes an owner too. A manager that drops a field leaves it to the other owner.
+        // A manager with the same value becomes an owner too. A manager that drops a field leaves it to the other.
         applied(stage, "one", &target, map(json!({"a": "2", "b": "1"}))).await?;
         let left = applied(stage, "one", &target, map(json!({"b": "1"}))).await?;
         ensure!(left["data"] == json!({"a": "2", "b": "1"}), "{left}");

@@ -95,7 +95,7 @@ fn without_a_runtime_nothing_is_loaded() {
     assert!(matches!(refused, LoadError::NoRuntime), "{refused:?}");
 }
 
-/// Requests need I/O: a grant that opens some is not called without it, and one that opens none is.
+/// Requests need I/O. Without I/O, an extension is called only if its grant opens no requests.
 #[test]
 fn without_io_a_call_that_may_make_requests_is_an_error() {
     let without = Builder::new_current_thread().enable_time().build().unwrap();

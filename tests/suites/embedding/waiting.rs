@@ -50,12 +50,12 @@ fn cluster() -> (DevCluster, tempfile::TempDir, ApiClient) {
     (server, account, client)
 }
 
-/// How often this thread's runtime went to sleep, and how many epochs have passed.
+/// Returns the number of times that this thread's runtime went to sleep, and the number of epochs.
 fn counted(engine: &Engine) -> (u64, u64) {
     (Handle::current().metrics().worker_park_count(0), engine.epochs())
 }
 
-/// The pause of a runtime in which nobody has anything to do: how often it woke up, and how many epochs passed.
+/// Waits in an idle runtime. Returns the number of times that it woke up meanwhile, and the number of epochs.
 async fn pause(engine: &Engine) -> (u64, u64) {
     let before = counted(engine);
     tokio::time::sleep(PAUSE).await;

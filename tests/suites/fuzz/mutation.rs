@@ -1,4 +1,4 @@
-//! How one text is made of others.
+//! The mutations that make a text from other texts.
 
 /// Numbers that look random: SplitMix64.
 pub(crate) struct Dice(u64);

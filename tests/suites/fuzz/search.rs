@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::mutation::{Dice, Words};
 
-/// How long each reader is tried where the environment does not say.
+/// The default time for which each reader is tried, in seconds. The environment may set another.
 const SECONDS: u64 = 2;
 
-/// Where the dice begin where the environment does not say: each run of the tests tries the same, for as long as it has
-/// time.
+/// The default seed of the dice. The environment may set another. With the same seed, each run tries the same inputs,
+/// for as long as it has time.
 const SEED: u64 = 20_261_124;
 
-/// How long a reader may take for one input: many times what the longest good one takes without optimisation.
+/// The longest time of a reader for one input: many times the time of the longest valid input without optimisation.
 const SOON: Duration = Duration::from_secs(2);
 
 /// Inputs that are kept at most.
@@ -42,7 +42,7 @@ pub(crate) fn search(name: &str, seeds: &[&str], words: &Words, mut read: impl F
     println!("{name}: {tried} inputs, {} kinds of answers, seed {seed}", kinds.len());
 }
 
-/// The answer; a panic, or an answer that takes long, is told with its input.
+/// Returns the answer of a reader. Reports the input if the reader panics or is slow.
 fn answered(name: &str, seed: u64, input: &[u8], read: impl FnOnce() -> String) -> String {
     let begun = Instant::now();
     let answer = catch_unwind(AssertUnwindSafe(read));

@@ -18,7 +18,7 @@ const JOBS: &str = "{env: [POD_NAMESPACE], api: [
 
 /// More than one page holds, and more than the guest could keep: together they are some 4 MB of JSON.
 const MANY: usize = 3000;
-/// What the guest holds at most while it reads them all, in bytes: a page or two of them, and the program.
+/// The largest memory of the guest while it reads them all, in bytes: one or two pages of them, and the program.
 const LITTLE: usize = 12 << 20;
 
 fn source(name: &str, data: Value) -> Value {

@@ -36,10 +36,10 @@ const OUTPUT: usize = 4 << 20;
 /// Compiled guests, kept while the tests run: each is compiled once.
 static ARTEFACTS: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
 
-/// What most guests here are granted: everything ordinary in `demo`.
+/// The spec of the grant of most guests here: all resources and verbs in the namespace `demo`.
 const DEMO: &str = r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: [demo]}]}"#;
 
-/// What a record said of one request.
+/// The compared fields of one request's audit record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     extension: String,
@@ -50,7 +50,7 @@ struct Line {
     status: Option<u16>,
 }
 
-/// Keeps what it is told.
+/// An audit that keeps its records.
 #[derive(Default)]
 struct Records(Mutex<Vec<Line>>);
 

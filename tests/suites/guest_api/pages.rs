@@ -10,7 +10,7 @@ const MAPS: &str = "v1/configmaps";
 const MANY: usize = 40;
 const LARGE: usize = 300_000;
 
-/// What every namespace has besides: its bundle of the cluster's CA.
+/// The number of ConfigMaps that each namespace has besides: the bundle of the cluster's CA.
 const BUNDLE: usize = 1;
 
 fn maps(count: usize, size: usize) -> impl Iterator<Item = Value> {

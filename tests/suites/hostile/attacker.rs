@@ -35,7 +35,7 @@ mod bindings {
 
 attache::world!(bindings::Attacker, bindings::AttackerPre);
 
-/// What the service keeps for an instance: calls that have come back.
+/// The service's state of one instance: the number of calls that have returned.
 #[derive(Default)]
 pub(crate) struct Calls(u32);
 
@@ -48,7 +48,7 @@ pub(crate) enum Attacker {
     Embedded(Embedded),
 }
 
-/// How an attack ended that the guest itself ended.
+/// The result of an attack that the guest itself ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -69,7 +69,7 @@ impl Ended {
     }
 }
 
-/// What an attack is called through.
+/// An extension that an attack is called through.
 pub(crate) trait Called {
     async fn called(&self, call: Invocation) -> Result<Ended, CallError>;
 }

@@ -162,7 +162,7 @@ async fn plainly_slow(stage: Arc<Stage>) -> String {
 /// both sides, and a piece in the host.
 const UNDER_WAY: u64 = 8 << 20;
 
-/// What nobody reads stays with the server.
+/// Bodies that the guest does not read stay with the server.
 async fn unread(stage: Arc<Stage>) -> String {
     let server = Server::saying(CHUNKED.to_owned(), blank(), Duration::ZERO).await;
     let ran = ask(&stage, &server, "unread", &["4"]).await;

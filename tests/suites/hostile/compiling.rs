@@ -35,7 +35,7 @@ pub(super) const ALL: &[Attack] = attacks![
     "a compiler with too little time" => time,
 ];
 
-/// What has no end that the compiler is asked for.
+/// Returns the engine's error for a component that it must refuse.
 async fn refused(stage: &Stage, component: Vec<u8>) -> EngineError {
     match stage.load(component, "{}").await.unwrap_err() {
         LoadError::Engine(error) => error,
@@ -118,7 +118,7 @@ async fn doubling(stage: Arc<Stage>) -> String {
     excess(&stage, text(&format!("{component} (instance (instantiate $c29)))")), ComponentTooComplex::Parts).await
 }
 
-/// How often an argument is used cannot be counted where it is given.
+/// The uses of an argument cannot be counted at the place where it is passed.
 async fn argument(stage: Arc<Stage>) -> String {
     let taken = r#"(component (component (import "a" (component $a)) (instance (instantiate $a))))"#;
     excess(&stage, text(taken), ComponentTooComplex::Argument).await;
@@ -213,8 +213,8 @@ async fn wasi_03(stage: Arc<Stage>) -> String {
     excess(&stage, text(&component), ComponentTooComplex::Wasi03(name.to_owned())).await
 }
 
-/// Many at once, each of which would fit alone: whoever would take the last of the memory ends, and the kernel ends
-/// nobody.
+/// Compiles in a nearly full memory group. The compiler fails before the group is full, so that the kernel kills no
+/// process.
 async fn full(stage: Arc<Stage>) -> String {
     let root = tempfile::tempdir().unwrap();
     let file = |path: &str, text: &str| {

@@ -19,7 +19,7 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "raw sockets and name look-ups" => sockets,
 };
 
-/// What a file that the guest may not see begins with, as the attempt would report it.
+/// Links in the volume that lead out of it.
 async fn escape(stage: Arc<Stage>) -> String {
     let link = |to: &str, name: &str| symlink(to, stage.podinfo.join(name)).unwrap();
     let links = [

@@ -108,7 +108,7 @@ async fn http(stage: Arc<Stage>) -> String {
     "trap; a request may go first".to_owned()
 }
 
-/// Numbers that are no handles, one that is dropped twice, and one of another type.
+/// Numbers that are no handles, a handle that is dropped twice, and a handle of another type.
 async fn forged(stage: Arc<Stage>) -> String {
     let tricks = [
         "(call $drop (i32.const 0))",

@@ -1,4 +1,4 @@
-//! Guests that speak plain HTTP to the API server's names, and to whoever else might listen.
+//! Guests that speak plain HTTP to the API server's names, and to other listeners.
 
 use std::io;
 use std::net::IpAddr;
@@ -245,7 +245,7 @@ async fn destinations(stage: Arc<Stage>) -> String {
     all_refused(&stage, &calls).await
 }
 
-/// What names that the grant has lead to: the resolver is the attacker's.
+/// The addresses of the grant's names from a resolver of the attacker.
 const HOME: [&str; 12] = [
     "127.0.0.1",
     "::1",

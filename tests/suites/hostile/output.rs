@@ -69,7 +69,7 @@ async fn floods(stage: Arc<Stage>) -> String {
     format!("{printed} bytes of four calls in {SECONDS} s")
 }
 
-/// What is metered is what they become.
+/// Line breaks are metered by the bytes that are written for them, with the prefix of each line.
 async fn breaks(stage: Arc<Stage>) -> String {
     let extension = stage.guest("drown", &format!("{{api: [{PODS}], limits: {LIMITS}}}")).await;
     let printed = MemoryOutputPipe::new(RATE * 100);
@@ -87,7 +87,7 @@ async fn breaks(stage: Arc<Stage>) -> String {
 
 const PODS: &str = "{apiGroups: [''], resources: [pods], verbs: [get], namespaces: [default]}";
 
-/// How much of a stream's memory is the host's, in bytes: what waits, twice over while the buffer grows.
+/// The host's memory for one stream, in bytes: the waiting output, twice while the buffer grows.
 const OF_STREAM: usize = 64 << 10;
 
 /// Runs a guest whose stdout nobody reads; returns what waits to be written at most.

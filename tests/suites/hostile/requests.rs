@@ -125,7 +125,7 @@ async fn enormous(stage: Arc<Stage>) -> String {
     format!("{answered:?}, nothing sent")
 }
 
-/// What is read of a body before it is sent is read on the guest's thread.
+/// A body is read on the guest's thread before it is sent.
 async fn members(stage: Arc<Stage>) -> String {
     let spec = opening("{cpu: 10s, deadline: 30s}").replace("[get, list]", "[create]");
     let extension = stage.guest("enormous", &spec).await;

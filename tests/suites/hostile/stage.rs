@@ -26,14 +26,14 @@ use super::attacker::{Attacker, Called, Calls, Ended};
 /// More than any guest prints whose output is looked at, in bytes.
 const OUTPUT: usize = 16 << 20;
 
-/// How long the tokens of the suite live.
+/// The lifetime of the suite's tokens.
 const LIFETIME: Duration = Duration::from_hours(1);
 
-/// What the neighbour may: enough for a call every few milliseconds.
+/// The spec of the neighbour's grant: enough for a call every few milliseconds.
 const NEIGHBOUR: &str = "{podinfo: {}, api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: [demo]}], \
      limits: {requestsPerSecond: 100000, burst: 100000, logBytesPerSecond: 16Mi, deadline: 30s, cpu: 30s}}";
 
-/// Keeps what it is told, as a log would have it.
+/// An audit that keeps its records as lines of a log.
 #[derive(Default)]
 pub(crate) struct Kept(Mutex<Vec<Value>>);
 
@@ -58,7 +58,7 @@ impl Kept {
     }
 }
 
-/// What came of a call.
+/// The result of a call.
 pub(crate) struct Ran {
     pub(crate) ended: Result<Ended, CallError>,
     pub(crate) out: String,
@@ -69,7 +69,7 @@ pub(crate) struct Ran {
 pub(crate) struct Stage {
     pub(crate) server: DevCluster,
     pub(crate) audit: Arc<Kept>,
-    /// Counts what `audit` is told.
+    /// The metrics of the records that `audit` gets.
     metrics: Arc<Metrics>,
     registry: Registry,
     pub(crate) volume: Mutex<Volume>,
@@ -177,7 +177,7 @@ impl Stage {
         begun.elapsed()
     }
 
-    /// That the call ended at this limit, and that the operator was told so; gives the limit and its number.
+    /// Asserts that the call ended at this limit and that the limit was recorded. Returns the limit and its number.
     pub(crate) fn limited(&self, ran: &Ran, limit: Limit) -> String {
         let error = ran.ended.as_ref().expect_err("the call is ended");
         let reached = error.reached().unwrap_or_else(|| panic!("no limit: {error:?}"));

@@ -1,4 +1,4 @@
-//! What an attack did to the neighbour, measured; and the table of them all.
+//! The measured effect of an attack on the neighbour, and the table of all attacks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +19,8 @@ const DURING: usize = 10;
 /// second. A neighbour that is blocked rather than slowed is far beyond it.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// How much longer than before the attack half of the neighbour's calls may take during it, and what is no matter
-/// either way. A guest that yields as it should shares its processor with a few others.
+/// The largest factor between the neighbour's median call during the attack and before it, and a time that is short
+/// enough either way. A guest that yields shares its processor with a few others.
 const SLOWER: u32 = 20;
 const NO_MATTER: Duration = Duration::from_millis(50);
 

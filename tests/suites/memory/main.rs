@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use resident::MIB;
 use rows::{ROWS, Row};
 
-/// The variable by which a process is told its row.
+/// The variable with the row of a process.
 const CHOSEN: &str = "ATTACHE_TEST_MEMORY_ROW";
 
 fn main() -> ExitCode {

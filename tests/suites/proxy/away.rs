@@ -1,5 +1,4 @@
-//! What the operator hears of a server that is away, of a token that it refuses, and of want in the proxy's own
-//! process.
+//! The messages for operators about an unreachable server, a refused token, and exhausted resources of the proxy.
 
 use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::net::TcpStream;

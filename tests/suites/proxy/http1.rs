@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 /// The longest wait for a piece of an answer.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Where a proxy, or the API server itself, listens.
+/// The address of a proxy or of the API server itself.
 #[derive(Clone, Debug)]
 pub(crate) enum At {
     Tcp(String),

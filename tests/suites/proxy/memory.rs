@@ -1,5 +1,4 @@
-//! What clients can make the proxy hold before and beside what their grant gives them: the sums of SECURITY.md,
-//! measured.
+//! The memory that clients can occupy in the proxy before and besides their grant: the sums of SECURITY.md, measured.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +14,7 @@ use crate::world::{ALL, Proxy, within};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const CROWD: usize = 1000;
 
-/// What SECURITY.md says of one connection, of all heads, of one body that is read ahead, and of one answer, in KiB.
+/// The limits of SECURITY.md in KiB: one connection, all heads, and one body that is read ahead.
 const CONNECTION: usize = 32;
 const HEADS: usize = 12 << 10;
 const BODY: usize = 256;

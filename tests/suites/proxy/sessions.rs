@@ -14,12 +14,12 @@ use crate::behind::{Server, Stream, header, send, session};
 use crate::kubectl::{installed, kubectl};
 use crate::world::{Place, Proxy, World, within};
 
-/// What lets a person into the pods of the namespace `default`.
+/// The spec of a grant for sessions in the pods of the namespace `default`.
 const SESSIONS: &str = "{api: [{apiGroups: [''], resources: [pods], verbs: [get, list], namespaces: [default]}, \
     {apiGroups: [''], resources: [pods/exec, pods/attach, pods/portforward], verbs: [get, create], namespaces: [default]}], \
     limits: {requestsPerSecond: 10000, burst: 10000, inFlight: 64}}";
 
-/// By which kubectl is told which of the two protocols to speak.
+/// The value that makes kubectl speak WebSocket, and the value that makes it speak SPDY.
 const BY_WEBSOCKET: &str = "true";
 const BY_SPDY: &str = "false";
 

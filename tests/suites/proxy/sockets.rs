@@ -1,4 +1,4 @@
-//! Several sockets of one server: who crowds one of them keeps nobody out of the others.
+//! Several sockets of one server: a client that crowds one socket does not block clients of the others.
 
 use std::convert::Infallible;
 use std::os::unix::net::UnixStream;

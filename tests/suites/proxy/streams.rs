@@ -116,7 +116,7 @@ fn it_serves_while_the_server_is_away() {
     command.args(["--api-server", "https://127.0.0.1:1"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let (status, told) = Proxy::start(&mut command).at.get(MAPS);
     assert_eq!(status, 503, "{told}");
-    // What is wrong on this side is told before anything starts.
+    // Errors of local files are reported before anything starts.
     std::fs::write(world.path("ca.crt"), "no certificate").unwrap();
     let told = refused(command.stderr(Stdio::piped()));
     assert!(told.contains("ca.crt"), "{told}");

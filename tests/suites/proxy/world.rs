@@ -190,7 +190,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What a proxy says that does not start.
+/// Returns the message of a proxy that does not start.
 pub(crate) fn refused(command: &mut Command) -> String {
     let mut child = command.spawn().unwrap();
     let code = child.wait().unwrap().code();

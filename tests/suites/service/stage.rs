@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 /// The longest wait for what takes milliseconds on a machine that has nothing else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What guests print, of all extensions.
+/// The output of the guests of all extensions.
 #[derive(Clone, Default)]
 pub(crate) struct Printed(Arc<Mutex<Vec<u8>>>);
 
@@ -138,7 +138,7 @@ pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// What a server answered: the status, and the body; `None` where the answer broke off.
+/// The answer of a server: the status and the body, which is `None` if the answer broke off.
 pub(crate) type Answered = (u16, Option<String>);
 
 /// Asks over TCP, on a connection of its own.

@@ -1,4 +1,4 @@
-//! What clients cannot hold.
+//! The limits of resources that clients can hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

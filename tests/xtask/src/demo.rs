@@ -75,7 +75,7 @@ impl Stage {
         command
     }
 
-    /// What `kubectl label --overwrite` does, for machines without kubectl.
+    /// Replaces `kubectl label --overwrite` on machines without kubectl.
     fn label(&self, change: &str) -> Result<()> {
         println!("$ kubectl label --overwrite pod {POD_NAME} {change}");
         let mut command = Command::new(&self.label_pod);

@@ -1,11 +1,11 @@
-//! What a person sees while something takes its time.
+//! The progress that a person sees during a long step.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often the spinner turns: smooth to the eye, and nothing to the processor.
+/// The interval of the spinner's frames: smooth to the eye, and cheap for the processor.
 const TURN: Duration = Duration::from_millis(100);
 
 /// Does the work with a spinner beside its name and its newest line. Where stderr is no terminal the name alone is

@@ -16,7 +16,7 @@ use serde_json::Value;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
 
-/// The number of requests or lines in one piece of a flood.
+/// The number of requests in one piece of a flood.
 const PIECE: u64 = 20;
 
 /// Rounds at most: the deadline ends it before.

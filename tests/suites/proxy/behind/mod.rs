@@ -136,7 +136,7 @@ pub(crate) async fn answer(mut stream: Stream, status: &str, headers: &str, body
     let _ = stream.shutdown().await;
 }
 
-/// What a server that speaks WebSocket answers a request for it with.
+/// Returns the head of a server's answer to a WebSocket handshake.
 pub(crate) fn websocket_head(request: &str, subprotocol: Option<&str>) -> String {
     let proof = proof(header(request, "sec-websocket-key").unwrap());
     let mut head = format!(

@@ -25,7 +25,7 @@ const CLOSED: u8 = 255;
 /// The most of one piece, in bytes.
 const PIECE: usize = 16 << 10;
 
-/// What a session of a command gets and gives.
+/// The input and output of a command's session.
 struct Session {
     command: Vec<String>,
     stdin: mpsc::Receiver<Vec<u8>>,
