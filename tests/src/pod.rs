@@ -20,11 +20,11 @@ pub struct PodTree {
 }
 
 impl PodTree {
-    /// Makes an empty one.
+    /// Makes an empty pod directory.
     ///
     /// # Errors
     ///
-    /// The temporary folder cannot be made.
+    /// Fails if the temporary folder cannot be made.
     pub fn new() -> io::Result<Self> {
         let root = tempfile::tempdir()?;
         Ok(Self { root })
@@ -39,7 +39,7 @@ impl PodTree {
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn volume(&self, mount: &str, files: &[(&str, &str)]) -> io::Result<Volume> {
         Volume::lay(self.root.path().join(mount.trim_start_matches('/')), files)
     }
@@ -48,7 +48,7 @@ impl PodTree {
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn podinfo(&self, files: &[(&str, &str)]) -> io::Result<Volume> {
         self.volume("/etc/podinfo", files)
     }
@@ -57,7 +57,7 @@ impl PodTree {
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn service_account(&self, token: &str, ca_crt: &str, namespace: &str) -> io::Result<Volume> {
         let files = [("token", token), ("ca.crt", ca_crt), ("namespace", namespace)];
         self.volume("/var/run/secrets/kubernetes.io/serviceaccount", &files)
@@ -77,7 +77,7 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn lay(path: impl Into<PathBuf>, files: &[(&str, &str)]) -> io::Result<Self> {
         let path = path.into();
         fs::create_dir_all(&path)?;
@@ -91,12 +91,12 @@ impl Volume {
         &self.path
     }
 
-    /// Replaces all files at once, in the kubelet's order: new directory, swap of `..data`, new links, stale links
-    /// away, old directory away.
+    /// Replaces all files atomically, in the kubelet's order: make the new directory, swap `..data`, add new links,
+    /// remove stale links, remove the old directory.
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn swap(&mut self, files: &[(&str, &str)]) -> io::Result<()> {
         let old = fs::read_link(self.path.join(DATA)).ok();
         self.swaps += 1;

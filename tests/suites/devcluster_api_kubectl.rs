@@ -45,7 +45,7 @@ struct Kubectl {
 }
 
 impl Kubectl {
-    /// A cluster and a `kubectl` for it; `None`, with a line that says so, where none is installed.
+    /// Returns a cluster and a `kubectl` for it. If no kubectl is installed, reports it and returns `None`.
     fn new() -> Result<Option<Self>> {
         let Some(program) = attache_built::kubectl::program()? else { return Ok(None) };
         let mut settings = DevClusterSettings::default();

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use crate::guests::{watch, workspace};
 
-/// Set to `required`, it makes missing clients a failure: where all tests have to run.
+/// The variable that makes missing clients a failure when it is `required`, for machines on which all tests have to run.
 pub const DEMAND: &str = "ATTACHE_CLIENTS";
 
 /// The folder with the clients' steps, and with the list of their packages.
@@ -31,11 +31,11 @@ pub fn fetch(progress: impl FnMut(&str)) -> Result<()> {
     watch(&mut pip, progress)
 }
 
-/// The Python that has the clients; says that a test is skipped, and gives `None`, when it is not there.
+/// Returns the Python that has the clients. If it is missing, reports that a test is skipped and returns `None`.
 ///
 /// # Errors
 ///
-/// It is missing although [`DEMAND`] says that it must not.
+/// Fails if it is missing and [`DEMAND`] is `required`.
 pub fn python() -> Result<Option<PathBuf>> {
     let python = folder().join("bin/python");
     // What is fetched last: a folder that was left half way does not count.

@@ -25,13 +25,13 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// Takes the guests that `PREBUILT` names, or builds them all.
+    /// Returns the guests in the folder that `PREBUILT` names, or builds all guests.
     ///
-    /// A build that has nothing to do takes cargo a fraction of a second, so this may be called in each process.
+    /// A build without changes takes cargo a fraction of a second, so each process may call this function.
     ///
     /// # Errors
     ///
-    /// The target is not installed, cargo cannot be started, or a guest does not compile.
+    /// Fails if the target is not installed, cargo cannot be started, or a guest does not compile.
     pub fn ready() -> Result<Self> {
         match std::env::var_os(PREBUILT) {
             Some(folder) => Ok(Self { folder: folder.into() }),
@@ -105,7 +105,7 @@ pub fn workspace() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// The cargo that started this process, or the one on the path.
+/// Returns the cargo that started this process, or the cargo on the path.
 ///
 /// The variables with the package of this process are removed. Some build scripts read them (that of `ring` does), and
 /// would run again, with all packages that depend on them, each time cargo was called by hand in between.

@@ -11,15 +11,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::guests::{watch, workspace};
 
-/// Set to `required`, it makes a missing tool a failure: where all tests have to run.
+/// The variable that makes a missing tool a failure when it is `required`, for machines on which all tests have to run.
 pub const DEMAND: &str = "ATTACHE_LANGUAGES";
 
 /// A language that examples are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
-    /// With componentize-py, from PyPI.
+    /// Python, built with componentize-py from PyPI.
     Python,
-    /// With jco, from npm.
+    /// JavaScript, built with jco from npm.
     JavaScript,
 }
 
@@ -27,7 +27,7 @@ impl Language {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Python, Self::JavaScript];
 
-    /// Its name, as the folder of its examples has it.
+    /// Returns the language's name, which is also the name of its examples' folder.
     pub fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
@@ -87,7 +87,7 @@ impl Language {
 pub struct Example {
     /// The language that it is written in.
     pub language: Language,
-    /// Its name.
+    /// The example's name.
     pub name: &'static str,
     /// The world that it is built for, and the folder that defines the world if this workspace's interfaces do not.
     world: (&'static str, Option<&'static str>),
@@ -106,11 +106,11 @@ impl Example {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::HELLO_PYTHON, Self::CONTAINER_PYTHON, Self::HELLO_JAVASCRIPT];
 
-    /// Builds it if its tool is there; says that a test is skipped, and gives `None`, when it is not.
+    /// Builds the example. If the tool is missing, reports that a test is skipped and returns `None`.
     ///
     /// # Errors
     ///
-    /// It does not build, or the tool is missing although [`DEMAND`] says that it must not.
+    /// Fails if the example does not build, or if the tool is missing and [`DEMAND`] is `required`.
     pub fn ready(self) -> Result<Option<PathBuf>> {
         if self.language.tool().is_some() {
             return self.build().map(Some);

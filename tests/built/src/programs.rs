@@ -17,11 +17,11 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Takes the programs that [`PREBUILT`] names, or builds them.
+    /// Returns the programs in the folder that [`PREBUILT`] names, or builds them.
     ///
     /// # Errors
     ///
-    /// Cargo cannot be started, or a program does not compile.
+    /// Fails if cargo cannot be started, or a program does not compile.
     pub fn ready() -> Result<Self> {
         match std::env::var_os(PREBUILT) {
             Some(folder) => Ok(Self { folder: folder.into() }),

@@ -16,7 +16,7 @@ use crate::world::{World, client, grant, service_account};
 pub(crate) const COLOURS: &str = "/api/v1/namespaces/demo/configmaps/colours";
 pub(crate) const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
 
-/// All with config maps, and reading pods and their logs.
+/// The spec of a grant with all verbs on config maps, and reads of pods and their logs.
 pub(crate) const SPEC: &str = r#"{api: [{apiGroups: [""], resources: [configmaps, pods, pods/log], verbs: ["*"], namespaces: [demo]}],
     limits: {requestsPerSecond: 1000, burst: 1000}}"#;
 

@@ -18,7 +18,7 @@ use crate::world::{World, grant};
 /// More than any guest here prints, in bytes.
 const OUTPUT: usize = 1 << 20;
 
-/// All with config maps, and reading pods and their logs.
+/// The rules of a grant with all verbs on config maps, and reads of pods and their logs.
 pub(crate) const API: &str =
     r#"api: [{apiGroups: [""], resources: [configmaps, pods, pods/log], verbs: ["*"], namespaces: [demo]}]"#;
 
@@ -68,7 +68,7 @@ pub(crate) async fn call(extension: &Extension, arguments: &[&str]) -> Vec<Value
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// As [`call`], for one line.
+/// Runs the guest like [`call`], and returns its only line.
 pub(crate) async fn called(extension: &Extension, arguments: &[&str]) -> Value {
     call(extension, arguments).await.pop().expect("a line")
 }

@@ -147,7 +147,7 @@ fn a_label_changed_through_the_api_reaches_the_guest() {
     assert_eq!(dev.code(), Some(0));
 }
 
-/// Does something to the pods of a devcluster in another process.
+/// Runs `work` with the pods of a devcluster in another process.
 fn with_pods(kubeconfig: &Path, work: impl AsyncFnOnce(Api<Pod>)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -62,7 +62,7 @@ fn slowly(mut from: ChildStderr, over: &AtomicBool) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// That there is a record of each decision that the guest has caused, or it is counted; returns the records.
+/// Asserts that each decision that the guest has caused is recorded or counted. Returns the records.
 fn all_decisions(ended: &Ended) -> Vec<Value> {
     let asked: u64 = ended.out.lines().filter_map(|line| line.strip_prefix("asked ")?.parse().ok()).max().unwrap();
     let lines: Vec<Value> = ended

@@ -57,7 +57,7 @@ impl Ended {
         assert_eq!(self.err.lines().filter(|line| line.starts_with("error:")).count(), 1, "one message:\n{}", self.err);
     }
 
-    /// Asserts that the guest ended well, and gives what it printed.
+    /// Asserts that the guest succeeded, and returns its output.
     #[track_caller]
     fn printed(&self) -> &str {
         assert_eq!(self.code, Some(0), "{}", self.err);

@@ -16,7 +16,7 @@ fn a_generated_name_is_the_pods_from_then_on() {
     assert_eq!(line.len(), 5, "{line}");
 }
 
-/// A pod with much that pods may have at once.
+/// A pod with many of the features that pods can have.
 const RICH: &str = r#"
 apiVersion: v1
 kind: ConfigMap

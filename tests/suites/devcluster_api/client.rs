@@ -1,4 +1,4 @@
-//! A plain HTTPS client, so that what the API server says is seen as it is on the wire.
+//! A plain HTTPS client that shows the API server's answers as they are on the wire.
 
 use std::sync::Arc;
 

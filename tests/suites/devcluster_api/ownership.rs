@@ -1,4 +1,4 @@
-//! Whose fields are whose: what an apply makes of an object, and what its notes say.
+//! The ownership of fields: the object after an apply, and its `managedFields`.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};

@@ -34,7 +34,7 @@ pub(crate) struct Stage {
     _cluster: Option<DevCluster>,
 }
 
-/// Plays `test` in a new namespace, which is deleted whatever comes of it.
+/// Runs `test` in a new namespace, which is deleted even if the test fails.
 pub(crate) async fn play(test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
     let mut stage = Stage::open()?;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "attache-test-"}});

@@ -24,7 +24,7 @@ const DEVIATIONS: &[(&str, &str)] = &[
     ("033", "no answer is written as protobuf: a client that takes nothing else gets 406"),
 ];
 
-/// The least number of exchanges that are the same.
+/// The least number of exchanges that must be equal.
 const GOAL: usize = 95;
 
 /// The name of the suite's one test, whose output is a table.

@@ -1,4 +1,4 @@
-//! Sessions that nobody calls: what their guests keep costs nothing.
+//! Idle sessions: their guests cost no CPU time.
 
 use std::time::Duration;
 

@@ -19,8 +19,8 @@ const SOON: Duration = Duration::from_secs(2);
 /// Inputs that are kept at most.
 const KEPT: usize = 4096;
 
-/// Tries `read` on what is made of `seeds`. It checks its own properties, and gives the kind of its answer: the same
-/// kind for inputs that are alike.
+/// Calls `read` with inputs that are made from `seeds`. `read` checks its own properties, and returns the kind of its
+/// answer, which is equal for similar inputs.
 pub(crate) fn search(name: &str, seeds: &[&str], words: &Words, mut read: impl FnMut(&[u8], &mut Dice) -> String) {
     let seed = number("ATTACHE_FUZZ_SEED").unwrap_or(SEED);
     let seconds = number("ATTACHE_FUZZ_SECONDS").unwrap_or(SECONDS);
@@ -70,7 +70,7 @@ pub(crate) fn kind_of(error: &str) -> String {
     kind
 }
 
-/// That a message may stand in a log: short, and without control characters.
+/// Asserts that a message is fit for a log: short, and without control characters.
 pub(crate) fn assert_tellable(message: &str) {
     assert!(message.len() < 4000, "{} bytes: {:.200}", message.len(), message);
     assert!(!message.chars().any(|letter| letter.is_control() && letter != '\n'), "{message:?}");

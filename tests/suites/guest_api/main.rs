@@ -132,14 +132,14 @@ impl Stage {
         serde_json::from_str(&out).unwrap()
     }
 
-    /// Makes one call of `api-writes` that has to go well, under [`DEMO`].
+    /// Makes one call of `api-writes` under [`DEMO`]. Panics if the call fails.
     async fn done(&self, words: &[&str]) -> Value {
         let answer = self.call(DEMO, words).await;
         assert!(answer.get("ok").is_some(), "{words:?}: {answer}");
         answer["ok"].clone()
     }
 
-    /// Makes one call of `api-writes` that must not go well, under [`DEMO`].
+    /// Makes one call of `api-writes` under [`DEMO`]. Panics if the call succeeds.
     async fn refused(&self, words: &[&str]) -> Value {
         let answer = self.call(DEMO, words).await;
         assert!(answer.get("error").is_some(), "{words:?}: {answer}");

@@ -1,4 +1,4 @@
-//! Each write, and what is stored then.
+//! Each kind of write, and the stored object after it.
 
 use serde_json::{Value, json};
 

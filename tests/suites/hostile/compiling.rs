@@ -137,7 +137,7 @@ async fn elements(stage: Arc<Stage>) -> String {
     excess(&stage, text(&format!("(component {module} {module})")), ComponentTooComplex::Elements).await
 }
 
-/// Loads what is beyond a limit, which says so before anything is compiled.
+/// Loads a component beyond a limit, which is refused before it is compiled.
 async fn beyond(stage: &Stage, text: &str, expected: Limit) -> String {
     let error = stage.component(text, "{}").await.unwrap_err();
     let LoadError::ExceedsLimit { reached, .. } = &error else { panic!("{error:?}") };
@@ -189,7 +189,7 @@ async fn aliases(stage: Arc<Stage>) -> String {
     excess(&stage, [b"\0asm\x0d\0\x01\0".as_slice(), &module, &aliases].concat(), ComponentTooComplex::Parts).await
 }
 
-/// Each costs the engine 32 bytes in each instance, whatever its memory is.
+/// Each reference costs the engine 32 bytes in each instance, independent of the instance's memory.
 async fn references(stage: Arc<Stage>) -> String {
     let items = (0..9000).map(|at| format!("{at} ")).collect::<String>();
     let module = format!("{} (elem declare func {items})", "(func)".repeat(9000));
@@ -275,8 +275,7 @@ fn process() -> CompilerProcess {
     CompilerProcess::new(attache(), ["compile-for-host"])
 }
 
-/// As many functions as are let through, in a part of the memory that they take, which neither way to compile them does
-/// with.
+/// The largest allowed number of functions, with less memory than either way to compile them needs.
 async fn memory(stage: Arc<Stage>) -> String {
     in_process(&stage, process(), std::fs::read(guest("empty")).unwrap()).await.unwrap();
     let module = format!("(core module {})", "(func)".repeat(200_000));

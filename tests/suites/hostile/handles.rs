@@ -84,7 +84,7 @@ async fn orphan(stage: Arc<Stage>) -> String {
     "trap".to_owned()
 }
 
-/// That an order that the interfaces allow harms nobody.
+/// Asserts that an order of calls that the interfaces allow does no harm.
 async fn unharmed(stage: &Stage, order: &str) {
     let extension = stage.guest("wrong-order", &opening(LIMITS).replace("list]", "list, watch]")).await;
     let ran = run(&extension, &[order]).await;

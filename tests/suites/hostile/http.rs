@@ -54,7 +54,7 @@ fn is_refused(answer: &Value) -> bool {
     answer["error"].is_string() || answer["status"].as_u64().is_some_and(|status| (400..500).contains(&status))
 }
 
-/// That none of these is answered, and that nothing was sent.
+/// Asserts that none of these requests is answered, and that nothing was sent.
 async fn all_refused(stage: &Stage, what: &[&[&str]]) -> String {
     for (ran, call) in calls(stage, LIMITS, what).await.iter().zip(what) {
         assert!(is_refused(&line(ran)), "{call:?}: {}", ran.out);
@@ -128,7 +128,7 @@ async fn identities(stage: Arc<Stage>) -> String {
     all_refused(&stage, &calls).await
 }
 
-/// Each guess spends the rate.
+/// Guesses of tokens, each of which counts against the rate.
 async fn tokens(stage: Arc<Stage>) -> String {
     let guess = format!("Bearer attache_{}", "A".repeat(43));
     let call = ["GET", "https", "kubernetes", POD, "--header", "authorization", &guess, "--times", "300"];
@@ -141,7 +141,7 @@ async fn tokens(stage: Arc<Stage>) -> String {
     format!("{} unauthorised, {} throttled", of(401), of(429))
 }
 
-/// Not even the true token of another is taken, while that one runs and has it.
+/// The valid token of another extension, which is refused even while that extension runs.
 async fn others_token(stage: Arc<Stage>) -> String {
     let runtime = stage.with_account();
     let spec = opening("{deadline: 20s, cpu: 10s}").replacen('{', "{credentials: scoped, ", 1);

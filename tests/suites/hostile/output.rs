@@ -90,7 +90,7 @@ const PODS: &str = "{apiGroups: [''], resources: [pods], verbs: [get], namespace
 /// The host's memory for one stream, in bytes: the waiting output, twice while the buffer grows.
 const OF_STREAM: usize = 64 << 10;
 
-/// Runs a guest whose stdout nobody reads; returns what waits to be written at most.
+/// Runs a guest whose stdout is not read. Returns the largest amount of waiting output.
 async fn trickle(stage: &Stage, what: &str, limits: &str) -> (Ran, usize) {
     let extension = stage.guest("trickle", &format!("{{limits: {limits}}}")).await;
     let (reader, writer) = tokio::io::duplex(1);

@@ -95,8 +95,8 @@ async fn watches(stage: Arc<Stage>) -> String {
     format!("{taken}, one more refused at watches: 8")
 }
 
-/// Each selection is a list and a watch of the host, so the guest's own rate bounds them; and few of those that it gave
-/// up go on.
+/// Each selection is a list and a watch of the host, so the guest's own rate bounds them. Few of the watches that the
+/// guest dropped continue.
 async fn flood_of_watches(stage: Arc<Stage>) -> String {
     let (taken, records) = watching(&stage, "turns").await;
     let throttled = with_verdict(&records, "throttled");

@@ -296,8 +296,7 @@ async fn wrong_type(stage: Arc<Stage>) -> String {
     "not instantiated".to_owned()
 }
 
-/// Each byte of a small component in turn changed, and the component cut at each: nothing of it may bring the host
-/// down.
+/// A small component with each byte in turn changed, and cut at each byte. None of them may crash the host.
 async fn garbage(stage: Arc<Stage>) -> String {
     let whole = wat::parse_str(command(RETURNS)).unwrap();
     let mut refused = 0;

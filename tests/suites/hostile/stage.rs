@@ -23,7 +23,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 use super::attacker::{Attacker, Called, Calls, Ended};
 
-/// More than any guest prints whose output is looked at, in bytes.
+/// The size of the output buffer in bytes: more than the output of each guest whose output is checked.
 const OUTPUT: usize = 16 << 20;
 
 /// The lifetime of the suite's tokens.
@@ -123,7 +123,7 @@ impl Stage {
         }
     }
 
-    /// From now on loads attackers for the embedder's world.
+    /// Switches to attackers for the embedder's world.
     pub(crate) fn embed(&self) {
         self.embedded.store(true, Ordering::Relaxed);
     }
@@ -147,7 +147,7 @@ impl Stage {
         self.runtime.load_command(bytes, grant).await.map(Attacker::Command)
     }
 
-    /// Another runtime in the same host, that asks the server at this address without TLS.
+    /// Returns another runtime in the same host, whose API server is at this address without TLS.
     pub(crate) fn asking(&self, url: &str) -> Runtime {
         let settings = ApiClientSettings::new(Endpoint::given(url).unwrap(), self.metrics.clone());
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
@@ -186,7 +186,7 @@ impl Stage {
         format!("stopped at {reached}")
     }
 
-    /// That the audit and the metrics have this limit.
+    /// Asserts that the audit and the metrics have this limit.
     pub(crate) fn told(&self, limit: Limit, ended: bool) {
         let lines = self.audit.of("attacker");
         let told = lines.iter().any(|line| line["limit"] == limit.name() && line["ended"] == ended);

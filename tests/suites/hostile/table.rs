@@ -14,9 +14,9 @@ const BEFORE: usize = 30;
 /// Calls during it at least: they go on until the attack is over.
 const DURING: usize = 10;
 
-/// No call of the neighbour may take longer. A call takes some milliseconds, and 99 of 100 less than a hundred on a
-/// machine of two processors that builds four other things meanwhile; the longest host call of all, unoptimised, half a
-/// second. A neighbour that is blocked rather than slowed is far beyond it.
+/// The longest time of a call of the neighbour. A call takes some milliseconds, and 99 of 100 calls less than a hundred
+/// on a machine of two processors during four other builds. The longest host call, unoptimised, takes half a second. A
+/// neighbour that is blocked rather than slowed takes far longer.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// The largest factor between the neighbour's median call during the attack and before it, and a time that is short
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 const SLOWER: u32 = 20;
 const NO_MATTER: Duration = Duration::from_millis(50);
 
-/// No attack may take longer: each of them is bounded by its grant.
+/// The longest time of an attack. Each attack is bounded by its grant.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One attack, as it went.
@@ -105,7 +105,7 @@ fn median(calls: &[Duration]) -> Duration {
     percentile(calls, 50).unwrap_or_default()
 }
 
-/// In milliseconds.
+/// Returns the 99th percentile in milliseconds.
 fn p99(calls: &[Duration]) -> String {
     percentile(calls, 99).map_or("-".to_owned(), |call| format!("{:.1}", call.as_secs_f64() * 1000.0))
 }

@@ -1,4 +1,4 @@
-//! Each row of the sums, and what tries to outgrow it.
+//! The rows of the sums, each with the attack that tries to exceed it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -199,12 +199,12 @@ async fn output() -> Grown {
     worst(all)
 }
 
-/// As many of the smallest objects as there are room for, and more.
+/// More of the smallest objects than fit.
 async fn small() -> Grown {
     watched((0..200_000).map(|number| format!(r#"{{"metadata":{{"name":"{number}"}}}}"#).into_bytes())).await
 }
 
-/// Each text of an object that is kept apart is long.
+/// Objects in which each separately kept text is long.
 async fn long() -> Grown {
     let object = |number: u32| {
         let (uid, version) = (x(2000), x(256));

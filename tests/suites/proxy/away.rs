@@ -14,7 +14,7 @@ use crate::world::{ALL, Proxy, World, within};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-/// A proxy whose callers may do all in the namespace `default`, and its stderr.
+/// Starts a proxy whose callers may use everything in the namespace `default`. Returns it with its stderr.
 fn start(command: &mut Command) -> (Proxy, BufReader<ChildStderr>) {
     let mut child = command.spawn().unwrap();
     let errors = BufReader::new(child.stderr.take().unwrap());
@@ -27,7 +27,7 @@ fn heard(world: &World) -> (Proxy, BufReader<ChildStderr>) {
     start(command.arg("--grant").arg(grant).arg("--audit").arg(world.path("audit.jsonl")))
 }
 
-/// All that it says until it has ended.
+/// Returns the proxy's messages until it has ended.
 fn last_words(proxy: Proxy, mut errors: BufReader<ChildStderr>) -> String {
     proxy.terminate();
     let said = within(move || {

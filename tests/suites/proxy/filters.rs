@@ -16,7 +16,7 @@ fn proxy(world: &World, flags: &[&str]) -> Proxy {
     world.start(&[&["--port=0", "--grant", grant.to_str().unwrap()], flags].concat())
 }
 
-/// Asks with a `Host` of its own, and gives the status and the text.
+/// Sends a request with this `Host`. Returns the status and the text.
 fn ask(proxy: &Proxy, line: &str, host: &str) -> (u16, String) {
     let answer = proxy.at.send(line, &[&format!("Host: {host}")], b"");
     (answer.status, answer.text())

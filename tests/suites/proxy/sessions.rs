@@ -166,7 +166,7 @@ fn kubectl_forwards_ports() {
         let mut forwarding =
             stage.command(protocol, &["port-forward", "pod/talker", &format!(":{port}")]).spawn().unwrap();
         let mut lines = BufReader::new(forwarding.stdout.take().unwrap()).lines();
-        // It goes on to say more, and ends where nobody reads.
+        // kubectl prints more lines, and ends if they are not read.
         let (line, _lines) = within(move || (lines.next().expect("it forwards").unwrap(), lines));
         let local: u16 = line.split([':', ' ']).find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"));
         for word in ["one", "two"] {

@@ -66,7 +66,7 @@ async fn a_socket_is_taken_from_nobody_who_answers_and_from_the_dead() {
     assert_eq!(hello(&place).await, (200, "hello".into()), "the one that lives goes on");
     running.abort();
     running.await.unwrap_err();
-    // What a process leaves that was killed: a file, and nobody behind it.
+    // A killed process leaves a socket file without a listener.
     drop(std::os::unix::net::UnixListener::bind(&place).unwrap());
     let heir = Server::new().serve(Listener::unix(&place, 0o600).unwrap(), from_fn(answer));
     let running = tokio::spawn(heir.run(std::future::pending(), Duration::ZERO));

@@ -1,4 +1,4 @@
-//! Answers pass as they come and as they are.
+//! Answers are passed on as they arrive, and unchanged.
 
 use std::process::{Command, Stdio};
 
@@ -112,7 +112,7 @@ fn it_serves_while_the_server_is_away() {
     let file = world.folder.path().to_str().unwrap();
     let mut command = Command::new(attache());
     command.env_clear().args(["proxy", "--port=0", "--read-only", "--audit=none", "--service-account", file]);
-    // Port 1 is nobody's.
+    // Nothing listens on port 1.
     command.args(["--api-server", "https://127.0.0.1:1"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let (status, told) = Proxy::start(&mut command).at.get(MAPS);
     assert_eq!(status, 503, "{told}");

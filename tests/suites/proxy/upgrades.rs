@@ -14,7 +14,7 @@ use crate::world::{Place, Proxy, within};
 const POD: &str = "/api/v1/namespaces/default/pods/p";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-/// All that this suite upgrades, and all else of the namespace.
+/// The spec of a grant for all upgrades of this suite, and for everything else in the namespace.
 const OPEN: &str = "{api: [{apiGroups: ['*'], resources: ['*'], verbs: ['*'], namespaces: [default]}, \
     {apiGroups: [''], resources: [pods/exec, pods/attach, pods/portforward, pods/proxy, services/proxy], \
     verbs: [get, create], namespaces: [default]}, {apiGroups: [''], resources: [nodes/proxy], verbs: [get], namespaces: ['*']}], \

@@ -18,7 +18,7 @@ use crate::http1::At;
 /// The longest that a proxy may take to start or to end.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// All in the namespace `default`, without limits that a test would meet by chance.
+/// The spec of a grant for everything in the namespace `default`, with limits that no test reaches by chance.
 pub(crate) const ALL: &str = "{api: [{apiGroups: ['*'], resources: ['*'], verbs: ['*'], namespaces: [default]}], \
     limits: {requestsPerSecond: 10000, burst: 10000, inFlight: 64}}";
 
@@ -68,7 +68,7 @@ impl Place {
         self.start(&[&["--port=0", "--grant", grant.to_str().unwrap()], flags].concat())
     }
 
-    /// A proxy on a free port whose callers may do all in the namespace `default`.
+    /// Starts a proxy on a free port whose callers may use everything in the namespace `default`.
     pub(crate) fn open(&self) -> Proxy {
         let grant = self.grant("all", ALL);
         self.start(&["--port=0", "--grant", grant.to_str().unwrap()])

@@ -22,7 +22,7 @@ impl World {
         faults.clear();
     }
 
-    /// Does as `away`, with a server that has forgotten its history when it comes back.
+    /// Works like `away`, but the server has lost its history when it comes back.
     pub(crate) fn away_for_long(&self, meanwhile: impl FnOnce()) {
         self.away(|| {
             meanwhile();

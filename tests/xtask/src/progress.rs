@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// The interval of the spinner's frames: smooth to the eye, and cheap for the processor.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Does the work with a spinner beside its name and its newest line. Where stderr is no terminal the name alone is
+/// Runs the work with a spinner beside its name and its newest line. If stderr is no terminal, only the name is
 /// printed, once.
 pub(crate) fn during<T>(name: &str, work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T>) -> Result<T> {
     let spinner = ProgressBar::new_spinner().with_style(style()).with_prefix(name.to_owned());

@@ -48,7 +48,7 @@ fn calls(words: &[&str]) -> Result<(), String> {
 
 type Outcome = Result<Value, Error>;
 
-/// Makes a call; the outer error says that the arguments make no sense.
+/// Makes a call. Returns an outer error if the arguments are not valid.
 fn call(words: &[&str]) -> Result<Outcome, String> {
     Ok(match words {
         ["create", of, namespace, object, flags @ ..] => {

@@ -25,8 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// As a program reads a volume that may be swapped: between the link and the file that it leads to, the kubelet may
-/// have taken the old files away, and then the next look finds the new ones.
+/// Reads labels from a volume that may be swapped. Between the read of the link and of its file the kubelet may have
+/// removed the old files; a retry then finds the new files.
 fn labels(mount: &str) -> io::Result<String> {
     let look = || read_to_string(format!("{mount}/labels"));
     let gone = |read: &io::Result<String>| matches!(read, Err(error) if error.kind() == ErrorKind::NotFound);

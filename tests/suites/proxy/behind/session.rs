@@ -19,7 +19,7 @@ const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 
-/// By which a client of `v5.channel.k8s.io` says that it sends no more of a channel.
+/// The channel of `v5.channel.k8s.io` on which a client closes another channel.
 const CLOSED: u8 = 255;
 
 /// The most of one piece, in bytes.

@@ -45,7 +45,7 @@ pub(super) enum Frame {
         bytes: Vec<u8>,
         last: bool,
     },
-    /// To be sent back.
+    /// A ping, which is sent back.
     Ping(Vec<u8>),
     Other,
 }

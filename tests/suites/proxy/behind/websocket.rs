@@ -24,7 +24,7 @@ pub(super) fn split(stream: Stream) -> (Reader, mpsc::Sender<Vec<u8>>) {
     (Reader { stream: read, out: out.clone() }, out)
 }
 
-/// Sends pieces until nobody has any more.
+/// Sends pieces until all senders are dropped.
 pub(super) async fn write_all(mut stream: impl AsyncWrite + Unpin, mut pieces: mpsc::Receiver<Vec<u8>>) {
     while let Some(piece) = pieces.recv().await {
         if stream.write_all(&piece).await.is_err() || stream.flush().await.is_err() {
