@@ -30,7 +30,7 @@ impl PodTree {
         Ok(Self { root })
     }
 
-    /// The folder itself.
+    /// Returns the folder itself.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -142,7 +142,7 @@ impl Volume {
     }
 }
 
-/// The first element of a projected path: what gets the link.
+/// Returns the first element of a projected path: what gets the link.
 fn first(path: &str) -> &str {
     path.split_once('/').map_or(path, |(first, _)| first)
 }

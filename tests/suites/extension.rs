@@ -38,7 +38,7 @@ async fn run(extension: &Extension, arguments: &[&str]) -> (Result<Outcome, Call
     (outcome, String::from_utf8(out.contents().into()).unwrap())
 }
 
-/// A volume as the kubelet lays it out.
+/// Returns a volume as the kubelet lays it out.
 fn volume(root: &Path) -> std::path::PathBuf {
     let volume = root.join("podinfo");
     let dated = volume.join("..2026_01_01_00_00_00.1");

@@ -17,7 +17,7 @@ const LARGEST: usize = 420_000;
 const TYPED: [&str; 2] = ["config-sync", "job-report"];
 const LARGEST_TYPED: usize = 850_000;
 
-/// The interfaces that a component imports.
+/// Returns the interfaces that a component imports.
 fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     let mut depth = 0_u32;

@@ -27,7 +27,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
     ("server", &["access", "model", "rules", "wire"]),
 ];
 
-/// The floors of the library and what each may use: the table in the documentation of its root.
+/// Returns the floors of the library and what each may use: the table in the documentation of its root.
 fn floors() -> Vec<(String, Vec<String>)> {
     let root = std::fs::read_to_string(workspace().join("host/src/lib.rs")).unwrap();
     let row = |line: &str| {
@@ -53,7 +53,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The module below `root` that a file belongs to, and its code without comments.
+/// Returns the module below `root` that a file belongs to, and its code without comments.
 fn modules(root: &str) -> Vec<(String, PathBuf, String)> {
     let root = workspace().join(root);
     let of = |path: PathBuf| {
@@ -141,7 +141,7 @@ fn only_the_gate_makes_a_permit() {
     }
 }
 
-/// The packages that one is built with.
+/// Returns the packages that one is built with.
 fn dependencies(package: &str, features: &[&str]) -> BTreeSet<String> {
     let mut tree = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     tree.args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", package]).args(features);

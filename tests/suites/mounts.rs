@@ -58,7 +58,7 @@ impl std::io::Write for Log {
     }
 }
 
-/// The lines of the log that say what is left out of a mount.
+/// Returns the lines of the log that say what is left out of a mount.
 fn left_out(mount: &str) -> Vec<String> {
     let text = String::from_utf8(LOGGED.lock().unwrap().clone()).unwrap();
     text.lines().filter(|line| line.contains("not shown") && line.contains(mount)).map(str::to_owned).collect()

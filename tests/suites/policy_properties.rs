@@ -206,7 +206,7 @@ fn parse(method: &str, target: &str) -> Option<ApiRequest> {
     ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target).ok()
 }
 
-/// A grant to read pods in `demo`.
+/// Returns a grant to read pods in `demo`.
 fn reader() -> Grant {
     Grant::parse(
         "{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {name: t}, spec: {api: [{apiGroups: [''], resources: [pods], \

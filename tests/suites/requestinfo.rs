@@ -70,7 +70,7 @@ pub fn read(method: &str, target: &str) -> Option<Reading> {
     Some(Reading::Resource { verb: verb.to_owned(), type_of, namespace: namespace.to_owned(), name })
 }
 
-/// The path of a request before what a backend reads.
+/// Returns the path of a request before what a backend reads.
 pub fn before_backend(request: &ApiRequest) -> &str {
     let path = request.path();
     let proxied = |at: usize| path.get(..at + "/proxy/".len()).unwrap_or(path);

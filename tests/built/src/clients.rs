@@ -12,7 +12,7 @@ use crate::guests::{watch, workspace};
 /// The variable that makes missing clients a failure when it is `required`, for machines on which all tests have to run.
 pub const DEMAND: &str = "ATTACHE_CLIENTS";
 
-/// The folder with the clients' steps, and with the list of their packages.
+/// Returns the folder with the clients' steps, and with the list of their packages.
 pub fn steps() -> PathBuf {
     workspace().join("tests/clients")
 }

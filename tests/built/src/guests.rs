@@ -54,7 +54,7 @@ impl Guests {
         Ok(Self { folder })
     }
 
-    /// The folder that they are in: what `PREBUILT` is set to.
+    /// Returns the folder that they are in: what `PREBUILT` is set to.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -76,7 +76,7 @@ impl Guests {
     }
 }
 
-/// The name of every guest that there is a source of, sorted.
+/// Returns the name of every guest that there is a source of, sorted.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ fn name_of(source: &Path) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// The top of the workspace.
+/// Returns the top of the workspace.
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()

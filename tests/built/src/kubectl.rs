@@ -102,7 +102,7 @@ fn runs(program: &Path) -> bool {
     minor_version(&said).is_some_and(|minor| minor >= OLDEST)
 }
 
-/// The minor version in what `kubectl version --client --output=json` says.
+/// Returns the minor version in what `kubectl version --client --output=json` says.
 fn minor_version(said: &str) -> Option<u32> {
     let (_, after) = said.split_once("\"minor\":")?;
     let digits: String =

@@ -45,22 +45,22 @@ impl Programs {
         Ok(Self { folder: target.join("debug") })
     }
 
-    /// The folder that they are in: what [`PREBUILT`] is set to.
+    /// Returns the folder that they are in: what [`PREBUILT`] is set to.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The binary.
+    /// Returns the binary.
     pub fn attache(&self) -> PathBuf {
         self.folder.join("attache")
     }
 
-    /// The example of a service that calls extensions.
+    /// Returns the example of a service that calls extensions.
     pub fn embed(&self) -> PathBuf {
         self.folder.join("examples/embed")
     }
 
-    /// The example of a service that keeps a session.
+    /// Returns the example of a service that keeps a session.
     pub fn session(&self) -> PathBuf {
         self.folder.join("examples/session")
     }

@@ -12,7 +12,7 @@ pub fn print(outcome: Result<Value, Error>) {
     println!("{line}");
 }
 
-/// An error with the name of its case and all that it carries.
+/// Returns an error with the name of its case and all that it carries.
 fn described(error: &Error) -> Value {
     match error {
         Error::Denied(text) => json!({ "error": "denied", "message": text }),

@@ -36,7 +36,7 @@ impl World {
         path
     }
 
-    /// A kubeconfig of an administrator with a client certificate in files beside it, under the context
+    /// Returns a kubeconfig of an administrator with a client certificate in files beside it, under the context
     /// `by-certificate`.
     fn by_certificate(&self) -> PathBuf {
         let client = self.server.client_certificate("jane", &["system:masters"]).unwrap();
@@ -177,7 +177,7 @@ fn exchange(stream: &TcpStream, answer: &dyn Fn(&str) -> Option<(&'static str, &
     }
 }
 
-/// The discovery of a server whose aggregated API is `metrics.k8s.io`.
+/// Returns the discovery of a server whose aggregated API is `metrics.k8s.io`.
 fn discovery(path: &str) -> Option<(&'static str, &'static str)> {
     let body = match path {
         "/api" => r#"{"kind":"APIVersions","versions":["v1"]}"#,

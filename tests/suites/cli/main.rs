@@ -134,7 +134,7 @@ impl Going {
         Self { pid: child.id(), child: Some(child), lines }
     }
 
-    /// The next line that `wanted` accepts.
+    /// Returns the next line that `wanted` accepts.
     #[track_caller]
     fn line(&self, wanted: impl Fn(&str) -> bool) -> String {
         loop {
@@ -167,7 +167,7 @@ impl Drop for Going {
     }
 }
 
-/// A grant in a file.
+/// Returns a grant in a file.
 fn grant(folder: &TempDir, spec: &str) -> PathBuf {
     let file = folder.path().join("grant.yaml");
     let text = format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: tried}}\nspec: {spec}\n");
@@ -179,7 +179,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// A file that the tests bring along.
+/// Returns a file that the tests bring along.
 fn manifest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name)
 }

@@ -60,7 +60,7 @@ fn long_to_compile() -> Vec<u8> {
     wat::parse_str(format!("(component (core module (func (local{locals}) {begin}{end})))")).unwrap()
 }
 
-/// The processes that a process has started and not waited for.
+/// Returns the processes that a process has started and not waited for.
 fn children(pid: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of =

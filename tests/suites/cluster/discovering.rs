@@ -9,7 +9,7 @@ use attache::cluster::{ApiClientSettings, ClusterError, Discovery, Endpoint, Res
 use super::Client;
 use super::scripted::{Scripted, Step, answer, ok};
 
-/// The recorded answer of a kube-apiserver v1.36.2, sent as it came but for the framing of its body.
+/// Returns the recorded answer of a kube-apiserver v1.36.2, sent as it came but for the framing of its body.
 fn recorded(name: &str) -> Vec<Step> {
     let path = format!("{}/recordings/{name}.http", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();

@@ -15,8 +15,8 @@ use super::{RUNS, binary, grant, host, run};
 
 const MIB: u64 = 1 << 20;
 
-/// A function in which `size` variables live across `size` branches: registers for it take memory by the square of
-/// that.
+/// Returns a function in which `size` variables live across `size` branches: registers for it take memory by the square
+/// of that.
 fn enormous(size: usize) -> Vec<u8> {
     let mut body = String::from("(local $i i32)");
     body.push_str(&"(local i32)".repeat(size));
@@ -43,7 +43,7 @@ fn enormous(size: usize) -> Vec<u8> {
     ))
 }
 
-/// A machine whose control group, of version 1 or 2, has this limit and use; below a directory.
+/// Returns a machine whose control group, of version 1 or 2, has this limit and use; below a directory.
 fn machine(version: u8, limit: u64, used: u64) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let file = |path: &str, text: &str| {
@@ -140,7 +140,7 @@ async fn a_few_enormous_functions_do_not_take_all_memory() {
     assert_eq!(made.unwrap(), Allocator::SinglePass);
 }
 
-/// The most that a process has held, in bytes, by `/proc`.
+/// Returns the most that a process has held, in bytes, by `/proc`.
 fn peak(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

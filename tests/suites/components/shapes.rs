@@ -6,8 +6,8 @@ use attache::policy::Limit;
 
 use super::{RUNS, binary, command, grant, host, load, run};
 
-/// A program that shares its memory and table with libraries, each an instance of a module of its own, as Python with
-/// wheels is.
+/// Returns a program that shares its memory and table with libraries, each an instance of a module of its own, as
+/// Python with wheels is.
 fn libraries(count: usize) -> String {
     let library = r#"(core module $lib
         (import "env" "memory" (memory 1)) (import "env" "table" (table 1 funcref))
@@ -76,7 +76,7 @@ fn composed(count: usize) -> String {
     )
 }
 
-/// A table of this many entries, and thousands of functions in it.
+/// Returns a table of this many entries, and thousands of functions in it.
 fn table(elements: usize) -> String {
     let functions = elements.min(20_000);
     let defined = "(func (result i32) i32.const 7)".repeat(functions);

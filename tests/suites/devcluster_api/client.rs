@@ -34,7 +34,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The body as JSON; null if it is none.
+    /// Returns the body as JSON; null if it is none.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -45,7 +45,7 @@ impl Client {
         Self::at(&cluster.address().to_string(), Some("kubernetes.default.svc".into()), cluster.ca_pem())
     }
 
-    /// A client of the server at `HOST[:PORT]`, whose certificate is to have `name`, or else the host's.
+    /// Returns a client of the server at `HOST[:PORT]`, whose certificate is to have `name`, or else the host's.
     pub(crate) fn at(address: &str, name: Option<String>, ca: String) -> Self {
         let (host, port) =
             address.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).unwrap_or((address, "443"));

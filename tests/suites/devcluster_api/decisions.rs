@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{Stage, deployment, map, play};
 
-/// The fields of the causes of a refusal.
+/// Returns the fields of the causes of a refusal.
 fn fields(status: &Value) -> Vec<&str> {
     let causes = status["details"]["causes"].as_array().into_iter().flatten();
     causes.filter_map(|cause| cause["field"].as_str()).collect()

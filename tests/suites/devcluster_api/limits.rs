@@ -10,7 +10,7 @@ const MAP: &str = "/api/v1/namespaces/default/configmaps/one";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/one";
 const THINGS: &str = "/apis/attache.test/v1/namespaces/default/things";
 
-/// An empty map in `levels` others.
+/// Returns an empty map in `levels` others.
 fn nested(levels: usize) -> Value {
     (0..levels).fold(json!({}), |inner, _| json!({"a": inner}))
 }
@@ -19,7 +19,7 @@ fn thing(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "attache.test/v1", "kind": "Thing", "metadata": {"name": name}, "spec": spec})
 }
 
-/// A cluster with a config map, a deployment, and a type whose objects may be anything.
+/// Returns a cluster with a config map, a deployment, and a type whose objects may be anything.
 async fn stage(subresources: Value) -> Result<Stage> {
     let stage = Stage::new(|_| ())?;
     let mut one = map("one", json!({}));

@@ -54,13 +54,13 @@ fn odd() -> Vec<Value> {
     all
 }
 
-/// An object that has `value` at a JSON pointer.
+/// Returns an object that has `value` at a JSON pointer.
 fn at(pointer: &str, value: &Value) -> Value {
     let names: Vec<&str> = pointer.trim_start_matches('/').split('/').collect();
     names.iter().rev().fold(value.clone(), |inner, name| json!({*name: inner}))
 }
 
-/// The collections, each with the name of something in it.
+/// Returns the collections, each with the name of something in it.
 async fn fill(stage: &Stage) -> Result<Vec<(String, &'static str)>> {
     let (maps, pods) = (stage.maps(), stage.core("pods"));
     let deployments = stage.group("apps/v1", "deployments");

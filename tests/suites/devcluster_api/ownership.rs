@@ -24,7 +24,7 @@ async fn conflicts(stage: &Stage, manager: &str, target: &str, object: &Value) -
     Ok(causes.filter_map(|cause| cause["field"].as_str()).map(str::to_owned).collect())
 }
 
-/// The fields of one manager.
+/// Returns the fields of one manager.
 fn owned(value: &Value, manager: &str) -> Value {
     let entries = value["metadata"]["managedFields"].as_array().into_iter().flatten();
     let found = entries.into_iter().find(|entry| entry["manager"] == manager);

@@ -61,12 +61,12 @@ impl Stage {
         Ok(Self { client, token, namespace: String::new(), _cluster: Some(cluster) })
     }
 
-    /// A collection of the core group in the test's namespace.
+    /// Returns a collection of the core group in the test's namespace.
     pub(crate) fn core(&self, plural: &str) -> String {
         format!("/api/v1/namespaces/{}/{plural}", self.namespace)
     }
 
-    /// A collection of `group/version` in the test's namespace.
+    /// Returns a collection of `group/version` in the test's namespace.
     pub(crate) fn group(&self, version: &str, plural: &str) -> String {
         format!("/apis/{version}/namespaces/{}/{plural}", self.namespace)
     }
@@ -111,7 +111,7 @@ impl Stage {
         Watch::open(&self.client, target, request.body(Bytes::new())?).await
     }
 
-    /// The request as the stage's own user sends it.
+    /// Returns the request as the stage's own user sends it.
     pub(crate) fn signed(&self, request: http::request::Builder) -> http::request::Builder {
         if self.token.is_empty() {
             return request;
@@ -137,7 +137,7 @@ impl Stage {
         }
     }
 
-    /// A service account with a token of its own.
+    /// Returns a service account with a token of its own.
     pub(crate) async fn account(&self, name: &str) -> Result<String> {
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
         self.done("POST", &self.core("serviceaccounts"), account).await?;
@@ -168,13 +168,13 @@ impl Watch {
         Ok(Self { body: response.into_body(), read: Vec::new() })
     }
 
-    /// The next event; `None` at the end.
+    /// Returns the next event; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>> {
         let line = tokio::time::timeout(PATIENCE, self.line()).await.context("no event came")??;
         Ok(line.map(|line| serde_json::from_slice(&line)).transpose()?)
     }
 
-    /// The next line, with its end; `None` at the end.
+    /// Returns the next line, with its end; `None` at the end.
     pub(crate) async fn line(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
@@ -187,7 +187,7 @@ impl Watch {
         }
     }
 
-    /// The next event as `TYPE NAME`.
+    /// Returns the next event as `TYPE NAME`.
     pub(crate) async fn told(&mut self) -> Result<String> {
         let event = self.next().await?.context("the watch ended")?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -199,7 +199,7 @@ pub(crate) fn map(name: &str, labels: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}})
 }
 
-/// A deployment that makes no pods.
+/// Returns a deployment that makes no pods.
 pub(crate) fn deployment(name: &str, containers: &[&str]) -> Value {
     let containers: Vec<Value> =
         containers.iter().map(|name| json!({"name": name, "image": "registry.invalid/x:1"})).collect();
@@ -210,7 +210,7 @@ pub(crate) fn deployment(name: &str, containers: &[&str]) -> Value {
     }})
 }
 
-/// The names of a list's own objects; every namespace of a real server has a bundle of its CA besides.
+/// Returns the names of a list's own objects; every namespace of a real server has a bundle of its CA besides.
 pub(crate) fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let names = items.iter().filter_map(|item| item["metadata"]["name"].as_str());

@@ -95,14 +95,14 @@ fn grant(spec: &str) -> Grant {
     Grant::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The grant that opens what the guest imports, with these limits.
+/// Returns the grant that opens what the guest imports, with these limits.
 fn within(limits: &str) -> Grant {
     grant(&format!("{{env: [COLOUR], api: [{PODS}], limits: {limits}}}"))
 }
 
 const PODS: &str = "{apiGroups: [''], resources: [pods], verbs: [get, list, watch], namespaces: [demo]}";
 
-/// A host that offers nothing.
+/// Returns a host that offers nothing.
 fn bare() -> RuntimeBuilder<Service> {
     let engine = Engine::new(&EngineSettings::default().instances(INSTANCES)).unwrap();
     let artefacts = Artefacts::open(ARTEFACTS.path(), DEFAULT_CAPACITY).unwrap();

@@ -35,7 +35,7 @@ fn objects() -> Vec<Value> {
     ]
 }
 
-/// An API server, and a client of it with a service account's rights.
+/// Returns an API server, and a client of it with a service account's rights.
 fn cluster() -> (DevCluster, tempfile::TempDir, ApiClient) {
     let server = DevCluster::start(DevClusterSettings::default()).unwrap();
     server.load(objects()).unwrap();

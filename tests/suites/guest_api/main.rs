@@ -150,7 +150,7 @@ impl Stage {
         self.records.0.lock().unwrap().clone()
     }
 
-    /// The records of what guests asked, without the host's own.
+    /// Returns the records of what guests asked, without the host's own.
     fn asked(&self) -> Vec<(String, String)> {
         let lines = self.lines().into_iter().filter(|line| line.way == "api");
         lines.map(|line| (line.verb, line.path)).collect()
@@ -193,12 +193,12 @@ fn access() -> [Value; 5] {
     ]
 }
 
-/// A config map of `demo`.
+/// Returns a config map of `demo`.
 fn config_map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "demo"}, "data": data})
 }
 
-/// The CRD of `widgets.example.com`, with a status and a scale.
+/// Returns the CRD of `widgets.example.com`, with a status and a scale.
 fn widgets() -> Value {
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     json!({

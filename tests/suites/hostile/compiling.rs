@@ -53,7 +53,7 @@ fn text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A number as binaries have it (LEB128).
+/// Returns a number as binaries have it (LEB128).
 fn number(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -66,12 +66,12 @@ fn number(mut number: usize) -> Vec<u8> {
     }
 }
 
-/// A component of one section.
+/// Returns a component of one section.
 fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [b"\0asm\x0d\0\x01\0", [id].as_slice(), &number(content.len()), content].concat()
 }
 
-/// An instance type in an instance type, and so on; or component types.
+/// Returns an instance type in an instance type, and so on; or component types.
 fn nested_type(kind: u8, levels: usize) -> Vec<u8> {
     let levels = [kind, 0x01, 0x01].repeat(levels);
     section(7, &[&[0x01], levels.as_slice(), &[kind, 0x00]].concat())

@@ -44,7 +44,7 @@ async fn calls(stage: &Stage, limits: &str, calls: &[&[&str]]) -> Vec<Ran> {
     ran
 }
 
-/// The one line that the guest prints of an answer.
+/// Returns the one line that the guest prints of an answer.
 fn line(ran: &Ran) -> Value {
     assert_eq!(ran.ended.as_ref().unwrap().code, 0, "{}", ran.out);
     serde_json::from_str(ran.out.trim()).unwrap_or_else(|error| panic!("{error}: {}", ran.out))

@@ -34,7 +34,7 @@ async fn memory(stage: Arc<Stage>) -> String {
     format!("memory.grow refused at {reached}")
 }
 
-/// A component that runs this core module, which exports `run` and may export `memory`.
+/// Returns a component that runs this core module, which exports `run` and may export `memory`.
 pub(crate) fn command(module: &str) -> String {
     format!(
         r#"(component

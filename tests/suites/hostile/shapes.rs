@@ -60,7 +60,7 @@ async fn endless_start(stage: Arc<Stage>) -> String {
     stage.limited(&run(&extension, &[]).await, Limit::Cpu)
 }
 
-/// A component that asks for its environment, and does this when the host asks it for room.
+/// Returns a component that asks for its environment, and does this when the host asks it for room.
 fn asking(realloc: &str) -> String {
     format!(
         r#"(component
@@ -107,7 +107,7 @@ async fn reentrant(stage: Arc<Stage>) -> String {
     "trap: cannot leave component instance".to_owned()
 }
 
-/// A component that asks what a type is called, and does this when the host asks it for room.
+/// Returns a component that asks what a type is called, and does this when the host asks it for room.
 fn resolving(realloc: &str) -> String {
     format!(
         r#"(component
@@ -171,7 +171,7 @@ async fn api_reentrant(stage: Arc<Stage>) -> String {
     "trap: cannot leave component instance".to_owned()
 }
 
-/// A component whose export has returned when this runs.
+/// Returns a component whose export has returned when this runs.
 fn returning(after: &str) -> String {
     format!(
         r#"(component
@@ -193,7 +193,7 @@ async fn post_return(stage: Arc<Stage>) -> String {
     format!("trap; a loop there is {stopped}")
 }
 
-/// A component that drops a resource of its own, with this for its destructor.
+/// Returns a component that drops a resource of its own, with this for its destructor.
 fn destroying(destructor: &str) -> String {
     format!(
         r#"(component
@@ -260,7 +260,8 @@ async fn names(stage: Arc<Stage>) -> String {
     "trap; escaped in logs".to_owned()
 }
 
-/// A symbol of C++ in which each type is made of two of the one before: what it stands for doubles with each ten bytes.
+/// Returns a symbol of C++ in which each type is made of two of the one before: what it stands for doubles with each
+/// ten bytes.
 fn doubling_symbol(times: usize) -> String {
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let twice = |digit: &u8| format!("S_IS{0}_S{0}_E", char::from(*digit));

@@ -48,7 +48,7 @@ impl Audit for Kept {
 }
 
 impl Kept {
-    /// The lines of one extension so far.
+    /// Returns the lines of one extension so far.
     pub(crate) fn of(&self, extension: &str) -> Vec<Value> {
         self.0.lock().unwrap().iter().filter(|line| line["extension"] == extension).cloned().collect()
     }
@@ -154,13 +154,13 @@ impl Stage {
         builder.cluster(ApiClient::connect(settings).unwrap()).build().unwrap()
     }
 
-    /// The runtime, in a pod that has a service account's volume.
+    /// Returns the runtime, in a pod that has a service account's volume.
     pub(crate) fn with_account(&self) -> Runtime {
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
         builder.service_account(self.files.1.path()).cluster(self.cluster.clone()).build().unwrap()
     }
 
-    /// A host with this client for requests outward.
+    /// Returns a host with this client for requests outward.
     pub(crate) fn with_egress(&self, client: EgressClient) -> Runtime {
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
         builder.cluster(self.cluster.clone()).egress(client).build().unwrap()
@@ -211,7 +211,7 @@ pub(crate) fn grant(name: &str, spec: &str) -> Grant {
     Grant::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The rest of a grant that opens the pod's metadata and reading pods in `demo`, with these limits.
+/// Returns the rest of a grant that opens the pod's metadata and reading pods in `demo`, with these limits.
 pub(crate) fn opening(limits: &str) -> String {
     format!(
         "{{podinfo: {{}}, api: [{{apiGroups: [''], resources: [pods], verbs: [get, list], namespaces: [demo]}}], \

@@ -12,7 +12,7 @@ pub(crate) fn begin() -> u64 {
     field("VmRSS:")
 }
 
-/// The peak since.
+/// Returns the peak since.
 pub(crate) fn peak() -> u64 {
     field("VmHWM:")
 }

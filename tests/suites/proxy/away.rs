@@ -39,7 +39,7 @@ fn last_words(proxy: Proxy, mut errors: BufReader<ChildStderr>) -> String {
     said
 }
 
-/// The numbers that some lines end with, as `times=3`.
+/// Returns the numbers that some lines end with, as `times=3`.
 fn times(said: &str, wanted: &str) -> Vec<u32> {
     let lines = said.lines().filter(|line| line.contains(wanted));
     lines.map(|line| line.rsplit_once("times=").unwrap().1.parse().unwrap()).collect()

@@ -148,7 +148,7 @@ fn a_fragment_is_refused_and_not_cut_off() {
     assert_eq!(proxy.at.get(maps).0, 200);
 }
 
-/// The statuses of the answers to what is sent on one connection, until it is closed.
+/// Returns the statuses of the answers to what is sent on one connection, until it is closed.
 fn statuses(proxy: &Proxy, bytes: String) -> Vec<u16> {
     let At::Tcp(address) = proxy.at.clone() else { panic!("a port") };
     within(move || {

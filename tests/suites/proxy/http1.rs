@@ -111,7 +111,7 @@ impl Answer {
         self.header("transfer-encoding") == Some("chunked")
     }
 
-    /// The next chunk as it was sent; `None` after the last one. Panics when the connection ends before.
+    /// Returns the next chunk as it was sent; `None` after the last one. Panics when the connection ends before.
     pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
         assert!(self.is_chunked(), "{:?}", self.headers);
         let size = usize::from_str_radix(&line(&mut self.reader), 16).expect("the size of a chunk");

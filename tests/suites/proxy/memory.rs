@@ -19,7 +19,7 @@ const CONNECTION: usize = 32;
 const HEADS: usize = 12 << 10;
 const BODY: usize = 256;
 
-/// The most memory that the process has taken so far, in KiB.
+/// Returns the most memory that the process has taken so far, in KiB.
 fn peak(proxy: &Proxy) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid)).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -33,7 +33,7 @@ fn connect(proxy: &Proxy) -> TcpStream {
     stream
 }
 
-/// A crowd of connections that have all sent these bytes, or as much of them as was taken.
+/// Returns a crowd of connections that have all sent these bytes, or as much of them as was taken.
 fn crowd(proxy: &Proxy, bytes: &[u8]) -> Vec<TcpStream> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();

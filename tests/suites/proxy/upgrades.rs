@@ -25,7 +25,7 @@ const VERSION: &str = "Sec-WebSocket-Version: 13";
 const WEBSOCKET: [&str; 4] = ["Connection: Upgrade", "Upgrade: websocket", KEY, VERSION];
 const SPDY: [&str; 3] = ["Connection: Upgrade", "Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io"];
 
-/// A request in HTTP/1.1, without a body.
+/// Returns a request in HTTP/1.1, without a body.
 fn text(line: &str, headers: &[&str]) -> String {
     format!("{line} HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n", headers.join("\r\n"))
 }
@@ -69,7 +69,7 @@ async fn echo(mut stream: Stream) {
     let _ = stream.shutdown().await;
 }
 
-/// A server that changes to what it is asked for.
+/// Returns a server that changes to what it is asked for.
 fn echoing() -> Server {
     Server::start(|head: String, mut stream| async move {
         match header(&head, "upgrade") {

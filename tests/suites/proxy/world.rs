@@ -37,7 +37,7 @@ impl Place {
         Self { url, folder }
     }
 
-    /// A grant in a file.
+    /// Returns a grant in a file.
     pub(crate) fn grant(&self, name: &str, spec: &str) -> PathBuf {
         let file = self.path(&format!("{name}.yaml"));
         let text = format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: {name}}}\nspec: {spec}\n");
@@ -62,7 +62,7 @@ impl Place {
         Proxy::start(self.command(arguments).args(["--audit"]).arg(self.path("audit.jsonl")))
     }
 
-    /// A proxy on a free port under one grant, with these flags.
+    /// Returns a proxy on a free port under one grant, with these flags.
     pub(crate) fn under(&self, spec: &str, flags: &[&str]) -> Proxy {
         let grant = self.grant("callers", spec);
         self.start(&[&["--port=0", "--grant", grant.to_str().unwrap()], flags].concat())
@@ -74,7 +74,8 @@ impl Place {
         self.start(&["--port=0", "--grant", grant.to_str().unwrap()])
     }
 
-    /// The first record that is as wanted. It is written by a thread of its own, so it may have to be waited for.
+    /// Returns the first record that is as wanted. It is written by a thread of its own, so it may have to be waited
+    /// for.
     pub(crate) fn record(&self, wanted: impl Fn(&Value) -> bool + Send + 'static) -> Value {
         let file = self.path("audit.jsonl");
         within(move || {
@@ -156,7 +157,7 @@ impl Proxy {
         proxy
     }
 
-    /// The socket that the next line names.
+    /// Returns the socket that the next line names.
     #[track_caller]
     pub(crate) fn next(&self) -> At {
         let line = self.lines.recv_timeout(PATIENCE).expect("it says where it listens");

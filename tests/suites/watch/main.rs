@@ -45,7 +45,7 @@ static ARTEFACTS: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
 /// The limits of guests that must not reach any.
 const ROOMY: &str = "{deadline: 5m, cpu: 1m, requestsPerSecond: 10000, burst: 10000, watches: 2000, inFlight: 2000}";
 
-/// The usual grant.
+/// Returns the usual grant.
 fn all_maps() -> String {
     format!(
         r#"{{api: [{{apiGroups: [""], resources: [configmaps], verbs: ["*"], namespaces: ["*"]}}], limits: {ROOMY}}}"#

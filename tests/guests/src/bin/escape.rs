@@ -76,7 +76,7 @@ fn change(mount: &str) {
     }
 }
 
-/// The names in a mount as they stand before the attempts, and `..data` at least.
+/// Returns the names in a mount as they stand before the attempts, and `..data` at least.
 fn existing(mount: &str) -> Vec<String> {
     let entries = fs::read_dir(mount).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

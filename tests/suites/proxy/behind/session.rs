@@ -173,7 +173,7 @@ fn status(code: Option<i32>) -> Value {
         "message": format!("command terminated with non-zero exit code: exit code {code}")})
 }
 
-/// The bytes that are in the messages of a WebSocket.
+/// Returns the bytes that are in the messages of a WebSocket.
 fn unwrapped(stream: Stream) -> Stream {
     let (ours, theirs) = tokio::io::duplex(PIECE);
     let (mut messages, frames) = websocket::split(stream);
