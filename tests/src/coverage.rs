@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Those of `guests` that no suite below `folder` takes, in their order.
+/// Returns the guests that no suite below `folder` uses, in their order.
 ///
 /// # Errors
 ///
-/// The folder or a file in it cannot be read.
+/// Fails if the folder or a file in it cannot be read.
 pub fn without_a_suite(mut guests: Vec<String>, folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     for entry in entries {

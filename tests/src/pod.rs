@@ -30,7 +30,7 @@ impl PodTree {
         Ok(Self { root })
     }
 
-    /// Returns the folder itself.
+    /// Returns the pod's folder.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -73,7 +73,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Lays out a new volume; its folder is made.
+    /// Lays out a new volume, and makes its folder.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl Volume {
     }
 }
 
-/// Returns the first element of a projected path: what gets the link.
+/// Returns the first element of a projected path, which is the name of the link.
 fn first(path: &str) -> &str {
     path.split_once('/').map_or(path, |(first, _)| first)
 }

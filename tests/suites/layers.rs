@@ -17,7 +17,7 @@ const BELOW: [&str; 3] = ["policy", "quantity", "volume"];
 const CONFINED: [(&str, &[&str]); 2] =
     [("wasmtime::component", &["capability", "extension"]), ("wasmtime_wasi", &["capability", "extension", "service"])];
 
-/// The rooms of the devcluster and what each may use of the others; what is not named here stands above them all.
+/// The modules of the devcluster and the modules that each may use. Modules that are not named here may use them all.
 const ROOMS: [(&str, &[&str]); 6] = [
     ("manifest", &[]),
     ("model", &[]),
@@ -141,7 +141,7 @@ fn only_the_gate_makes_a_permit() {
     }
 }
 
-/// Returns the packages that one is built with.
+/// Returns the packages that a package is built with.
 fn dependencies(package: &str, features: &[&str]) -> BTreeSet<String> {
     let mut tree = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     tree.args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", package]).args(features);

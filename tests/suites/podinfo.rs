@@ -42,7 +42,7 @@ impl Volume {
         write(&self.writer, files);
     }
 
-    /// Without polling, unless a test says otherwise.
+    /// Returns a builder without polling.
     fn builder(&self) -> PodInfoBuilder {
         PodInfo::builder().volume(self.dir.path()).poll_period(NEVER)
     }

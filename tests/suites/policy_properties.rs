@@ -1,6 +1,6 @@
-//! Properties of the readers that strangers feed: what they accept means one thing only, and nothing makes them panic.
+//! Properties of the readers of untrusted text: accepted texts have one meaning, and no text causes a panic.
 //!
-//! `PROPTEST_CASES` sets how many cases each property is tried with; without it the suite takes a few seconds.
+//! `PROPTEST_CASES` sets the number of cases of each property. With the default the suite takes a few seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use attache::policy::{ApiRequest, Grant, Verdict};
@@ -224,7 +224,7 @@ proptest! {
         if let Some(request) = parse(method, &raw) {
             let reading = Some(judged(&request));
             prop_assert_eq!(&server::read(method, request.target()), &reading, "sent: {}", request.target());
-            // A trailing slash is dropped where it means nothing; otherwise the guest's own spelling means the same.
+            // A trailing slash without a meaning is dropped. Otherwise the guest's own spelling has the same meaning.
             prop_assert_eq!(&server::read(method, &raw), &reading, "asked: {}", raw);
         }
     }

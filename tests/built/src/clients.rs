@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use crate::guests::{watch, workspace};
 
-/// The variable that makes missing clients a failure when it is `required`, for machines on which all tests have to run.
+/// The variable that makes missing clients a failure when it is `required`, for machines that have to run all tests.
 pub const DEMAND: &str = "ATTACHE_CLIENTS";
 
 /// Returns the folder with the clients' steps, and with the list of their packages.

@@ -39,11 +39,11 @@ impl Guests {
         }
     }
 
-    /// Builds all guests; `progress` gets each line that cargo says on the way.
+    /// Builds all guests. `progress` gets each line that cargo prints meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`Guests::ready`]; the message has all that cargo said.
+    /// Fails like [`Guests::ready`]. The message has cargo's whole output.
     pub fn build(progress: impl FnMut(&str)) -> Result<Self> {
         ensure!(
             target_is_installed()?,
@@ -54,16 +54,16 @@ impl Guests {
         Ok(Self { folder })
     }
 
-    /// Returns the folder that they are in: what `PREBUILT` is set to.
+    /// Returns the folder of the guests, which is the value of `PREBUILT`.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Finds one guest by its name, such as `cat-labels`.
+    /// Returns the file of a guest by the guest's name, such as `cat-labels`.
     ///
     /// # Errors
     ///
-    /// There is no such guest; the message names those that there are.
+    /// Fails if there is no such guest. The message names the existing guests.
     pub fn path(&self, name: &str) -> Result<PathBuf> {
         let file = format!("{name}.wasm");
         let places = [self.folder.join(&file), self.folder.join("examples").join(&file)];
@@ -76,11 +76,11 @@ impl Guests {
     }
 }
 
-/// Returns the name of every guest that there is a source of, sorted.
+/// Returns the sorted names of all guests that have a source.
 ///
 /// # Errors
 ///
-/// A folder of sources cannot be read.
+/// Fails if a folder of sources cannot be read.
 pub fn names() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in SOURCES.map(|folder| workspace().join(folder)) {
@@ -99,7 +99,7 @@ fn name_of(source: &Path) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// Returns the top of the workspace.
+/// Returns the workspace's folder.
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
@@ -156,11 +156,11 @@ fn build_command() -> Command {
     command
 }
 
-/// Runs a command to its end; on failure the error has all that it said on stderr.
+/// Runs a command to its end. On failure the error has the command's whole stderr.
 ///
 /// # Errors
 ///
-/// The command cannot be started, or it failed.
+/// Fails if the command cannot be started, or failed.
 pub fn watch(command: &mut Command, mut progress: impl FnMut(&str)) -> Result<()> {
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     let program = command.get_program().to_owned();

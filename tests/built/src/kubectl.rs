@@ -10,8 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::guests::watch;
 
-/// The variable that makes a missing kubectl a failure when it is `required`, for machines on which all tests have to
-/// run.
+/// The variable that makes a missing kubectl a failure when it is `required`, for machines that have to run all tests.
 pub const DEMAND: &str = "ATTACHE_KUBECTL";
 
 /// The oldest minor version of Kubernetes 1 whose kubectl is accepted. It speaks WebSocket on request, later versions
@@ -56,7 +55,7 @@ pub fn fetch(mut progress: impl FnMut(&str)) -> Result<()> {
     Ok(())
 }
 
-/// apt-get with lists, sources and packages of its own.
+/// Returns `apt-get` with lists, sources and packages of its own.
 fn apt_get(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     for (option, below) in [
@@ -102,7 +101,7 @@ fn runs(program: &Path) -> bool {
     minor_version(&said).is_some_and(|minor| minor >= OLDEST)
 }
 
-/// Returns the minor version in what `kubectl version --client --output=json` says.
+/// Returns the minor version in the output of `kubectl version --client --output=json`.
 fn minor_version(said: &str) -> Option<u32> {
     let (_, after) = said.split_once("\"minor\":")?;
     let digits: String =

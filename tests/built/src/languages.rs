@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::guests::{watch, workspace};
 
-/// The variable that makes a missing tool a failure when it is `required`, for machines on which all tests have to run.
+/// The variable that makes a missing tool a failure when it is `required`, for machines that have to run all tests.
 pub const DEMAND: &str = "ATTACHE_LANGUAGES";
 
 /// A language that examples are written in.
@@ -125,11 +125,11 @@ impl Example {
         Ok(None)
     }
 
-    /// Builds it, unless it is newer than all that it is made of.
+    /// Builds the example, unless it is newer than all its sources.
     ///
     /// # Errors
     ///
-    /// The tool is missing, or it does not build.
+    /// Fails if the tool is missing, or the example does not build.
     pub fn build(self) -> Result<PathBuf> {
         let (language, name) = (self.language, self.name);
         let tool = language.tool().with_context(|| format!("no tool for guests in {}", language.name()))?;

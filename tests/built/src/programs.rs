@@ -29,11 +29,11 @@ impl Programs {
         }
     }
 
-    /// Builds them in the dev profile; `progress` gets each line that cargo says on the way.
+    /// Builds the programs in the dev profile. `progress` gets each line that cargo prints meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`Programs::ready`]; the message has all that cargo said.
+    /// Fails like [`Programs::ready`]. The message has cargo's whole output.
     pub fn build(progress: impl FnMut(&str)) -> Result<Self> {
         let mut build = cargo();
         // The whole workspace's features, so that tests need not compile anything anew.
@@ -45,12 +45,12 @@ impl Programs {
         Ok(Self { folder: target.join("debug") })
     }
 
-    /// Returns the folder that they are in: what [`PREBUILT`] is set to.
+    /// Returns the folder of the programs, which is the value of [`PREBUILT`].
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Returns the binary.
+    /// Returns the binary `attache`.
     pub fn attache(&self) -> PathBuf {
         self.folder.join("attache")
     }

@@ -1,4 +1,4 @@
-//! Granted names, and the addresses that none of them may lead to.
+//! Granted names, and the addresses that no granted name may lead to.
 
 use std::io;
 use std::net::IpAddr;
@@ -59,7 +59,7 @@ async fn a_granted_name_cannot_lead_to_where_none_may() {
     }
 }
 
-/// Granted names that lead to these addresses, each called by a guest; nothing may be connected to.
+/// Calls each of these granted names from a guest, and asserts that the address is denied.
 async fn refused(outside: &Outside, extension: &Extension, names: &[String]) {
     for name in names {
         let answer = get(extension, name, &[]).await;

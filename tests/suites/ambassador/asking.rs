@@ -28,7 +28,7 @@ pub(crate) fn ambassador(world: &World) -> Ambassador {
     Ambassador::new(Channel::WasiHttp, gate(SPEC, &world.records), Some(world.cluster()))
 }
 
-/// Returns an ambassador before a server that does as its script says.
+/// Returns an ambassador before a server that follows a script.
 pub(crate) async fn scripted(
     script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static,
 ) -> (Scripted, Ambassador, Records) {

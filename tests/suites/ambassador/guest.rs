@@ -37,7 +37,7 @@ pub(crate) fn host(world: &World) -> RuntimeBuilder {
     alone(world).cluster(world.cluster())
 }
 
-/// Returns a host in that pod which knows no API server.
+/// Returns a host in the pod of this world, without an API server.
 pub(crate) fn alone(world: &World) -> RuntimeBuilder {
     let (engine, folder) = &*ENGINE;
     Runtime::builder()

@@ -20,7 +20,7 @@ impl Records {
         self.0.lock().unwrap().clone()
     }
 
-    /// The last one.
+    /// Returns the last record.
     pub(crate) fn last(&self) -> Value {
         self.all().pop().expect("something was recorded")
     }

@@ -183,7 +183,7 @@ fn what_a_manifest_says_stays_within_its_line_and_moves_no_cursor() {
     let folder = folder();
     let file = folder.path().join("pod.yaml");
     std::fs::write(&file, FORGING).unwrap();
-    // Until the pod stays up, or the manifest is refused: whichever, it is said in the same way.
+    // Reads until the pod stays up or the manifest is refused. The same checks fit both cases.
     let mut dev = command(["dev", "--pod"]);
     let going = Going::start_quiet(dev.arg(&file));
     let mut said = Vec::new();

@@ -17,7 +17,7 @@ use super::{Ended, folder, grant, within};
 const PIECE: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A line of the log beyond this is no line that says something.
+/// The longest line of the log, in bytes. No useful line is longer.
 const LONGEST_LINE: usize = 8 << 10;
 
 /// The rest of a grant with which a guest may ask as fast as it can, for some seconds.
@@ -27,7 +27,7 @@ const FAST: &str = "{deadline: 3s, cpu: 30s, requestsPerSecond: 100000, burst: 1
      logBytesPerSecond: 16Mi}";
 const POOR: &str = "{deadline: 3s, cpu: 30s, requestsPerSecond: 2, burst: 2}";
 
-/// Runs the guest until its deadline, and reads what it says on stderr slowly for as long as it runs.
+/// Runs the guest until its deadline, and reads its stderr slowly meanwhile.
 fn drowned(what: &str, limits: &str, log: &str) -> Ended {
     let (pod, folder) = (ByHand::new(), folder());
     let mut run = pod.run("drown");

@@ -12,7 +12,7 @@ use super::{Ended, cache, command, end, folder};
 /// The user of most images that do not run as root.
 const NOBODY: &str = "65532";
 
-/// `attache run` of a small guest, started by another program.
+/// Runs `attache run` of a small guest, started by another program.
 fn run_by(program: &str, before: &[&str], cache: &Path) -> Ended {
     command_by(program, before, "run", cache)
 }
@@ -72,7 +72,7 @@ fn on_noexec_and_without_a_place_one_line_says_that_each_start_compiles() {
 /// The arguments with which `setpriv` starts a program as [`NOBODY`].
 const AS_NOBODY: [&str; 6] = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"];
 
-/// Asserts that a run ended well and said in one line that nothing is kept.
+/// Asserts that a run succeeded, and reported in one line that nothing is kept.
 #[track_caller]
 fn runs_and_says_so(ended: &Ended, words: &[&str]) {
     ended.printed();

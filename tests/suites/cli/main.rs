@@ -65,7 +65,7 @@ impl Ended {
     }
 }
 
-/// `attache` with these arguments, no environment, and compiled guests kept for all tests.
+/// Returns `attache` with these arguments, an empty environment, and a cache of compiled guests for all tests.
 fn command<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(attache());
     command.env_clear().env("ATTACHE_CACHE", cache()).args(arguments);
@@ -73,7 +73,8 @@ fn command<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) ->
     command
 }
 
-/// One for all tests, and for the next time too: an artefact is taken only for the very guest and engine.
+/// Returns the cache of compiled guests, shared by all tests and kept for later runs. An artefact is used only for
+/// exactly its guest and engine.
 fn cache() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("attache-cache");
     std::fs::create_dir_all(&folder).unwrap();
@@ -111,14 +112,14 @@ struct Going {
 }
 
 impl Going {
-    /// Reads what it says on stdout.
+    /// Starts a command, and reads its stdout.
     fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let out = child.stdout.take().unwrap();
         Self::reading(child, out)
     }
 
-    /// Reads what it says on stderr.
+    /// Starts a command, and reads its stderr.
     fn start_quiet(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let err = child.stderr.take().unwrap();
@@ -158,7 +159,7 @@ impl Going {
 }
 
 impl Drop for Going {
-    /// A test that has failed leaves no process behind.
+    /// Ends the process, so that a failed test leaves no process behind.
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().ok();
@@ -179,7 +180,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Returns a file that the tests bring along.
+/// Returns the path of a manifest of the tests.
 fn manifest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name)
 }

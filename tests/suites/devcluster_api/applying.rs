@@ -7,7 +7,7 @@ use crate::access::bind;
 use crate::client::Reply;
 use crate::stage::{SOMEBODY, Stage, deployment, play, told};
 
-/// Applies `object` as `manager`; `more` is added to the query.
+/// Applies `object` as `manager`. `more` is added to the query.
 async fn apply(stage: &Stage, manager: &str, target: &str, more: &str, object: Value) -> Result<Reply> {
     stage.patch("apply-patch+yaml", &format!("{target}?fieldManager={manager}{more}"), object).await
 }
@@ -22,7 +22,7 @@ fn map(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data})
 }
 
-/// `MANAGER OPERATION` of each entry, sorted.
+/// Returns `MANAGER OPERATION` of each entry, sorted.
 fn managers(value: &Value) -> Vec<String> {
     let entries = value["metadata"]["managedFields"].as_array().into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

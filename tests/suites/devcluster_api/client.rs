@@ -34,7 +34,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Returns the body as JSON; null if it is none.
+    /// Returns the body as JSON, or null if the body is not JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -73,7 +73,7 @@ impl Client {
         Ok(config)
     }
 
-    /// Sends a request over a connection of its own; the body of the answer is still to come.
+    /// Sends a request over a connection of its own. Returns the answer before its body.
     pub(crate) async fn open(&self, mut request: Request<Bytes>, http2: bool) -> Result<http::Response<Incoming>> {
         let stream = TcpStream::connect(&self.address).await?;
         let certificate =
@@ -112,7 +112,7 @@ impl Client {
         self.ask_as(token, method, target, media, body.to_string()).await
     }
 
-    /// The same with a media type of the caller's choice.
+    /// Sends a request with a media type of the caller's choice.
     pub(crate) async fn ask_as(
         &self,
         token: &str,

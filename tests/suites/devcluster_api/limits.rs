@@ -37,7 +37,7 @@ async fn stage(subresources: Value) -> Result<Stage> {
     Ok(stage)
 }
 
-/// Refused as `wanted`, and what was there stays as it was.
+/// Asserts that a request is refused as `wanted`, and that the stored object stays unchanged.
 async fn refused(stage: &Stage, method: &str, target: &str, body: Value, wanted: &str) -> Result<()> {
     let seen = target.trim_end_matches("/scale");
     let before = stage.list(seen).await?;

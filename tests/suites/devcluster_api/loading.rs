@@ -1,4 +1,4 @@
-//! Manifests that are loaded: what is refused says why, and where in the file.
+//! Loaded manifests: a refusal has the reason and the place in the file.
 
 use std::path::Path;
 

@@ -90,17 +90,17 @@ impl Stage {
         self.done("GET", target, Value::Null).await
     }
 
-    /// `CODE REASON` of a refused request, and its `Status`.
+    /// Returns `CODE REASON` of a refused request, and its `Status`.
     pub(crate) async fn refused(&self, method: &str, target: &str, body: Value) -> Result<(String, Value)> {
         told(&self.ask(method, target, body).await?)
     }
 
-    /// A patch of some media type, such as `strategic-merge-patch+json`.
+    /// Sends a patch of this media type, such as `strategic-merge-patch+json`.
     pub(crate) async fn patch(&self, kind: &str, target: &str, patch: Value) -> Result<Reply> {
         self.patch_with(kind, target, &patch.to_string()).await
     }
 
-    /// The same with a body as it stands there.
+    /// Sends a patch of this media type, with a body of this text.
     pub(crate) async fn patch_with(&self, kind: &str, target: &str, body: &str) -> Result<Reply> {
         let media = format!("application/{kind}");
         self.client.ask_as(&self.token, "PATCH", target, &media, body.to_owned()).await
@@ -147,7 +147,7 @@ impl Stage {
     }
 }
 
-/// `CODE REASON` of a refusal, and its `Status`.
+/// Returns `CODE REASON` of a refusal, and its `Status`.
 pub(crate) fn told(reply: &Reply) -> Result<(String, Value)> {
     let status = reply.json();
     ensure!(status["kind"] == "Status", "{} and no Status: {:?}", reply.status, reply.body);
@@ -168,13 +168,13 @@ impl Watch {
         Ok(Self { body: response.into_body(), read: Vec::new() })
     }
 
-    /// Returns the next event; `None` at the end.
+    /// Returns the next event, or `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>> {
         let line = tokio::time::timeout(PATIENCE, self.line()).await.context("no event came")??;
         Ok(line.map(|line| serde_json::from_slice(&line)).transpose()?)
     }
 
-    /// Returns the next line, with its end; `None` at the end.
+    /// Returns the next line with its line break, or `None` at the end.
     pub(crate) async fn line(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {

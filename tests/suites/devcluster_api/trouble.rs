@@ -31,7 +31,7 @@ impl Stage {
         self.client.ask(self.cluster.admin_token(), method, target, &body).await
     }
 
-    /// The same with a media type of the caller's choice.
+    /// Sends a request of the administrator with a media type of the caller's choice.
     pub(crate) async fn admin_as(&self, method: &str, target: &str, media: &str, body: String) -> Result<Reply> {
         self.client.ask_as(self.cluster.admin_token(), method, target, media, body).await
     }

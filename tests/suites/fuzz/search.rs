@@ -56,7 +56,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Returns the kind of an error's text: without its numbers and what it quotes.
+/// Returns the kind of an error's text: the text without numbers and quoted parts.
 pub(crate) fn kind_of(error: &str) -> String {
     let mut kind = String::new();
     let mut quoted = false;

@@ -111,7 +111,7 @@ impl Stage {
         self
     }
 
-    /// Runs a guest under a grant of this `spec`; how it ended and what it printed.
+    /// Runs a guest under a grant of this `spec`. Returns its outcome and its output.
     async fn run(&self, name: &str, spec: &str, arguments: &[&str]) -> (Result<Outcome, CallError>, String) {
         self.run_file(&guest(name), spec, arguments).await
     }
@@ -150,7 +150,7 @@ impl Stage {
         self.records.0.lock().unwrap().clone()
     }
 
-    /// Returns the records of what guests asked, without the host's own.
+    /// Returns the records of the guests' requests, without those of the host.
     fn asked(&self) -> Vec<(String, String)> {
         let lines = self.lines().into_iter().filter(|line| line.way == "api");
         lines.map(|line| (line.verb, line.path)).collect()

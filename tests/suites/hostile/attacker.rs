@@ -99,7 +99,7 @@ impl Attacker {
     }
 }
 
-/// One call of a session, which it ends if it fails and only then.
+/// Makes one call of a session. The session ends only if the call fails.
 async fn in_session(extension: &Embedded, call: Invocation) -> Result<Ended, CallError> {
     let mut session = extension.session_with(SessionSettings::new(), call, Calls::default()).await?;
     let done = session.call(exit_code).await;

@@ -53,7 +53,7 @@ fn text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Returns a number as binaries have it (LEB128).
+/// Returns a number as LEB128, as in binaries.
 fn number(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -108,7 +108,7 @@ async fn inner_components(stage: Arc<Stage>) -> String {
     excess(&stage, nested, ComponentTooComplex::Nesting).await
 }
 
-/// Thirty components, each of which has two instances of the one before: a thousand million of the first.
+/// Thirty components, each with two instances of the previous component: a thousand million of the first.
 async fn doubling(stage: Arc<Stage>) -> String {
     let mut component = "(component $root (component $c0)".to_owned();
     for at in 1..30 {
@@ -145,7 +145,7 @@ async fn beyond(stage: &Stage, text: &str, expected: Limit) -> String {
     format!("not compiled: {reached}")
 }
 
-/// Twice two to the power of so many instances of a module, by components within components.
+/// Returns a component with 2 to the power of `doublings` instances of a module, by components within components.
 fn instances_of(module: &str, doublings: usize) -> String {
     let mut component =
         format!("(component $root (component $c0 (core module $m {module}) (core instance (instantiate $m)))");
@@ -181,7 +181,7 @@ async fn modules(stage: Arc<Stage>) -> String {
     excess(&stage, component, ComponentTooComplex::Parts).await
 }
 
-/// Three bytes each, of which the host keeps sixty.
+/// Aliases of three bytes, for each of which the host keeps sixty bytes.
 async fn aliases(stage: Arc<Stage>) -> String {
     let module = section(1, b"\0asm\x01\0\0\0").split_off(8);
     let aliases = [number(2_000_000), [0x00, 0x11, 0x02, 0x00, 0x00].repeat(2_000_000)].concat();
@@ -237,7 +237,7 @@ async fn full(stage: Arc<Stage>) -> String {
     format!("{refused} of 4 refused: the control group leaves nothing")
 }
 
-/// One that is good when its digest is computed, and another when it is compiled.
+/// A file that is valid when its digest is computed, and is replaced before it is compiled.
 async fn changing(stage: Arc<Stage>) -> String {
     let folder = tempfile::tempdir().unwrap();
     let (path, script) = (folder.path().join("a.wasm"), folder.path().join("compiler"));

@@ -177,7 +177,7 @@ async fn stalled(stage: Arc<Stage>) -> String {
     stage.limited(&ran, Limit::Deadline)
 }
 
-/// wasmtime counts what a guest puts into its headers; a host that only looks when they are sent holds them before.
+/// wasmtime counts the bytes of a guest's headers. A host with a check only at the sending holds them before.
 async fn headers(stage: Arc<Stage>) -> String {
     let value = "x".repeat(6000);
     let mut call = vec!["GET", "https", "kubernetes", POD];
@@ -189,7 +189,7 @@ async fn headers(stage: Arc<Stage>) -> String {
     stage.limited(&ran, Limit::HeaderBytes)
 }
 
-/// Under a grant that opens nothing: the host's memory is not for the grant's `api` or `egress` to open.
+/// Enormous parts of requests under a grant that opens nothing. The limits hold without `api` and `egress` too.
 async fn enormous(stage: Arc<Stage>) -> String {
     let extension = stage.guest("hoard", "{}").await;
     for (what, bytes) in [("methods", "7000000"), ("authorities", "7000000"), ("paths", "60000")] {

@@ -57,7 +57,7 @@ async fn large_from_the_start(stage: Arc<Stage>) -> String {
     ended_at(&stage, &format!("(memory 200) {RETURNS}"), "{limits: {memory: 8Mi}}", Limit::Memory).await
 }
 
-/// These are refused when they are loaded, before an instance is tried.
+/// Components that are refused when they are loaded, before an instance is made.
 async fn larger_than_any(stage: Arc<Stage>) -> String {
     let mut answers = Vec::new();
     for (module, answer) in [

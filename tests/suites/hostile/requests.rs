@@ -115,7 +115,7 @@ async fn enormous(stage: Arc<Stage>) -> String {
     for what in ["resolve", "namespace", "name", "subresource", "labels", "fields", "cursor"] {
         let ran = run(&extension, &[what, "4000000"]).await;
         assert_eq!(ran.ended.as_ref().unwrap().code, 0, "{what}: {}", ran.out);
-        // What is said of it is short: it goes into the guest's own log.
+        // The error is short, because it goes into the guest's own log.
         let line = ran.out.trim();
         let length: usize = line.split(' ').rev().nth(1).unwrap().parse().unwrap_or_else(|_| panic!("{what}: {line}"));
         assert!(line.starts_with("refused: invalid") && length < 1000, "{what}: {line}");

@@ -60,7 +60,7 @@ async fn endless_start(stage: Arc<Stage>) -> String {
     stage.limited(&run(&extension, &[]).await, Limit::Cpu)
 }
 
-/// Returns a component that asks for its environment, and does this when the host asks it for room.
+/// Returns a component that asks for its environment, and does this when the host calls its `realloc`.
 fn asking(realloc: &str) -> String {
     format!(
         r#"(component
@@ -107,7 +107,7 @@ async fn reentrant(stage: Arc<Stage>) -> String {
     "trap: cannot leave component instance".to_owned()
 }
 
-/// Returns a component that asks what a type is called, and does this when the host asks it for room.
+/// Returns a component that asks for a type's names, and does this when the host calls its `realloc`.
 fn resolving(realloc: &str) -> String {
     format!(
         r#"(component
@@ -162,7 +162,7 @@ async fn api_realloc(stage: Arc<Stage>) -> String {
     format!("trap; a loop there is {stopped}")
 }
 
-/// The gate is asked anew only when the answer that is on its way has arrived.
+/// The gate is asked again only after the pending answer has arrived.
 async fn api_reentrant(stage: Arc<Stage>) -> String {
     let again = "(call_indirect (type $ask) (i32.const 0) (i32.const 4) (i32.const 256) (i32.const 0)) i32.const 512";
     let error = ended(&stage, &resolving(again), &opening("{}")).await;

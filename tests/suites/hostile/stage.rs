@@ -166,7 +166,7 @@ impl Stage {
         builder.cluster(self.cluster.clone()).egress(client).build().unwrap()
     }
 
-    /// One call of the neighbour, and how long it took.
+    /// Calls the neighbour once, and returns the duration of the call.
     pub(crate) async fn neighbour(&self) -> Duration {
         let (printed, begun) = (MemoryOutputPipe::new(OUTPUT), Instant::now());
         let call = Invocation::new().args(["/etc/podinfo", "v1/pods", "demo", "a"]);

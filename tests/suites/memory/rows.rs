@@ -101,7 +101,7 @@ async fn call(extension: &Extension, harmless: &[&str], attack: &[&str]) -> Grow
     Grown { bytes: peak.saturating_sub(before).saturating_sub(own), answered }
 }
 
-/// Returns the worst of several.
+/// Returns the largest growth of several.
 fn worst(all: impl IntoIterator<Item = (String, Grown)>) -> Grown {
     let all: Vec<_> = all.into_iter().collect();
     for (what, grown) in &all {

@@ -35,7 +35,7 @@ impl Drop for Server {
     }
 }
 
-/// One connection, one answer after another.
+/// Serves one connection, one answer after another.
 async fn serve(mut stream: TcpStream, status: &'static str, answers: Arc<Answers>) {
     let mut head = Vec::new();
     while let Ok(byte) = stream.read_u8().await {

@@ -22,7 +22,7 @@ fn rules(lines: &[&str]) -> Grant {
     Grant::parse(&grant(&format!("  api:\n  - {api}\n"))).unwrap().resolve(own).unwrap()
 }
 
-/// `GET /path` and the like.
+/// Returns a request of a line such as `GET /path`.
 fn request(line: &str) -> ApiRequest {
     let (method, target) = line.split_once(' ').unwrap();
     ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target).expect(line)

@@ -1,4 +1,4 @@
-//! The filter, over the wire, and what the ambassador refuses whatever a filter says.
+//! The filter over the wire, and requests that the ambassador refuses independent of the filter.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -148,7 +148,7 @@ fn a_fragment_is_refused_and_not_cut_off() {
     assert_eq!(proxy.at.get(maps).0, 200);
 }
 
-/// Returns the statuses of the answers to what is sent on one connection, until it is closed.
+/// Sends bytes on one connection. Returns the statuses of the answers until it is closed.
 fn statuses(proxy: &Proxy, bytes: String) -> Vec<u16> {
     let At::Tcp(address) = proxy.at.clone() else { panic!("a port") };
     within(move || {

@@ -1,4 +1,4 @@
-//! A client that sends exactly what a test says and shows exactly what comes.
+//! A client that sends exactly the bytes of a test, and returns exactly the bytes of the answer.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -80,7 +80,7 @@ impl At {
     }
 }
 
-/// One that trusts this authority.
+/// Returns a TLS connection that trusts this authority.
 fn session(ca: &str) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();

@@ -45,7 +45,7 @@ fn crowd(proxy: &Proxy, bytes: &[u8]) -> Vec<TcpStream> {
     crowd
 }
 
-/// A neighbour is answered, so that all that came before it has been looked at.
+/// Waits for the answer to another client, so that all earlier bytes have been read.
 fn neighbour(proxy: &Proxy) {
     let at = proxy.at.clone();
     assert_eq!(within(move || at.get(MAPS).0), 200);

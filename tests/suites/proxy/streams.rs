@@ -70,7 +70,7 @@ fn compressed_and_binary_answers_pass_unchanged() {
         for name in ["content-type", "content-encoding", "vary"] {
             assert_eq!(passed.header(name), direct.header(name), "{headers:?}");
         }
-        // A table says how old each object is, in seconds, which may pass between two requests.
+        // A table has the age of each object in seconds, which may change between two requests.
         let bytes = passed.bytes();
         assert!(bytes == direct.bytes() || bytes == ask().bytes(), "{headers:?}");
     }

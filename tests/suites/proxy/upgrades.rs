@@ -56,7 +56,7 @@ fn rest(mut stream: TcpStream) -> String {
     })
 }
 
-/// Sends each byte back. At the client's end it says goodbye.
+/// Sends each byte back, and `bye` when the client ends its side.
 async fn echo(mut stream: Stream) {
     let mut piece = [0; 4096];
     loop {
@@ -69,7 +69,7 @@ async fn echo(mut stream: Stream) {
     let _ = stream.shutdown().await;
 }
 
-/// Returns a server that changes to what it is asked for.
+/// Returns a server that accepts each upgrade.
 fn echoing() -> Server {
     Server::start(|head: String, mut stream| async move {
         match header(&head, "upgrade") {
@@ -181,7 +181,7 @@ fn a_websocket_to_a_pod_takes_get_and_create() {
         let (post, _stream) = raw(&proxy, text(&format!("POST {exec}"), &SPDY).as_bytes());
         assert_eq!((status(&get), status(&post)), (by_get, by_post), "{verbs}");
     }
-    // By default the filter rejects them, whatever a grant says.
+    // By default the filter rejects them, even if a grant allows them.
     let proxy = place.under(&spec("get, create"), &[]);
     let (head, stream) = raw(&proxy, text(&format!("GET {exec}"), &WEBSOCKET).as_bytes());
     assert!(status(&head) == 403 && rest(stream).contains("rejected by the filter"));

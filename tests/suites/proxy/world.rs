@@ -49,7 +49,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// `attache proxy` with these arguments, on a free port.
+    /// Returns the command `attache proxy` with these arguments, on a free port.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(attache());
         command.env_clear().arg("proxy").args(arguments);
@@ -145,7 +145,7 @@ impl Proxy {
         Self::of(command.stderr(Stdio::inherit()).spawn().unwrap())
     }
 
-    /// One that has been started, and says on stdout where it listens.
+    /// Returns a proxy that was started, whose stdout names its address.
     pub(crate) fn of(mut child: Child) -> Self {
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();

@@ -173,7 +173,7 @@ async fn read(stream: &mut (impl AsyncReadExt + Unpin)) -> Answered {
     (status, unchunked(body))
 }
 
-/// Returns the body of an answer in chunks; `None` where the last one is missing.
+/// Returns the body of an answer in chunks, or `None` if the last chunk is missing.
 fn unchunked(mut body: &str) -> Option<String> {
     let mut whole = String::new();
     loop {

@@ -59,7 +59,7 @@ impl Stage {
         })
     }
 
-    /// `attache dev` for one guest. All that the demo knows of its flags is here.
+    /// Returns the command `attache dev` for one guest. Only this function knows the flags of `attache dev`.
     fn attache_dev(&self, guest: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.attache);
         command.current_dir(guests::workspace());

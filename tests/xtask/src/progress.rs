@@ -22,7 +22,7 @@ pub(crate) fn during<T>(name: &str, work: impl FnOnce(&mut dyn FnMut(&str)) -> R
 }
 
 fn style() -> ProgressStyle {
-    // A template that cannot be read would be a slip in this line; the plain spinner serves as well.
+    // A template that is not valid would be a mistake in this line. Then the plain spinner is used.
     ProgressStyle::with_template("{spinner} {prefix} ({elapsed})  {wide_msg:.dim}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }

@@ -143,7 +143,7 @@ fn propagation(word: &str) -> Result<Propagation, String> {
     }
 }
 
-/// Opens the objects that a call is about; the inner error is the API's.
+/// Opens the collection of a call. The inner error is the API's.
 fn within(of: &str, namespace: &str, flags: &[&str]) -> Result<Result<Collection, Error>, String> {
     let of = kind(of)?;
     let opened = match namespace {

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A text that is no number shows as a code that no test asks for.
+/// Parses a number. Returns a code that no test uses if the text is no number.
 fn number(text: &str) -> u8 {
     text.parse().unwrap_or(u8::MAX)
 }

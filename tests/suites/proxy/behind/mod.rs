@@ -1,4 +1,4 @@
-//! An API server of the tests' own: it does with each connection what a test says.
+//! A scripted API server: a test decides the handling of each connection.
 
 pub(crate) mod session;
 mod spdy;
@@ -106,7 +106,7 @@ fn identity() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), pem)
 }
 
-/// Returns the head of a request, without what follows it; `None` when the connection ends before.
+/// Returns the head of a request, or `None` if the connection ends before.
 pub(crate) async fn read_head(stream: &mut Stream) -> Option<String> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {

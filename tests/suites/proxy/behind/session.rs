@@ -135,7 +135,7 @@ async fn by_spdy(stream: Stream, command: Vec<String>, streams: usize) {
 }
 
 impl Session {
-    /// Runs the command to its end, and says how it ended.
+    /// Runs the command to its end, and sends its result.
     async fn run(self) {
         let Self { command, mut stdin, out } = self;
         let mut process = Command::new(&command[0]);

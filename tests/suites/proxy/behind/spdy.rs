@@ -69,7 +69,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Self { stream, inflate, begun: false }
     }
 
-    /// Returns the next frame; `None` at the end.
+    /// Returns the next frame, or `None` at the end.
     pub(super) async fn frame(&mut self) -> Option<Frame> {
         let mut head = [0; 8];
         self.stream.read_exact(&mut head).await.ok()?;

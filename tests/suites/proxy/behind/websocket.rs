@@ -35,7 +35,7 @@ pub(super) async fn write_all(mut stream: impl AsyncWrite + Unpin, mut pieces: m
 }
 
 impl Reader {
-    /// Returns the next binary message; `None` at the end.
+    /// Returns the next binary message, or `None` at the end.
     pub(super) async fn message(&mut self) -> Option<Vec<u8>> {
         let mut message = Vec::new();
         loop {
