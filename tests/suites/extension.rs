@@ -204,7 +204,7 @@ fn below_a_folder_that_others_may_write_to_is_one_of_ones_own() {
         assert_eq!(own.parent(), Some(folder.path()), "{mode:o}");
         assert_eq!(std::fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o700, "{mode:o}");
         assert_eq!(Artefacts::open_own(folder.path(), DEFAULT_CAPACITY).unwrap().path(), own, "a second time");
-        // Where somebody else was there first, nothing is taken.
+        // A folder that others can write to, or a link to another folder, is refused.
         permit(&own, 0o777);
         let refused = Artefacts::open_own(folder.path(), DEFAULT_CAPACITY).unwrap_err();
         assert!(refused.to_string().contains("writable by nobody else"), "{refused}");

@@ -27,7 +27,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
     ("server", &["access", "model", "rules", "wire"]),
 ];
 
-/// Returns the floors of the library and what each may use: the table in the documentation of its root.
+/// Returns the layers of the library and the layers that each may use, from the table in the documentation of its root.
 fn floors() -> Vec<(String, Vec<String>)> {
     let root = std::fs::read_to_string(workspace().join("host/src/lib.rs")).unwrap();
     let row = |line: &str| {

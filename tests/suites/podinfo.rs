@@ -81,7 +81,7 @@ async fn next(changes: &mut Changes) -> Result<Arc<Snapshot>, PodInfoError> {
     changes.next().transpose().expect("ready, and yet nothing")
 }
 
-/// Waits until a reader has the label with this value, through any snapshots in between.
+/// Waits until a reader gets the label with this value, and skips other snapshots.
 async fn until_label(changes: &mut Changes, key: &str, value: &str) -> Arc<Snapshot> {
     loop {
         let snapshot = next(changes).await.unwrap();

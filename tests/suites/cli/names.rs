@@ -1,4 +1,4 @@
-//! Components whose names are not what they seem: records of the audit, commands to a terminal, megabytes.
+//! Components with hostile names: audit records, terminal commands, megabytes.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

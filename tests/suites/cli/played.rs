@@ -36,7 +36,7 @@ pub(crate) fn dev(pod: &Path) -> Command {
     dev
 }
 
-/// Returns a pod of which `spec` is written below `spec:`.
+/// Returns a pod with this `spec`.
 pub(crate) fn pod(spec: &str) -> String {
     format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: tried, labels: {{app: web}}}}\nspec:{spec}")
 }
@@ -52,7 +52,7 @@ pub(crate) fn workload(version: &str, kind: &str, spec: &str, template: &str) ->
     format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: web}}\nspec:\n{spec}{template}")
 }
 
-/// Returns the output of a guest in the place of the container.
+/// Returns the output of a guest that runs in place of the container.
 pub(crate) fn told(file: &Path) -> String {
     end(dev(file).arg(guest("cat-labels")).args(["--", "--env"])).printed().to_owned()
 }

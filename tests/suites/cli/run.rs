@@ -141,7 +141,7 @@ impl ByHand {
         self.account.swap(&[("token", token), ("ca.crt", ca_pem), ("namespace", "default")]).unwrap();
     }
 
-    /// `attache run` in that pod: by variables as a pod has them, by flags for what is at another path here.
+    /// Returns the command `attache run` in that pod, with a pod's variables, and flags for paths that differ here.
     pub(crate) fn run(&self, name: &str) -> std::process::Command {
         let root = self.tree.root();
         let mut run = command([OsStr::new("run"), guest(name).as_os_str()]);

@@ -12,7 +12,7 @@ use attache_tests::{attache, guest};
 
 use super::{grant, host, run};
 
-/// Compiles a guest; what the grant pins then.
+/// Compiles a guest into `artefact`. Returns the digests that a grant can pin.
 async fn compiled(name: &str, artefact: &Path) -> Precompiled {
     host().build().unwrap().compile_file(&guest(name), artefact).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! Components of many modules, memories and table entries; and such as need what this host has not.
+//! Components with many modules, memories and table entries, and components that need features that this host lacks.
 
 use attache::engine::{ComponentTooComplex, Engine, EngineError, EngineSettings, Needs, check_complexity};
 use attache::extension::LoadError;

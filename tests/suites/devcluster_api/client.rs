@@ -45,7 +45,8 @@ impl Client {
         Self::at(&cluster.address().to_string(), Some("kubernetes.default.svc".into()), cluster.ca_pem())
     }
 
-    /// Returns a client of the server at `HOST[:PORT]`, whose certificate is to have `name`, or else the host's.
+    /// Returns a client of the server at `HOST[:PORT]`. The server's certificate has to have `name`, or else the host's
+    /// name.
     pub(crate) fn at(address: &str, name: Option<String>, ca: String) -> Self {
         let (host, port) =
             address.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).unwrap_or((address, "443"));

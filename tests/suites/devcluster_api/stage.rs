@@ -111,7 +111,7 @@ impl Stage {
         Watch::open(&self.client, target, request.body(Bytes::new())?).await
     }
 
-    /// Returns the request as the stage's own user sends it.
+    /// Returns the request with the credentials of the stage's own user.
     pub(crate) fn signed(&self, request: http::request::Builder) -> http::request::Builder {
         if self.token.is_empty() {
             return request;
@@ -210,7 +210,7 @@ pub(crate) fn deployment(name: &str, containers: &[&str]) -> Value {
     }})
 }
 
-/// Returns the names of a list's own objects; every namespace of a real server has a bundle of its CA besides.
+/// Returns the names of a list's objects without the bundle of the CA, which a real server has in each namespace.
 pub(crate) fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let names = items.iter().filter_map(|item| item["metadata"]["name"].as_str());

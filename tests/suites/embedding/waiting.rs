@@ -95,7 +95,7 @@ async fn what_a_session_keeps_between_calls_wakes_nobody() {
     drop(server);
 }
 
-/// A collection is of no call: it serves the calls after it.
+/// A collection does not belong to a call: it serves later calls too.
 #[tokio::test]
 async fn what_a_call_opened_serves_the_next_one() {
     let (_server, _account, client) = cluster();

@@ -139,7 +139,7 @@ async fn informational(stage: Arc<Stage>) -> String {
     "unavailable".to_owned()
 }
 
-/// 4 KiB of nothing, as a piece of an answer in pieces.
+/// Returns 4 KiB of blanks, as one chunk of an answer.
 fn blank() -> &'static [u8] {
     let head: &[u8] = b"1000\r\n";
     [head, &[b' '; 4096], b"\r\n"].concat().leak()

@@ -29,7 +29,7 @@ const LIMITS: &str = "{logBytesPerSecond: 16Ki, deadline: 3s, cpu: 10s}";
 async fn flood(stage: Arc<Stage>) -> String {
     let extension = stage.guest("flood", &opening(LIMITS)).await;
     let ran = run(&extension, &["stdout"]).await;
-    // One second's worth at once, then the rate; the first lines are there, so nothing is lost but what came too late.
+    // One second's worth immediately, then the rate. The first lines are there, so only late lines are lost.
     assert!((RATE..=RATE * (SECONDS + 2)).contains(&ran.out.len()), "{}", ran.out.len());
     let answered = stage.limited(&ran, Limit::Deadline);
     let few = run(&extension, &["200", "stdout"]).await;

@@ -260,8 +260,8 @@ async fn names(stage: Arc<Stage>) -> String {
     "trap; escaped in logs".to_owned()
 }
 
-/// Returns a symbol of C++ in which each type is made of two of the one before: what it stands for doubles with each
-/// ten bytes.
+/// Returns a C++ symbol in which each type is made of two of the previous type. The length of its meaning doubles with
+/// each ten bytes.
 fn doubling_symbol(times: usize) -> String {
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let twice = |digit: &u8| format!("S_IS{0}_S{0}_E", char::from(*digit));

@@ -211,7 +211,7 @@ pub(crate) fn grant(name: &str, spec: &str) -> Grant {
     Grant::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Returns the rest of a grant that opens the pod's metadata and reading pods in `demo`, with these limits.
+/// Returns the spec of a grant that opens the pod's metadata and reads of pods in `demo`, with these limits.
 pub(crate) fn opening(limits: &str) -> String {
     format!(
         "{{podinfo: {{}}, api: [{{apiGroups: [''], resources: [pods], verbs: [get, list], namespaces: [demo]}}], \

@@ -93,7 +93,7 @@ async fn calls(stage: &Stage, least: usize, over: &AtomicBool) -> Vec<Duration> 
     taken
 }
 
-/// Returns the call that so many of 100 do not exceed.
+/// Returns the percentile `of` of the calls' durations.
 fn percentile(calls: &[Duration], of: usize) -> Option<Duration> {
     let mut sorted = calls.to_vec();
     sorted.sort();

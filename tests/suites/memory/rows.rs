@@ -199,12 +199,12 @@ async fn output() -> Grown {
     worst(all)
 }
 
-/// More of the smallest objects than fit.
+/// Measures more of the smallest objects than fit.
 async fn small() -> Grown {
     watched((0..200_000).map(|number| format!(r#"{{"metadata":{{"name":"{number}"}}}}"#).into_bytes())).await
 }
 
-/// Objects in which each separately kept text is long.
+/// Measures objects in which each separately kept text is long.
 async fn long() -> Grown {
     let object = |number: u32| {
         let (uid, version) = (x(2000), x(256));

@@ -33,7 +33,7 @@ fn connect(proxy: &Proxy) -> TcpStream {
     stream
 }
 
-/// Returns a crowd of connections that have all sent these bytes, or as much of them as was taken.
+/// Returns many connections that have each sent these bytes, or as many of them as the proxy accepted.
 fn crowd(proxy: &Proxy, bytes: &[u8]) -> Vec<TcpStream> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();

@@ -31,7 +31,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Returns a proxy before a server whose pods have sessions, and whose other answers are the devcluster's.
+    /// Starts a proxy before a server whose pods have sessions, and whose other answers are the devcluster's.
     fn new(spec: &str) -> Self {
         let world = World::new();
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "talker", "namespace": "default"},

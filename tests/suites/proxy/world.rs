@@ -74,8 +74,7 @@ impl Place {
         self.start(&["--port=0", "--grant", grant.to_str().unwrap()])
     }
 
-    /// Returns the first record that is as wanted. It is written by a thread of its own, so it may have to be waited
-    /// for.
+    /// Returns the first record that `wanted` accepts. Waits for the record, which another thread writes.
     pub(crate) fn record(&self, wanted: impl Fn(&Value) -> bool + Send + 'static) -> Value {
         let file = self.path("audit.jsonl");
         within(move || {

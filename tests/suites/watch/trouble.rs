@@ -147,7 +147,7 @@ fn watches_answered(records: &Records, code: u16) -> usize {
     records.lines.lock().unwrap().iter().filter(fits).count()
 }
 
-/// Makes a world whose stores end at the first refusal.
+/// Returns a world whose stores end at the first refusal.
 fn impatient() -> World {
     World::keeping(WatchSettings::new().linger(Duration::ZERO).forbidden_for(Duration::ZERO))
 }
