@@ -183,8 +183,8 @@ impl Supervisor {
     /// began on.
     ///
     /// # Errors
-    /// Fails if the new version cannot be loaded or cannot be served. The previous version, if any, then stays, and its
-    /// [`Status::reload_error`] has the error as well.
+    /// Fails if the new version cannot be loaded or cannot be served. If it cannot be loaded, the previous version, if
+    /// any, stays, and its [`Status::reload_error`] has the error as well.
     pub async fn apply(&self, definition: Definition) -> Result<(), ServiceError> {
         let _changing = self.inner.changing.lock().await;
         if self.inner.stop.is_cancelled() {
