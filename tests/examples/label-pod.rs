@@ -1,4 +1,4 @@
-//! What `kubectl label --overwrite pod` does, for machines without kubectl.
+//! A replacement of `kubectl label --overwrite pod` for machines without kubectl.
 //!
 //! ```text
 //! label-pod KUBECONFIG NAMESPACE POD KEY=VALUE

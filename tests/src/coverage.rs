@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Those of `guests` that no suite below `folder` takes, in their order.
+/// Returns the guests that no suite below `folder` uses, in their order.
 ///
 /// # Errors
 ///
-/// The folder or a file in it cannot be read.
+/// Fails if the folder or a file in it cannot be read.
 pub fn without_a_suite(mut guests: Vec<String>, folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     for entry in entries {
@@ -24,8 +24,8 @@ pub fn without_a_suite(mut guests: Vec<String>, folder: &Path) -> Result<Vec<Str
     Ok(guests)
 }
 
-/// Whether a suite has the guest's name as a string of its own, such as in `guest("empty")`: a suite may hand it on
-/// through a function, but a comment that mentions it is no test.
+/// Returns whether a suite has the guest's name as a string of its own, such as in `guest("empty")`. A suite may pass
+/// the name through a function, but a comment with the name is no test.
 fn takes(source: &str, guest: &str) -> bool {
     let name = format!("\"{guest}\"");
     source.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(&name))

@@ -6,15 +6,15 @@ use std::sync::LazyLock;
 use attache_built::guests::Guests;
 use attache_built::programs::Programs;
 
-/// Built at most once a process; with `cargo xtask test`, before it.
+/// The guests, built at most once in each process. `cargo xtask test` builds them before.
 static GUESTS: LazyLock<Result<Guests, String>> =
     LazyLock::new(|| Guests::ready().map_err(|error| format!("{error:#}")));
 
-/// Finds a guest by the name of its source, such as `guest("cat-labels")`, and builds all of them if need be.
+/// Returns the file of a guest by the name of its source, such as `guest("cat-labels")`. Builds all guests if needed.
 ///
 /// # Panics
 ///
-/// The guests do not build, or there is none of that name: no test can go on, and the message says what to do.
+/// Panics if the guests do not build, or if there is no guest with this name. The message has the remedy.
 #[track_caller]
 pub fn guest(name: &str) -> PathBuf {
     let found = GUESTS.as_ref().map(|guests| guests.path(name));

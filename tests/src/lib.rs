@@ -1,5 +1,5 @@
-//! What the suites share: guests, programs, pod directories as the kubelet lays them out, and the rule that no guest
-//! goes without a test.
+//! Shared parts of the suites: guests, programs, pod directories as the kubelet lays them out, and the rule that each
+//! guest has a test.
 
 mod coverage;
 mod guests;

@@ -20,17 +20,17 @@ pub struct PodTree {
 }
 
 impl PodTree {
-    /// Makes an empty one.
+    /// Makes an empty pod directory.
     ///
     /// # Errors
     ///
-    /// The temporary folder cannot be made.
+    /// Fails if the temporary folder cannot be made.
     pub fn new() -> io::Result<Self> {
         let root = tempfile::tempdir()?;
         Ok(Self { root })
     }
 
-    /// The folder itself.
+    /// Returns the pod's folder.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -39,7 +39,7 @@ impl PodTree {
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn volume(&self, mount: &str, files: &[(&str, &str)]) -> io::Result<Volume> {
         Volume::lay(self.root.path().join(mount.trim_start_matches('/')), files)
     }
@@ -48,7 +48,7 @@ impl PodTree {
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn podinfo(&self, files: &[(&str, &str)]) -> io::Result<Volume> {
         self.volume("/etc/podinfo", files)
     }
@@ -57,7 +57,7 @@ impl PodTree {
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn service_account(&self, token: &str, ca_crt: &str, namespace: &str) -> io::Result<Volume> {
         let files = [("token", token), ("ca.crt", ca_crt), ("namespace", namespace)];
         self.volume("/var/run/secrets/kubernetes.io/serviceaccount", &files)
@@ -73,11 +73,11 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Lays out a new volume; its folder is made.
+    /// Lays out a new volume, and makes its folder.
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn lay(path: impl Into<PathBuf>, files: &[(&str, &str)]) -> io::Result<Self> {
         let path = path.into();
         fs::create_dir_all(&path)?;
@@ -86,17 +86,17 @@ impl Volume {
         Ok(volume)
     }
 
-    /// Where the volume is on the host.
+    /// Returns the path of the volume on the host.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Replaces all files at once, in the kubelet's order: new directory, swap of `..data`, new links, stale links
-    /// away, old directory away.
+    /// Replaces all files atomically, in the kubelet's order: make the new directory, swap `..data`, add new links,
+    /// remove stale links, remove the old directory.
     ///
     /// # Errors
     ///
-    /// The files cannot be written.
+    /// Fails if the files cannot be written.
     pub fn swap(&mut self, files: &[(&str, &str)]) -> io::Result<()> {
         let old = fs::read_link(self.path.join(DATA)).ok();
         self.swaps += 1;
@@ -142,7 +142,7 @@ impl Volume {
     }
 }
 
-/// The first element of a projected path: what gets the link.
+/// Returns the first element of a projected path, which is the name of the link.
 fn first(path: &str) -> &str {
     path.split_once('/').map_or(path, |(first, _)| first)
 }

@@ -10,7 +10,7 @@ use attache_devcluster::{DevCluster, DevClusterSettings};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// How long one command may take; it takes some hundred milliseconds.
+/// The longest time of one command, which usually takes some hundred milliseconds.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const OBJECTS: &str = r#"
@@ -45,7 +45,7 @@ struct Kubectl {
 }
 
 impl Kubectl {
-    /// A cluster and a `kubectl` for it; `None`, with a line that says so, where none is installed.
+    /// Returns a cluster and a `kubectl` for it. If no kubectl is installed, reports it and returns `None`.
     fn new() -> Result<Option<Self>> {
         let Some(program) = attache_built::kubectl::program()? else { return Ok(None) };
         let mut settings = DevClusterSettings::default();
@@ -71,7 +71,7 @@ impl Kubectl {
         Ok(child.wait_with_output()?)
     }
 
-    /// What the command prints; it has to succeed.
+    /// Returns the output of a command. Fails if the command fails.
     fn run(&self, arguments: &[&str], input: &str) -> Result<String> {
         let output = self.output(arguments, input)?;
         let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -79,7 +79,7 @@ impl Kubectl {
         Ok(out.into_owned())
     }
 
-    /// What the command complains of; it has to fail.
+    /// Returns the error output of a command. Fails if the command succeeds.
     fn refused(&self, arguments: &[&str], input: &str) -> Result<String> {
         let output = self.output(arguments, input)?;
         ensure!(!output.status.success(), "kubectl {arguments:?} succeeded");

@@ -38,7 +38,7 @@ async fn run(extension: &Extension, arguments: &[&str]) -> (Result<Outcome, Call
     (outcome, String::from_utf8(out.contents().into()).unwrap())
 }
 
-/// A volume as the kubelet lays it out.
+/// Returns a volume as the kubelet lays it out.
 fn volume(root: &Path) -> std::path::PathBuf {
     let volume = root.join("podinfo");
     let dated = volume.join("..2026_01_01_00_00_00.1");
@@ -204,7 +204,7 @@ fn below_a_folder_that_others_may_write_to_is_one_of_ones_own() {
         assert_eq!(own.parent(), Some(folder.path()), "{mode:o}");
         assert_eq!(std::fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o700, "{mode:o}");
         assert_eq!(Artefacts::open_own(folder.path(), DEFAULT_CAPACITY).unwrap().path(), own, "a second time");
-        // Where somebody else was there first, nothing is taken.
+        // A folder that others can write to, or a link to another folder, is refused.
         permit(&own, 0o777);
         let refused = Artefacts::open_own(folder.path(), DEFAULT_CAPACITY).unwrap_err();
         assert!(refused.to_string().contains("writable by nobody else"), "{refused}");

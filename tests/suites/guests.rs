@@ -8,8 +8,8 @@ use attache_built::guests;
 use attache_tests::guest;
 use wasmparser::{Parser, Payload};
 
-/// A guest is copied and compiled wherever it runs. The largest is `seed-client` with some 385 kB, which brings an
-/// asynchronous HTTP client; one that outgrows this has taken in something that it does not need.
+/// The largest size of a guest in bytes. A guest is copied and compiled wherever it runs. The largest is `seed-client`
+/// with some 385 kB, which has an asynchronous HTTP client. A larger guest has a dependency that it does not need.
 const LARGEST: usize = 420_000;
 
 /// Those that read whole objects of the types of `k8s-openapi`: code for each field that a pod can have comes along. It
@@ -17,7 +17,7 @@ const LARGEST: usize = 420_000;
 const TYPED: [&str; 2] = ["config-sync", "job-report"];
 const LARGEST_TYPED: usize = 850_000;
 
-/// The interfaces that a component imports.
+/// Returns the interfaces that a component imports.
 fn imports(component: &[u8]) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     let mut depth = 0_u32;

@@ -1,4 +1,4 @@
-//! Who may use whom in the host's library, read from its sources.
+//! The layers of the host's library: the allowed uses between its modules, checked in its sources.
 //!
 //! The gate is worth something only while nothing goes round it: what the layers are is a promise, and this holds it.
 
@@ -17,7 +17,7 @@ const BELOW: [&str; 3] = ["policy", "quantity", "volume"];
 const CONFINED: [(&str, &[&str]); 2] =
     [("wasmtime::component", &["capability", "extension"]), ("wasmtime_wasi", &["capability", "extension", "service"])];
 
-/// The rooms of the devcluster and what each may use of the others; what is not named here stands above them all.
+/// The modules of the devcluster and the modules that each may use. Modules that are not named here may use them all.
 const ROOMS: [(&str, &[&str]); 6] = [
     ("manifest", &[]),
     ("model", &[]),
@@ -27,7 +27,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
     ("server", &["access", "model", "rules", "wire"]),
 ];
 
-/// The floors of the library and what each may use: the table in the documentation of its root.
+/// Returns the layers of the library and the layers that each may use, from the table in the documentation of its root.
 fn floors() -> Vec<(String, Vec<String>)> {
     let root = std::fs::read_to_string(workspace().join("host/src/lib.rs")).unwrap();
     let row = |line: &str| {
@@ -53,7 +53,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The module below `root` that a file belongs to, and its code without comments.
+/// Returns the module below `root` that a file belongs to, and its code without comments.
 fn modules(root: &str) -> Vec<(String, PathBuf, String)> {
     let root = workspace().join(root);
     let of = |path: PathBuf| {
@@ -66,7 +66,7 @@ fn modules(root: &str) -> Vec<(String, PathBuf, String)> {
     sources(&root).into_iter().map(of).filter(|(module, _, _)| module != "lib").collect()
 }
 
-/// What follows each `crate::` in some code; of `crate::{a, b}` both.
+/// Returns the module after each `crate::` in some code; both `a` and `b` of `crate::{a, b}`.
 fn used(code: &str) -> BTreeSet<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut found = BTreeSet::new();
@@ -141,7 +141,7 @@ fn only_the_gate_makes_a_permit() {
     }
 }
 
-/// The packages that one is built with.
+/// Returns the packages that a package is built with.
 fn dependencies(package: &str, features: &[&str]) -> BTreeSet<String> {
     let mut tree = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     tree.args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", package]).args(features);

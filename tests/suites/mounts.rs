@@ -1,4 +1,4 @@
-//! What a guest sees of a pod's volumes: a read-only root in memory, and in it what its grant opens and nothing else.
+//! The file system of a guest: a read-only root in memory, with the volumes that its grant opens and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -58,7 +58,7 @@ impl std::io::Write for Log {
     }
 }
 
-/// The lines of the log that say what is left out of a mount.
+/// Returns the lines of the log that say what is left out of a mount.
 fn left_out(mount: &str) -> Vec<String> {
     let text = String::from_utf8(LOGGED.lock().unwrap().clone()).unwrap();
     text.lines().filter(|line| line.contains("not shown") && line.contains(mount)).map(str::to_owned).collect()

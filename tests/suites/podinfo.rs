@@ -42,7 +42,7 @@ impl Volume {
         write(&self.writer, files);
     }
 
-    /// Without polling, unless a test says otherwise.
+    /// Returns a builder without polling.
     fn builder(&self) -> PodInfoBuilder {
         PodInfo::builder().volume(self.dir.path()).poll_period(NEVER)
     }
@@ -81,7 +81,7 @@ async fn next(changes: &mut Changes) -> Result<Arc<Snapshot>, PodInfoError> {
     changes.next().transpose().expect("ready, and yet nothing")
 }
 
-/// Waits until a reader has the label with this value, through any snapshots in between.
+/// Waits until a reader gets the label with this value, and skips other snapshots.
 async fn until_label(changes: &mut Changes, key: &str, value: &str) -> Arc<Snapshot> {
     loop {
         let snapshot = next(changes).await.unwrap();
@@ -197,7 +197,7 @@ async fn a_view_without_labels_hears_nothing_of_them() {
 
     volume.write(&[("labels", "app=\"two\""), ("annotations", "a=\"1\"")]);
     assert_eq!(next(&mut all).await.unwrap().revision, 2);
-    // All views are told in one go, the older first: this one would know by now.
+    // All views are notified together, the older first: this view would be ready by now.
     volume.write(&[("labels", "app=\"three\""), ("annotations", "a=\"1\"")]);
     assert_eq!(next(&mut all).await.unwrap().revision, 3);
     assert!(!some.is_ready(), "woken by what it may not see");
@@ -542,7 +542,7 @@ fn dropping_the_last_handle_frees_the_watch() {
     eventually(|| watches(inode) == 0);
 }
 
-/// Looks again and again, within bounds, at what only the system can tell.
+/// Waits until a condition of the system holds. Panics if it does not hold in time.
 fn eventually(condition: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {
@@ -551,7 +551,7 @@ fn eventually(condition: impl Fn() -> bool) {
     }
 }
 
-/// How many inotify watches this process has on the inode.
+/// Returns the number of inotify watches of this process on the inode.
 fn watches(inode: u64) -> usize {
     let wanted = format!(" ino:{inode:x} ");
     let infos = fs::read_dir("/proc/self/fdinfo").unwrap();

@@ -1,6 +1,6 @@
-//! Properties of the readers that strangers feed: what they accept means one thing only, and nothing makes them panic.
+//! Properties of the readers of untrusted text: accepted texts have one meaning, and no text causes a panic.
 //!
-//! `PROPTEST_CASES` sets how many cases each property is tried with; without it the suite takes a few seconds.
+//! `PROPTEST_CASES` sets the number of cases of each property. With the default the suite takes a few seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use attache::policy::{ApiRequest, Grant, Verdict};
@@ -148,7 +148,7 @@ fn queries() -> impl Strategy<Value = String> {
         .prop_map(|pairs| if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) })
 }
 
-/// Where a backend reads the rest.
+/// The paths after which a backend reads the rest.
 const BACKENDS: [&str; 4] = [
     "/api/v1/namespaces/demo/services/s/proxy/",
     "/api/v1/namespaces/demo/pods/https:p:8443/proxy/",
@@ -206,7 +206,7 @@ fn parse(method: &str, target: &str) -> Option<ApiRequest> {
     ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target).ok()
 }
 
-/// A grant to read pods in `demo`.
+/// Returns a grant to read pods in `demo`.
 fn reader() -> Grant {
     Grant::parse(
         "{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {name: t}, spec: {api: [{apiGroups: [''], resources: [pods], \
@@ -224,7 +224,7 @@ proptest! {
         if let Some(request) = parse(method, &raw) {
             let reading = Some(judged(&request));
             prop_assert_eq!(&server::read(method, request.target()), &reading, "sent: {}", request.target());
-            // A trailing slash is dropped where it means nothing; otherwise the guest's own spelling means the same.
+            // A trailing slash without a meaning is dropped. Otherwise the guest's own spelling has the same meaning.
             prop_assert_eq!(&server::read(method, &raw), &reading, "asked: {}", raw);
         }
     }
@@ -268,7 +268,7 @@ proptest! {
             let proxied = path.subresource.as_deref() == Some("proxy") || request.verb() == "proxy";
             prop_assert!(proxied, "{:?}", path);
             prop_assert_eq!(Some(judged(&request)), server::read(method, &raw));
-            // However often somebody on the way decodes it, nothing climbs out.
+            // No number of decodings makes the path leave its folder.
             let mut text = tail;
             for _ in 0..8 {
                 prop_assert!(!text.split(['/', '\\']).any(|part| part == ".." || part == "."), "{}", text);

@@ -7,7 +7,7 @@
 
 use attache::policy::ApiRequest;
 
-/// Verb, then group, version, resource, subresource, namespace and name; or verb and path.
+/// The reading of a request: verb, group, version, resource, subresource, namespace and name, or verb and path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reading {
     Path(String, String),
@@ -70,7 +70,7 @@ pub fn read(method: &str, target: &str) -> Option<Reading> {
     Some(Reading::Resource { verb: verb.to_owned(), type_of, namespace: namespace.to_owned(), name })
 }
 
-/// The path of a request before what a backend reads.
+/// Returns the path of a request without the part that a backend reads.
 pub fn before_backend(request: &ApiRequest) -> &str {
     let path = request.path();
     let proxied = |at: usize| path.get(..at + "/proxy/".len()).unwrap_or(path);
@@ -133,7 +133,7 @@ fn name_in(term: &str) -> Option<String> {
     (field == "metadata.name").then(|| value.replace("\\\\", "\\").replace("\\,", ",").replace("\\=", "="))
 }
 
-/// What the gate judges, in the server's words.
+/// Returns the gate's reading of a request, in the server's words.
 pub fn judged(request: &ApiRequest) -> Reading {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     match request.resource() {

@@ -1,8 +1,8 @@
-//! What operators ask a host that keeps extensions: health, metrics, statuses, and a page for people.
+//! The admin endpoint of a host that keeps extensions: health, metrics, statuses, and a page for operators.
 //!
-//! Threat: a page that shows a stranger's text as markup, or a listener that tells secrets. All text is escaped, and
-//! nothing here shows a token, a value of `env` or a body. The listener is for the operator: bind it to loopback or to a
-//! Unix socket, since whoever reaches it reads the names of what extensions were denied.
+//! Threat: a page that shows untrusted text as markup, or a listener that discloses secrets. All text is escaped, and
+//! no response has a token, a value of `env` or a body. Bind the listener to loopback or to a Unix socket: each client
+//! that reaches it can read the paths and destinations of denied requests.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -22,13 +22,13 @@ use super::page;
 use super::status::{State, Status};
 use super::supervisor::Supervisor;
 
-/// The content type of the text that [`encode`] writes: OpenMetrics 1.0.
+/// The content type of the text of [`encode`]: OpenMetrics 1.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Nothing on the page comes from elsewhere, and nothing embeds it.
+/// The content security policy of the page. The page loads nothing, and no other page may embed it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
 
-/// Answers operators: `/livez`, `/readyz`, `/metrics`, `/extensions`, and a page for people at `/`.
+/// The admin endpoint: `/livez`, `/readyz`, `/metrics`, `/extensions`, and a page for operators at `/`.
 ///
 /// ```no_run
 /// use attache::serving::{Listener, Server};
@@ -61,7 +61,7 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-/// One extension at `/extensions`.
+/// One extension in the response of `/extensions`.
 #[derive(Serialize)]
 pub(super) struct Shown {
     #[serde(flatten)]
@@ -71,8 +71,8 @@ pub(super) struct Shown {
 }
 
 impl Admin {
-    /// Answers for a supervisor. The registry may have series of its own already; those of extensions and of the
-    /// process are added.
+    /// Makes the admin endpoint of a supervisor. The registry may have metrics already; the metrics of extensions and
+    /// of the process are added.
     pub fn new(supervisor: Supervisor, decisions: Arc<Decisions>, mut registry: Registry) -> Self {
         registry.register_collector(Box::new(Collector::new(supervisor.clone())));
         Self { inner: Arc::new(Inner { supervisor, decisions, registry }) }
@@ -97,7 +97,7 @@ impl Admin {
         })
     }
 
-    /// Answers one request.
+    /// Returns the response to one request.
     fn answer(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
         let known = matches!(path, "/" | "/livez" | "/readyz" | "/metrics" | "/extensions");
         if !known {
@@ -119,8 +119,8 @@ impl Admin {
         }
     }
 
-    /// Ready is a host that is not stopping and has loaded everything once. An extension that fails keeps no other one
-    /// from being ready.
+    /// Returns the response of `/readyz`. A host is ready when no extension is in the state `Loading` and the host is
+    /// not stopping. A failed extension does not make the host unready.
     fn ready(&self, verbose: bool) -> Response<Full<Bytes>> {
         let statuses = self.inner.supervisor.statuses();
         let loading = statuses.iter().any(|status| status.state == State::Loading);

@@ -1,7 +1,8 @@
-//! One request, answered by a guest.
+//! The call of a guest for one request, and its response.
 //!
-//! The guest runs in the task of its connection until it has answered. A guest that ends in one go, as most do, costs no
-//! task of its own. One that goes on after its answer's head gets a task, which ends when the client goes away.
+//! The guest runs in the task of its connection until it has answered. A guest that ends by then, as most do, needs no
+//! task of its own. A guest that continues after the head of its response gets a task, which ends when the client
+//! disconnects.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,50 +27,50 @@ use crate::capability::PodView;
 use crate::extension::{CallError, Completed, State};
 use crate::serving::Connection;
 
-/// The time after which a client may try again that was refused because as many calls run as the grant allows.
+/// The `Retry-After` of a response to a client that was refused because too many calls are in progress, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// What a guest answered through its `response-outparam`.
+/// The response or error that a guest set through its `response-outparam`.
 type Answered = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
-/// How the call ended that an answer is of.
+/// The result of the call that a response belongs to.
 type Ended = Result<Completed<()>, CallError>;
 
-/// The body of an answer.
+/// The body of a response.
 pub(super) enum Answer {
-    /// The host's own words.
+    /// A text of the host.
     Host(Full<Bytes>),
-    /// The guest's, which has ended.
+    /// The body of a guest that has ended.
     Whole(HyperOutgoingBody),
-    /// The guest's, which goes on.
+    /// The body of a guest that is still running.
     Running(Running),
 }
 
-/// The body of a guest that goes on. When it is dropped the guest is ended.
+/// The body of a guest that is still running. The guest is ended if the body is dropped before all of it was sent.
 pub(super) struct Running {
     body: HyperOutgoingBody,
     call: JoinHandle<Ended>,
     ended: bool,
-    /// Bytes that the client has not been given yet, where the answer's head says how many there are.
+    /// Bytes that are not sent yet, if the response has a `Content-Length`.
     left: Option<u64>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A client that has all of an answer drops it before the guest has ended.
+        // When all bytes are sent, the body is dropped before the guest has ended.
         if self.left != Some(0) {
             self.call.abort();
         }
     }
 }
 
-/// Why an answer breaks off.
+/// The reason for which a response breaks off.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BrokenOff {
     /// The guest's body failed.
     #[error("the guest's answer failed: {0:?}")]
     Body(Error),
-    /// The guest was ended before it had written all.
+    /// The guest was ended before it had written the whole body.
     #[error("the guest was ended before it had answered")]
     Guest,
 }
@@ -113,14 +114,14 @@ impl Running {
             self.left = self.left.map(|left| left.saturating_sub(given as u64));
             return Poll::Ready(Some(frame.map_err(BrokenOff::Body)));
         }
-        // A guest that was ended has dropped its body, which looks as if it had finished it.
+        // A guest that was ended has dropped its body, which looks like a finished body.
         let call = ready!(Pin::new(&mut self.call).poll(cx));
         self.ended = true;
         Poll::Ready(if matches!(call, Ok(Ok(_))) { None } else { Some(Err(BrokenOff::Guest)) })
     }
 }
 
-/// Returns an answer of the host's own.
+/// Returns a response with a text of the host.
 pub(super) fn plain(status: StatusCode, words: &'static str) -> Response<Answer> {
     let mut response = Response::new(Answer::Host(Full::new(Bytes::from_static(words.as_bytes()))));
     *response.status_mut() = status;
@@ -129,7 +130,7 @@ pub(super) fn plain(status: StatusCode, words: &'static str) -> Response<Answer>
     response
 }
 
-/// Has a guest answer a request.
+/// Calls a guest for a request, and returns its response.
 pub(super) async fn answer(pool: Arc<Pool>, request: Request<Incoming>) -> Response<Answer> {
     let (sender, mut answered) = oneshot::channel();
     let mut call = Box::pin(call(pool, request, sender));
@@ -138,7 +139,7 @@ pub(super) async fn answer(pool: Arc<Pool>, request: Request<Incoming>) -> Respo
         ended = &mut call => of_ended(&ended, answered.try_recv().ok()),
         answered = &mut answered => match answered {
             Ok(answered) => of_running(answered, call),
-            // It went on without an answer: its end says why.
+            // The guest continues without a response: the result of its call has the reason.
             Err(_gone) => of_ended(&call.await, None),
         },
     }
@@ -180,7 +181,7 @@ fn of_request_body(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::HttpProtocolError
 }
 
-/// The answer of a guest that has ended.
+/// Returns the response of a guest that has ended.
 fn of_ended(ended: &Ended, answered: Option<Answered>) -> Response<Answer> {
     match (ended, answered) {
         (Ok(_), Some(Ok(response))) => response.map(Answer::Whole),
@@ -199,7 +200,7 @@ fn of_ended(ended: &Ended, answered: Option<Answered>) -> Response<Answer> {
     }
 }
 
-/// The answer of a guest that goes on.
+/// Returns the response of a guest that is still running.
 fn of_running(answered: Answered, call: Pin<Box<impl Future<Output = Ended> + Send + 'static>>) -> Response<Answer> {
     match answered {
         Ok(response) => {

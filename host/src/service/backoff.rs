@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::policy::Restart;
 
-/// The time after which a command that still runs counts as healthy: its next failure begins with the first pause.
+/// The run time after which a command counts as healthy. The pause after a healthy run is the first pause again.
 const HEALTHY: Duration = Duration::from_mins(10);
 
-/// Doubling pauses with jitter, from the first to the longest of a manifest.
+/// The exponential backoff of restarts, with jitter, between the first and the longest pause of a manifest.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
@@ -29,7 +29,7 @@ impl Backoff {
     }
 }
 
-/// Returns a number from 0 to 1 by chance. Without the system's randomness it is 1.
+/// Returns a random number from 0 to 1, or 1 if the system has no randomness.
 pub(super) fn chance() -> f64 {
     let mut bytes = [0; 4];
     match getrandom::fill(&mut bytes) {

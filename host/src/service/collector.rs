@@ -1,4 +1,4 @@
-//! Statuses and figures of the process, as series for a scraper.
+//! The metrics of extensions and of the process.
 
 use prometheus_client::collector::Collector as Collects;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -9,10 +9,10 @@ use prometheus_client::registry::Unit;
 use super::status::{Counts, Status};
 use super::supervisor::Supervisor;
 
-/// The extensions that have series of their own. A scraper takes some hundred bytes for each series.
+/// The largest number of extensions with metrics. A scraper needs some hundred bytes for each series.
 const MAX_EXTENSIONS: usize = 1024;
 
-/// Writes the series of a supervisor's extensions, and of the process.
+/// The collector of the metrics of a supervisor's extensions and of the process.
 #[derive(Debug)]
 pub(super) struct Collector {
     supervisor: Supervisor,
@@ -24,7 +24,7 @@ impl Collector {
     }
 }
 
-/// One counter of [`Counts`]: its name, its help, and how it is read.
+/// One counter of [`Counts`]: its name, its help text, and the function that reads its value.
 type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
 
 const COUNTERS: [Counter; 6] = [
@@ -69,7 +69,7 @@ fn family<'a, M: EncodeMetric>(
     Ok(())
 }
 
-/// One gauge for each extension, with its state as a label.
+/// Encodes one gauge for each extension, with the extension's state as a label.
 fn states(encoder: &mut DescriptorEncoder<'_>, statuses: &[Status]) -> Result<(), std::fmt::Error> {
     let gauge = ConstGauge::new(1_i64);
     let help = "The state of each extension";

@@ -1,4 +1,4 @@
-//! The trigger `command`: `wasi:cli/run`, for as long as the pod runs.
+//! The trigger `command`: runs `wasi:cli/run` for as long as the pod runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use super::version::Version;
 use crate::extension::{CallError, Outcome};
 use crate::policy::{RestartPolicy, Trigger};
 
-/// How a run of the command ended.
+/// The end of one run of the command.
 enum Ended {
-    /// By itself.
+    /// The command ended by itself.
     Itself(Result<Outcome, CallError>),
-    /// For a newer version.
+    /// A newer version took over.
     Replaced,
-    /// Because the extension is to stop.
+    /// The extension is stopping.
     Stopped,
 }
 
-/// Keeps the command running until it is stopped.
+/// Runs and restarts the command until the extension is stopped.
 pub(super) async fn keep(mut runner: Runner) {
     let first = Arc::clone(&runner.newest.borrow());
     let mut backoff = Backoff::new(&first.definition.manifest.restart);
@@ -55,7 +55,7 @@ pub(super) async fn keep(mut runner: Runner) {
         };
         tokio::select! {
             () = runner.stop.cancelled() => return,
-            // A version that is new may be right.
+            // A new version may work.
             changed = runner.newest.changed() => if changed.is_err() { return },
             () = sleep(pause) => runner.reporter.count(|counts| counts.restarts += 1),
         }
@@ -76,7 +76,7 @@ async fn run(runner: &mut Runner, version: &Version) -> Ended {
         () = runner.stop.cancelled() => Ended::Stopped,
         changed = runner.newest.changed() => if changed.is_ok() { Ended::Replaced } else { Ended::Stopped },
     };
-    // The end of its stdin asks the guest to stop; beyond the grace it is ended.
+    // The end of its stdin asks the guest to stop. After the grace period the guest is ended.
     asked.cancel();
     if let Ok(called) = timeout(runner.stop_grace, running).await {
         let _ = runner.ended(&called);

@@ -1,4 +1,4 @@
-//! What extensions were denied last, and how many of their requests were allowed and denied.
+//! The last denied requests of each extension, and the counts of its allowed and denied requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,21 +8,21 @@ use serde::Serialize;
 
 use crate::telemetry::{Audit, AuditRecord, Channel, Decision, LimitRecord};
 
-/// The denials that are kept of each extension.
+/// The number of denials that are kept for each extension.
 const KEPT: usize = 8;
 
-/// The extensions whose decisions are kept. More are counted nowhere but in the audit.
+/// The largest number of extensions whose decisions are kept. Decisions of more extensions are only in the audit log.
 const MAX_EXTENSIONS: usize = 20_000;
 
-/// One request that was denied.
+/// One denied request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Denial {
-    /// When.
+    /// The time of the decision.
     pub at: Timestamp,
-    /// The verb and the path, or the destination.
+    /// The verb, followed by the destination, if any, and the path.
     pub request: String,
-    /// Why, with the rule that would allow it.
+    /// The reason, with the rule that would allow the request.
     pub reason: String,
 }
 
@@ -32,13 +32,13 @@ pub struct Denial {
 pub struct Decided {
     /// Requests that were allowed.
     pub allowed: u64,
-    /// Requests that were refused: by the grant, by a rate, or because they were not understood.
+    /// Requests that were refused by the grant, by a rate or another limit, or because they were not valid.
     pub denied: u64,
-    /// The last denials by the grant, the newest first; eight at most.
+    /// The last denials by the grant, newest first, at most eight.
     pub denials: VecDeque<Denial>,
 }
 
-/// Counts decisions and keeps the last denials, and passes each record on.
+/// An [`Audit`] that counts decisions, keeps the last denials, and passes each record on.
 ///
 /// ```
 /// use attache::extension::Runtime;
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Decisions {
 }
 
 impl Decisions {
-    /// Counts, and passes each record on to `next`.
+    /// Makes an empty record of decisions. Each audit record is passed on to `next`.
     pub fn new(next: Arc<dyn Audit>) -> Self {
         Self { next, decided: Mutex::default() }
     }

@@ -1,14 +1,14 @@
-//! What an extension is, read from files.
+//! The definition of an extension, read from files.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::policy::{DocumentError, ExtensionManifest, Grant, GrantSource, Problem};
 
-/// The largest manifest or grant that is read, in bytes; the reader of YAML has the same bound.
+/// The largest size of a manifest or grant, in bytes. The reader of YAML has the same limit.
 const MAX_FILE: u64 = 256 << 10;
 
-/// Why an extension's files cannot be read.
+/// The reason for which a definition cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DefinitionError {
@@ -17,7 +17,7 @@ pub enum DefinitionError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -26,10 +26,10 @@ pub enum DefinitionError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The error and its location in the file.
         error: DocumentError,
     },
-    /// The manifest and its grant pin two components.
+    /// The manifest and its grant pin different components.
     #[error("{}: the manifest and its grant pin two different components", path.display())]
     TwoPins {
         /// The manifest.
@@ -38,24 +38,24 @@ pub enum DefinitionError {
 }
 
 impl DefinitionError {
-    /// Returns whether the file is a grant, which stands in a folder beside the manifest that names it.
+    /// Returns whether the file is a grant. Grants are often in the same folder as the manifests that name them.
     pub(super) fn is_of_a_grant(&self) -> bool {
         let Self::Invalid { error, .. } = self else { return false };
         error.field() == "kind" && matches!(error.problem(), Problem::Invalid { value, .. } if value == "Grant")
     }
 }
 
-/// One extension: its manifest, its grant, and the folder that its files are relative to.
+/// The definition of one extension: its manifest, its grant, and the folder that its paths are relative to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Definition {
     /// The manifest.
     pub manifest: ExtensionManifest,
-    /// The grant, read from its file where the manifest names one; the manifest's name is its name.
+    /// The grant, read from its file if the manifest names one. The grant has the manifest's name.
     pub grant: Grant,
-    /// The folder that relative paths of the manifest begin at.
+    /// The folder that paths in the manifest are relative to.
     pub folder: PathBuf,
-    /// The files that it was read from: the manifest, and the grant's.
+    /// The files that the definition was read from: the manifest and the grant's file, if any.
     pub files: Vec<PathBuf>,
 }
 
@@ -63,7 +63,8 @@ impl Definition {
     /// Makes a definition from a manifest in memory.
     ///
     /// # Errors
-    /// Fails if the grant's file cannot be read, or is not valid.
+    /// Fails if the grant's file cannot be read or is not valid, or if the manifest and the grant pin different
+    /// components.
     pub fn new(manifest: ExtensionManifest, folder: impl Into<PathBuf>) -> Result<Self, DefinitionError> {
         let folder = folder.into();
         let mut files = Vec::new();
@@ -86,10 +87,10 @@ impl Definition {
         Ok(Self { manifest, grant, folder, files })
     }
 
-    /// Reads a manifest's file.
+    /// Reads a definition from a manifest's file.
     ///
     /// # Errors
-    /// Fails if a file cannot be read, or is not valid.
+    /// Fails if the manifest or the grant's file cannot be read or is not valid, or if they pin different components.
     pub fn read(path: &Path) -> Result<Self, DefinitionError> {
         let manifest = ExtensionManifest::parse(&read(path)?);
         let manifest = manifest.map_err(|error| DefinitionError::Invalid { path: path.to_owned(), error })?;
@@ -99,7 +100,7 @@ impl Definition {
         Ok(definition)
     }
 
-    /// Returns the component's file.
+    /// Returns the path of the component's file.
     pub fn component(&self) -> PathBuf {
         self.folder.join(&self.manifest.file)
     }

@@ -1,8 +1,8 @@
-//! The trigger `http`: listeners, and which extension a request is for.
+//! The trigger `http`: listeners, and the routing of requests to extensions.
 //!
-//! Extensions that name the same address share its listener. A request goes to the extension with its host, or with
-//! none, and the longest prefix of its path. Between two versions nothing is closed: a request takes the version that is
-//! newest when it arrives, and keeps it.
+//! Extensions that name the same address share its listener. An extension with the request's host comes before an
+//! extension without a host; among those, the longest prefix of the request's path wins. No connection is closed when a
+//! new version takes over. A request is answered by the version that was newest when it arrived.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -25,22 +25,22 @@ use super::version::{ServiceError, Version};
 use crate::policy::{HttpTrigger, Trigger};
 use crate::serving::{Listener, Server, from_fn};
 
-/// The interval at which TCP probes a silent client.
+/// The interval of TCP keepalive probes to a silent client.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
-/// The longest time that a request in progress may take once its listener stops. The extension's deadline is shorter.
+/// The longest time that a request in progress may take after its listener stops. The extension's deadline is shorter.
 const GRACE: Duration = Duration::from_hours(24);
 
-/// The mode of a Unix socket: its owner and group connect, as siblings in a pod do that share a group.
+/// The mode of a Unix socket. Its owner and group may connect, such as containers of a pod that share a group.
 const SOCKET_MODE: u32 = 0o660;
 
-/// All listeners, and what is served on them.
+/// All listeners and their routes.
 #[derive(Clone, Default)]
 pub(super) struct Router {
     sites: Arc<Mutex<BTreeMap<String, Site>>>,
 }
 
-/// One address.
+/// One address with its listener and routes.
 struct Site {
     routes: Arc<RwLock<Vec<Route>>>,
     certificate: Option<Certificate>,
@@ -48,7 +48,7 @@ struct Site {
     task: JoinHandle<()>,
 }
 
-/// What one extension serves on an address.
+/// The route of one extension on an address.
 #[derive(Clone)]
 struct Route {
     extension: String,
@@ -74,7 +74,7 @@ impl Route {
         of_host && path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Orders routes by what is tried first: those with a host, then those with a longer path.
+    /// Returns the rank of the route. The highest rank is tried first: routes with a host, then longer paths.
     fn rank(&self) -> (bool, usize) {
         (self.host.is_some(), self.path.trim_end_matches('/').len())
     }
@@ -89,7 +89,7 @@ impl Router {
         self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a version serve, in place of the extension's version before it.
+    /// Routes requests to a version, in place of the extension's previous version.
     pub(super) async fn route(
         &self,
         version: &Arc<Version>,
@@ -114,7 +114,7 @@ impl Router {
         Ok(())
     }
 
-    /// Adds a route to an address that is open already. Returns whether it is.
+    /// Adds a route to an address if its listener is open already. Returns whether it is.
     fn join(&self, listen: &str, route: &Route, certificate: Option<&Certificate>) -> Result<bool, ServiceError> {
         let mut sites = self.sites();
         self.forget_elsewhere(&mut sites, &route.extension, listen);
@@ -163,13 +163,13 @@ impl Router {
         self.sites().insert(trigger.listen.clone(), site);
     }
 
-    /// Takes an extension's routes away. Requests in progress go on.
+    /// Removes an extension's routes. Requests in progress continue.
     pub(super) fn forget(&self, extension: &str) {
         let mut sites = self.sites();
         self.forget_elsewhere(&mut sites, extension, "");
     }
 
-    /// Stops listening, and waits for requests in progress.
+    /// Stops all listeners, and waits for requests in progress.
     pub(super) async fn drain(&self) {
         let sites = std::mem::take(&mut *self.sites());
         sites.values().for_each(|site| site.stop.cancel());
@@ -179,7 +179,7 @@ impl Router {
     }
 }
 
-/// Stops listening on addresses on which nothing is served any more.
+/// Closes addresses without routes, except `here`.
 fn close_empty(sites: &mut BTreeMap<String, Site>, here: &str) {
     sites.retain(|listen, site| {
         let empty = site.routes.read().unwrap_or_else(PoisonError::into_inner).is_empty();

@@ -1,12 +1,12 @@
-//! Extensions that a host keeps: called by their triggers, restarted, replaced without losing a call.
+//! A supervisor of extensions: it calls them by their triggers, restarts them, and replaces them without losing calls.
 //!
 //! A [`Supervisor`] keeps any number of extensions in one process. Each is described by a [`Definition`]: a manifest
-//! (`kind: Extension`) and the folder that its files are relative to. [`Supervisor::apply`] adds an extension or
-//! replaces it: the new version is screened, compiled, linked and judged first, and only then takes over. A version
-//! that cannot be loaded leaves the one before in its place.
+//! (`kind: Extension`), its grant, and the folder that its paths are relative to. [`Supervisor::apply`] adds or
+//! replaces an extension. The new version takes over only after it was screened, compiled, linked and checked against
+//! its grant. If the new version cannot be loaded, the previous version stays.
 //!
-//! Threat: an extension that disturbs its neighbours by failing. What goes wrong with an extension ends in its own
-//! [`Status`]: nothing here waits for an extension but its own task, and every pause and count has a bound.
+//! Threat: an extension that disturbs other extensions by failing. A failure changes only the extension's own
+//! [`Status`], only the extension's own task waits for it, and all pauses and numbers are bounded.
 //!
 //! ```no_run
 //! use attache::extension::Runtime;
@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! | file | what it has |
+//! | file | contents |
 //! | --- | --- |
 //! | `definition.rs` | manifests and grants, read from files |
 //! | `supervisor.rs` | the handle: apply, remove, drain, statuses |
@@ -31,8 +31,10 @@
 //! | `version.rs` | one loaded version of an extension |
 //! | `runner.rs` | the task that keeps one extension |
 //! | `command.rs`, `schedule.rs`, `podinfo.rs` | triggers that call `wasi:cli/run` |
-//! | `http.rs`, `answer.rs`, `pool.rs`, `router.rs` | the HTTP trigger |
-//! | `stop.rs` | the stop signal on a guest's stdin |
+//! | `http.rs`, `answer.rs`, `pool.rs`, `tls.rs` | the HTTP trigger |
+//! | `stop.rs`, `backoff.rs` | the stop signal of a command, and the pauses before its restarts |
+//! | `sources.rs` | manifests in files and folders that are followed |
+//! | `admin.rs`, `collector.rs`, `decisions.rs`, `page.rs` | the admin endpoint |
 
 mod admin;
 mod answer;

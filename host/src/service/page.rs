@@ -1,4 +1,4 @@
-//! The page for people: extensions, their states and calls, and what they were denied last.
+//! The page for operators: extensions, their states and calls, and their last denied requests.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::admin::Shown;
 use super::status::State;
 
-/// The largest number of extensions that the page shows. More are at `/extensions`.
+/// The largest number of extensions on the page. All extensions are at `/extensions`.
 const MAX_SHOWN: usize = 1000;
 
-/// The page before its rows.
+/// The start of the page, up to the first heading.
 const HEAD: &str = r#"<!doctype html>
 <html lang="en">
 <head>
@@ -42,7 +42,7 @@ li { margin: .3rem 0; }
 <h1>Extensions</h1>
 "#;
 
-/// Renders the page.
+/// Returns the page as HTML.
 pub(super) fn render(extensions: &[Shown]) -> String {
     let mut page = HEAD.to_owned();
     // Writing into a string does not fail.
@@ -124,7 +124,7 @@ fn denials<'a>(
     Ok(())
 }
 
-/// Text as it may stand in HTML, without letters that act instead of being seen.
+/// Returns a text escaped for HTML, with control characters made visible.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in crate::telemetry::legible(text).chars() {

@@ -1,7 +1,7 @@
-//! The trigger `podinfo`: `wasi:cli/run`, whenever labels or annotations of the pod change, and once at the start.
+//! The trigger `podinfo`: calls `wasi:cli/run` at the start, and when labels or annotations of the pod change.
 //!
-//! The guest reads what it wants to know from its mounts or from `attache:pod/metadata`. Changes that come while it runs
-//! are one call after it.
+//! The guest reads labels and annotations from its mounts or from `attache:pod/metadata`. Changes during a call lead to
+//! one further call.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::runner::Runner;
 use super::status::State;
 use crate::policy::Trigger;
 
-/// Calls the command at each change until it is stopped.
+/// Calls the command at each change until the extension is stopped.
 pub(super) async fn keep(mut runner: Runner) {
     loop {
         let version = Arc::clone(&runner.newest.borrow_and_update());
         let Trigger::PodInfo { args } = &version.definition.manifest.trigger else { return };
         let mut changes = version.pod_info().follow();
-        // The first snapshot is the one that the first call sees.
+        // The first call sees the first snapshot.
         let _ = changes.next();
         let replaced = loop {
             let called = tokio::select! {

@@ -1,4 +1,4 @@
-//! Instances that serve requests: a fresh one for each, or sessions that are kept for a while.
+//! The instances that serve requests: a new instance for each request, or sessions that are reused.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,9 +21,9 @@ pub(super) struct Pool {
     pub(super) reporter: Reporter,
     prepare: Prepare,
     reuse: InstanceReuse,
-    /// Sessions that serve nobody at this moment, the newest last.
+    /// Sessions without a request, the last used at the end.
     idle: Mutex<Vec<HttpSession>>,
-    /// A task sees to idle sessions. Changed only while `idle` is locked.
+    /// True while a task drops idle sessions. Changed only while `idle` is locked.
     sweeping: Mutex<bool>,
 }
 
@@ -37,7 +37,7 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the extension, which has the HTTP trigger.
+    /// Returns the extension if it has the HTTP trigger.
     pub(super) fn extension(&self) -> Option<&HttpExtension> {
         match &self.version.called {
             Called::Http(extension) => Some(extension),
@@ -71,7 +71,7 @@ impl Pool {
         called
     }
 
-    /// Takes the session that was used last, and drops those that are over.
+    /// Takes the session that was used last. Drops sessions that have ended.
     fn take(&self) -> Option<HttpSession> {
         let mut idle = self.idle();
         while let Some(mut session) = idle.pop() {
@@ -82,7 +82,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a session for the next request, and sees to it that it is dropped if none comes.
+    /// Keeps a session for the next request. Starts the task that drops idle sessions, if it does not run.
     fn put_back(self: &Arc<Self>, session: HttpSession) {
         let mut idle = self.idle();
         idle.push(session);
@@ -100,7 +100,7 @@ impl Pool {
         }
     }
 
-    /// Drops sessions that were idle for as long as one is kept. Returns whether there are others.
+    /// Drops sessions that have reached their idle time. Returns whether there are others.
     fn sweep(&self) -> bool {
         let mut idle = self.idle();
         let kept = idle.iter_mut().position(|session| session.end().is_none()).unwrap_or(idle.len());

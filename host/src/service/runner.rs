@@ -1,4 +1,4 @@
-//! What the task that keeps one extension works with.
+//! The task that keeps one extension.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use super::version::{Newest, Version};
 use crate::extension::{CallError, Invocation, Outcome};
 use crate::policy::Trigger;
 
-/// Completes the invocation of each call: the streams of the extension of this name.
+/// The function that completes the invocation of each call, given the extension's name.
 pub(super) type Prepare = Arc<dyn Fn(Invocation, &str) -> Invocation + Send + Sync>;
 
-/// One extension, as its task sees it.
+/// The state of the task that keeps one extension.
 #[derive(Clone)]
 pub(super) struct Runner {
     pub(super) newest: Newest,
     pub(super) reporter: Reporter,
     pub(super) prepare: Prepare,
-    /// Cancelled when the extension is to stop.
+    /// The token that is cancelled to stop the extension.
     pub(super) stop: CancellationToken,
-    /// How long a command that was asked to stop may go on.
+    /// The time that a command has to end after it was asked to stop.
     pub(super) stop_grace: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Runner {
             Trigger::Command { .. } => super::command::keep(self).await,
             Trigger::Schedule(_) => super::schedule::keep(self).await,
             Trigger::PodInfo { .. } => super::podinfo::keep(self).await,
-            // Requests come by the router.
+            // The router calls it for requests.
             _ => self.wait().await,
         }
     }
@@ -43,7 +43,7 @@ impl Runner {
         self.stop.cancelled().await;
     }
 
-    /// The arguments, variables and streams of one call.
+    /// Returns the invocation of one call, with its arguments, environment variables and streams.
     pub(super) fn invocation(&self, version: &Version, arguments: &[String]) -> Invocation {
         (self.prepare)(version.invocation(arguments), &version.definition.manifest.name)
     }
@@ -55,7 +55,7 @@ impl Runner {
         self.ended(&called)
     }
 
-    /// Counts a call that ended, and returns why it failed if it did.
+    /// Counts a call that ended. Fails with the reason if the call failed.
     pub(super) fn ended(&self, called: &Result<Outcome, CallError>) -> Result<(), String> {
         let failure = match called {
             Ok(outcome) if outcome.code == 0 => None,

@@ -1,7 +1,7 @@
-//! The trigger `schedule`: `wasi:cli/run`, at the times of a cron expression.
+//! The trigger `schedule`: calls `wasi:cli/run` at the times of a cron expression.
 //!
-//! Times follow the wall clock of the schedule's time zone. At the change to summer time a time that does not exist is
-//! called at the next that does; at the change back, a time that exists twice is called once.
+//! Times follow the wall clock of the schedule's time zone. A time that the change to summer time skips is moved to the
+//! next time that exists. A time that the change to winter time repeats is used once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,14 @@ use super::status::State;
 use super::version::{ServiceError, Version};
 use crate::policy::{Overlap, ScheduleTrigger, Trigger};
 
-/// The longest sleep before the wall clock is read again: it may be set meanwhile.
+/// The longest sleep before the wall clock is read again. The clock may be set meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// The most calls of one schedule that run at once, with `overlap: Allow`. The grant's `instances` may say less.
+/// The largest number of concurrent calls of one schedule with `overlap: Allow`. The grant's `instances` may allow
+/// fewer.
 const MOST_AT_ONCE: usize = 64;
 
-/// A schedule that can be evaluated.
+/// A parsed schedule.
 #[derive(Debug)]
 pub(super) struct Schedule {
     cron: Cron,
@@ -60,7 +61,7 @@ impl Schedule {
     }
 }
 
-/// Calls the command at its times until it is stopped.
+/// Calls the command at the schedule's times until the extension is stopped.
 pub(super) async fn keep(mut runner: Runner) {
     let mut running = JoinSet::new();
     let runner_of_calls = Arc::new(runner.clone());
@@ -89,7 +90,7 @@ pub(super) async fn keep(mut runner: Runner) {
     finish(&runner, running).await;
 }
 
-/// Begins a call that is due, or counts it as missed.
+/// Starts a call that is due, or counts it as missed.
 fn begin(
     runner: &Arc<Runner>,
     version: &Arc<Version>,
@@ -125,7 +126,7 @@ fn begin(
     });
 }
 
-/// Waits until the wall clock shows this time.
+/// Waits until the wall clock reaches this time.
 async fn until(due: Timestamp) {
     loop {
         let left = due.duration_since(Timestamp::now());
@@ -136,7 +137,7 @@ async fn until(due: Timestamp) {
     }
 }
 
-/// Lets calls that run end, each within its own deadline.
+/// Waits for the calls in progress. Each ends within its own deadline.
 async fn finish(runner: &Runner, mut running: JoinSet<()>) {
     if !running.is_empty() {
         runner.reporter.enter(State::Draining, format!("{} calls still run", running.len()));

@@ -1,10 +1,11 @@
 //! Manifests in files and folders, applied to a supervisor whenever they change.
 //!
-//! A folder may be the volume of a ConfigMap: its files are links into `..data`, which the kubelet exchanges at once.
-//! Files whose names begin with a dot are passed over, and grants, which manifests name.
+//! A folder may be the volume of a ConfigMap: its files are links into `..data`, which the kubelet exchanges
+//! atomically. Files whose names begin with a dot are ignored, and so are files with a grant, because manifests name
+//! their grants.
 //!
-//! Threat: a half-written file that takes an extension away. A manifest that is not valid, or whose component does not
-//! load, leaves the version before; only a file that is gone removes its extension.
+//! Threat: a half-written file that removes an extension. A manifest that is not valid, or whose component does not
+//! load, leaves the previous version in place. Only a deleted file removes its extension.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
@@ -20,22 +21,22 @@ use super::definition::{Definition, DefinitionError};
 use super::supervisor::Supervisor;
 use super::version::ServiceError;
 
-/// The most manifests that are read from all paths together.
+/// The largest number of manifests that are read from all paths together.
 const MAX_MANIFESTS: usize = 20_000;
 
-/// The quiet time after a change before files are read: editors and kubelets change several.
+/// The quiet time after a change before files are read. Editors and kubelets change several files in a row.
 const SETTLE: Duration = Duration::from_millis(10);
 
 /// The longest time for which changes are collected before files are read.
 const SETTLE_WITHIN: Duration = Duration::from_millis(200);
 
-/// The interval at which files are looked at where the system reports changes of their folders.
+/// The interval of checks for changed files when the system reports changes of all folders.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// The interval at which files are looked at where it does not, as on network file systems.
+/// The interval of checks for changed files when the system does not report the changes of a folder.
 const POLL_EVERY: Duration = Duration::from_secs(5);
 
-/// The files of one extension as they were when they were last applied: a change of any is a new version.
+/// The metadata of one extension's files when they were last applied. A change of any file means a new version.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen(Vec<Option<(u64, u64, i64, i64)>>);
 
@@ -46,7 +47,7 @@ impl Seen {
     }
 }
 
-/// One manifest that was read.
+/// One manifest that was applied, successfully or not.
 struct Kept {
     name: String,
     /// The manifest, its grant's file and its component.
@@ -61,7 +62,7 @@ impl Kept {
     }
 }
 
-/// Manifests in files and folders.
+/// The files and folders of manifests that a supervisor follows.
 ///
 /// ```no_run
 /// use attache::service::{Sources, Supervisor};
@@ -85,15 +86,15 @@ impl std::fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Names files and folders of manifests.
+    /// Makes sources of files and folders. Nothing is read yet.
     pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         Self { paths: paths.into_iter().map(Into::into).collect(), kept: BTreeMap::new() }
     }
 
-    /// Reads all manifests.
+    /// Returns the definition of each manifest, by its file.
     ///
     /// # Errors
-    /// For each manifest, and for each path that cannot be read, what is wrong.
+    /// The second part of a pair is an error if the manifest is not valid, or if the file or folder cannot be read.
     pub fn read(&self) -> Vec<(PathBuf, Result<Definition, DefinitionError>)> {
         let (found, mut read) = self.manifests();
         for path in found {
@@ -105,7 +106,7 @@ impl Sources {
         read
     }
 
-    /// The files that may be manifests, and the paths that cannot be read.
+    /// Returns the files that may be manifests, and the paths that cannot be read.
     #[expect(clippy::type_complexity, reason = "both halves are results of the same walk")]
     fn manifests(&self) -> (BTreeSet<PathBuf>, Vec<(PathBuf, Result<Definition, DefinitionError>)>) {
         let (mut found, mut failed) = (BTreeSet::new(), Vec::new());
@@ -122,12 +123,14 @@ impl Sources {
         (found.into_iter().take(MAX_MANIFESTS).collect(), failed)
     }
 
-    /// Applies what has changed since the last time. Returns what cannot be applied, by the file.
+    /// Applies the manifests that have changed since the last call. Returns the manifests that cannot be applied, each
+    /// with its error.
     pub async fn sync(&mut self, supervisor: &Supervisor) -> Vec<(PathBuf, ServiceError)> {
         self.sync_those(supervisor, false).await
     }
 
-    /// Applies everything anew that has changed or could not be applied.
+    /// Applies the manifests that have changed, and retries those that could not be applied before. Returns the
+    /// manifests that cannot be applied, each with its error.
     pub async fn retry(&mut self, supervisor: &Supervisor) -> Vec<(PathBuf, ServiceError)> {
         self.sync_those(supervisor, true).await
     }
@@ -136,7 +139,7 @@ impl Sources {
         let (found, failed) = self.manifests();
         let mut errors: Vec<_> =
             failed.into_iter().filter_map(|(path, error)| Some((path, error.err()?.into()))).collect();
-        // A folder that cannot be read takes nothing away.
+        // While a folder cannot be read, no extension is removed.
         if errors.is_empty() {
             self.remove_those_gone(&found, supervisor).await;
         }
@@ -170,7 +173,7 @@ impl Sources {
         };
         let mut files = definition.as_ref().map_or_else(|_| vec![path.to_owned()], |found| found.files.clone());
         files.extend(definition.as_ref().ok().map(Definition::component));
-        // What is seen before it is read can only be too old: then it is read once more.
+        // Metadata from before the read can only be older than the content. Then the file is read once more.
         let seen = Seen::of(files.iter().map(PathBuf::as_path));
         let name = match (&definition, self.kept.get(path)) {
             (Ok(definition), _) => definition.manifest.name.clone(),
@@ -193,9 +196,10 @@ impl Sources {
         applied
     }
 
-    /// Applies changes as they happen, until the future is dropped. `wake` applies all that failed once more, at once.
+    /// Applies changes as they happen, until the future is dropped. A message in `wake` checks all files immediately
+    /// and retries all manifests that failed.
     ///
-    /// Errors are logged, and stand in the [statuses](Supervisor::statuses).
+    /// Errors are logged, and are part of the [statuses](Supervisor::statuses).
     pub async fn follow(mut self, supervisor: &Supervisor, mut wake: mpsc::Receiver<()>) {
         let (changed, mut changes) = mpsc::channel(1);
         let mut watcher = Folders::new(changed);
@@ -204,7 +208,7 @@ impl Sources {
             let every = if watched.all { LOOK_EVERY } else { POLL_EVERY };
             let retry = tokio::select! {
                 biased;
-                // What changed before its folder was watched was not reported.
+                // Changes from before the folder was watched were not reported.
                 () = std::future::ready(()), if watched.more => false,
                 Some(()) = wake.recv() => true,
                 Some(()) = changes.recv() => {
@@ -229,15 +233,15 @@ fn is_yaml(path: &Path) -> bool {
     !name.starts_with(b".") && path.extension().is_some_and(|end| end == "yaml" || end == "yml") && path.is_file()
 }
 
-/// What [`Folders::watch`] came to.
+/// The result of [`Folders::watch`].
 struct Watched {
-    /// The system reports changes in all folders.
+    /// True when the system reports changes in all folders.
     all: bool,
-    /// There are folders among them that were not watched before.
+    /// True when a folder is watched now that was not watched before.
     more: bool,
 }
 
-/// Watches the folders of manifests, grants and components.
+/// The watched folders of manifests, grants and components.
 struct Folders {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
@@ -248,14 +252,14 @@ impl Folders {
         let told = move |event: notify::Result<notify::Event>| {
             // Reading changes nothing.
             if !event.is_ok_and(|event| event.kind.is_access()) {
-                // A signal that waits already stands for this one, too.
+                // A signal that is waiting already stands for this change too.
                 let _ = changed.try_send(());
             }
         };
         Self { watcher: notify::recommended_watcher(told).ok(), watched: BTreeSet::new() }
     }
 
-    /// Watches all folders that matter now.
+    /// Watches all folders of the current manifests, and no others.
     fn watch(&mut self, sources: &Sources) -> Watched {
         let Some(watcher) = &mut self.watcher else { return Watched { all: false, more: false } };
         let files = sources.kept.values().flat_map(|kept| &kept.files).filter_map(|file| file.parent());

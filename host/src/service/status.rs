@@ -1,4 +1,4 @@
-//! The state of each extension, and what its calls came to.
+//! The state of each extension, and the counts of its calls.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,17 +14,17 @@ use crate::policy::LimitHit;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub enum State {
-    /// Its first version is being loaded.
+    /// The first version is being loaded.
     Loading,
-    /// Its trigger calls it.
+    /// The extension runs, or its trigger can call it.
     Ready,
-    /// It is started again after a pause.
+    /// The command is restarted after a pause.
     Waiting,
-    /// It takes no more calls, and those under way finish.
+    /// The extension gets no more calls, and its calls in progress may finish.
     Draining,
-    /// It is over.
+    /// The extension has ended.
     Stopped,
-    /// It needs a person: it could not be loaded, or ended for good with a failure.
+    /// An operator has to act: the extension could not be loaded, or has failed and is not restarted.
     Failed,
 }
 
@@ -38,63 +38,63 @@ impl fmt::Display for State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Transition {
-    /// The extension.
+    /// The extension's name.
     pub name: String,
-    /// The state that it is in now.
+    /// The new state.
     pub state: State,
-    /// Why, for a person.
+    /// The reason for the change, as text for operators.
     pub reason: String,
-    /// When.
+    /// The time of the change.
     pub at: Timestamp,
 }
 
-/// What an extension's calls came to, since the host started.
+/// The counts of an extension's calls since the host started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Counts {
-    /// Calls that began.
+    /// Calls that have ended, including failed and refused calls.
     pub calls: u64,
-    /// Calls that failed: by a trap, at a limit, or with an exit code that is not 0.
+    /// Calls that failed because of a trap, a limit, or an exit code that is not 0. Includes refused calls.
     pub failed: u64,
-    /// Calls that were refused because too many were under way.
+    /// Calls that were refused because too many were in progress.
     pub refused: u64,
-    /// Calls that were due and did not begin.
+    /// Scheduled calls that were due and did not begin.
     pub missed: u64,
-    /// Restarts.
+    /// Restarts of the command.
     pub restarts: u64,
-    /// Versions that took over from another.
+    /// Versions that replaced an earlier version.
     pub reloads: u64,
-    /// CPU time of calls that ended by themselves, in milliseconds.
+    /// CPU time of calls that returned, in milliseconds.
     pub cpu_milliseconds: u64,
 }
 
-/// One extension, as an operator sees it.
+/// The status of one extension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Status {
-    /// Its name.
+    /// The extension's name.
     pub name: String,
-    /// Its trigger, as the manifest names it.
+    /// The trigger's name in the manifest.
     pub trigger: &'static str,
-    /// Its state.
+    /// The extension's state.
     pub state: State,
-    /// Why it is in that state.
+    /// The reason for the state, as text for operators.
     pub reason: String,
-    /// Since when.
+    /// The time at which the extension entered the state.
     pub since: Timestamp,
-    /// The SHA-256 digest of the component's file, in hex; empty until a version is loaded.
+    /// The SHA-256 digest of the component's file, in hex. Empty until a version is loaded.
     pub component_sha256: String,
-    /// The SHA-256 digest of the grant as it is in force, in hex.
+    /// The SHA-256 digest of the grant with all variables resolved, in hex. Empty until a version is loaded.
     pub grant_sha256: String,
-    /// Why the newest version did not take over; `None` when it did.
+    /// The reason for which the newest version did not take over, or `None` if it did.
     pub reload_error: Option<String>,
-    /// What its calls came to.
+    /// The counts of the extension's calls.
     pub counts: Counts,
 }
 
-/// The status of one extension, shared with what changes it.
+/// A shared handle to the status of one extension.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     status: Arc<Mutex<Status>>,
@@ -133,7 +133,7 @@ impl Reporter {
         change(&mut self.lock().counts);
     }
 
-    /// Enters a state, logs it and sends it to those who listen.
+    /// Enters a state, logs it, and sends it to all listeners.
     pub(super) fn enter(&self, state: State, reason: impl Into<String>) {
         let transition = {
             let mut status = self.lock();
@@ -146,7 +146,7 @@ impl Reporter {
             State::Waiting => tracing::warn!(extension, %state, reason, "extension"),
             _ => tracing::info!(extension, %state, reason, "extension"),
         }
-        // Nobody has to listen.
+        // There may be no listener.
         let _ = self.transitions.send(transition);
     }
 
@@ -161,7 +161,7 @@ impl Reporter {
     }
 }
 
-/// Says how a call ended, within one line.
+/// Returns the reason for which a call failed, in one line.
 pub(super) fn reason_of(error: &CallError) -> String {
     match error.reached() {
         Some(LimitHit { limit, allowed }) => format!("{}: {allowed}", limit.name()),

@@ -1,4 +1,4 @@
-//! The stop signal of a command that runs as a service: its stdin ends.
+//! The stop signal of a command that runs as a service: the end of its stdin.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream};
 use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
-/// A stdin with nothing to read, which ends when a token is cancelled.
+/// A stdin without data that ends when a token is cancelled.
 #[derive(Clone, Debug)]
 pub(super) struct StopStdin(pub(super) CancellationToken);
 

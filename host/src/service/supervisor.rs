@@ -1,4 +1,4 @@
-//! The handle by which extensions are kept.
+//! The handle that keeps extensions, and its builder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ use super::version::{ServiceError, Version};
 use crate::extension::{Invocation, Runtime};
 use crate::policy::Trigger;
 
-/// Transitions that a listener may be behind; older ones are lost for it.
+/// The number of transitions that a listener may be behind. The listener misses older ones.
 const TRANSITIONS: usize = 1024;
 
-/// Looks a variable up that a grant names as `$(NAME)`.
+/// The lookup of the variables that grants name as `$(NAME)`.
 type Variable = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// Makes a [`Supervisor`].
+/// The builder of a [`Supervisor`].
 ///
 /// ```
 /// use attache::extension::Runtime;
@@ -51,26 +51,26 @@ pub struct SupervisorBuilder {
 }
 
 impl SupervisorBuilder {
-    /// Looks up the variables that grants name as `$(NAME)`; without it there are none.
+    /// Sets the lookup of the variables that grants name as `$(NAME)`. Without a lookup, no variable has a value.
     pub fn variables(mut self, variable: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         self.variable = Arc::new(variable);
         self
     }
 
-    /// Completes the invocation of each call, for its streams; without it what guests print goes nowhere. `prepare` is
-    /// given the extension's name.
+    /// Sets the function that completes the invocation of each call, for example with its streams. `prepare` gets the
+    /// invocation and the extension's name. Without it, the output of guests is discarded.
     pub fn prepare(mut self, prepare: impl Fn(Invocation, &str) -> Invocation + Send + Sync + 'static) -> Self {
         self.prepare = Arc::new(prepare);
         self
     }
 
-    /// Sets how long a command that was asked to stop may go on; five seconds if not set.
+    /// Sets the time that a command has to end after it was asked to stop. The default is five seconds.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.stop_grace = grace;
         self
     }
 
-    /// Makes the supervisor.
+    /// Returns the supervisor.
     pub fn build(self) -> Supervisor {
         let Self { runtime, variable, prepare, stop_grace } = self;
         let (transitions, _) = broadcast::channel(TRANSITIONS);
@@ -91,7 +91,8 @@ impl SupervisorBuilder {
     }
 }
 
-/// Keeps extensions. Cheap to clone; extensions stop when the last clone is dropped.
+/// A handle that keeps extensions. Clones are cheap and share the extensions, which stop when the last clone is
+/// dropped.
 #[derive(Clone)]
 pub struct Supervisor {
     inner: Arc<Inner>,
@@ -106,13 +107,13 @@ struct Inner {
     router: Router,
     stop: CancellationToken,
     services: Mutex<BTreeMap<String, Service>>,
-    /// Manifests that no extension could be made of, by their files.
+    /// Manifests that could not be loaded, by their files.
     failures: Mutex<BTreeMap<PathBuf, Status>>,
-    /// Held while an extension is changed, so that two changes of one do not mix.
+    /// Locked while an extension is changed, so that two changes of the same extension do not mix.
     changing: AsyncMutex<()>,
 }
 
-/// One extension that is kept.
+/// One extension of the supervisor.
 struct Service {
     versions: watch::Sender<Arc<Version>>,
     reporter: Reporter,
@@ -145,12 +146,12 @@ impl Inner {
 }
 
 impl Supervisor {
-    /// Makes a supervisor with the defaults of its [builder](Supervisor::builder).
+    /// Returns a supervisor with the defaults of its [builder](Supervisor::builder).
     pub fn new(runtime: Runtime) -> Self {
         Self::builder(runtime).build()
     }
 
-    /// Starts to make a supervisor of extensions that run in `runtime`.
+    /// Returns the builder of a supervisor whose extensions run in `runtime`.
     pub fn builder(runtime: Runtime) -> SupervisorBuilder {
         SupervisorBuilder {
             runtime,
@@ -160,10 +161,12 @@ impl Supervisor {
         }
     }
 
-    /// Loads a definition without keeping it: what [`Supervisor::apply`] would refuse, this refuses.
+    /// Loads a definition and drops it again, to find most errors that [`Supervisor::apply`] would return.
+    ///
+    /// Errors of an address or a certificate, such as [`ServiceError::Listen`], are found only by `apply`.
     ///
     /// # Errors
-    /// Says what does not fit.
+    /// Fails if the definition cannot be loaded.
     pub async fn check(&self, definition: Definition) -> Result<(), ServiceError> {
         self.load(definition).await.map(drop)
     }
@@ -176,11 +179,12 @@ impl Supervisor {
         Ok(Arc::new(version))
     }
 
-    /// Adds an extension, or replaces the one of its name: calls under way end on the version that they began on.
+    /// Adds an extension, or replaces the extension with the same name. Calls in progress end on the version that they
+    /// began on.
     ///
     /// # Errors
-    /// Says why the version cannot take over; the one before, if there is one, stays. It is in the extension's status
-    /// as well.
+    /// Fails if the new version cannot be loaded or cannot be served. If it cannot be loaded, the previous version, if
+    /// any, stays, and its [`Status::reload_error`] has the error as well.
     pub async fn apply(&self, definition: Definition) -> Result<(), ServiceError> {
         let _changing = self.inner.changing.lock().await;
         if self.inner.stop.is_cancelled() {
@@ -240,7 +244,8 @@ impl Supervisor {
         Service { versions, reporter, stop, task: tokio::spawn(runner.keep()) }
     }
 
-    /// Removes an extension: it takes no more calls, and those under way finish. Returns whether there was one.
+    /// Removes an extension. The extension gets no more calls, and its calls in progress may finish. Returns whether
+    /// there was an extension with this name.
     pub async fn remove(&self, name: &str) -> bool {
         let _changing = self.inner.changing.lock().await;
         self.stop_one(name).await
@@ -257,15 +262,15 @@ impl Supervisor {
         true
     }
 
-    /// Returns the status of each extension, in the order of their names, and after them of each manifest that no
-    /// extension could be made of.
+    /// Returns the status of each extension in the order of their names, then the status of each manifest that could
+    /// not be loaded.
     pub fn statuses(&self) -> Vec<Status> {
         let services = self.inner.services();
         let failures = self.inner.failures();
         services.values().map(|service| service.reporter.status()).chain(failures.values().cloned()).collect()
     }
 
-    /// Notes what came of a manifest's file.
+    /// Records the result of applying a manifest's file.
     pub(super) fn report(&self, path: &Path, name: &str, error: Option<&ServiceError>) {
         let Some(error) = error else { return self.forget_failure(path) };
         let error = crate::telemetry::chain(error).to_string();
@@ -279,23 +284,24 @@ impl Supervisor {
         self.inner.failures().insert(path.to_owned(), reporter.status());
     }
 
-    /// Forgets that no extension could be made of a manifest's file.
+    /// Removes the failure that was recorded for a manifest's file.
     pub(super) fn forget_failure(&self, path: &Path) {
         self.inner.failures().remove(path);
     }
 
-    /// Returns whether the extensions are being stopped.
+    /// Returns whether [`Supervisor::drain`] was called.
     pub fn is_stopping(&self) -> bool {
         self.inner.stop.is_cancelled()
     }
 
-    /// Returns each change of an extension's state from now on. A listener that is more than 1,024 behind misses some.
+    /// Returns a channel with each change of an extension's state from now on. A listener that is more than 1,024
+    /// changes behind misses the oldest.
     pub fn transitions(&self) -> broadcast::Receiver<Transition> {
         self.inner.transitions.subscribe()
     }
 
-    /// Stops all extensions: none takes a new call, and calls under way may finish within `grace`. Returns whether all
-    /// did.
+    /// Stops all extensions. No extension gets a new call, and calls in progress may finish within `grace`. Returns
+    /// whether all calls finished in time.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.inner.stop.cancel();
         let _changing = self.inner.changing.lock().await;

@@ -1,4 +1,4 @@
-//! The certificate of a listener, read again when its Secret's volume changes.
+//! The certificate of a listener, reloaded when the volume of its Secret changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::version::ServiceError;
 
-/// The age at which the certificate's files are read again. The kubelet itself takes up to a minute for a change.
+/// The interval after which the certificate's files are read again. The kubelet itself needs up to a minute for a
+/// change.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A certificate and its key in a directory.
@@ -22,13 +23,13 @@ pub(super) struct Certificate {
 
 struct Current {
     config: Arc<ServerConfig>,
-    /// What the configuration was made of.
+    /// The contents of `tls.crt` and `tls.key` that the configuration was made from.
     files: (Vec<u8>, Vec<u8>),
     looked: Instant,
 }
 
 impl Certificate {
-    /// Reads `tls.crt` and `tls.key` of a directory.
+    /// Reads the files `tls.crt` and `tls.key` of a directory.
     pub(super) fn read(directory: &Path) -> Result<Self, ServiceError> {
         let failed = |why: String| ServiceError::Certificate { directory: directory.to_owned(), why };
         let files = files(directory).map_err(failed)?;
@@ -41,7 +42,8 @@ impl Certificate {
         &self.directory
     }
 
-    /// Returns the configuration for a new connection. A certificate that cannot be read now leaves the last one.
+    /// Returns the configuration for a new connection. If the certificate cannot be read now, the last configuration is
+    /// used.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.looked.elapsed() >= LOOK_EVERY {

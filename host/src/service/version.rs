@@ -11,65 +11,65 @@ use crate::extension::{Extension, Invocation, LoadError, Runtime, State};
 use crate::podinfo::PodInfo;
 use crate::policy::{ResolveError, Trigger};
 
-/// Why an extension cannot be kept.
+/// The reason for which a supervisor cannot keep an extension.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// Its files cannot be read.
+    /// The manifest or the grant cannot be read.
     #[error(transparent)]
     Definition(#[from] DefinitionError),
-    /// Its component does not load.
+    /// The component cannot be loaded.
     #[error("cannot load {}", component.display())]
     Load {
         /// The component's file.
         component: PathBuf,
-        /// What does not fit.
+        /// The error of the load.
         #[source]
         source: LoadError,
     },
-    /// Its grant names variables that nobody sets.
+    /// The grant names variables that are not set.
     #[error("the grant of {extension}")]
     Variables {
         /// The extension.
         extension: String,
-        /// What is missing.
+        /// The error with the missing variables.
         #[source]
         source: ResolveError,
     },
-    /// Its schedule means nothing.
+    /// The schedule is not valid.
     #[error("spec.trigger.schedule: {0}")]
     Schedule(String),
-    /// Its address cannot be listened on.
+    /// The listener cannot be opened.
     #[error("cannot listen on {listen}")]
     Listen {
-        /// The address, as the manifest has it.
+        /// The address as written in the manifest.
         listen: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// Another extension serves the same host and path.
+    /// Another extension already serves the same host and path on this address.
     #[error("{other} serves {path} on {listen} already")]
     Taken {
-        /// The extension that does.
+        /// The other extension.
         other: String,
         /// The path.
         path: String,
         /// The address.
         listen: String,
     },
-    /// Another extension serves on the same address with another certificate, or with none.
+    /// The address is already served with another certificate, or without one.
     #[error("{listen} is served with another certificate already, or without one")]
     OtherCertificate {
         /// The address.
         listen: String,
     },
-    /// The certificate cannot be used.
+    /// The certificate of the listener cannot be used.
     #[error("cannot use the certificate in {}: {why}", directory.display())]
     Certificate {
         /// The directory with `tls.crt` and `tls.key`.
         directory: PathBuf,
-        /// What is wrong with it.
+        /// The reason, as text for operators.
         why: String,
     },
     /// Two manifests have the same name.
@@ -85,7 +85,7 @@ pub enum ServiceError {
     Stopping,
 }
 
-/// What a version is called by.
+/// The extension of a version, by the interface that calls it.
 pub(super) enum Called {
     /// `wasi:cli/run`.
     Command(Extension),
@@ -102,7 +102,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// Reads, screens, compiles, links and judges.
+    /// Loads a version: reads, screens, compiles and links the component, and checks its imports against the grant.
     pub(super) async fn load(
         runtime: &Runtime,
         definition: Definition,
@@ -126,14 +126,14 @@ impl Version {
         Ok(Self { definition, called, component_sha256, grant_sha256 })
     }
 
-    /// What each call is given: arguments, variables and the streams of a service.
+    /// Returns the invocation of one call, with the arguments and environment variables of the manifest.
     pub(super) fn invocation(&self, arguments: &[String]) -> Invocation {
         let manifest = &self.definition.manifest;
         let invocation = Invocation::new().args(arguments.iter().chain(&manifest.args));
         invocation.env(manifest.env.iter().cloned())
     }
 
-    /// Returns what the grant opens of the pod.
+    /// Returns the pod information that the grant opens.
     pub(super) fn pod_info(&self) -> PodInfo {
         match &self.called {
             Called::Command(extension) => extension.pod_info().clone(),
@@ -141,7 +141,7 @@ impl Version {
         }
     }
 
-    /// Returns the extension that `wasi:cli/run` is called of, if it is.
+    /// Returns the extension if it is called through `wasi:cli/run`.
     pub(super) fn command(&self) -> Option<&Extension> {
         match &self.called {
             Called::Command(extension) => Some(extension),
@@ -150,5 +150,5 @@ impl Version {
     }
 }
 
-/// The newest version, and what is told when it changes.
+/// The channel with the newest version, which reports each change.
 pub(super) type Newest = tokio::sync::watch::Receiver<Arc<Version>>;

@@ -9,10 +9,10 @@ use anyhow::{Result, ensure};
 
 use crate::guests::{watch, workspace};
 
-/// Set to `required`, it makes missing clients a failure: where all tests have to run.
+/// The variable that makes missing clients a failure when it is `required`, for machines that have to run all tests.
 pub const DEMAND: &str = "ATTACHE_CLIENTS";
 
-/// The folder with the clients' steps, and with the list of their packages.
+/// Returns the folder with the clients' steps, and with the list of their packages.
 pub fn steps() -> PathBuf {
     workspace().join("tests/clients")
 }
@@ -31,11 +31,11 @@ pub fn fetch(progress: impl FnMut(&str)) -> Result<()> {
     watch(&mut pip, progress)
 }
 
-/// The Python that has the clients; says that a test is skipped, and gives `None`, when it is not there.
+/// Returns the Python that has the clients. If it is missing, reports that a test is skipped and returns `None`.
 ///
 /// # Errors
 ///
-/// It is missing although [`DEMAND`] says that it must not.
+/// Fails if it is missing and [`DEMAND`] is `required`.
 pub fn python() -> Result<Option<PathBuf>> {
     let python = folder().join("bin/python");
     // What is fetched last: a folder that was left half way does not count.
@@ -44,7 +44,7 @@ pub fn python() -> Result<Option<PathBuf>> {
     }
     let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
     ensure!(!demanded, "the clients in Python are not here: cargo xtask clients");
-    // Past the harness, which would keep it to itself: nobody is to take a skipped test for one that has passed.
+    // Written to stderr directly because the harness would capture it. A skipped test must not look like a passed one.
     std::io::stderr().write_all(b"SKIPPED: no clients in Python; run `cargo xtask clients`\n")?;
     Ok(None)
 }

@@ -8,10 +8,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Where built guests are looked for, instead of building them: set by `cargo xtask` for what it starts.
+/// The variable with the folder of guests that are built already. `cargo xtask` sets it for the programs that it
+/// starts.
 pub const PREBUILT: &str = "ATTACHE_GUESTS";
 
-/// What guests are compiled for.
+/// The target of guests.
 pub const TARGET: &str = "wasm32-wasip2";
 
 /// The sources of guests, below the workspace: each file, and each directory with a `main.rs`, is one guest.
@@ -24,13 +25,13 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// Takes the guests that `PREBUILT` names, or builds them all.
+    /// Returns the guests in the folder that `PREBUILT` names, or builds all guests.
     ///
-    /// A build that has nothing to do takes cargo a fraction of a second, so this may be called in each process.
+    /// A build without changes takes cargo a fraction of a second, so each process may call this function.
     ///
     /// # Errors
     ///
-    /// The target is not installed, cargo cannot be started, or a guest does not compile.
+    /// Fails if the target is not installed, cargo cannot be started, or a guest does not compile.
     pub fn ready() -> Result<Self> {
         match std::env::var_os(PREBUILT) {
             Some(folder) => Ok(Self { folder: folder.into() }),
@@ -38,11 +39,11 @@ impl Guests {
         }
     }
 
-    /// Builds all guests; `progress` gets each line that cargo says on the way.
+    /// Builds all guests. `progress` gets each line that cargo prints meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`Guests::ready`]; the message has all that cargo said.
+    /// Fails like [`Guests::ready`]. The message has cargo's whole output.
     pub fn build(progress: impl FnMut(&str)) -> Result<Self> {
         ensure!(
             target_is_installed()?,
@@ -53,16 +54,16 @@ impl Guests {
         Ok(Self { folder })
     }
 
-    /// The folder that they are in: what `PREBUILT` is set to.
+    /// Returns the folder of the guests, which is the value of `PREBUILT`.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Finds one guest by its name, such as `cat-labels`.
+    /// Returns the file of a guest by the guest's name, such as `cat-labels`.
     ///
     /// # Errors
     ///
-    /// There is no such guest; the message names those that there are.
+    /// Fails if there is no such guest. The message names the existing guests.
     pub fn path(&self, name: &str) -> Result<PathBuf> {
         let file = format!("{name}.wasm");
         let places = [self.folder.join(&file), self.folder.join("examples").join(&file)];
@@ -75,11 +76,11 @@ impl Guests {
     }
 }
 
-/// The name of every guest that there is a source of, sorted.
+/// Returns the sorted names of all guests that have a source.
 ///
 /// # Errors
 ///
-/// A folder of sources cannot be read.
+/// Fails if a folder of sources cannot be read.
 pub fn names() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in SOURCES.map(|folder| workspace().join(folder)) {
@@ -98,16 +99,16 @@ fn name_of(source: &Path) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// The top of the workspace.
+/// Returns the workspace's folder.
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// The cargo that started this process, or the one on the path.
+/// Returns the cargo that started this process, or the cargo on the path.
 ///
-/// It is not told of which package this process is: build scripts look at those variables (that of `ring` does), and
-/// would build anew, with all that depends on them, whenever cargo is called by hand in between.
+/// The variables with the package of this process are removed. Some build scripts read them (that of `ring` does), and
+/// would run again, with all packages that depend on them, each time cargo was called by hand in between.
 pub fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
@@ -121,11 +122,11 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Whether the standard library for guests is there.
+/// Returns whether the standard library for guests is installed.
 ///
 /// # Errors
 ///
-/// There is no `rustc` to ask.
+/// Fails if `rustc` cannot be run.
 pub fn target_is_installed() -> Result<bool> {
     let mut rustc = Command::new("rustc");
     rustc.current_dir(workspace());
@@ -135,8 +136,8 @@ pub fn target_is_installed() -> Result<bool> {
     Ok(said.status.success() && Path::new(folder.trim()).is_dir())
 }
 
-/// A folder of their own below the workspace's: cargo locks a folder while it builds, and tests that build guests
-/// must not wait for whoever builds tests.
+/// Returns the folder that guests are built in, below the workspace's build folder. Cargo locks a build folder, and
+/// tests that build guests must not wait for a build of tests.
 fn build_folder() -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let folder = chosen.unwrap_or_else(|| "target".into());
@@ -155,11 +156,11 @@ fn build_command() -> Command {
     command
 }
 
-/// Runs a command to its end; on failure the error has all that it said on stderr.
+/// Runs a command to its end. On failure the error has the command's whole stderr.
 ///
 /// # Errors
 ///
-/// The command cannot be started, or it failed.
+/// Fails if the command cannot be started, or failed.
 pub fn watch(command: &mut Command, mut progress: impl FnMut(&str)) -> Result<()> {
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     let program = command.get_program().to_owned();

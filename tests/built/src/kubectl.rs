@@ -1,4 +1,4 @@
-//! `kubectl`: the one that is installed, or one from Debian's package below `target`.
+//! The program `kubectl`: the installed one, or one from Debian's package below `target`.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,24 +10,24 @@ use anyhow::{Context, Result, ensure};
 
 use crate::guests::watch;
 
-/// Set to `required`, it makes a missing kubectl a failure: where all tests have to run.
+/// The variable that makes a missing kubectl a failure when it is `required`, for machines that have to run all tests.
 pub const DEMAND: &str = "ATTACHE_KUBECTL";
 
-/// The oldest minor version of Kubernetes 1 whose kubectl will do: it speaks WebSocket on request, later ones always.
-/// Debian 12 has 20, which fails at the documents of today's servers.
+/// The oldest minor version of Kubernetes 1 whose kubectl is accepted. It speaks WebSocket on request, later versions
+/// always. Debian 12 has 20, which fails at the documents of today's servers.
 const OLDEST: u32 = 30;
 
-/// Debian's archive, and the release whose package is taken, whatever release this machine has.
+/// Debian's archive, and the release of the package, independent of this machine's release.
 const SOURCE: &str =
     "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n";
 const PACKAGE: &str = "kubectl";
 
-/// Fetches Debian's package into a folder below `target`, unless a kubectl is there. The system's packages and lists
-/// stay as they are.
+/// Fetches Debian's package into a folder below `target`, unless a kubectl is available. The system's packages and
+/// lists are not changed.
 ///
 /// # Errors
 ///
-/// This is no Debian or one of its kind, the package cannot be fetched, or what was fetched does not run.
+/// Fails if this system is not based on Debian, or if the package cannot be fetched or does not run.
 pub fn fetch(mut progress: impl FnMut(&str)) -> Result<()> {
     if found().is_some() {
         return Ok(());
@@ -55,7 +55,7 @@ pub fn fetch(mut progress: impl FnMut(&str)) -> Result<()> {
     Ok(())
 }
 
-/// apt-get with lists, sources and packages of its own.
+/// Returns `apt-get` with lists, sources and packages of its own.
 fn apt_get(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     for (option, below) in [
@@ -72,11 +72,11 @@ fn apt_get(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The program; says that a test is skipped, and gives `None`, when there is none.
+/// Returns the program. If it is missing, reports that a test is skipped and returns `None`.
 ///
 /// # Errors
 ///
-/// It is missing although [`DEMAND`] says that it must not.
+/// Fails if it is missing and [`DEMAND`] is `required`.
 pub fn program() -> Result<Option<PathBuf>> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     if let Some(program) = FOUND.get_or_init(found) {
@@ -84,7 +84,7 @@ pub fn program() -> Result<Option<PathBuf>> {
     }
     let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
     ensure!(!demanded, "no kubectl from 1.{OLDEST} on is here: cargo xtask kubectl");
-    // Past the harness, which would keep it to itself: nobody is to take a skipped test for one that has passed.
+    // Written to stderr directly because the harness would capture it. A skipped test must not look like a passed one.
     std::io::stderr().write_all(b"SKIPPED: no kubectl of these years; run `cargo xtask kubectl`\n")?;
     Ok(None)
 }
@@ -101,7 +101,7 @@ fn runs(program: &Path) -> bool {
     minor_version(&said).is_some_and(|minor| minor >= OLDEST)
 }
 
-/// The minor version in what `kubectl version --client --output=json` says.
+/// Returns the minor version in the output of `kubectl version --client --output=json`.
 fn minor_version(said: &str) -> Option<u32> {
     let (_, after) = said.split_once("\"minor\":")?;
     let digits: String =

@@ -11,15 +11,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::guests::{watch, workspace};
 
-/// Set to `required`, it makes a missing tool a failure: where all tests have to run.
+/// The variable that makes a missing tool a failure when it is `required`, for machines that have to run all tests.
 pub const DEMAND: &str = "ATTACHE_LANGUAGES";
 
 /// A language that examples are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
-    /// With componentize-py, from PyPI.
+    /// Python, built with componentize-py from PyPI.
     Python,
-    /// With jco, from npm.
+    /// JavaScript, built with jco from npm.
     JavaScript,
 }
 
@@ -27,7 +27,7 @@ impl Language {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Python, Self::JavaScript];
 
-    /// Its name, as the folder of its examples has it.
+    /// Returns the language's name, which is also the name of its examples' folder.
     pub fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
@@ -59,7 +59,7 @@ impl Language {
         }
     }
 
-    /// What builds its examples, if it is there.
+    /// Returns the tool that builds the language's examples, if it is installed.
     fn tool(self) -> Option<PathBuf> {
         match self {
             Self::Python => {
@@ -85,11 +85,11 @@ impl Language {
 /// An example that is written in one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Example {
-    /// What it is written in.
+    /// The language that it is written in.
     pub language: Language,
-    /// Its name.
+    /// The example's name.
     pub name: &'static str,
-    /// The world that it is built for, and where that is told if not in the interfaces of this workspace.
+    /// The world that it is built for, and the folder that defines the world if this workspace's interfaces do not.
     world: (&'static str, Option<&'static str>),
 }
 
@@ -106,11 +106,11 @@ impl Example {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::HELLO_PYTHON, Self::CONTAINER_PYTHON, Self::HELLO_JAVASCRIPT];
 
-    /// Builds it if its tool is there; says that a test is skipped, and gives `None`, when it is not.
+    /// Builds the example. If the tool is missing, reports that a test is skipped and returns `None`.
     ///
     /// # Errors
     ///
-    /// It does not build, or the tool is missing although [`DEMAND`] says that it must not.
+    /// Fails if the example does not build, or if the tool is missing and [`DEMAND`] is `required`.
     pub fn ready(self) -> Result<Option<PathBuf>> {
         if self.language.tool().is_some() {
             return self.build().map(Some);
@@ -118,17 +118,18 @@ impl Example {
         let (name, language) = (self.name, self.language.name());
         let demanded = std::env::var_os(DEMAND).is_some_and(|word| word == "required");
         ensure!(!demanded, "the tool for guests in {language} is not here: cargo xtask languages");
-        // Past the harness, which would keep it to itself: nobody is to take a skipped test for one that has passed.
+        // Written to stderr directly because the harness would capture it. A skipped test must not look like a passed
+        // one.
         let skipped = format!("SKIPPED: no tool for {name} in {language}; run `cargo xtask languages`\n");
         std::io::stderr().write_all(skipped.as_bytes())?;
         Ok(None)
     }
 
-    /// Builds it, unless it is newer than all that it is made of.
+    /// Builds the example, unless it is newer than all its sources.
     ///
     /// # Errors
     ///
-    /// The tool is missing, or it does not build.
+    /// Fails if the tool is missing, or the example does not build.
     pub fn build(self) -> Result<PathBuf> {
         let (language, name) = (self.language, self.name);
         let tool = language.tool().with_context(|| format!("no tool for guests in {}", language.name()))?;
@@ -167,7 +168,7 @@ impl Example {
     }
 }
 
-/// Where tools and what they build are kept.
+/// Returns the folder of the tools and of what they build.
 pub fn folder() -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     workspace().join(chosen.unwrap_or_else(|| "target".into())).join("languages")
@@ -178,12 +179,12 @@ fn on_path(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     std::env::split_paths(&folders).map(|folder| folder.join(program.as_ref())).find(|path| path.is_file())
 }
 
-/// When a file was written; long ago when there is none.
+/// Returns the modification time of a file, or a time long ago if there is no such file.
 fn modified(path: &Path) -> SystemTime {
     path.metadata().and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// When the newest file below a folder was written.
+/// Returns the modification time of the newest file below a folder.
 fn newest(folder: &Path) -> SystemTime {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let times =

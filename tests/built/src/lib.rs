@@ -1,5 +1,4 @@
-//! What the tasks of the workspace share with its tests and benches: where the guests and programs are, and how they
-//! are built.
+//! The locations and builds of guests and programs, shared by the workspace's tasks, tests and benches.
 //!
 //! It is a crate by itself, without the host's dependencies, so that a task starts within seconds on a fresh clone.
 

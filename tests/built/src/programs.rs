@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::guests::{cargo, watch, workspace};
 
-/// Where built programs are looked for, instead of building them: set by `cargo xtask` for what it starts.
+/// The variable with the folder of programs that are built already. `cargo xtask` sets it for the programs that it
+/// starts.
 pub const PREBUILT: &str = "ATTACHE_PROGRAMS";
 
 /// Programs that have been built.
@@ -16,11 +17,11 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Takes the programs that [`PREBUILT`] names, or builds them.
+    /// Returns the programs in the folder that [`PREBUILT`] names, or builds them.
     ///
     /// # Errors
     ///
-    /// Cargo cannot be started, or a program does not compile.
+    /// Fails if cargo cannot be started, or a program does not compile.
     pub fn ready() -> Result<Self> {
         match std::env::var_os(PREBUILT) {
             Some(folder) => Ok(Self { folder: folder.into() }),
@@ -28,11 +29,11 @@ impl Programs {
         }
     }
 
-    /// Builds them in the dev profile; `progress` gets each line that cargo says on the way.
+    /// Builds the programs in the dev profile. `progress` gets each line that cargo prints meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`Programs::ready`]; the message has all that cargo said.
+    /// Fails like [`Programs::ready`]. The message has cargo's whole output.
     pub fn build(progress: impl FnMut(&str)) -> Result<Self> {
         let mut build = cargo();
         // The whole workspace's features, so that tests need not compile anything anew.
@@ -44,27 +45,27 @@ impl Programs {
         Ok(Self { folder: target.join("debug") })
     }
 
-    /// The folder that they are in: what [`PREBUILT`] is set to.
+    /// Returns the folder of the programs, which is the value of [`PREBUILT`].
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The binary.
+    /// Returns the binary `attache`.
     pub fn attache(&self) -> PathBuf {
         self.folder.join("attache")
     }
 
-    /// The example of a service that calls extensions.
+    /// Returns the example of a service that calls extensions.
     pub fn embed(&self) -> PathBuf {
         self.folder.join("examples/embed")
     }
 
-    /// The example of a service that keeps a session.
+    /// Returns the example of a service that keeps a session.
     pub fn session(&self) -> PathBuf {
         self.folder.join("examples/session")
     }
 
-    /// What does `kubectl label`'s work on machines without kubectl.
+    /// Returns the program that replaces `kubectl label` on machines without kubectl.
     pub fn label_pod(&self) -> PathBuf {
         self.folder.join("examples/label-pod")
     }

@@ -1,4 +1,4 @@
-//! What the guests for tests share: how they tell the outcome of a call.
+//! The format in which guests for tests print the outcome of a call.
 
 use attache_guest::api::{Error, Status};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ pub fn print(outcome: Result<Value, Error>) {
     println!("{line}");
 }
 
-/// An error with the name of its case and all that it carries.
+/// Returns an error with the name of its case and all that it carries.
 fn described(error: &Error) -> Value {
     match error {
         Error::Denied(text) => json!({ "error": "denied", "message": text }),

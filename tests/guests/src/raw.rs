@@ -1,5 +1,5 @@
-//! The host's interfaces without the SDK in between, for guests that use them wrongly. Each guest includes what it
-//! needs of them: an import that nothing calls is not in the component.
+//! The host's interfaces without the SDK, for guests that use them wrongly. An import that a guest does not call is not
+//! in its component.
 #![allow(
     unsafe_code,
     missing_docs,

@@ -1,4 +1,4 @@
-//! Granted names, and the addresses that none of them may lead to.
+//! Granted names, and the addresses that no granted name may lead to.
 
 use std::io;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ use crate::records::Records;
 use crate::scripted::{Scripted, ok};
 use crate::world::grant;
 
-/// Knows no address of any name, and says so when it is told to.
+/// A resolver that knows no addresses, and answers only when the test lets it.
 struct Hanging {
     begun: AtomicUsize,
     told: Semaphore,
@@ -59,7 +59,7 @@ async fn a_granted_name_cannot_lead_to_where_none_may() {
     }
 }
 
-/// Granted names that lead to these addresses, each called by a guest; nothing may be connected to.
+/// Calls each of these granted names from a guest, and asserts that the address is denied.
 async fn refused(outside: &Outside, extension: &Extension, names: &[String]) {
     for name in names {
         let answer = get(extension, name, &[]).await;

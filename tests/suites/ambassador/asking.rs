@@ -16,7 +16,7 @@ use crate::world::{World, client, grant, service_account};
 pub(crate) const COLOURS: &str = "/api/v1/namespaces/demo/configmaps/colours";
 pub(crate) const MAPS: &str = "/api/v1/namespaces/demo/configmaps";
 
-/// All with config maps, and reading pods and their logs.
+/// The spec of a grant with all verbs on config maps, and reads of pods and their logs.
 pub(crate) const SPEC: &str = r#"{api: [{apiGroups: [""], resources: [configmaps, pods, pods/log], verbs: ["*"], namespaces: [demo]}],
     limits: {requestsPerSecond: 1000, burst: 1000}}"#;
 
@@ -28,7 +28,7 @@ pub(crate) fn ambassador(world: &World) -> Ambassador {
     Ambassador::new(Channel::WasiHttp, gate(SPEC, &world.records), Some(world.cluster()))
 }
 
-/// An ambassador before a server that does as its script says.
+/// Returns an ambassador before a server that follows a script.
 pub(crate) async fn scripted(
     script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static,
 ) -> (Scripted, Ambassador, Records) {

@@ -18,7 +18,7 @@ use crate::world::{World, grant};
 /// More than any guest here prints, in bytes.
 const OUTPUT: usize = 1 << 20;
 
-/// All with config maps, and reading pods and their logs.
+/// The rules of a grant with all verbs on config maps, and reads of pods and their logs.
 pub(crate) const API: &str =
     r#"api: [{apiGroups: [""], resources: [configmaps, pods, pods/log], verbs: ["*"], namespaces: [demo]}]"#;
 
@@ -32,12 +32,12 @@ static ENGINE: LazyLock<(Engine, TempDir)> = LazyLock::new(|| {
     (Engine::new(&settings).unwrap(), folder.unwrap())
 });
 
-/// A host in the pod of this world.
+/// Returns a host in the pod of this world.
 pub(crate) fn host(world: &World) -> RuntimeBuilder {
     alone(world).cluster(world.cluster())
 }
 
-/// A host in that pod which knows no API server.
+/// Returns a host in the pod of this world, without an API server.
 pub(crate) fn alone(world: &World) -> RuntimeBuilder {
     let (engine, folder) = &*ENGINE;
     Runtime::builder()
@@ -47,7 +47,7 @@ pub(crate) fn alone(world: &World) -> RuntimeBuilder {
         .audit(world.records.audit())
 }
 
-/// A guest under a grant called `ext` with this spec, whose limits are wide.
+/// Returns a guest under a grant called `ext` with this spec, whose limits are wide.
 pub(crate) async fn load(host: RuntimeBuilder, name: &str, spec: &str) -> Result<Extension, LoadError> {
     let spec = format!("{{{spec}, limits: {{deadline: 30s, cpu: 20s, requestsPerSecond: 1000, burst: 1000}}}}");
     host.build().unwrap().load_command_file(&guest(name), grant("ext", &spec)).await
@@ -61,19 +61,19 @@ pub(crate) async fn run(extension: &Extension, arguments: &[&str]) -> (Result<Ou
     (outcome, String::from_utf8(out.contents().into()).unwrap())
 }
 
-/// What the guest `http-calls` prints, line by line.
+/// Runs the guest `http-calls`, and returns the lines that it prints.
 pub(crate) async fn call(extension: &Extension, arguments: &[&str]) -> Vec<Value> {
     let (outcome, out) = run(extension, arguments).await;
     assert_eq!(outcome.unwrap().code, 0, "{out}");
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// As [`call`], for one line.
+/// Runs the guest like [`call`], and returns its only line.
 pub(crate) async fn called(extension: &Extension, arguments: &[&str]) -> Value {
     call(extension, arguments).await.pop().expect("a line")
 }
 
-/// The body of an answer, as JSON.
+/// Returns the body of an answer, as JSON.
 pub(crate) fn object(answer: &Value) -> Value {
     serde_json::from_str(answer["body"].as_str().unwrap()).unwrap_or(Value::Null)
 }

@@ -48,7 +48,7 @@ impl Outside {
         Self { names: Arc::new(names), ..Self::new() }
     }
 
-    /// The guest `http-calls`, with these destinations granted.
+    /// Returns the guest `http-calls`, with these destinations granted.
     pub(crate) async fn load(&self, egress: &[&str]) -> Extension {
         let settings = EgressSettings { resolver: self.names.clone(), extra_roots: self.roots.clone() };
         let host = host(&self.world).egress(EgressClient::new(settings));

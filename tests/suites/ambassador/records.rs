@@ -1,4 +1,4 @@
-//! What was recorded, to look into.
+//! The records of a test's audit.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ impl Records {
         self.0.lock().unwrap().clone()
     }
 
-    /// The last one.
+    /// Returns the last record.
     pub(crate) fn last(&self) -> Value {
         self.all().pop().expect("something was recorded")
     }

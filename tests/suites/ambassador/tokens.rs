@@ -13,7 +13,7 @@ const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 const COLOURS: &str = "/api/v1/namespaces/demo/configmaps/colours";
 
-/// The token in what `cat-labels` prints.
+/// Returns the token in the output of `cat-labels`.
 fn token_in(out: &str) -> String {
     out[out.find("attache_").unwrap()..].chars().take_while(|letter| !letter.is_whitespace()).collect()
 }

@@ -17,13 +17,13 @@ const LIFETIME: Duration = Duration::from_hours(1);
 /// The annotation from which the devcluster answers a pod's log.
 const LOG: &str = "devcluster.attache.dev/log";
 
-/// A grant of this name with this spec, in YAML's flow style.
+/// Returns a grant of this name with this spec, in YAML's flow style.
 pub(crate) fn grant(name: &str, spec: &str) -> Grant {
     let text = format!("{{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {{name: {name}}}, spec: {spec}}}");
     Grant::parse(&text).unwrap()
 }
 
-/// The service-account volume of a pod.
+/// Returns the service-account volume of a pod.
 pub(crate) fn service_account(token: &str, ca: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("token"), token).unwrap();
@@ -32,7 +32,8 @@ pub(crate) fn service_account(token: &str, ca: &str) -> TempDir {
     dir
 }
 
-/// A client of the server at `url` in a pod with this service-account volume. Calls without a deadline get `deadline`.
+/// Returns a client of the server at `url` in a pod with this service-account volume. Calls without a deadline get
+/// `deadline`.
 pub(crate) fn client(url: &str, dir: &Path, deadline: Duration, records: &Records) -> ApiClient {
     let server = Endpoint::given(url).unwrap();
     let settings = ApiClientSettings::new(server, records.audit()).service_account(ServiceAccount::at(dir));

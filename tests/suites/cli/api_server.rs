@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Going, command, end, folder, grant};
 
-/// What the guests here may do.
+/// The spec of the grant of these tests.
 const READING: &str = r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: [get, list], namespaces: ["*"]}]}"#;
 
 struct World {
@@ -36,7 +36,7 @@ impl World {
         path
     }
 
-    /// A kubeconfig of an administrator with a client certificate in files beside it, under the context
+    /// Returns a kubeconfig of an administrator with a client certificate in files beside it, under the context
     /// `by-certificate`.
     fn by_certificate(&self) -> PathBuf {
         let client = self.server.client_certificate("jane", &["system:masters"]).unwrap();
@@ -58,7 +58,7 @@ impl World {
         self.write("config", self.server.kubeconfig())
     }
 
-    /// `attache run` of a guest that reads a config map.
+    /// Returns the command `attache run` of a guest that reads a config map.
     fn run(&self) -> Command {
         let grant = grant(&self.folder, READING);
         let mut run =
@@ -129,7 +129,7 @@ fn inspect_asks_what_the_user_of_a_kubeconfig_may() {
     assert!(ended.printed().contains(&world.server.url()), "{}", ended.out);
 }
 
-/// One exchange with a server on this machine.
+/// Sends one request to a server on this machine, and returns the answer.
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
@@ -151,7 +151,7 @@ fn proxy_asks_as_a_kubeconfig_says() {
     assert_eq!(proxy.code(), Some(0));
 }
 
-/// Answers on a thread of its own for as long as the test lives; says nothing where `answer` does not.
+/// Answers requests on a thread of its own until the test ends. Requests without an `answer` get none.
 fn serve(listener: TcpListener, answer: impl Fn(&str) -> Option<(&'static str, &'static str)> + Send + Sync + 'static) {
     let answer = std::sync::Arc::new(answer);
     thread::spawn(move || {
@@ -177,7 +177,7 @@ fn exchange(stream: &TcpStream, answer: &dyn Fn(&str) -> Option<(&'static str, &
     }
 }
 
-/// The discovery of a server whose aggregated API is `metrics.k8s.io`.
+/// Returns the discovery of a server whose aggregated API is `metrics.k8s.io`.
 fn discovery(path: &str) -> Option<(&'static str, &'static str)> {
     let body = match path {
         "/api" => r#"{"kind":"APIVersions","versions":["v1"]}"#,

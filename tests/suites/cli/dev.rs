@@ -147,7 +147,7 @@ fn a_label_changed_through_the_api_reaches_the_guest() {
     assert_eq!(dev.code(), Some(0));
 }
 
-/// Does something to the pods of a devcluster in another process.
+/// Runs `work` with the pods of a devcluster in another process.
 fn with_pods(kubeconfig: &Path, work: impl AsyncFnOnce(Api<Pod>)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -183,7 +183,7 @@ fn what_a_manifest_says_stays_within_its_line_and_moves_no_cursor() {
     let folder = folder();
     let file = folder.path().join("pod.yaml");
     std::fs::write(&file, FORGING).unwrap();
-    // Until the pod stays up, or the manifest is refused: whichever, it is said in the same way.
+    // Reads until the pod stays up or the manifest is refused. The same checks fit both cases.
     let mut dev = command(["dev", "--pod"]);
     let going = Going::start_quiet(dev.arg(&file));
     let mut said = Vec::new();

@@ -13,11 +13,11 @@ use serde_json::Value;
 use super::run::ByHand;
 use super::{Ended, folder, grant, within};
 
-/// What is read at once of a stderr that is read slowly, and how long nothing is read then: 20 KB a second.
+/// The bytes of one read of a slowly read stderr; a [`PAUSE`] follows each read, which makes 20 KB a second.
 const PIECE: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A line of the log beyond this is no line that says something.
+/// The longest line of the log, in bytes. No useful line is longer.
 const LONGEST_LINE: usize = 8 << 10;
 
 /// The rest of a grant with which a guest may ask as fast as it can, for some seconds.
@@ -27,7 +27,7 @@ const FAST: &str = "{deadline: 3s, cpu: 30s, requestsPerSecond: 100000, burst: 1
      logBytesPerSecond: 16Mi}";
 const POOR: &str = "{deadline: 3s, cpu: 30s, requestsPerSecond: 2, burst: 2}";
 
-/// Runs the guest until its deadline, and reads what it says on stderr slowly for as long as it runs.
+/// Runs the guest until its deadline, and reads its stderr slowly meanwhile.
 fn drowned(what: &str, limits: &str, log: &str) -> Ended {
     let (pod, folder) = (ByHand::new(), folder());
     let mut run = pod.run("drown");
@@ -62,7 +62,7 @@ fn slowly(mut from: ChildStderr, over: &AtomicBool) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// That there is a record of each decision that the guest has caused, or it is counted; returns the records.
+/// Asserts that each decision that the guest has caused is recorded or counted. Returns the records.
 fn all_decisions(ended: &Ended) -> Vec<Value> {
     let asked: u64 = ended.out.lines().filter_map(|line| line.strip_prefix("asked ")?.parse().ok()).max().unwrap();
     let lines: Vec<Value> = ended

@@ -19,7 +19,7 @@ fn a_service_calls_its_extension_which_knows_its_pod() {
     assert_eq!(ended.printed().lines().collect::<Vec<_>>(), greetings);
 }
 
-/// One instance serves all callers, so each sees how many came before.
+/// One instance serves all callers, so each caller sees the number of earlier callers.
 #[test]
 fn a_service_keeps_one_instance_for_all_its_callers() {
     let mut session = Command::new(programs().session());

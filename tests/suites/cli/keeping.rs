@@ -1,4 +1,4 @@
-//! Where compiled components are kept: on the volumes that pods have, under the users that they run as.
+//! The folders of compiled components, on volumes of pods and for the users of pods.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,7 +12,7 @@ use super::{Ended, cache, command, end, folder};
 /// The user of most images that do not run as root.
 const NOBODY: &str = "65532";
 
-/// `attache run` of a small guest, started by another program.
+/// Runs `attache run` of a small guest, started by another program.
 fn run_by(program: &str, before: &[&str], cache: &Path) -> Ended {
     command_by(program, before, "run", cache)
 }
@@ -72,7 +72,7 @@ fn on_noexec_and_without_a_place_one_line_says_that_each_start_compiles() {
 /// The arguments with which `setpriv` starts a program as [`NOBODY`].
 const AS_NOBODY: [&str; 6] = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"];
 
-/// Asserts that a run ended well and said in one line that nothing is kept.
+/// Asserts that a run succeeded, and reported in one line that nothing is kept.
 #[track_caller]
 fn runs_and_says_so(ended: &Ended, words: &[&str]) {
     ended.printed();
@@ -108,7 +108,7 @@ fn where_nothing_can_be_kept_it_runs_and_says_so_and_a_compile_is_refused() {
         let compiled = command_by("setpriv", &AS_NOBODY, "compile", &path(name));
         compiled.refused(&["nothing can be kept", name]);
     }
-    // Once root has filled its folder it serves the others, who are told nothing.
+    // Once root has filled its folder, it serves other users without a message.
     command_by("env", &[], "compile", &path("roots")).printed();
     let served = run_by("setpriv", &AS_NOBODY, &path("roots"));
     assert_eq!((served.printed(), served.err.as_str()), ("", ""));

@@ -33,7 +33,7 @@ use tempfile::TempDir;
 /// The longest that any command here may take. Compiling a guest in a debug build on a busy machine takes seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How a command ended.
+/// The result of a command.
 struct Ended {
     code: Option<i32>,
     out: String,
@@ -57,7 +57,7 @@ impl Ended {
         assert_eq!(self.err.lines().filter(|line| line.starts_with("error:")).count(), 1, "one message:\n{}", self.err);
     }
 
-    /// Asserts that the guest ended well, and gives what it printed.
+    /// Asserts that the guest succeeded, and returns its output.
     #[track_caller]
     fn printed(&self) -> &str {
         assert_eq!(self.code, Some(0), "{}", self.err);
@@ -65,7 +65,7 @@ impl Ended {
     }
 }
 
-/// `attache` with these arguments, no environment, and compiled guests kept for all tests.
+/// Returns `attache` with these arguments, an empty environment, and a cache of compiled guests for all tests.
 fn command<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(attache());
     command.env_clear().env("ATTACHE_CACHE", cache()).args(arguments);
@@ -73,7 +73,8 @@ fn command<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) ->
     command
 }
 
-/// One for all tests, and for the next time too: an artefact is taken only for the very guest and engine.
+/// Returns the cache of compiled guests, shared by all tests and kept for later runs. An artefact is used only for
+/// exactly its guest and engine.
 fn cache() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("attache-cache");
     std::fs::create_dir_all(&folder).unwrap();
@@ -111,14 +112,14 @@ struct Going {
 }
 
 impl Going {
-    /// Reads what it says on stdout.
+    /// Starts a command, and reads its stdout.
     fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let out = child.stdout.take().unwrap();
         Self::reading(child, out)
     }
 
-    /// Reads what it says on stderr.
+    /// Starts a command, and reads its stderr.
     fn start_quiet(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let err = child.stderr.take().unwrap();
@@ -134,7 +135,7 @@ impl Going {
         Self { pid: child.id(), child: Some(child), lines }
     }
 
-    /// The next line that `wanted` accepts.
+    /// Returns the next line that `wanted` accepts.
     #[track_caller]
     fn line(&self, wanted: impl Fn(&str) -> bool) -> String {
         loop {
@@ -158,7 +159,7 @@ impl Going {
 }
 
 impl Drop for Going {
-    /// A test that has failed leaves no process behind.
+    /// Ends the process, so that a failed test leaves no process behind.
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().ok();
@@ -167,7 +168,7 @@ impl Drop for Going {
     }
 }
 
-/// A grant in a file.
+/// Returns a grant in a file.
 fn grant(folder: &TempDir, spec: &str) -> PathBuf {
     let file = folder.path().join("grant.yaml");
     let text = format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: tried}}\nspec: {spec}\n");
@@ -179,7 +180,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// A file that the tests bring along.
+/// Returns the path of a manifest of the tests.
 fn manifest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name)
 }

@@ -1,4 +1,4 @@
-//! What is told when something is wrong: one message that says what was tried, on what, and what to do.
+//! The messages of errors: each names the operation, its object, and the remedy.
 
 use std::ffi::OsStr;
 

@@ -1,4 +1,4 @@
-//! Components whose names are not what they seem: records of the audit, commands to a terminal, megabytes.
+//! Components with hostile names: audit records, terminal commands, megabytes.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const FORGED: &str = "url=<x\n{\"time\":\"2026-01-01T00:00:00.000000Z\",\"verdic
      2026-01-01T00:00:00.000000Z  WARN attache::gate: all is well\r\n- imports nothing\
      \u{1b}[2J\u{202e}\u{2028}\u{e0041}\u{ad}>";
 
-/// A component with this import and this export.
+/// Returns a component with this import and this export.
 fn component(folder: &Path, import: &str, export: &str) -> PathBuf {
     let quoted = |name: &str| name.bytes().map(|byte| format!("\\{byte:02x}")).collect::<String>();
     let (import, export) = (quoted(import), quoted(export));

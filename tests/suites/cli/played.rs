@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{command, end};
 
-/// A container that tells its labels, its annotations and its name.
+/// A container with its labels, annotations and name from the downward API.
 pub(crate) const CONTAINER: &str = r"
       containers:
       - name: main
@@ -36,23 +36,23 @@ pub(crate) fn dev(pod: &Path) -> Command {
     dev
 }
 
-/// A pod of which `spec` is written below `spec:`.
+/// Returns a pod with this `spec`.
 pub(crate) fn pod(spec: &str) -> String {
     format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: tried, labels: {{app: web}}}}\nspec:{spec}")
 }
 
-/// A pod template with that container, written after so many spaces. `more` stands before its containers.
+/// Returns a pod template with that container, written after so many spaces. `more` stands before its containers.
 pub(crate) fn template(indent: &str, more: &str) -> String {
     let text = format!("template:\n  metadata: {{labels: {{app: web}}}}\n  spec:{more}{CONTAINER}");
     text.lines().map(|line| format!("{indent}{line}\n")).collect()
 }
 
-/// A workload whose spec is `spec` and a template.
+/// Returns a workload whose spec is `spec` and a template.
 pub(crate) fn workload(version: &str, kind: &str, spec: &str, template: &str) -> String {
     format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: web}}\nspec:\n{spec}{template}")
 }
 
-/// The output of a guest in the place of the container.
+/// Returns the output of a guest that runs in place of the container.
 pub(crate) fn told(file: &Path) -> String {
     end(dev(file).arg(guest("cat-labels")).args(["--", "--env"])).printed().to_owned()
 }

@@ -16,7 +16,7 @@ fn a_generated_name_is_the_pods_from_then_on() {
     assert_eq!(line.len(), 5, "{line}");
 }
 
-/// A pod with much that pods may have at once.
+/// A pod with many of the features that pods can have.
 const RICH: &str = r#"
 apiVersion: v1
 kind: ConfigMap
@@ -136,7 +136,7 @@ fn volumes_that_a_grant_has_no_place_for_are_told_once() {
     }
 }
 
-/// The development grant that a run printed.
+/// Returns the development grant that a run printed.
 fn printed_grant(err: &str) -> String {
     let (_, text) = err.split_once("  apiVersion").unwrap();
     let lines = text.lines().skip(1).map_while(|line| line.strip_prefix("  "));

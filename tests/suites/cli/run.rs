@@ -60,7 +60,7 @@ fn long_to_compile() -> Vec<u8> {
     wat::parse_str(format!("(component (core module (func (local{locals}) {begin}{end})))")).unwrap()
 }
 
-/// The processes that a process has started and not waited for.
+/// Returns the processes that a process has started and not waited for.
 fn children(pid: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of =
@@ -141,7 +141,7 @@ impl ByHand {
         self.account.swap(&[("token", token), ("ca.crt", ca_pem), ("namespace", "default")]).unwrap();
     }
 
-    /// `attache run` in that pod: by variables as a pod has them, by flags for what is at another path here.
+    /// Returns the command `attache run` in that pod, with a pod's variables, and flags for paths that differ here.
     pub(crate) fn run(&self, name: &str) -> std::process::Command {
         let root = self.tree.root();
         let mut run = command([OsStr::new("run"), guest(name).as_os_str()]);

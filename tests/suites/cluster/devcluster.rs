@@ -133,7 +133,7 @@ async fn a_ca_that_has_rotated_away_is_not_trusted() {
     world.get(COLOURS).await.unwrap();
     world.server.faults().rotate_ca().unwrap();
     world.server.faults().reset_connections();
-    // A request that is quicker than the reset still has its answer; the next connection is a new one.
+    // A request that is quicker than the reset still gets its answer. The next request uses a new connection.
     let mut answers = 0..100;
     let error = loop {
         match world.get(COLOURS).await {

@@ -9,7 +9,7 @@ use attache::cluster::{ApiClientSettings, ClusterError, Discovery, Endpoint, Res
 use super::Client;
 use super::scripted::{Scripted, Step, answer, ok};
 
-/// The recorded answer of a kube-apiserver v1.36.2, sent as it came but for the framing of its body.
+/// Returns the recorded answer of a kube-apiserver v1.36.2, sent as it came but for the framing of its body.
 fn recorded(name: &str) -> Vec<Step> {
     let path = format!("{}/recordings/{name}.http", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -145,7 +145,7 @@ async fn an_unknown_name_asks_again_with_the_tag_and_not_twice_in_a_second() {
     }
     let asked: Vec<_> =
         server.heads().iter().map(|head| (path(head).to_owned(), head.contains("if-none-match"))).collect();
-    // The recorded server has a tag for /api too; this script answers it in full all the same.
+    // The recorded server has an ETag for /api too, but this script always answers in full.
     let first = [("/api".to_owned(), false), ("/apis".to_owned(), false)];
     assert_eq!(asked[..2], first);
     assert!(asked.len() <= 4, "{asked:?}");

@@ -105,7 +105,7 @@ fn service_account(token: &str, ca: &str) -> TempDir {
     dir
 }
 
-/// A payload with a short deadline.
+/// Returns a payload with a short deadline.
 fn soon() -> Payload {
     Payload::none().within(Duration::from_millis(400))
 }

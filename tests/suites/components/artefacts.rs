@@ -1,4 +1,4 @@
-//! Machine code that was compiled elsewhere: who vouches for it, and where it is taken from.
+//! Machine code that was compiled elsewhere: its trust, and its location.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,7 @@ use attache_tests::{attache, guest};
 
 use super::{grant, host, run};
 
-/// Compiles a guest; what the grant pins then.
+/// Compiles a guest into `artefact`. Returns the digests that a grant can pin.
 async fn compiled(name: &str, artefact: &Path) -> Precompiled {
     host().build().unwrap().compile_file(&guest(name), artefact).await.unwrap()
 }
@@ -82,7 +82,7 @@ async fn an_artefact_has_the_limits_of_its_grant_like_any_component() {
     assert!(matches!(refused, Err(LoadError::ExceedsLimit { .. } | LoadError::OtherEngine(_))), "{refused:?}");
 }
 
-/// `attache` as another user than the one who owns the files; only root can be another.
+/// Runs `attache` as another user than the files' owner. Only root can change its user.
 fn as_nobody(arguments: &[&str]) -> Output {
     let mut command = Command::new(attache());
     command.env_clear().args(arguments).uid(65_532).gid(65_532);

@@ -15,8 +15,8 @@ use super::{RUNS, binary, grant, host, run};
 
 const MIB: u64 = 1 << 20;
 
-/// A function in which `size` variables live across `size` branches: registers for it take memory by the square of
-/// that.
+/// Returns a function in which `size` variables live across `size` branches: registers for it take memory by the square
+/// of that.
 fn enormous(size: usize) -> Vec<u8> {
     let mut body = String::from("(local $i i32)");
     body.push_str(&"(local i32)".repeat(size));
@@ -43,7 +43,7 @@ fn enormous(size: usize) -> Vec<u8> {
     ))
 }
 
-/// A machine whose control group, of version 1 or 2, has this limit and use; below a directory.
+/// Returns a directory with the files of a machine whose control group, of version 1 or 2, has this limit and use.
 fn machine(version: u8, limit: u64, used: u64) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let file = |path: &str, text: &str| {
@@ -133,14 +133,14 @@ async fn where_nothing_fits_it_is_refused_with_what_to_do() {
     assert_eq!(made.unwrap(), Allocator::Backtracking);
 }
 
-/// The first try takes what a component of that size usually needs, however much there is.
+/// The first attempt takes the usual memory for a component of that size, even if there is more.
 #[tokio::test]
 async fn a_few_enormous_functions_do_not_take_all_memory() {
     let made = allocator(process(), &enormous(400)).await;
     assert_eq!(made.unwrap(), Allocator::SinglePass);
 }
 
-/// The most that a process has held, in bytes, by `/proc`.
+/// Returns the peak of a process's resident memory in bytes, from `/proc`.
 fn peak(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

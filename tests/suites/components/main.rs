@@ -39,7 +39,7 @@ const RUNS: &str = r#"(func $run (result (result)) (canon lift (core func $i "ru
     (instance $cli (export "run" (func $run)))
     (export "wasi:cli/run@0.2.12" (instance $cli))"#;
 
-/// A command whose one module has this beside `run`.
+/// Returns a command whose one module has this beside `run`.
 fn command(module: &str) -> String {
     format!(
         r#"(component

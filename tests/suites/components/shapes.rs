@@ -1,4 +1,4 @@
-//! Components of many modules, memories and table entries; and such as need what this host has not.
+//! Components with many modules, memories and table entries, and components that need features that this host lacks.
 
 use attache::engine::{ComponentTooComplex, Engine, EngineError, EngineSettings, Needs, check_complexity};
 use attache::extension::LoadError;
@@ -6,8 +6,8 @@ use attache::policy::Limit;
 
 use super::{RUNS, binary, command, grant, host, load, run};
 
-/// A program that shares its memory and table with libraries, each an instance of a module of its own, as Python with
-/// wheels is.
+/// Returns a program that shares its memory and table with libraries, each an instance of a module of its own, as
+/// Python with wheels is.
 fn libraries(count: usize) -> String {
     let library = r#"(core module $lib
         (import "env" "memory" (memory 1)) (import "env" "table" (table 1 funcref))
@@ -26,7 +26,7 @@ fn libraries(count: usize) -> String {
     )
 }
 
-/// Components, each with a memory of its own, around one that calls them all; as `wac plug` composes them.
+/// Returns components with a memory each, composed with a component that calls them all, as `wac plug` does it.
 fn composed(count: usize) -> String {
     let parts = (1..count).map(|at| {
         format!(
@@ -76,7 +76,7 @@ fn composed(count: usize) -> String {
     )
 }
 
-/// A table of this many entries, and thousands of functions in it.
+/// Returns a table of this many entries, and thousands of functions in it.
 fn table(elements: usize) -> String {
     let functions = elements.min(20_000);
     let defined = "(func (result i32) i32.const 7)".repeat(functions);
@@ -187,7 +187,7 @@ fn what_an_instance_needs_is_counted_as_often_as_it_is_made() {
     );
 }
 
-/// What a component is refused for, before it is compiled.
+/// Returns the reason for which a component is refused before it is compiled.
 async fn excess(component: Vec<u8>) -> ComponentTooComplex {
     let refused = host().build().unwrap().load_command(component, grant("{}")).await.unwrap_err();
     let LoadError::Engine(EngineError::ComponentTooComplex(excess)) = refused else { panic!("{refused:?}") };

@@ -9,7 +9,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 use super::{grant, host};
 
-/// Guests that wait at once.
+/// The number of guests that wait at the same time.
 const MANY: usize = 20;
 
 /// Epochs that pass while this many guests only wait, for as long as their deadline has left.
@@ -26,7 +26,7 @@ async fn no_epoch_passes_while_all_guests_wait() {
         outputs.push(out.clone());
         calls.spawn(async move { extension.run(Invocation::new().args(["3600"]).stdout(out)).await });
     }
-    // Each says that it has started before it sleeps.
+    // Each guest prints a line before it sleeps.
     while outputs.iter().any(|out| out.contents().is_empty()) {
         tokio::task::yield_now().await;
         assert!(calls.try_join_next().is_none(), "a guest ended before it was counted");

@@ -1,4 +1,4 @@
-//! Who may: tokens, roles, and questions about them.
+//! Authorization: tokens, roles, and access reviews.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};

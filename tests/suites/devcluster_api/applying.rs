@@ -1,4 +1,4 @@
-//! Server-side apply: who owns which field, and what comes of it.
+//! Server-side apply: the owners of fields, and conflicts.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::access::bind;
 use crate::client::Reply;
 use crate::stage::{SOMEBODY, Stage, deployment, play, told};
 
-/// Applies `object` as `manager`; `more` is added to the query.
+/// Applies `object` as `manager`. `more` is added to the query.
 async fn apply(stage: &Stage, manager: &str, target: &str, more: &str, object: Value) -> Result<Reply> {
     stage.patch("apply-patch+yaml", &format!("{target}?fieldManager={manager}{more}"), object).await
 }
@@ -22,7 +22,7 @@ fn map(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data})
 }
 
-/// `MANAGER OPERATION` of each entry, sorted.
+/// Returns `MANAGER OPERATION` of each entry, sorted.
 fn managers(value: &Value) -> Vec<String> {
     let entries = value["metadata"]["managedFields"].as_array().into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -84,7 +84,7 @@ async fn an_update_takes_what_it_changes() -> Result<()> {
         let message = status["message"].as_str().unwrap_or_default();
         let start = format!("Apply failed with 1 conflict: conflict with \"{SOMEBODY}\" using v1");
         ensure!(refused == "409 Conflict" && message.starts_with(&start) && message.ends_with(": .data.a"), "{status}");
-        // Who agrees owns it as well; who withdraws leaves it to the other.
+        // A manager with the same value becomes an owner too. A manager that drops a field leaves it to the other.
         applied(stage, "one", &target, map(json!({"a": "2", "b": "1"}))).await?;
         let left = applied(stage, "one", &target, map(json!({"b": "1"}))).await?;
         ensure!(left["data"] == json!({"a": "2", "b": "1"}), "{left}");

@@ -1,4 +1,4 @@
-//! A plain HTTPS client, so that what the API server says is seen as it is on the wire.
+//! A plain HTTPS client that shows the API server's answers as they are on the wire.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ pub(crate) struct Client {
     /// The name that the server's certificate is to have.
     name: String,
     ca: String,
-    /// What the client shows, if anything, where a request has no token: a certificate and its key, both PEM. A server
-    /// asks for the certificate first, and takes the token of who shows one for nothing.
+    /// The client certificate and its key, both PEM, for requests without a token. A server checks the certificate
+    /// first, and ignores the token of a client with a certificate.
     pub(crate) certificate: Option<(String, String)>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The body as JSON; null if it is none.
+    /// Returns the body as JSON, or null if the body is not JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -45,7 +45,8 @@ impl Client {
         Self::at(&cluster.address().to_string(), Some("kubernetes.default.svc".into()), cluster.ca_pem())
     }
 
-    /// A client of the server at `HOST[:PORT]`, whose certificate is to have `name`, or else the host's.
+    /// Returns a client of the server at `HOST[:PORT]`. The server's certificate has to have `name`, or else the host's
+    /// name.
     pub(crate) fn at(address: &str, name: Option<String>, ca: String) -> Self {
         let (host, port) =
             address.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).unwrap_or((address, "443"));
@@ -73,7 +74,7 @@ impl Client {
         Ok(config)
     }
 
-    /// Sends a request over a connection of its own; the body of the answer is still to come.
+    /// Sends a request over a connection of its own. Returns the answer before its body.
     pub(crate) async fn open(&self, mut request: Request<Bytes>, http2: bool) -> Result<http::Response<Incoming>> {
         let stream = TcpStream::connect(&self.address).await?;
         let certificate =
@@ -112,7 +113,7 @@ impl Client {
         self.ask_as(token, method, target, media, body.to_string()).await
     }
 
-    /// The same with a media type of the caller's choice.
+    /// Sends a request with a media type of the caller's choice.
     pub(crate) async fn ask_as(
         &self,
         token: &str,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{Stage, play, told};
 
-/// A type of this test's own, whose objects have a map, a set, a list by keys and a field that may be null.
+/// Runs a test with a custom type, whose objects have a map, a set, a list by keys and a field that may be null.
 async fn with_toys(test: impl AsyncFnOnce(&Stage, &str, &str) -> Result<()>) -> Result<()> {
     play(async |stage| {
         let group = format!("{}.example", stage.namespace);

@@ -1,11 +1,11 @@
-//! What a server decides for itself: addresses, owners that are not there, bindings, one store of events, options.
+//! Decisions of the server: addresses, missing owners, bindings, the store of events, options.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, deployment, map, play};
 
-/// The fields of the causes of a refusal.
+/// Returns the fields of the causes of a refusal.
 fn fields(status: &Value) -> Vec<&str> {
     let causes = status["details"]["causes"].as_array().into_iter().flatten();
     causes.filter_map(|cause| cause["field"].as_str()).collect()

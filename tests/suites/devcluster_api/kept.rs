@@ -1,4 +1,4 @@
-//! The form in which objects are kept: what is left out, and what is there though nobody said it.
+//! The stored form of objects: fields that are dropped, and defaults that are added.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};

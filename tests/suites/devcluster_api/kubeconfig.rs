@@ -1,4 +1,4 @@
-//! As much of a kubeconfig as finds a server and says who asks.
+//! The parts of a kubeconfig that name the server and the user.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 
-/// The client and the bearer token, empty if there is a certificate instead, of a kubeconfig's current context.
+/// Returns the client and the bearer token, empty if there is a certificate instead, of a kubeconfig's current context.
 pub(crate) fn client(file: &Path) -> Result<(Client, String)> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let config: Value = serde_saphyr::from_str(&text)?;

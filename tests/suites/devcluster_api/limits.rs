@@ -1,4 +1,4 @@
-//! What no request can make of an object: one too deep to be read again, one as large as the memory.
+//! The limits of objects: no request makes an object too deep to be read again, or as large as the memory.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ const MAP: &str = "/api/v1/namespaces/default/configmaps/one";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/default/deployments/one";
 const THINGS: &str = "/apis/attache.test/v1/namespaces/default/things";
 
-/// An empty map in `levels` others.
+/// Returns an empty map in `levels` others.
 fn nested(levels: usize) -> Value {
     (0..levels).fold(json!({}), |inner, _| json!({"a": inner}))
 }
@@ -19,7 +19,7 @@ fn thing(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "attache.test/v1", "kind": "Thing", "metadata": {"name": name}, "spec": spec})
 }
 
-/// A cluster with a config map, a deployment, and a type whose objects may be anything.
+/// Returns a cluster with a config map, a deployment, and a type whose objects may be anything.
 async fn stage(subresources: Value) -> Result<Stage> {
     let stage = Stage::new(|_| ())?;
     let mut one = map("one", json!({}));
@@ -37,7 +37,7 @@ async fn stage(subresources: Value) -> Result<Stage> {
     Ok(stage)
 }
 
-/// Refused as `wanted`, and what was there stays as it was.
+/// Asserts that a request is refused as `wanted`, and that the stored object stays unchanged.
 async fn refused(stage: &Stage, method: &str, target: &str, body: Value, wanted: &str) -> Result<()> {
     let seen = target.trim_end_matches("/scale");
     let before = stage.list(seen).await?;

@@ -1,4 +1,4 @@
-//! Manifests that are loaded: what is refused says why, and where in the file.
+//! Loaded manifests: a refusal has the reason and the place in the file.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ fn cluster() -> Result<DevCluster> {
     Ok(DevCluster::start(DevClusterSettings::default())?)
 }
 
-/// What loading a file says: nothing if all of it is taken.
+/// Returns the messages of loading a file, which are empty if all objects are loaded.
 fn loaded(file: &Path) -> Result<String> {
     let documents = match manifest::load([file]) {
         Ok(documents) => documents,

@@ -1,4 +1,4 @@
-//! What clients of an API server rely on, each by its own plain requests.
+//! The behaviour of an API server that clients rely on, tested by plain requests.
 //!
 //! They ask nothing of a server but that it is a kube-apiserver 1.36: with `ATTACHE_TEST_KUBECONFIG` they run against
 //! the server that it names, each test in a namespace of its own, which it deletes. `limits`, `loading` and `trouble`

@@ -54,13 +54,13 @@ fn odd() -> Vec<Value> {
     all
 }
 
-/// An object that has `value` at a JSON pointer.
+/// Returns an object that has `value` at a JSON pointer.
 fn at(pointer: &str, value: &Value) -> Value {
     let names: Vec<&str> = pointer.trim_start_matches('/').split('/').collect();
     names.iter().rev().fold(value.clone(), |inner, name| json!({*name: inner}))
 }
 
-/// The collections, each with the name of something in it.
+/// Returns the collections, each with the name of something in it.
 async fn fill(stage: &Stage) -> Result<Vec<(String, &'static str)>> {
     let (maps, pods) = (stage.maps(), stage.core("pods"));
     let deployments = stage.group("apps/v1", "deployments");
@@ -79,8 +79,8 @@ async fn fill(stage: &Stage) -> Result<Vec<(String, &'static str)>> {
     ])
 }
 
-/// Every request is answered, and nothing is the server's fault. A real server answers some mistakes of its clients
-/// with a 500 that gives no reason; one that it takes for its own says `InternalError`.
+/// Fails if a request gets no answer, or an answer that blames the server. A real server answers some mistakes of its
+/// clients with a 500 without a reason; an error of the server itself has the reason `InternalError`.
 async fn answered(stage: &Stage, kind: &str, method: &str, target: &str, body: &Value) -> Result<()> {
     let reply = match method {
         "PATCH" => stage.patch(kind, target, body.clone()).await,

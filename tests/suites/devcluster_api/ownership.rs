@@ -1,4 +1,4 @@
-//! Whose fields are whose: what an apply makes of an object, and what its notes say.
+//! The ownership of fields: the object after an apply, and its `managedFields`.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn applied(stage: &Stage, manager: &str, target: &str, object: &Value) -> 
     Ok(reply.json())
 }
 
-/// The fields that a refused apply is told of.
+/// Returns the fields in the answer to a refused apply.
 async fn conflicts(stage: &Stage, manager: &str, target: &str, object: &Value) -> Result<Vec<String>> {
     let (refused, status) = told(&apply(stage, manager, target, object).await?)?;
     ensure!(refused == "409 Conflict", "{status}");
@@ -24,7 +24,7 @@ async fn conflicts(stage: &Stage, manager: &str, target: &str, object: &Value) -
     Ok(causes.filter_map(|cause| cause["field"].as_str()).map(str::to_owned).collect())
 }
 
-/// The fields of one manager.
+/// Returns the fields of one manager.
 fn owned(value: &Value, manager: &str) -> Value {
     let entries = value["metadata"]["managedFields"].as_array().into_iter().flatten();
     let found = entries.into_iter().find(|entry| entry["manager"] == manager);

@@ -7,7 +7,7 @@ use crate::stage::{Stage, deployment, map, play, told};
 
 const STRATEGIC: &str = "strategic-merge-patch+json";
 
-/// The names of a deployment's containers.
+/// Returns the names of a deployment's containers.
 fn containers(value: &Value) -> Vec<&str> {
     let list = value["spec"]["template"]["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter().filter_map(|container| container["name"].as_str()).collect()

@@ -1,4 +1,4 @@
-//! Where a test plays: a namespace of its own in some API server.
+//! The stage of a test: a namespace of its own in an API server.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,10 +20,10 @@ const KUBECONFIG: &str = "ATTACHE_TEST_KUBECONFIG";
 /// The longest that anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a question is asked again whose answer comes without a sign, such as a new right.
+/// The interval of retries for changes without a notification, such as a new right.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Who writes, where a test says nothing else.
+/// The field manager of writes for which a test names no other.
 pub(crate) const SOMEBODY: &str = "suite";
 
 pub(crate) struct Stage {
@@ -34,7 +34,7 @@ pub(crate) struct Stage {
     _cluster: Option<DevCluster>,
 }
 
-/// Plays `test` in a new namespace, which is deleted whatever comes of it.
+/// Runs `test` in a new namespace, which is deleted even if the test fails.
 pub(crate) async fn play(test: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
     let mut stage = Stage::open()?;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "attache-test-"}});
@@ -61,12 +61,12 @@ impl Stage {
         Ok(Self { client, token, namespace: String::new(), _cluster: Some(cluster) })
     }
 
-    /// A collection of the core group in the test's namespace.
+    /// Returns a collection of the core group in the test's namespace.
     pub(crate) fn core(&self, plural: &str) -> String {
         format!("/api/v1/namespaces/{}/{plural}", self.namespace)
     }
 
-    /// A collection of `group/version` in the test's namespace.
+    /// Returns a collection of `group/version` in the test's namespace.
     pub(crate) fn group(&self, version: &str, plural: &str) -> String {
         format!("/apis/{version}/namespaces/{}/{plural}", self.namespace)
     }
@@ -79,7 +79,7 @@ impl Stage {
         self.client.ask(&self.token, method, target, &body).await
     }
 
-    /// What an accepted request answers.
+    /// Returns the answer to a request. Fails if the server refuses the request.
     pub(crate) async fn done(&self, method: &str, target: &str, body: Value) -> Result<Value> {
         let reply = self.ask(method, target, body).await?;
         ensure!(reply.status.is_success(), "{method} {target}: {} {:?}", reply.status, reply.body);
@@ -90,17 +90,17 @@ impl Stage {
         self.done("GET", target, Value::Null).await
     }
 
-    /// `CODE REASON` of a refused request, and its `Status`.
+    /// Returns `CODE REASON` of a refused request, and its `Status`.
     pub(crate) async fn refused(&self, method: &str, target: &str, body: Value) -> Result<(String, Value)> {
         told(&self.ask(method, target, body).await?)
     }
 
-    /// A patch of some media type, such as `strategic-merge-patch+json`.
+    /// Sends a patch of this media type, such as `strategic-merge-patch+json`.
     pub(crate) async fn patch(&self, kind: &str, target: &str, patch: Value) -> Result<Reply> {
         self.patch_with(kind, target, &patch.to_string()).await
     }
 
-    /// The same with a body as it stands there.
+    /// Sends a patch of this media type, with a body of this text.
     pub(crate) async fn patch_with(&self, kind: &str, target: &str, body: &str) -> Result<Reply> {
         let media = format!("application/{kind}");
         self.client.ask_as(&self.token, "PATCH", target, &media, body.to_owned()).await
@@ -111,7 +111,7 @@ impl Stage {
         Watch::open(&self.client, target, request.body(Bytes::new())?).await
     }
 
-    /// The request as the stage's own user sends it.
+    /// Returns the request with the credentials of the stage's own user.
     pub(crate) fn signed(&self, request: http::request::Builder) -> http::request::Builder {
         if self.token.is_empty() {
             return request;
@@ -137,7 +137,7 @@ impl Stage {
         }
     }
 
-    /// A service account with a token of its own.
+    /// Returns a service account with a token of its own.
     pub(crate) async fn account(&self, name: &str) -> Result<String> {
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
         self.done("POST", &self.core("serviceaccounts"), account).await?;
@@ -147,7 +147,7 @@ impl Stage {
     }
 }
 
-/// `CODE REASON` of a refusal, and its `Status`.
+/// Returns `CODE REASON` of a refusal, and its `Status`.
 pub(crate) fn told(reply: &Reply) -> Result<(String, Value)> {
     let status = reply.json();
     ensure!(status["kind"] == "Status", "{} and no Status: {:?}", reply.status, reply.body);
@@ -168,13 +168,13 @@ impl Watch {
         Ok(Self { body: response.into_body(), read: Vec::new() })
     }
 
-    /// The next event; `None` at the end.
+    /// Returns the next event, or `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>> {
         let line = tokio::time::timeout(PATIENCE, self.line()).await.context("no event came")??;
         Ok(line.map(|line| serde_json::from_slice(&line)).transpose()?)
     }
 
-    /// The next line, with its end; `None` at the end.
+    /// Returns the next line with its line break, or `None` at the end.
     pub(crate) async fn line(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
@@ -187,7 +187,7 @@ impl Watch {
         }
     }
 
-    /// The next event as `TYPE NAME`.
+    /// Returns the next event as `TYPE NAME`.
     pub(crate) async fn told(&mut self) -> Result<String> {
         let event = self.next().await?.context("the watch ended")?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -199,7 +199,7 @@ pub(crate) fn map(name: &str, labels: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}})
 }
 
-/// A deployment that makes no pods.
+/// Returns a deployment that makes no pods.
 pub(crate) fn deployment(name: &str, containers: &[&str]) -> Value {
     let containers: Vec<Value> =
         containers.iter().map(|name| json!({"name": name, "image": "registry.invalid/x:1"})).collect();
@@ -210,7 +210,7 @@ pub(crate) fn deployment(name: &str, containers: &[&str]) -> Value {
     }})
 }
 
-/// The names of a list's own objects; every namespace of a real server has a bundle of its CA besides.
+/// Returns the names of a list's objects without the bundle of the CA, which a real server has in each namespace.
 pub(crate) fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let names = items.iter().filter_map(|item| item["metadata"]["name"].as_str());

@@ -1,4 +1,4 @@
-//! What only a devcluster does: trouble on demand, short lives, many clients.
+//! Abilities of the devcluster alone: faults on demand, short lifetimes, many clients.
 
 use std::time::{Duration, Instant};
 
@@ -31,12 +31,12 @@ impl Stage {
         self.client.ask(self.cluster.admin_token(), method, target, &body).await
     }
 
-    /// The same with a media type of the caller's choice.
+    /// Sends a request of the administrator with a media type of the caller's choice.
     pub(crate) async fn admin_as(&self, method: &str, target: &str, media: &str, body: String) -> Result<Reply> {
         self.client.ask_as(self.cluster.admin_token(), method, target, media, body).await
     }
 
-    /// What an accepted request answers.
+    /// Returns the answer to a request. Fails if the server refuses the request.
     pub(crate) async fn done(&self, method: &str, target: &str, body: Value) -> Result<Value> {
         let reply = self.admin(method, target, body).await?;
         ensure!(reply.status.is_success(), "{method} {target}: {} {:?}", reply.status, reply.body);
@@ -241,7 +241,7 @@ async fn an_announced_ca_is_published_beside_the_one_in_force() -> Result<()> {
     ensure!(both.starts_with(&old) && both.len() > old.len());
     let published = stage.list(&format!("{MAPS}/kube-root-ca.crt")).await?;
     ensure!(published["data"]["ca.crt"] == both.as_str());
-    // Who trusts both is served before and after; who was late is not.
+    // A client that trusts both is served before and after. A client that trusts only the old one is not.
     let patient = Client::new(&stage.cluster);
     let asked = async |client: &Client| {
         let reply = client.ask(stage.cluster.admin_token(), "GET", MAPS, &Value::Null).await;

@@ -1,4 +1,4 @@
-//! What a watch tells.
+//! The events of watches.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};

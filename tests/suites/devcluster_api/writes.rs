@@ -59,7 +59,7 @@ async fn who_read_an_old_version_cannot_replace_the_new_one() -> Result<()> {
         old["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"].clone();
         let stored = stage.done("PUT", &target, old.clone()).await?;
         ensure!(stored["data"]["x"] == "2");
-        // Who names no version replaces whatever there is; the same content makes no new version.
+        // A write without a version replaces any version. Equal content makes no new version.
         old["metadata"]["resourceVersion"] = Value::Null;
         let same = stage.done("PUT", &target, old).await?;
         ensure!(same["metadata"]["resourceVersion"] == stored["metadata"]["resourceVersion"], "{same}");

@@ -1,8 +1,8 @@
 //! Replays exchanges with a real kube-apiserver 1.36.2 against the devcluster and compares the answers.
 //!
-//! `recordings/state.jsonl` has the objects of the real server. Steps that are not recorded (an object that was made in
-//! between) are made here, and the resource version is driven to the recorded one, so that even its numbers are compared.
-//! Values that differ by their nature are masked: times, UIDs, tokens, random suffixes, the server's address.
+//! `recordings/state.jsonl` has the objects of the real server. Steps that are not recorded (such as an object that was
+//! made in between) are made here. The resource version is raised to the recorded one, so that even its numbers are
+//! compared. Values that differ by their nature are masked: times, UIDs, tokens, random suffixes, the server's address.
 
 #[path = "../devcluster_api/client.rs"]
 mod client;
@@ -24,7 +24,7 @@ const DEVIATIONS: &[(&str, &str)] = &[
     ("033", "no answer is written as protobuf: a client that takes nothing else gets 406"),
 ];
 
-/// The least number of exchanges that are the same.
+/// The least number of exchanges that must be equal.
 const GOAL: usize = 95;
 
 /// The name of the suite's one test, whose output is a table.

@@ -1,4 +1,4 @@
-//! What a grant opens to a guest of an embedder's world.
+//! The capabilities that a grant opens to a guest of an embedder's world.
 
 use attache::extension::{Invocation, SessionSettings};
 use attache::podinfo::PodInfo;

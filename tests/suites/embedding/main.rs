@@ -50,7 +50,7 @@ const INSTANCES: u32 = 32;
 /// Compiled guests, kept while the tests run: each is compiled once.
 static ARTEFACTS: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
 
-/// What the service keeps for an instance.
+/// The embedder's state of one instance.
 #[derive(Default)]
 struct Service {
     words: Vec<String>,
@@ -70,7 +70,7 @@ type Pre = bindings::GuestPre<State<Service>>;
 type Embedded = Extension<Pre, Service>;
 type Done = Completed<Result<String, String>>;
 
-/// The limits that operators were told of, with whether they ended the call.
+/// An audit that keeps the recorded limits, each with whether it ended the call.
 #[derive(Default)]
 struct Told(std::sync::Mutex<Vec<(String, bool)>>);
 
@@ -95,14 +95,14 @@ fn grant(spec: &str) -> Grant {
     Grant::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The grant that opens what the guest imports, with these limits.
+/// Returns the grant that opens what the guest imports, with these limits.
 fn within(limits: &str) -> Grant {
     grant(&format!("{{env: [COLOUR], api: [{PODS}], limits: {limits}}}"))
 }
 
 const PODS: &str = "{apiGroups: [''], resources: [pods], verbs: [get, list, watch], namespaces: [demo]}";
 
-/// A host that offers nothing.
+/// Returns a host that offers nothing.
 fn bare() -> RuntimeBuilder<Service> {
     let engine = Engine::new(&EngineSettings::default().instances(INSTANCES)).unwrap();
     let artefacts = Artefacts::open(ARTEFACTS.path(), DEFAULT_CAPACITY).unwrap();
@@ -145,7 +145,7 @@ async fn go_on(session: &mut Session<Pre, Service>, task: &str) -> Result<Done, 
     session.call(async |guest, store| guest.call_work(store, task).await).await
 }
 
-/// What a call returned that succeeded, and whose guest did.
+/// Returns the guest's result. Panics if the call or the guest failed.
 #[track_caller]
 fn answer(done: Result<Done, CallError>) -> String {
     done.unwrap_or_else(|error| panic!("{error:?}")).value.unwrap()

@@ -45,7 +45,7 @@ fn callers_are_tasks_on_one_thread_or_many() {
     }
 }
 
-/// An extension that was loaded on one runtime is called from another, and a session goes on there.
+/// An extension that was loaded on one runtime is called from another, and a session continues there.
 #[test]
 fn an_extension_outlives_the_runtime_that_loaded_it() {
     let (first, second) = (current_thread(), multi_thread());
@@ -95,7 +95,7 @@ fn without_a_runtime_nothing_is_loaded() {
     assert!(matches!(refused, LoadError::NoRuntime), "{refused:?}");
 }
 
-/// Requests need I/O: a grant that opens some is not called without it, and one that opens none is.
+/// Requests need I/O. Without I/O, an extension is called only if its grant opens no requests.
 #[test]
 fn without_io_a_call_that_may_make_requests_is_an_error() {
     let without = Builder::new_current_thread().enable_time().build().unwrap();
@@ -116,7 +116,7 @@ fn without_io_a_call_that_may_make_requests_is_an_error() {
     }
 }
 
-/// A compiler's process is spoken to through pipes, and stopped by a timer.
+/// The process of a compiler needs pipes for its data, and a timer for its end.
 #[test]
 fn a_process_that_compiles_is_not_started_without_timers_and_io() {
     let folder = tempfile::tempdir().unwrap();

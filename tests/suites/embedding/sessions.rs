@@ -154,7 +154,7 @@ async fn what_a_session_prints_goes_out_with_each_call() {
     assert_eq!(out.contents(), "one\ntwo\n");
 }
 
-/// The embedder's closure gives up on the guest by itself and succeeds: the instance is in the middle of a call.
+/// The embedder's closure abandons the guest's call and succeeds, so the instance is in the middle of a call.
 #[tokio::test]
 async fn an_instance_that_was_left_in_the_middle_serves_no_further_call() {
     let extension = embedded("{instances: 1}").await;
@@ -169,7 +169,7 @@ async fn an_instance_that_was_left_in_the_middle_serves_no_further_call() {
     assert_eq!(answer(work(&extension, "count").await), "1");
 }
 
-/// The embedder's closure swallows the trap.
+/// The embedder's closure ignores the trap.
 #[tokio::test]
 async fn an_instance_that_has_trapped_serves_no_further_call() {
     let mut session = begin(&embedded("{}").await).await;

@@ -1,4 +1,4 @@
-//! Sessions that nobody calls: what their guests keep costs nothing.
+//! Idle sessions: their guests cost no CPU time.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn objects() -> Vec<Value> {
     ]
 }
 
-/// An API server, and a client of it with a service account's rights.
+/// Returns an API server, and a client of it with a service account's rights.
 fn cluster() -> (DevCluster, tempfile::TempDir, ApiClient) {
     let server = DevCluster::start(DevClusterSettings::default()).unwrap();
     server.load(objects()).unwrap();
@@ -50,12 +50,12 @@ fn cluster() -> (DevCluster, tempfile::TempDir, ApiClient) {
     (server, account, client)
 }
 
-/// How often this thread's runtime went to sleep, and how many epochs have passed.
+/// Returns the number of times that this thread's runtime went to sleep, and the number of epochs.
 fn counted(engine: &Engine) -> (u64, u64) {
     (Handle::current().metrics().worker_park_count(0), engine.epochs())
 }
 
-/// The pause of a runtime in which nobody has anything to do: how often it woke up, and how many epochs passed.
+/// Waits in an idle runtime. Returns the number of times that it woke up meanwhile, and the number of epochs.
 async fn pause(engine: &Engine) -> (u64, u64) {
     let before = counted(engine);
     tokio::time::sleep(PAUSE).await;
@@ -95,7 +95,7 @@ async fn what_a_session_keeps_between_calls_wakes_nobody() {
     drop(server);
 }
 
-/// A collection is of no call: it serves the calls after it.
+/// A collection does not belong to a call: it serves later calls too.
 #[tokio::test]
 async fn what_a_call_opened_serves_the_next_one() {
     let (_server, _account, client) = cluster();

@@ -1,5 +1,4 @@
-//! `Grant::parse`: what it takes it writes, and reads back as the same; what it refuses it tells with a place in the
-//! text.
+//! `Grant::parse`: a valid grant is written and read back unchanged, and an error has a location in the text.
 
 use attache::policy::Grant;
 
@@ -119,7 +118,7 @@ fn a_grant_that_is_taken_reads_back_the_same() {
     });
 }
 
-/// What is put into a rule for a variable is a name, never more than one.
+/// The value of a variable in a rule is one name, never more.
 #[test]
 fn no_value_of_a_variable_widens_a_grant() {
     let text = "{apiVersion: attache.dev/v1alpha1, kind: Grant, metadata: {name: t}, spec: {api: [{apiGroups: [''], \

@@ -1,4 +1,4 @@
-//! How one text is made of others.
+//! The mutations that make a text from other texts.
 
 /// Numbers that look random: SplitMix64.
 pub(crate) struct Dice(u64);
@@ -15,7 +15,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, or 0 where there is none.
+    /// Returns a number below `bound`, or 0 where there is none.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.roll() % (bound.max(1) as u64)).unwrap()
     }

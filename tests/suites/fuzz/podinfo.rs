@@ -60,7 +60,7 @@ fn a_file_of_labels_reads_as_go_wrote_it() {
     });
 }
 
-/// Any pairs at all, written as the kubelet writes them, come back.
+/// Asserts that any pairs, written as the kubelet writes them, are read back unchanged.
 fn written_and_read(dice: &mut Dice) {
     let letters = [
         'a',
@@ -84,7 +84,7 @@ fn written_and_read(dice: &mut Dice) {
     assert_eq!(parse(written(&pairs).as_bytes()), Ok(pairs));
 }
 
-/// `fmt.Sprintf("%s=%q")` for each pair, as Go 1.24's `strconv.Quote` has it.
+/// Returns `fmt.Sprintf("%s=%q")` of each pair, with the quotes of Go 1.24's `strconv.Quote`.
 fn written(pairs: &Pairs) -> String {
     let lines: Vec<String> = pairs
         .iter()
@@ -105,7 +105,7 @@ fn quoted(letter: char) -> String {
         '\t' => "\\t".into(),
         '\x0b' => "\\v".into(),
         letter if (letter as u32) < 0x20 || letter == '\x7f' => format!("\\x{:02x}", letter as u32),
-        // What Go escapes besides is a question of its Unicode tables; the reader takes both forms.
+        // The other characters that Go escapes depend on its Unicode tables. The reader accepts both forms.
         letter if (letter as u32) > 0xffff => format!("\\U{:08x}", letter as u32),
         letter if matches!(letter, '\u{ad}' | '\u{2028}') => format!("\\u{:04x}", letter as u32),
         letter => letter.to_string(),

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use super::mutation::{Dice, Words};
 
-/// How long each reader is tried where the environment does not say.
+/// The default time for which each reader is tried, in seconds. The environment may set another.
 const SECONDS: u64 = 2;
 
-/// Where the dice begin where the environment does not say: each run of the tests tries the same, for as long as it has
-/// time.
+/// The default seed of the dice. The environment may set another. With the same seed, each run tries the same inputs,
+/// for as long as it has time.
 const SEED: u64 = 20_261_124;
 
-/// How long a reader may take for one input: many times what the longest good one takes without optimisation.
+/// The longest time of a reader for one input: many times the time of the longest valid input without optimisation.
 const SOON: Duration = Duration::from_secs(2);
 
 /// Inputs that are kept at most.
 const KEPT: usize = 4096;
 
-/// Tries `read` on what is made of `seeds`. It checks its own properties, and gives the kind of its answer: the same
-/// kind for inputs that are alike.
+/// Calls `read` with inputs that are made from `seeds`. `read` checks its own properties, and returns the kind of its
+/// answer, which is equal for similar inputs.
 pub(crate) fn search(name: &str, seeds: &[&str], words: &Words, mut read: impl FnMut(&[u8], &mut Dice) -> String) {
     let seed = number("ATTACHE_FUZZ_SEED").unwrap_or(SEED);
     let seconds = number("ATTACHE_FUZZ_SECONDS").unwrap_or(SECONDS);
@@ -42,7 +42,7 @@ pub(crate) fn search(name: &str, seeds: &[&str], words: &Words, mut read: impl F
     println!("{name}: {tried} inputs, {} kinds of answers, seed {seed}", kinds.len());
 }
 
-/// The answer; a panic, or an answer that takes long, is told with its input.
+/// Returns the answer of a reader. Reports the input if the reader panics or is slow.
 fn answered(name: &str, seed: u64, input: &[u8], read: impl FnOnce() -> String) -> String {
     let begun = Instant::now();
     let answer = catch_unwind(AssertUnwindSafe(read));
@@ -56,7 +56,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// The kind of an error's text: without its numbers and what it quotes.
+/// Returns the kind of an error's text: the text without numbers and quoted parts.
 pub(crate) fn kind_of(error: &str) -> String {
     let mut kind = String::new();
     let mut quoted = false;
@@ -70,7 +70,7 @@ pub(crate) fn kind_of(error: &str) -> String {
     kind
 }
 
-/// That a message may stand in a log: short, and without control characters.
+/// Asserts that a message is fit for a log: short, and without control characters.
 pub(crate) fn assert_tellable(message: &str) {
     assert!(message.len() < 4000, "{} bytes: {:.200}", message.len(), message);
     assert!(!message.chars().any(|letter| letter.is_control() && letter != '\n'), "{message:?}");

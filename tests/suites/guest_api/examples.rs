@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{DEMO, Stage, config_map};
 
-/// The longest that a change may take to be seen; a loaded machine included.
+/// The longest time until a change is seen, even on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 const SYNC: &str = r#"{env: [POD_NAME, POD_NAMESPACE], api: [
@@ -18,7 +18,7 @@ const JOBS: &str = "{env: [POD_NAMESPACE], api: [
 
 /// More than one page holds, and more than the guest could keep: together they are some 4 MB of JSON.
 const MANY: usize = 3000;
-/// What the guest holds at most while it reads them all, in bytes: a page or two of them, and the program.
+/// The largest memory of the guest while it reads them all, in bytes: one or two pages of them, and the program.
 const LITTLE: usize = 12 << 20;
 
 fn source(name: &str, data: Value) -> Value {
@@ -34,7 +34,7 @@ async fn sync(stage: &Stage) -> String {
     out
 }
 
-/// Waits until the gathered config map has this data; asking is all the waiting there is.
+/// Polls until the gathered config map has this data.
 async fn until_gathered(stage: &Stage, expected: Value) {
     let begun = Instant::now();
     loop {

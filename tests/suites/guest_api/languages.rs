@@ -29,7 +29,7 @@ async fn greets(example: Example, greeting: &str) {
     assert_eq!(stored["metadata"]["managedFields"][0]["manager"], "hello-pod");
     assert!(out.contains("labels: tier=\"web\""), "{out}");
 
-    // Without the last rule, the guest is told what it lacks, and says so.
+    // Without the last rule, the guest prints the rule that the error names.
     let less = SPEC.replace("verbs: [create, patch]", "verbs: [get]");
     let (outcome, out) = stage.run_file(&guest, &less, &[]).await;
     assert_eq!(outcome.unwrap().code, 1, "{out}");

@@ -36,10 +36,10 @@ const OUTPUT: usize = 4 << 20;
 /// Compiled guests, kept while the tests run: each is compiled once.
 static ARTEFACTS: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
 
-/// What most guests here are granted: everything ordinary in `demo`.
+/// The spec of the grant of most guests here: all resources and verbs in the namespace `demo`.
 const DEMO: &str = r#"{api: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"], namespaces: [demo]}]}"#;
 
-/// What a record said of one request.
+/// The compared fields of one request's audit record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     extension: String,
@@ -50,7 +50,7 @@ struct Line {
     status: Option<u16>,
 }
 
-/// Keeps what it is told.
+/// An audit that keeps its records.
 #[derive(Default)]
 struct Records(Mutex<Vec<Line>>);
 
@@ -111,7 +111,7 @@ impl Stage {
         self
     }
 
-    /// Runs a guest under a grant of this `spec`; how it ended and what it printed.
+    /// Runs a guest under a grant of this `spec`. Returns its outcome and its output.
     async fn run(&self, name: &str, spec: &str, arguments: &[&str]) -> (Result<Outcome, CallError>, String) {
         self.run_file(&guest(name), spec, arguments).await
     }
@@ -132,14 +132,14 @@ impl Stage {
         serde_json::from_str(&out).unwrap()
     }
 
-    /// Makes one call of `api-writes` that has to go well, under [`DEMO`].
+    /// Makes one call of `api-writes` under [`DEMO`]. Panics if the call fails.
     async fn done(&self, words: &[&str]) -> Value {
         let answer = self.call(DEMO, words).await;
         assert!(answer.get("ok").is_some(), "{words:?}: {answer}");
         answer["ok"].clone()
     }
 
-    /// Makes one call of `api-writes` that must not go well, under [`DEMO`].
+    /// Makes one call of `api-writes` under [`DEMO`]. Panics if the call succeeds.
     async fn refused(&self, words: &[&str]) -> Value {
         let answer = self.call(DEMO, words).await;
         assert!(answer.get("error").is_some(), "{words:?}: {answer}");
@@ -150,7 +150,7 @@ impl Stage {
         self.records.0.lock().unwrap().clone()
     }
 
-    /// The records of what guests asked, without the host's own.
+    /// Returns the records of the guests' requests, without those of the host.
     fn asked(&self) -> Vec<(String, String)> {
         let lines = self.lines().into_iter().filter(|line| line.way == "api");
         lines.map(|line| (line.verb, line.path)).collect()
@@ -193,12 +193,12 @@ fn access() -> [Value; 5] {
     ]
 }
 
-/// A config map of `demo`.
+/// Returns a config map of `demo`.
 fn config_map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "demo"}, "data": data})
 }
 
-/// The CRD of `widgets.example.com`, with a status and a scale.
+/// Returns the CRD of `widgets.example.com`, with a status and a scale.
 fn widgets() -> Value {
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     json!({

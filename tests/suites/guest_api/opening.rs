@@ -1,4 +1,4 @@
-//! Opening a collection: what there is to open, and what is said of what there is not.
+//! Opening a collection: known types, and the errors of unknown types.
 
 use serde_json::{Value, json};
 

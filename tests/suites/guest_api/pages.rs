@@ -10,14 +10,14 @@ const MAPS: &str = "v1/configmaps";
 const MANY: usize = 40;
 const LARGE: usize = 300_000;
 
-/// What every namespace has besides: its bundle of the cluster's CA.
+/// The number of ConfigMaps that each namespace has besides: the bundle of the cluster's CA.
 const BUNDLE: usize = 1;
 
 fn maps(count: usize, size: usize) -> impl Iterator<Item = Value> {
     (0..count).map(move |number| config_map(&format!("map-{number:03}"), json!({"x": "x".repeat(size)})))
 }
 
-/// Under the default limits of an answer, with time to read so much.
+/// Returns a spec with the default limits of an answer, and enough time to read many pages.
 fn roomy(more: &str) -> String {
     DEMO.replace("}]}", &format!("}}], limits: {{memory: 128Mi, deadline: 1m, cpu: 30s{more}}}}}"))
 }
@@ -52,7 +52,7 @@ async fn an_object_that_fits_into_no_answer_is_too_large_and_those_before_it_are
 async fn asking_for_fewer_spends_the_rate_and_is_gone_on_with_after_a_wait() {
     let stage = Stage::new().with(maps(16, 2000));
     let poor = roomy(", responseBytes: 20Ki, requestsPerSecond: 1, burst: 2");
-    // Five hundred and 62 are too many, and the next question has to wait; it is not the first one again.
+    // Pages of 500 and of 62 objects are too large, and the next request has to wait. It does not start with 500 again.
     let (_, out) = stage.run("api-calls", &poor, &["first-page", MAPS, "demo"]).await;
     let read: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&read["ok"]["items"], &read["ok"]["waits"]), (&json!(7), &json!(1)), "{out}");

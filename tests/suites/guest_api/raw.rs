@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{DEMO, Stage, config_map};
 
-/// The first line, which is the status, and the rest.
+/// Sends a request, and returns the first line of the output, which is the status, and the rest.
 async fn ask(stage: &Stage, spec: &str, words: &[&str]) -> (String, String) {
     let (_, out) = stage.run("http-sdk", spec, words).await;
     let (head, body) = out.split_once('\n').unwrap_or((&out, ""));

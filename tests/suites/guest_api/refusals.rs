@@ -1,4 +1,4 @@
-//! What is not let through, by whom, and what the guest is told.
+//! Refused requests: refused by the gate or the server, and the errors that the guest gets.
 
 use serde_json::{Value, json};
 

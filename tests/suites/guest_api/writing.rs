@@ -1,4 +1,4 @@
-//! Each write, and what is stored then.
+//! Each kind of write, and the stored object after it.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ async fn an_object_is_replaced_unless_somebody_was_faster() {
     assert_eq!((&late["case"], &late["reason"], &late["code"]), (&json!("Conflict"), &json!("Conflict"), &json!(409)));
     let status = &late["body"];
     assert_eq!((&status["kind"], &status["details"]["name"]), (&json!("Status"), &json!("a")), "{late}");
-    // Without a resourceVersion the last one wins; type and name are filled in.
+    // Without a resourceVersion the last write wins. Type and name are filled in.
     let last = stage.done(&["replace", MAPS, "demo", "a", r#"{"data":{"k":"4"}}"#]).await;
     assert_eq!((&last["kind"], &last["data"]["k"]), (&json!("ConfigMap"), &json!("4")));
 }
@@ -155,7 +155,7 @@ async fn what_was_deleted_is_deleted_however_long_the_answer_is() {
     }
     assert_eq!(stage.refused(&["get", MAPS, "demo", "a"]).await["case"], "NotFound");
     assert!(stage.done(&["get", MAPS, "demo", "held"]).await["metadata"]["deletionTimestamp"].is_string());
-    // A refusal keeps what the server says.
+    // A refusal keeps the server's message.
     let gone = stage.call(&narrow, &["delete", MAPS, "demo", "a"]).await;
     assert_eq!((&gone["case"], &gone["body"]["details"]["name"]), (&json!("NotFound"), &json!("a")), "{gone}");
 }

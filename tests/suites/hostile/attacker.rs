@@ -35,7 +35,7 @@ mod bindings {
 
 attache::world!(bindings::Attacker, bindings::AttackerPre);
 
-/// What the service keeps for an instance: calls that have come back.
+/// The service's state of one instance: the number of calls that have returned.
 #[derive(Default)]
 pub(crate) struct Calls(u32);
 
@@ -48,7 +48,7 @@ pub(crate) enum Attacker {
     Embedded(Embedded),
 }
 
-/// How an attack ended that the guest itself ended.
+/// The result of an attack that the guest itself ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -69,7 +69,7 @@ impl Ended {
     }
 }
 
-/// What an attack is called through.
+/// An extension that an attack is called through.
 pub(crate) trait Called {
     async fn called(&self, call: Invocation) -> Result<Ended, CallError>;
 }
@@ -99,7 +99,7 @@ impl Attacker {
     }
 }
 
-/// One call of a session, which it ends if it fails and only then.
+/// Makes one call of a session. The session ends only if the call fails.
 async fn in_session(extension: &Embedded, call: Invocation) -> Result<Ended, CallError> {
     let mut session = extension.session_with(SessionSettings::new(), call, Calls::default()).await?;
     let done = session.call(exit_code).await;

@@ -79,7 +79,7 @@ async fn asked(stage: &Stage, head: &str, piece: &'static [u8], pause: Duration)
     ask(stage, &server, "api-calls", &["get", "v1/pods", "demo", "a"]).await
 }
 
-/// As [`asked`], by plain HTTP.
+/// Asks like [`asked`], but by plain HTTP.
 async fn asked_plainly(stage: &Stage, head: &str, piece: &'static [u8], pause: Duration) -> Ran {
     let server = Server::saying(head.to_owned(), piece, pause).await;
     ask(stage, &server, "http-calls", &PLAINLY).await
@@ -139,13 +139,13 @@ async fn informational(stage: Arc<Stage>) -> String {
     "unavailable".to_owned()
 }
 
-/// 4 KiB of nothing, as a piece of an answer in pieces.
+/// Returns 4 KiB of blanks, as one chunk of an answer.
 fn blank() -> &'static [u8] {
     let head: &[u8] = b"1000\r\n";
     [head, &[b' '; 4096], b"\r\n"].concat().leak()
 }
 
-/// By plain HTTP the answer is passed on as it comes, and cut where it is too large.
+/// A plain HTTP answer is passed on as it comes, and cut where it is too large.
 async fn plainly_endless(stage: Arc<Stage>) -> String {
     let ran = asked_plainly(&stage, CHUNKED, blank(), Duration::ZERO).await;
     assert!(ran.out.contains("HTTP response body size exceeds limit: 1048576"), "{} {:?}", ran.out, ran.ended);
@@ -162,7 +162,7 @@ async fn plainly_slow(stage: Arc<Stage>) -> String {
 /// both sides, and a piece in the host.
 const UNDER_WAY: u64 = 8 << 20;
 
-/// What nobody reads stays with the server.
+/// Bodies that the guest does not read stay with the server.
 async fn unread(stage: Arc<Stage>) -> String {
     let server = Server::saying(CHUNKED.to_owned(), blank(), Duration::ZERO).await;
     let ran = ask(&stage, &server, "unread", &["4"]).await;
@@ -172,7 +172,7 @@ async fn unread(stage: Arc<Stage>) -> String {
     format!("{} KiB under way for 4 answers, {}", taken >> 10, stage.limited(&ran, Limit::Deadline))
 }
 
-/// The answer is the guest's to read; nobody goes where it leads, and no token with them.
+/// The guest gets the redirect. The host does not follow it, and sends no token there.
 async fn redirect(stage: Arc<Stage>) -> String {
     let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = trap.local_addr().unwrap();

@@ -35,7 +35,7 @@ pub(super) const ALL: &[Attack] = attacks![
     "a compiler with too little time" => time,
 ];
 
-/// What has no end that the compiler is asked for.
+/// Returns the engine's error for a component that it must refuse.
 async fn refused(stage: &Stage, component: Vec<u8>) -> EngineError {
     match stage.load(component, "{}").await.unwrap_err() {
         LoadError::Engine(error) => error,
@@ -53,7 +53,7 @@ fn text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A number as binaries have it (LEB128).
+/// Returns a number as LEB128, as in binaries.
 fn number(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -66,12 +66,12 @@ fn number(mut number: usize) -> Vec<u8> {
     }
 }
 
-/// A component of one section.
+/// Returns a component of one section.
 fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [b"\0asm\x0d\0\x01\0", [id].as_slice(), &number(content.len()), content].concat()
 }
 
-/// An instance type in an instance type, and so on; or component types.
+/// Returns an instance type in an instance type, and so on; or component types.
 fn nested_type(kind: u8, levels: usize) -> Vec<u8> {
     let levels = [kind, 0x01, 0x01].repeat(levels);
     section(7, &[&[0x01], levels.as_slice(), &[kind, 0x00]].concat())
@@ -108,7 +108,7 @@ async fn inner_components(stage: Arc<Stage>) -> String {
     excess(&stage, nested, ComponentTooComplex::Nesting).await
 }
 
-/// Thirty components, each of which has two instances of the one before: a thousand million of the first.
+/// Thirty components, each with two instances of the previous component: a thousand million of the first.
 async fn doubling(stage: Arc<Stage>) -> String {
     let mut component = "(component $root (component $c0)".to_owned();
     for at in 1..30 {
@@ -118,7 +118,7 @@ async fn doubling(stage: Arc<Stage>) -> String {
     excess(&stage, text(&format!("{component} (instance (instantiate $c29)))")), ComponentTooComplex::Parts).await
 }
 
-/// How often an argument is used cannot be counted where it is given.
+/// The uses of an argument cannot be counted at the place where it is passed.
 async fn argument(stage: Arc<Stage>) -> String {
     let taken = r#"(component (component (import "a" (component $a)) (instance (instantiate $a))))"#;
     excess(&stage, text(taken), ComponentTooComplex::Argument).await;
@@ -137,7 +137,7 @@ async fn elements(stage: Arc<Stage>) -> String {
     excess(&stage, text(&format!("(component {module} {module})")), ComponentTooComplex::Elements).await
 }
 
-/// Loads what is beyond a limit, which says so before anything is compiled.
+/// Loads a component beyond a limit, which is refused before it is compiled.
 async fn beyond(stage: &Stage, text: &str, expected: Limit) -> String {
     let error = stage.component(text, "{}").await.unwrap_err();
     let LoadError::ExceedsLimit { reached, .. } = &error else { panic!("{error:?}") };
@@ -145,7 +145,7 @@ async fn beyond(stage: &Stage, text: &str, expected: Limit) -> String {
     format!("not compiled: {reached}")
 }
 
-/// Twice two to the power of so many instances of a module, by components within components.
+/// Returns a component with 2 to the power of `doublings` instances of a module, by components within components.
 fn instances_of(module: &str, doublings: usize) -> String {
     let mut component =
         format!("(component $root (component $c0 (core module $m {module}) (core instance (instantiate $m)))");
@@ -181,7 +181,7 @@ async fn modules(stage: Arc<Stage>) -> String {
     excess(&stage, component, ComponentTooComplex::Parts).await
 }
 
-/// Three bytes each, of which the host keeps sixty.
+/// Aliases of three bytes, for each of which the host keeps sixty bytes.
 async fn aliases(stage: Arc<Stage>) -> String {
     let module = section(1, b"\0asm\x01\0\0\0").split_off(8);
     let aliases = [number(2_000_000), [0x00, 0x11, 0x02, 0x00, 0x00].repeat(2_000_000)].concat();
@@ -189,7 +189,7 @@ async fn aliases(stage: Arc<Stage>) -> String {
     excess(&stage, [b"\0asm\x0d\0\x01\0".as_slice(), &module, &aliases].concat(), ComponentTooComplex::Parts).await
 }
 
-/// Each costs the engine 32 bytes in each instance, whatever its memory is.
+/// Each reference costs the engine 32 bytes in each instance, independent of the instance's memory.
 async fn references(stage: Arc<Stage>) -> String {
     let items = (0..9000).map(|at| format!("{at} ")).collect::<String>();
     let module = format!("{} (elem declare func {items})", "(func)".repeat(9000));
@@ -213,8 +213,8 @@ async fn wasi_03(stage: Arc<Stage>) -> String {
     excess(&stage, text(&component), ComponentTooComplex::Wasi03(name.to_owned())).await
 }
 
-/// Many at once, each of which would fit alone: whoever would take the last of the memory ends, and the kernel ends
-/// nobody.
+/// Compiles in a nearly full memory group. The compiler fails before the group is full, so that the kernel kills no
+/// process.
 async fn full(stage: Arc<Stage>) -> String {
     let root = tempfile::tempdir().unwrap();
     let file = |path: &str, text: &str| {
@@ -237,7 +237,7 @@ async fn full(stage: Arc<Stage>) -> String {
     format!("{refused} of 4 refused: the control group leaves nothing")
 }
 
-/// One that is good when its digest is computed, and another when it is compiled.
+/// A file that is valid when its digest is computed, and is replaced before it is compiled.
 async fn changing(stage: Arc<Stage>) -> String {
     let folder = tempfile::tempdir().unwrap();
     let (path, script) = (folder.path().join("a.wasm"), folder.path().join("compiler"));
@@ -275,8 +275,7 @@ fn process() -> CompilerProcess {
     CompilerProcess::new(attache(), ["compile-for-host"])
 }
 
-/// As many functions as are let through, in a part of the memory that they take, which neither way to compile them does
-/// with.
+/// The largest allowed number of functions, with less memory than either way to compile them needs.
 async fn memory(stage: Arc<Stage>) -> String {
     in_process(&stage, process(), std::fs::read(guest("empty")).unwrap()).await.unwrap();
     let module = format!("(core module {})", "(func)".repeat(200_000));

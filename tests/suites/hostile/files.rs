@@ -19,7 +19,7 @@ pub(crate) const ALL: &[Attack] = attacks! {
     "raw sockets and name look-ups" => sockets,
 };
 
-/// What a file that the guest may not see begins with, as the attempt would report it.
+/// Links in the volume that lead out of it.
 async fn escape(stage: Arc<Stage>) -> String {
     let link = |to: &str, name: &str| symlink(to, stage.podinfo.join(name)).unwrap();
     let links = [
@@ -91,7 +91,7 @@ async fn swap_for(stage: &Arc<Stage>, time: Duration) -> u32 {
     tokio::task::spawn_blocking(swapping).await.unwrap()
 }
 
-/// Puts a link into the place of another at once.
+/// Replaces a link atomically.
 fn put_link(path: &Path, to: &str) {
     let new = path.with_extension("new");
     symlink(to, &new).unwrap();
@@ -115,7 +115,7 @@ async fn flood(stage: Arc<Stage>) -> String {
     stage.limited(&run(&extension, &["files", "/etc/podinfo/labels"]).await, Limit::Deadline)
 }
 
-/// Reading costs the guest's own CPU time: nothing is read on threads that nobody counts.
+/// Reads cost the guest's own CPU time. No file is read on a thread that is not metered.
 async fn metered(stage: Arc<Stage>) -> String {
     let extension = stage.guest("flood", &opening("{deadline: 60s, cpu: 500ms}")).await;
     stage.limited(&run(&extension, &["files", "/etc/podinfo/labels"]).await, Limit::Cpu)

@@ -84,7 +84,7 @@ async fn orphan(stage: Arc<Stage>) -> String {
     "trap".to_owned()
 }
 
-/// That an order that the interfaces allow harms nobody.
+/// Asserts that an order of calls that the interfaces allow does no harm.
 async fn unharmed(stage: &Stage, order: &str) {
     let extension = stage.guest("wrong-order", &opening(LIMITS).replace("list]", "list, watch]")).await;
     let ran = run(&extension, &[order]).await;
@@ -108,7 +108,7 @@ async fn http(stage: Arc<Stage>) -> String {
     "trap; a request may go first".to_owned()
 }
 
-/// Numbers that are no handles, one that is dropped twice, and one of another type.
+/// Numbers that are no handles, a handle that is dropped twice, and a handle of another type.
 async fn forged(stage: Arc<Stage>) -> String {
     let tricks = [
         "(call $drop (i32.const 0))",

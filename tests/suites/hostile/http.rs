@@ -1,4 +1,4 @@
-//! Guests that speak plain HTTP to the API server's names, and to whoever else might listen.
+//! Guests that speak plain HTTP to the API server's names, and to other listeners.
 
 use std::io;
 use std::net::IpAddr;
@@ -44,7 +44,7 @@ async fn calls(stage: &Stage, limits: &str, calls: &[&[&str]]) -> Vec<Ran> {
     ran
 }
 
-/// The one line that the guest prints of an answer.
+/// Returns the one line that the guest prints of an answer.
 fn line(ran: &Ran) -> Value {
     assert_eq!(ran.ended.as_ref().unwrap().code, 0, "{}", ran.out);
     serde_json::from_str(ran.out.trim()).unwrap_or_else(|error| panic!("{error}: {}", ran.out))
@@ -54,7 +54,7 @@ fn is_refused(answer: &Value) -> bool {
     answer["error"].is_string() || answer["status"].as_u64().is_some_and(|status| (400..500).contains(&status))
 }
 
-/// That none of these is answered, and that nothing was sent.
+/// Asserts that none of these requests is answered, and that nothing was sent.
 async fn all_refused(stage: &Stage, what: &[&[&str]]) -> String {
     for (ran, call) in calls(stage, LIMITS, what).await.iter().zip(what) {
         assert!(is_refused(&line(ran)), "{call:?}: {}", ran.out);
@@ -128,7 +128,7 @@ async fn identities(stage: Arc<Stage>) -> String {
     all_refused(&stage, &calls).await
 }
 
-/// Each guess spends the rate.
+/// Guesses of tokens, each of which counts against the rate.
 async fn tokens(stage: Arc<Stage>) -> String {
     let guess = format!("Bearer attache_{}", "A".repeat(43));
     let call = ["GET", "https", "kubernetes", POD, "--header", "authorization", &guess, "--times", "300"];
@@ -141,7 +141,7 @@ async fn tokens(stage: Arc<Stage>) -> String {
     format!("{} unauthorised, {} throttled", of(401), of(429))
 }
 
-/// Not even the true token of another is taken, while that one runs and has it.
+/// The valid token of another extension, which is refused even while that extension runs.
 async fn others_token(stage: Arc<Stage>) -> String {
     let runtime = stage.with_account();
     let spec = opening("{deadline: 20s, cpu: 10s}").replacen('{', "{credentials: scoped, ", 1);
@@ -177,7 +177,7 @@ async fn stalled(stage: Arc<Stage>) -> String {
     stage.limited(&ran, Limit::Deadline)
 }
 
-/// wasmtime counts what a guest puts into its headers; a host that only looks when they are sent holds them before.
+/// wasmtime counts the bytes of a guest's headers. A host with a check only at the sending holds them before.
 async fn headers(stage: Arc<Stage>) -> String {
     let value = "x".repeat(6000);
     let mut call = vec!["GET", "https", "kubernetes", POD];
@@ -189,7 +189,7 @@ async fn headers(stage: Arc<Stage>) -> String {
     stage.limited(&ran, Limit::HeaderBytes)
 }
 
-/// Under a grant that opens nothing: the host's memory is not for the grant's `api` or `egress` to open.
+/// Enormous parts of requests under a grant that opens nothing. The limits hold without `api` and `egress` too.
 async fn enormous(stage: Arc<Stage>) -> String {
     let extension = stage.guest("hoard", "{}").await;
     for (what, bytes) in [("methods", "7000000"), ("authorities", "7000000"), ("paths", "60000")] {
@@ -245,7 +245,7 @@ async fn destinations(stage: Arc<Stage>) -> String {
     all_refused(&stage, &calls).await
 }
 
-/// What names that the grant has lead to: the resolver is the attacker's.
+/// The addresses of the grant's names from a resolver of the attacker.
 const HOME: [&str; 12] = [
     "127.0.0.1",
     "::1",

@@ -34,7 +34,7 @@ async fn memory(stage: Arc<Stage>) -> String {
     format!("memory.grow refused at {reached}")
 }
 
-/// A component that runs this core module, which exports `run` and may export `memory`.
+/// Returns a component that runs this core module, which exports `run` and may export `memory`.
 pub(crate) fn command(module: &str) -> String {
     format!(
         r#"(component
@@ -57,7 +57,7 @@ async fn large_from_the_start(stage: Arc<Stage>) -> String {
     ended_at(&stage, &format!("(memory 200) {RETURNS}"), "{limits: {memory: 8Mi}}", Limit::Memory).await
 }
 
-/// These are refused when they are loaded, before an instance is tried.
+/// Components that are refused when they are loaded, before an instance is made.
 async fn larger_than_any(stage: Arc<Stage>) -> String {
     let mut answers = Vec::new();
     for (module, answer) in [

@@ -1,8 +1,8 @@
-//! Hostile guests: for each attack what the host answers, and what a neighbour in the same host feels of it.
+//! Hostile guests: the host's answer to each attack, and the attack's effect on a neighbour in the same host.
 //!
-//! The attacks run one after another, so that what the neighbour feels is of that attack alone, and a table of them all
-//! is printed at the end. Those on limits run a second time, through an embedder's world and in sessions, and have a
-//! table of their own. Words on the command line choose those attacks whose names hold one of them.
+//! The attacks run one after another, so that each effect on the neighbour is that of one attack. A table of all
+//! attacks is printed at the end. The attacks on limits run a second time, through an embedder's world and in sessions,
+//! and have a table of their own. Words on the command line choose the attacks whose names contain one of the words.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod attacker;
@@ -27,12 +27,13 @@ use std::sync::Arc;
 use stage::Stage;
 use table::Row;
 
-/// As many as the host's binary has on a small node; more would hide what a guest takes from its neighbours.
+/// The number of threads that the host's binary has on a small node. More threads would hide a guest's effect on its
+/// neighbours.
 const THREADS: usize = 2;
 
 type Acted = Pin<Box<dyn Future<Output = String> + Send>>;
 
-/// An attack's name and what it does; it gives what the host answered.
+/// An attack: its name, and the function that runs it and returns the host's answer.
 pub(crate) type Attack = (&'static str, fn(Arc<Stage>) -> Acted);
 
 /// Names asynchronous functions as attacks.

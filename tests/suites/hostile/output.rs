@@ -29,7 +29,7 @@ const LIMITS: &str = "{logBytesPerSecond: 16Ki, deadline: 3s, cpu: 10s}";
 async fn flood(stage: Arc<Stage>) -> String {
     let extension = stage.guest("flood", &opening(LIMITS)).await;
     let ran = run(&extension, &["stdout"]).await;
-    // One second's worth at once, then the rate; the first lines are there, so nothing is lost but what came too late.
+    // One second's worth immediately, then the rate. The first lines are there, so only late lines are lost.
     assert!((RATE..=RATE * (SECONDS + 2)).contains(&ran.out.len()), "{}", ran.out.len());
     let answered = stage.limited(&ran, Limit::Deadline);
     let few = run(&extension, &["200", "stdout"]).await;
@@ -69,7 +69,7 @@ async fn floods(stage: Arc<Stage>) -> String {
     format!("{printed} bytes of four calls in {SECONDS} s")
 }
 
-/// What is metered is what they become.
+/// Line breaks are metered by the bytes that are written for them, with the prefix of each line.
 async fn breaks(stage: Arc<Stage>) -> String {
     let extension = stage.guest("drown", &format!("{{api: [{PODS}], limits: {LIMITS}}}")).await;
     let printed = MemoryOutputPipe::new(RATE * 100);
@@ -87,10 +87,10 @@ async fn breaks(stage: Arc<Stage>) -> String {
 
 const PODS: &str = "{apiGroups: [''], resources: [pods], verbs: [get], namespaces: [default]}";
 
-/// How much of a stream's memory is the host's, in bytes: what waits, twice over while the buffer grows.
+/// The host's memory for one stream, in bytes: the waiting output, twice while the buffer grows.
 const OF_STREAM: usize = 64 << 10;
 
-/// Runs a guest whose stdout nobody reads; returns what waits to be written at most.
+/// Runs a guest whose stdout is not read. Returns the largest amount of waiting output.
 async fn trickle(stage: &Stage, what: &str, limits: &str) -> (Ran, usize) {
     let extension = stage.guest("trickle", &format!("{{limits: {limits}}}")).await;
     let (reader, writer) = tokio::io::duplex(1);

@@ -95,8 +95,8 @@ async fn watches(stage: Arc<Stage>) -> String {
     format!("{taken}, one more refused at watches: 8")
 }
 
-/// Each selection is a list and a watch of the host, so the guest's own rate bounds them; and few of those that it gave
-/// up go on.
+/// Each selection is a list and a watch of the host, so the guest's own rate bounds them. Few of the watches that the
+/// guest dropped continue.
 async fn flood_of_watches(stage: Arc<Stage>) -> String {
     let (taken, records) = watching(&stage, "turns").await;
     let throttled = with_verdict(&records, "throttled");
@@ -115,7 +115,7 @@ async fn enormous(stage: Arc<Stage>) -> String {
     for what in ["resolve", "namespace", "name", "subresource", "labels", "fields", "cursor"] {
         let ran = run(&extension, &[what, "4000000"]).await;
         assert_eq!(ran.ended.as_ref().unwrap().code, 0, "{what}: {}", ran.out);
-        // What is said of it is short: it goes into the guest's own log.
+        // The error is short, because it goes into the guest's own log.
         let line = ran.out.trim();
         let length: usize = line.split(' ').rev().nth(1).unwrap().parse().unwrap_or_else(|_| panic!("{what}: {line}"));
         assert!(line.starts_with("refused: invalid") && length < 1000, "{what}: {line}");
@@ -125,7 +125,7 @@ async fn enormous(stage: Arc<Stage>) -> String {
     format!("{answered:?}, nothing sent")
 }
 
-/// What is read of a body before it is sent is read on the guest's thread.
+/// A body is read on the guest's thread before it is sent.
 async fn members(stage: Arc<Stage>) -> String {
     let spec = opening("{cpu: 10s, deadline: 30s}").replace("[get, list]", "[create]");
     let extension = stage.guest("enormous", &spec).await;

@@ -60,7 +60,7 @@ async fn endless_start(stage: Arc<Stage>) -> String {
     stage.limited(&run(&extension, &[]).await, Limit::Cpu)
 }
 
-/// A component that asks for its environment, and does this when the host asks it for room.
+/// Returns a component that asks for its environment, and does this when the host calls its `realloc`.
 fn asking(realloc: &str) -> String {
     format!(
         r#"(component
@@ -107,7 +107,7 @@ async fn reentrant(stage: Arc<Stage>) -> String {
     "trap: cannot leave component instance".to_owned()
 }
 
-/// A component that asks what a type is called, and does this when the host asks it for room.
+/// Returns a component that asks for a type's names, and does this when the host calls its `realloc`.
 fn resolving(realloc: &str) -> String {
     format!(
         r#"(component
@@ -162,7 +162,7 @@ async fn api_realloc(stage: Arc<Stage>) -> String {
     format!("trap; a loop there is {stopped}")
 }
 
-/// The gate is asked anew only when the answer that is on its way has arrived.
+/// The gate is asked again only after the pending answer has arrived.
 async fn api_reentrant(stage: Arc<Stage>) -> String {
     let again = "(call_indirect (type $ask) (i32.const 0) (i32.const 4) (i32.const 256) (i32.const 0)) i32.const 512";
     let error = ended(&stage, &resolving(again), &opening("{}")).await;
@@ -171,7 +171,7 @@ async fn api_reentrant(stage: Arc<Stage>) -> String {
     "trap: cannot leave component instance".to_owned()
 }
 
-/// A component whose export has returned when this runs.
+/// Returns a component whose export has returned when this runs.
 fn returning(after: &str) -> String {
     format!(
         r#"(component
@@ -193,7 +193,7 @@ async fn post_return(stage: Arc<Stage>) -> String {
     format!("trap; a loop there is {stopped}")
 }
 
-/// A component that drops a resource of its own, with this for its destructor.
+/// Returns a component that drops a resource of its own, with this for its destructor.
 fn destroying(destructor: &str) -> String {
     format!(
         r#"(component
@@ -260,7 +260,8 @@ async fn names(stage: Arc<Stage>) -> String {
     "trap; escaped in logs".to_owned()
 }
 
-/// A symbol of C++ in which each type is made of two of the one before: what it stands for doubles with each ten bytes.
+/// Returns a C++ symbol in which each type is made of two of the previous type. The length of its meaning doubles with
+/// each ten bytes.
 fn doubling_symbol(times: usize) -> String {
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let twice = |digit: &u8| format!("S_IS{0}_S{0}_E", char::from(*digit));
@@ -296,8 +297,7 @@ async fn wrong_type(stage: Arc<Stage>) -> String {
     "not instantiated".to_owned()
 }
 
-/// Each byte of a small component in turn changed, and the component cut at each: nothing of it may bring the host
-/// down.
+/// A small component with each byte in turn changed, and cut at each byte. None of them may crash the host.
 async fn garbage(stage: Arc<Stage>) -> String {
     let whole = wat::parse_str(command(RETURNS)).unwrap();
     let mut refused = 0;

@@ -23,17 +23,17 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 use super::attacker::{Attacker, Called, Calls, Ended};
 
-/// More than any guest prints whose output is looked at, in bytes.
+/// The size of the output buffer in bytes: more than the output of each guest whose output is checked.
 const OUTPUT: usize = 16 << 20;
 
-/// How long the tokens of the suite live.
+/// The lifetime of the suite's tokens.
 const LIFETIME: Duration = Duration::from_hours(1);
 
-/// What the neighbour may: enough for a call every few milliseconds.
+/// The spec of the neighbour's grant: enough for a call every few milliseconds.
 const NEIGHBOUR: &str = "{podinfo: {}, api: [{apiGroups: [''], resources: [pods], verbs: [get], namespaces: [demo]}], \
      limits: {requestsPerSecond: 100000, burst: 100000, logBytesPerSecond: 16Mi, deadline: 30s, cpu: 30s}}";
 
-/// Keeps what it is told, as a log would have it.
+/// An audit that keeps its records as lines of a log.
 #[derive(Default)]
 pub(crate) struct Kept(Mutex<Vec<Value>>);
 
@@ -48,7 +48,7 @@ impl Audit for Kept {
 }
 
 impl Kept {
-    /// The lines of one extension so far.
+    /// Returns the lines of one extension so far.
     pub(crate) fn of(&self, extension: &str) -> Vec<Value> {
         self.0.lock().unwrap().iter().filter(|line| line["extension"] == extension).cloned().collect()
     }
@@ -58,7 +58,7 @@ impl Kept {
     }
 }
 
-/// What came of a call.
+/// The result of a call.
 pub(crate) struct Ran {
     pub(crate) ended: Result<Ended, CallError>,
     pub(crate) out: String,
@@ -69,7 +69,7 @@ pub(crate) struct Ran {
 pub(crate) struct Stage {
     pub(crate) server: DevCluster,
     pub(crate) audit: Arc<Kept>,
-    /// Counts what `audit` is told.
+    /// The metrics of the records that `audit` gets.
     metrics: Arc<Metrics>,
     registry: Registry,
     pub(crate) volume: Mutex<Volume>,
@@ -123,7 +123,7 @@ impl Stage {
         }
     }
 
-    /// From now on loads attackers for the embedder's world.
+    /// Switches to attackers for the embedder's world.
     pub(crate) fn embed(&self) {
         self.embedded.store(true, Ordering::Relaxed);
     }
@@ -147,26 +147,26 @@ impl Stage {
         self.runtime.load_command(bytes, grant).await.map(Attacker::Command)
     }
 
-    /// Another runtime in the same host, that asks the server at this address without TLS.
+    /// Returns another runtime in the same host, whose API server is at this address without TLS.
     pub(crate) fn asking(&self, url: &str) -> Runtime {
         let settings = ApiClientSettings::new(Endpoint::given(url).unwrap(), self.metrics.clone());
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
         builder.cluster(ApiClient::connect(settings).unwrap()).build().unwrap()
     }
 
-    /// The runtime, in a pod that has a service account's volume.
+    /// Returns the runtime, in a pod that has a service account's volume.
     pub(crate) fn with_account(&self) -> Runtime {
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
         builder.service_account(self.files.1.path()).cluster(self.cluster.clone()).build().unwrap()
     }
 
-    /// A host with this client for requests outward.
+    /// Returns a host with this client for requests outward.
     pub(crate) fn with_egress(&self, client: EgressClient) -> Runtime {
         let builder = builder(&self.engine, &self.metrics, &self.podinfo);
         builder.cluster(self.cluster.clone()).egress(client).build().unwrap()
     }
 
-    /// One call of the neighbour, and how long it took.
+    /// Calls the neighbour once, and returns the duration of the call.
     pub(crate) async fn neighbour(&self) -> Duration {
         let (printed, begun) = (MemoryOutputPipe::new(OUTPUT), Instant::now());
         let call = Invocation::new().args(["/etc/podinfo", "v1/pods", "demo", "a"]);
@@ -177,7 +177,7 @@ impl Stage {
         begun.elapsed()
     }
 
-    /// That the call ended at this limit, and that the operator was told so; gives the limit and its number.
+    /// Asserts that the call ended at this limit and that the limit was recorded. Returns the limit and its number.
     pub(crate) fn limited(&self, ran: &Ran, limit: Limit) -> String {
         let error = ran.ended.as_ref().expect_err("the call is ended");
         let reached = error.reached().unwrap_or_else(|| panic!("no limit: {error:?}"));
@@ -186,7 +186,7 @@ impl Stage {
         format!("stopped at {reached}")
     }
 
-    /// That the audit and the metrics have this limit.
+    /// Asserts that the audit and the metrics have this limit.
     pub(crate) fn told(&self, limit: Limit, ended: bool) {
         let lines = self.audit.of("attacker");
         let told = lines.iter().any(|line| line["limit"] == limit.name() && line["ended"] == ended);
@@ -211,7 +211,7 @@ pub(crate) fn grant(name: &str, spec: &str) -> Grant {
     Grant::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The rest of a grant that opens the pod's metadata and reading pods in `demo`, with these limits.
+/// Returns the spec of a grant that opens the pod's metadata and reads of pods in `demo`, with these limits.
 pub(crate) fn opening(limits: &str) -> String {
     format!(
         "{{podinfo: {{}}, api: [{{apiGroups: [''], resources: [pods], verbs: [get, list], namespaces: [demo]}}], \

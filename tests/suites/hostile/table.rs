@@ -1,4 +1,4 @@
-//! What an attack did to the neighbour, measured; and the table of them all.
+//! The measured effect of an attack on the neighbour, and the table of all attacks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,17 +14,17 @@ const BEFORE: usize = 30;
 /// Calls during it at least: they go on until the attack is over.
 const DURING: usize = 10;
 
-/// No call of the neighbour may take longer. A call takes some milliseconds, and 99 of 100 less than a hundred on a
-/// machine of two processors that builds four other things meanwhile; the longest host call of all, unoptimised, half a
-/// second. A neighbour that is blocked rather than slowed is far beyond it.
+/// The longest time of a call of the neighbour. A call takes some milliseconds, and 99 of 100 calls less than a hundred
+/// on a machine of two processors during four other builds. The longest host call, unoptimised, takes half a second. A
+/// neighbour that is blocked rather than slowed takes far longer.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// How much longer than before the attack half of the neighbour's calls may take during it, and what is no matter
-/// either way. A guest that yields as it should shares its processor with a few others.
+/// The largest factor between the neighbour's median call during the attack and before it, and a time that is short
+/// enough either way. A guest that yields shares its processor with a few others.
 const SLOWER: u32 = 20;
 const NO_MATTER: Duration = Duration::from_millis(50);
 
-/// No attack may take longer: each of them is bounded by its grant.
+/// The longest time of an attack. Each attack is bounded by its grant.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One attack, as it went.
@@ -93,7 +93,7 @@ async fn calls(stage: &Stage, least: usize, over: &AtomicBool) -> Vec<Duration> 
     taken
 }
 
-/// The call that so many of 100 do not exceed.
+/// Returns the percentile `of` of the calls' durations.
 fn percentile(calls: &[Duration], of: usize) -> Option<Duration> {
     let mut sorted = calls.to_vec();
     sorted.sort();
@@ -105,7 +105,7 @@ fn median(calls: &[Duration]) -> Duration {
     percentile(calls, 50).unwrap_or_default()
 }
 
-/// In milliseconds.
+/// Returns the 99th percentile in milliseconds.
 fn p99(calls: &[Duration]) -> String {
     percentile(calls, 99).map_or("-".to_owned(), |call| format!("{:.1}", call.as_secs_f64() * 1000.0))
 }

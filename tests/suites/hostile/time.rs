@@ -43,7 +43,7 @@ async fn all_calls(stage: Arc<Stage>) -> String {
     spinning(&stage, "spin", 16).await
 }
 
-/// Epochs that find a guest running shortly after it has waited count all the same.
+/// Epochs count even for a guest that has waited shortly before.
 async fn fidgets(stage: Arc<Stage>) -> String {
     spinning(&stage, "fidget", 16).await
 }
@@ -61,7 +61,7 @@ async fn spinning(stage: &Stage, guest: &str, calls: usize) -> String {
     format!("each {answered}")
 }
 
-/// One instruction for all of the memory, without a place to stop in between.
+/// One instruction on the whole memory, which cannot be interrupted.
 async fn bulk(stage: Arc<Stage>) -> String {
     let module = r#"(memory 960)
         (func (export "run") (result i32)
@@ -79,7 +79,7 @@ async fn sleep(stage: Arc<Stage>) -> String {
     in_time(&stage, &run(&extension, &[]).await)
 }
 
-/// That the call was ended at its deadline, and not long after.
+/// Asserts that the call was ended at its deadline, and not much later.
 fn in_time(stage: &Stage, ran: &Ran) -> String {
     assert!(ran.elapsed < LATE, "{:?}", ran.elapsed);
     stage.limited(ran, Limit::Deadline)

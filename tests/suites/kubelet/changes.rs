@@ -36,7 +36,7 @@ async fn config_maps_and_secrets_are_read_again() -> Result<()> {
     until_reads(&pod, &settings.join("size"), "xl").await?;
     ensure!(fs::read_to_string(settings.join("colour"))? == "red");
     ensure!(!settings.join("shape").exists(), "a key that is gone is still read");
-    // A volume that asks for a key that is gone keeps what it has, and so does one whose object is gone.
+    // A volume with a missing key keeps its content, and so does a volume whose object is deleted.
     ensure!(fs::read_to_string(host_path(&pod, "/etc/some")?.join("a/b"))? == "blue");
     stage.admin("DELETE", "/api/v1/namespaces/default/secrets/keys", Value::Null).await?;
     stage.label("full", json!({"app": "late"})).await?;

@@ -83,7 +83,7 @@ pub(crate) fn shown(path: &Path) -> Result<String> {
     Ok(format!("{mode:o} {}", String::from_utf8_lossy(&fs::read(path)?)))
 }
 
-/// Waits until `holds`; asks again after each write of a volume.
+/// Waits until `holds`, which is called again after each write of a volume.
 pub(crate) async fn until(pod: &RunningPod, holds: impl Fn() -> Result<bool>) -> Result<()> {
     let mut versions = pod.versions();
     let wait = async {

@@ -1,8 +1,8 @@
 //! The sums of `host/SECURITY.md`, "How much memory the host needs", measured: for each row a hostile guest or server
 //! in a process of its own, whose resident memory may not grow by more than the row says.
 //!
-//! A process does first what a harmless guest does, so that what is loaded and kept for all calls is not counted; then
-//! its peak is set back, and the attack begins. Words on the command line choose rows.
+//! A process first runs a harmless guest, so that memory that is kept for all calls is not counted. Then its peak is
+//! reset, and the attack begins. Words on the command line choose rows.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod resident;
@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use resident::MIB;
 use rows::{ROWS, Row};
 
-/// The variable by which a process is told its row.
+/// The variable with the row of a process.
 const CHOSEN: &str = "ATTACHE_TEST_MEMORY_ROW";
 
 fn main() -> ExitCode {

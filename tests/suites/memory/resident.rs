@@ -12,7 +12,7 @@ pub(crate) fn begin() -> u64 {
     field("VmRSS:")
 }
 
-/// The peak since.
+/// Returns the peak of resident memory since the last reset.
 pub(crate) fn peak() -> u64 {
     field("VmHWM:")
 }

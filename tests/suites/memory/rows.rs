@@ -1,4 +1,4 @@
-//! Each row of the sums, and what tries to outgrow it.
+//! The rows of the sums, each with the attack that tries to exceed it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use attache_tests::guest;
 use super::resident::{self, KIB, MIB};
 use super::server::Server;
 
-/// What the process grew by, beside the guest's own memory, and what was answered.
+/// The growth of the process without the guest's own memory, and the guest's answer.
 pub(crate) struct Grown {
     pub(crate) bytes: u64,
     pub(crate) answered: String,
@@ -31,8 +31,8 @@ pub(crate) struct Row {
     pub(crate) attack: Attack,
 }
 
-/// What a process grows by from one call to the next without anybody's doing: pages of the allocator and of its
-/// threads, and of the memory of a guest that was ended.
+/// The growth of a process between two calls that do nothing: pages of the allocator and of its threads, and of the
+/// memory of a guest that was ended.
 const NOISE: u64 = 4 * MIB;
 
 /// The default limits, in bytes.
@@ -41,13 +41,13 @@ const RESPONSE: u64 = 8 * MIB;
 const HEADERS: u64 = 64 * KIB;
 const HANDLES: u64 = 1024;
 
-/// What headers of three letters may have together, in bytes of their own: each counts for 75 of `headerBytes`.
+/// The largest sum of headers of three letters, in bytes of their own. Each counts for 75 of `headerBytes`.
 const SMALL_HEADERS: u64 = 2600;
 
-/// What the watch rows may keep: less than the default, so that it is filled soon.
+/// The limit of kept objects in the rows of watches: less than the default, so that it is filled soon.
 const WATCHED: u64 = 16 * MIB;
 
-/// What of these lists is in memory while it comes in: a page of at most 3 MiB, as it came, and read (`WatchSettings`).
+/// The memory for an incoming list: a page of at most 3 MiB, both as received and parsed (`WatchSettings`).
 const COMING_IN: u64 = 8 * MIB;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -101,7 +101,7 @@ async fn call(extension: &Extension, harmless: &[&str], attack: &[&str]) -> Grow
     Grown { bytes: peak.saturating_sub(before).saturating_sub(own), answered }
 }
 
-/// The worst of several.
+/// Returns the largest growth of several.
 fn worst(all: impl IntoIterator<Item = (String, Grown)>) -> Grown {
     let all: Vec<_> = all.into_iter().collect();
     for (what, grown) in &all {
@@ -199,12 +199,12 @@ async fn output() -> Grown {
     worst(all)
 }
 
-/// As many of the smallest objects as there are room for, and more.
+/// Measures more of the smallest objects than fit.
 async fn small() -> Grown {
     watched((0..200_000).map(|number| format!(r#"{{"metadata":{{"name":"{number}"}}}}"#).into_bytes())).await
 }
 
-/// Each text of an object that is kept apart is long.
+/// Measures objects in which each separately kept text is long.
 async fn long() -> Grown {
     let object = |number: u32| {
         let (uid, version) = (x(2000), x(256));

@@ -1,4 +1,4 @@
-//! An API server that says what it is told to, whatever it is asked.
+//! An API server with prepared answers.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What is answered: the body that is found in the request's target, by what it holds; the first that fits.
+/// The prepared answers: a part of the request's target, and the body for it. The first part that fits is used.
 pub(crate) type Answers = Vec<(&'static str, Vec<u8>)>;
 
 /// Answers until it is dropped. Its answers are this process's memory, so they are made before it is measured.
@@ -35,7 +35,7 @@ impl Drop for Server {
     }
 }
 
-/// One connection, one answer after another.
+/// Serves one connection, one answer after another.
 async fn serve(mut stream: TcpStream, status: &'static str, answers: Arc<Answers>) {
     let mut head = Vec::new();
     while let Ok(byte) = stream.read_u8().await {

@@ -10,19 +10,19 @@ mod rules;
 use attache::policy::{ApiRequest, Grant, Verdict};
 use http::Method;
 
-/// A grant whose `spec` is `spec`, indented by two spaces.
+/// Returns a grant whose `spec` is `spec`, indented by two spaces.
 fn grant(spec: &str) -> String {
     format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata:\n  name: test\nspec:\n{spec}")
 }
 
-/// The grant of the given lines of `api`, in a pod of the namespace `demo`.
+/// Returns the grant of the given lines of `api`, in a pod of the namespace `demo`.
 fn rules(lines: &[&str]) -> Grant {
     let api = lines.join("\n  - ");
     let own = |name: &str| (name == "POD_NAMESPACE").then(|| "demo".to_owned());
     Grant::parse(&grant(&format!("  api:\n  - {api}\n"))).unwrap().resolve(own).unwrap()
 }
 
-/// `GET /path` and the like.
+/// Returns a request of a line such as `GET /path`.
 fn request(line: &str) -> ApiRequest {
     let (method, target) = line.split_once(' ').unwrap();
     ApiRequest::parse(&Method::from_bytes(method.as_bytes()).unwrap(), target).expect(line)

@@ -1,5 +1,4 @@
-//! What the operator hears of a server that is away, of a token that it refuses, and of want in the proxy's own
-//! process.
+//! The messages for operators about an unreachable server, a refused token, and exhausted resources of the proxy.
 
 use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::net::TcpStream;
@@ -15,7 +14,7 @@ use crate::world::{ALL, Proxy, World, within};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-/// A proxy whose callers may do all in the namespace `default`, and its stderr.
+/// Starts a proxy whose callers may use everything in the namespace `default`. Returns it with its stderr.
 fn start(command: &mut Command) -> (Proxy, BufReader<ChildStderr>) {
     let mut child = command.spawn().unwrap();
     let errors = BufReader::new(child.stderr.take().unwrap());
@@ -28,7 +27,7 @@ fn heard(world: &World) -> (Proxy, BufReader<ChildStderr>) {
     start(command.arg("--grant").arg(grant).arg("--audit").arg(world.path("audit.jsonl")))
 }
 
-/// All that it says until it has ended.
+/// Returns the proxy's messages until it has ended.
 fn last_words(proxy: Proxy, mut errors: BufReader<ChildStderr>) -> String {
     proxy.terminate();
     let said = within(move || {
@@ -40,7 +39,7 @@ fn last_words(proxy: Proxy, mut errors: BufReader<ChildStderr>) -> String {
     said
 }
 
-/// The numbers that some lines end with, as `times=3`.
+/// Returns the numbers that some lines end with, as `times=3`.
 fn times(said: &str, wanted: &str) -> Vec<u32> {
     let lines = said.lines().filter(|line| line.contains(wanted));
     lines.map(|line| line.rsplit_once("times=").unwrap().1.parse().unwrap()).collect()

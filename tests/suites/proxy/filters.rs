@@ -1,4 +1,4 @@
-//! The filter, over the wire, and what the ambassador refuses whatever a filter says.
+//! The filter over the wire, and requests that the ambassador refuses independent of the filter.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ fn proxy(world: &World, flags: &[&str]) -> Proxy {
     world.start(&[&["--port=0", "--grant", grant.to_str().unwrap()], flags].concat())
 }
 
-/// Asks with a `Host` of its own, and gives the status and the text.
+/// Sends a request with this `Host`. Returns the status and the text.
 fn ask(proxy: &Proxy, line: &str, host: &str) -> (u16, String) {
     let answer = proxy.at.send(line, &[&format!("Host: {host}")], b"");
     (answer.status, answer.text())
@@ -148,7 +148,7 @@ fn a_fragment_is_refused_and_not_cut_off() {
     assert_eq!(proxy.at.get(maps).0, 200);
 }
 
-/// The statuses of the answers to what is sent on one connection, until it is closed.
+/// Sends bytes on one connection. Returns the statuses of the answers until it is closed.
 fn statuses(proxy: &Proxy, bytes: String) -> Vec<u16> {
     let At::Tcp(address) = proxy.at.clone() else { panic!("a port") };
     within(move || {

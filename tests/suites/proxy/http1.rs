@@ -1,4 +1,4 @@
-//! A client that sends exactly what a test says and shows exactly what comes.
+//! A client that sends exactly the bytes of a test, and returns exactly the bytes of the answer.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 /// The longest wait for a piece of an answer.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Where a proxy, or the API server itself, listens.
+/// The address of a proxy or of the API server itself.
 #[derive(Clone, Debug)]
 pub(crate) enum At {
     Tcp(String),
@@ -80,7 +80,7 @@ impl At {
     }
 }
 
-/// One that trusts this authority.
+/// Returns a TLS connection that trusts this authority.
 fn session(ca: &str) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
@@ -111,7 +111,7 @@ impl Answer {
         self.header("transfer-encoding") == Some("chunked")
     }
 
-    /// The next chunk as it was sent; `None` after the last one. Panics when the connection ends before.
+    /// Returns the next chunk as it was sent; `None` after the last one. Panics when the connection ends before.
     pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
         assert!(self.is_chunked(), "{:?}", self.headers);
         let size = usize::from_str_radix(&line(&mut self.reader), 16).expect("the size of a chunk");

@@ -1,5 +1,4 @@
-//! What clients can make the proxy hold before and beside what their grant gives them: the sums of SECURITY.md,
-//! measured.
+//! The memory that clients can occupy in the proxy before and besides their grant: the sums of SECURITY.md, measured.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,12 +14,12 @@ use crate::world::{ALL, Proxy, within};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const CROWD: usize = 1000;
 
-/// What SECURITY.md says of one connection, of all heads, of one body that is read ahead, and of one answer, in KiB.
+/// The limits of SECURITY.md in KiB: one connection, all heads, and one body that is read ahead.
 const CONNECTION: usize = 32;
 const HEADS: usize = 12 << 10;
 const BODY: usize = 256;
 
-/// The most memory that the process has taken so far, in KiB.
+/// Returns the most memory that the process has taken so far, in KiB.
 fn peak(proxy: &Proxy) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid)).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -34,7 +33,7 @@ fn connect(proxy: &Proxy) -> TcpStream {
     stream
 }
 
-/// A crowd of connections that have all sent these bytes, or as much of them as was taken.
+/// Returns many connections that have each sent these bytes, or as many of them as the proxy accepted.
 fn crowd(proxy: &Proxy, bytes: &[u8]) -> Vec<TcpStream> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
@@ -46,7 +45,7 @@ fn crowd(proxy: &Proxy, bytes: &[u8]) -> Vec<TcpStream> {
     crowd
 }
 
-/// A neighbour is answered, so that all that came before it has been looked at.
+/// Waits for the answer to another client, so that all earlier bytes have been read.
 fn neighbour(proxy: &Proxy) {
     let at = proxy.at.clone();
     assert_eq!(within(move || at.get(MAPS).0), 200);

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::http1::At;
 use crate::world::{Proxy, World, refused, within};
 
-/// A proxy on a free port whose callers may read config maps, where its counters are, and its stderr to keep open.
+/// Returns a proxy on a free port whose callers may read config maps, the address of its metrics, and its stderr, which
+/// has to stay open.
 fn scraped(world: &World) -> (Proxy, At, BufReader<ChildStderr>) {
     let rule = "{apiGroups: [''], resources: [configmaps], verbs: [get], namespaces: [default]}";
     let grant = world.grant("ui", &format!("{{api: [{rule}]}}"));

@@ -1,4 +1,4 @@
-//! What comes by the proxy is tried once, and its answer is handed back as it came.
+//! Requests through the proxy are sent once, and their answers are returned unchanged.
 
 use crate::behind::{Server, answer, send};
 use crate::world::{ALL, within};

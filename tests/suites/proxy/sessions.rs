@@ -14,12 +14,12 @@ use crate::behind::{Server, Stream, header, send, session};
 use crate::kubectl::{installed, kubectl};
 use crate::world::{Place, Proxy, World, within};
 
-/// What lets a person into the pods of the namespace `default`.
+/// The spec of a grant for sessions in the pods of the namespace `default`.
 const SESSIONS: &str = "{api: [{apiGroups: [''], resources: [pods], verbs: [get, list], namespaces: [default]}, \
     {apiGroups: [''], resources: [pods/exec, pods/attach, pods/portforward], verbs: [get, create], namespaces: [default]}], \
     limits: {requestsPerSecond: 10000, burst: 10000, inFlight: 64}}";
 
-/// By which kubectl is told which of the two protocols to speak.
+/// The value that makes kubectl speak WebSocket, and the value that makes it speak SPDY.
 const BY_WEBSOCKET: &str = "true";
 const BY_SPDY: &str = "false";
 
@@ -31,7 +31,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// A proxy before a server whose pods have sessions, and whose other answers are the devcluster's.
+    /// Starts a proxy before a server whose pods have sessions, and whose other answers are the devcluster's.
     fn new(spec: &str) -> Self {
         let world = World::new();
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "talker", "namespace": "default"},
@@ -166,7 +166,7 @@ fn kubectl_forwards_ports() {
         let mut forwarding =
             stage.command(protocol, &["port-forward", "pod/talker", &format!(":{port}")]).spawn().unwrap();
         let mut lines = BufReader::new(forwarding.stdout.take().unwrap()).lines();
-        // It goes on to say more, and ends where nobody reads.
+        // kubectl prints more lines, and ends if they are not read.
         let (line, _lines) = within(move || (lines.next().expect("it forwards").unwrap(), lines));
         let local: u16 = line.split([':', ' ']).find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"));
         for word in ["one", "two"] {

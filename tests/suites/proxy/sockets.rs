@@ -1,4 +1,4 @@
-//! Several sockets of one server: who crowds one of them keeps nobody out of the others.
+//! Several sockets of one server: a client that crowds one socket does not block clients of the others.
 
 use std::convert::Infallible;
 use std::os::unix::net::UnixStream;
@@ -66,7 +66,7 @@ async fn a_socket_is_taken_from_nobody_who_answers_and_from_the_dead() {
     assert_eq!(hello(&place).await, (200, "hello".into()), "the one that lives goes on");
     running.abort();
     running.await.unwrap_err();
-    // What a process leaves that was killed: a file, and nobody behind it.
+    // A killed process leaves a socket file without a listener.
     drop(std::os::unix::net::UnixListener::bind(&place).unwrap());
     let heir = Server::new().serve(Listener::unix(&place, 0o600).unwrap(), from_fn(answer));
     let running = tokio::spawn(heir.run(std::future::pending(), Duration::ZERO));

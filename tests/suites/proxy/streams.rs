@@ -1,4 +1,4 @@
-//! Answers pass as they come and as they are.
+//! Answers are passed on as they arrive, and unchanged.
 
 use std::process::{Command, Stdio};
 
@@ -70,7 +70,7 @@ fn compressed_and_binary_answers_pass_unchanged() {
         for name in ["content-type", "content-encoding", "vary"] {
             assert_eq!(passed.header(name), direct.header(name), "{headers:?}");
         }
-        // A table says how old each object is, in seconds, which may pass between two requests.
+        // A table has the age of each object in seconds, which may change between two requests.
         let bytes = passed.bytes();
         assert!(bytes == direct.bytes() || bytes == ask().bytes(), "{headers:?}");
     }
@@ -112,11 +112,11 @@ fn it_serves_while_the_server_is_away() {
     let file = world.folder.path().to_str().unwrap();
     let mut command = Command::new(attache());
     command.env_clear().args(["proxy", "--port=0", "--read-only", "--audit=none", "--service-account", file]);
-    // Port 1 is nobody's.
+    // Nothing listens on port 1.
     command.args(["--api-server", "https://127.0.0.1:1"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let (status, told) = Proxy::start(&mut command).at.get(MAPS);
     assert_eq!(status, 503, "{told}");
-    // What is wrong on this side is told before anything starts.
+    // Errors of local files are reported before anything starts.
     std::fs::write(world.path("ca.crt"), "no certificate").unwrap();
     let told = refused(command.stderr(Stdio::piped()));
     assert!(told.contains("ca.crt"), "{told}");

@@ -14,7 +14,7 @@ use crate::world::{Place, Proxy, within};
 const POD: &str = "/api/v1/namespaces/default/pods/p";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-/// All that this suite upgrades, and all else of the namespace.
+/// The spec of a grant for all upgrades of this suite, and for everything else in the namespace.
 const OPEN: &str = "{api: [{apiGroups: ['*'], resources: ['*'], verbs: ['*'], namespaces: [default]}, \
     {apiGroups: [''], resources: [pods/exec, pods/attach, pods/portforward, pods/proxy, services/proxy], \
     verbs: [get, create], namespaces: [default]}, {apiGroups: [''], resources: [nodes/proxy], verbs: [get], namespaces: ['*']}], \
@@ -25,7 +25,7 @@ const VERSION: &str = "Sec-WebSocket-Version: 13";
 const WEBSOCKET: [&str; 4] = ["Connection: Upgrade", "Upgrade: websocket", KEY, VERSION];
 const SPDY: [&str; 3] = ["Connection: Upgrade", "Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io"];
 
-/// A request in HTTP/1.1, without a body.
+/// Returns a request in HTTP/1.1, without a body.
 fn text(line: &str, headers: &[&str]) -> String {
     format!("{line} HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\n", headers.join("\r\n"))
 }
@@ -56,7 +56,7 @@ fn rest(mut stream: TcpStream) -> String {
     })
 }
 
-/// Sends each byte back. At the client's end it says goodbye.
+/// Sends each byte back, and `bye` when the client ends its side.
 async fn echo(mut stream: Stream) {
     let mut piece = [0; 4096];
     loop {
@@ -69,7 +69,7 @@ async fn echo(mut stream: Stream) {
     let _ = stream.shutdown().await;
 }
 
-/// A server that changes to what it is asked for.
+/// Returns a server that accepts each upgrade.
 fn echoing() -> Server {
     Server::start(|head: String, mut stream| async move {
         match header(&head, "upgrade") {
@@ -181,7 +181,7 @@ fn a_websocket_to_a_pod_takes_get_and_create() {
         let (post, _stream) = raw(&proxy, text(&format!("POST {exec}"), &SPDY).as_bytes());
         assert_eq!((status(&get), status(&post)), (by_get, by_post), "{verbs}");
     }
-    // By default the filter rejects them, whatever a grant says.
+    // By default the filter rejects them, even if a grant allows them.
     let proxy = place.under(&spec("get, create"), &[]);
     let (head, stream) = raw(&proxy, text(&format!("GET {exec}"), &WEBSOCKET).as_bytes());
     assert!(status(&head) == 403 && rest(stream).contains("rejected by the filter"));

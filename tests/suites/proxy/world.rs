@@ -18,7 +18,7 @@ use crate::http1::At;
 /// The longest that a proxy may take to start or to end.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// All in the namespace `default`, without limits that a test would meet by chance.
+/// The spec of a grant for everything in the namespace `default`, with limits that no test reaches by chance.
 pub(crate) const ALL: &str = "{api: [{apiGroups: ['*'], resources: ['*'], verbs: ['*'], namespaces: [default]}], \
     limits: {requestsPerSecond: 10000, burst: 10000, inFlight: 64}}";
 
@@ -37,7 +37,7 @@ impl Place {
         Self { url, folder }
     }
 
-    /// A grant in a file.
+    /// Returns a grant in a file.
     pub(crate) fn grant(&self, name: &str, spec: &str) -> PathBuf {
         let file = self.path(&format!("{name}.yaml"));
         let text = format!("apiVersion: attache.dev/v1alpha1\nkind: Grant\nmetadata: {{name: {name}}}\nspec: {spec}\n");
@@ -49,7 +49,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// `attache proxy` with these arguments, on a free port.
+    /// Returns the command `attache proxy` with these arguments, on a free port.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(attache());
         command.env_clear().arg("proxy").args(arguments);
@@ -62,19 +62,19 @@ impl Place {
         Proxy::start(self.command(arguments).args(["--audit"]).arg(self.path("audit.jsonl")))
     }
 
-    /// A proxy on a free port under one grant, with these flags.
+    /// Returns a proxy on a free port under one grant, with these flags.
     pub(crate) fn under(&self, spec: &str, flags: &[&str]) -> Proxy {
         let grant = self.grant("callers", spec);
         self.start(&[&["--port=0", "--grant", grant.to_str().unwrap()], flags].concat())
     }
 
-    /// A proxy on a free port whose callers may do all in the namespace `default`.
+    /// Starts a proxy on a free port whose callers may use everything in the namespace `default`.
     pub(crate) fn open(&self) -> Proxy {
         let grant = self.grant("all", ALL);
         self.start(&["--port=0", "--grant", grant.to_str().unwrap()])
     }
 
-    /// The first record that is as wanted. It is written by a thread of its own, so it may have to be waited for.
+    /// Returns the first record that `wanted` accepts. Waits for the record, which another thread writes.
     pub(crate) fn record(&self, wanted: impl Fn(&Value) -> bool + Send + 'static) -> Value {
         let file = self.path("audit.jsonl");
         within(move || {
@@ -144,7 +144,7 @@ impl Proxy {
         Self::of(command.stderr(Stdio::inherit()).spawn().unwrap())
     }
 
-    /// One that has been started, and says on stdout where it listens.
+    /// Returns a proxy that was started, whose stdout names its address.
     pub(crate) fn of(mut child: Child) -> Self {
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
@@ -156,7 +156,7 @@ impl Proxy {
         proxy
     }
 
-    /// The socket that the next line names.
+    /// Returns the socket that the next line names.
     #[track_caller]
     pub(crate) fn next(&self) -> At {
         let line = self.lines.recv_timeout(PATIENCE).expect("it says where it listens");
@@ -190,7 +190,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What a proxy says that does not start.
+/// Returns the message of a proxy that does not start.
 pub(crate) fn refused(command: &mut Command) -> String {
     let mut child = command.spawn().unwrap();
     let code = child.wait().unwrap().code();

@@ -1,4 +1,4 @@
-//! What operators ask, and an admission webhook over TLS.
+//! The admin endpoint, and an admission webhook over TLS.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -37,7 +37,8 @@ async fn a_service_is_ended_by_no_sum_and_held_to_its_rate() {
     let extension = runtime.load_command_file(&guest("service"), grant.unwrap()).await.unwrap();
     let rounds = "600000000";
     let outcome = extension.run_as_service(Invocation::new().args(["work", rounds])).await.unwrap();
-    // What one window gives may be used at once, and the rest takes its time; one poll may go beyond by an epoch.
+    // The budget of one window may be used immediately, and the rest takes its time. One poll may exceed it by an
+    // epoch.
     let beyond = outcome.cpu.saturating_sub(Duration::from_millis(60));
     assert!(beyond > Duration::from_millis(20), "the guest worked for {:?} only: nothing is shown", outcome.cpu);
     assert!(outcome.elapsed >= beyond * 9, "{:?} of CPU time in {:?}", outcome.cpu, outcome.elapsed);

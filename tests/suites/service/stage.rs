@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 /// The longest wait for what takes milliseconds on a machine that has nothing else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What guests print, of all extensions.
+/// The output of the guests of all extensions.
 #[derive(Clone, Default)]
 pub(crate) struct Printed(Arc<Mutex<Vec<u8>>>);
 
@@ -88,7 +88,7 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    /// A definition with this `spec`.
+    /// Returns a definition with this `spec`.
     pub(crate) fn definition(&self, name: &str, spec: &str) -> Definition {
         Definition::new(ExtensionManifest::parse(&manifest(name, spec)).unwrap(), self.folder.path()).unwrap()
     }
@@ -133,12 +133,12 @@ pub(crate) fn manifest(name: &str, spec: &str) -> String {
     format!("apiVersion: attache.dev/v1alpha1\nkind: Extension\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
-/// A port that is free at this moment.
+/// Returns a port that is free at this moment.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// What a server answered: the status, and the body; `None` where the answer broke off.
+/// The answer of a server: the status and the body, which is `None` if the answer broke off.
 pub(crate) type Answered = (u16, Option<String>);
 
 /// Asks over TCP, on a connection of its own.
@@ -173,7 +173,7 @@ async fn read(stream: &mut (impl AsyncReadExt + Unpin)) -> Answered {
     (status, unchunked(body))
 }
 
-/// The body of an answer in chunks; `None` where the last one is missing.
+/// Returns the body of an answer in chunks, or `None` if the last chunk is missing.
 fn unchunked(mut body: &str) -> Option<String> {
     let mut whole = String::new();
     loop {

@@ -1,4 +1,4 @@
-//! What clients cannot hold.
+//! The limits of resources that clients can hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ async fn a_connection_without_a_request_makes_room_for_another() {
     let plain = serve(listener().await.http2(true), 1, Duration::ZERO, async |_| text("here"));
     let tls = listener().await.http2(true).tls(move || Arc::clone(&config));
     let tls = serve(tls, 1, Duration::ZERO, async |_| text("here"));
-    // Clients that have had an answer, that have said half of the preface, or nothing.
+    // Clients that have got an answer, that have sent half of the preface, or nothing.
     let mut answered = plain_http2(plain.address).await;
     within(read(answered.send_request(request("/")).await)).await.unwrap();
     let mut half = TcpStream::connect(plain.address).await.unwrap();

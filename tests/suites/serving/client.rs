@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// The end of every wait in these tests.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Waits for a future, and fails where it takes too long.
+/// Waits for a future. Panics if it takes too long.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(WITHIN, future).await.expect("in time")
 }

@@ -1,4 +1,4 @@
-//! What a handler learns of the connection by which a request came.
+//! The facts about a request's connection that a handler gets.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{Answer, listener, plain_http1, plain_http2, read, request, serve, text, within};
 
-/// A handler that says when it has begun and waits for leave to end. Dropped calls are counted.
+/// A handler that reports its start and waits for a permit to end. Dropped calls are counted.
 #[derive(Clone)]
 struct Gate {
     begun: Arc<Semaphore>,

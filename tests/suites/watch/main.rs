@@ -45,7 +45,7 @@ static ARTEFACTS: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
 /// The limits of guests that must not reach any.
 const ROOMY: &str = "{deadline: 5m, cpu: 1m, requestsPerSecond: 10000, burst: 10000, watches: 2000, inFlight: 2000}";
 
-/// The usual grant.
+/// Returns the usual grant.
 fn all_maps() -> String {
     format!(
         r#"{{api: [{{apiGroups: [""], resources: [configmaps], verbs: ["*"], namespaces: ["*"]}}], limits: {ROOMY}}}"#
@@ -222,7 +222,7 @@ impl Watcher {
     /// Returns the next events on this suite's objects, as `+NAME=VALUE`, `-NAME`, `resync` and `synced`.
     async fn read(&mut self) -> Result<Vec<String>, WatchError> {
         tokio::time::timeout(SOON, self.0.changed()).await.expect("something happens");
-        // The cluster's own map in every namespace is nobody's here.
+        // The cluster's own map in each namespace does not count here.
         let own = |event: &String| !event.contains("kube-root-ca.crt");
         Ok(self.0.read(1000)?.iter().map(told).filter(own).collect())
     }

@@ -10,12 +10,12 @@ use attache::gate::{Channel, Gate};
 use super::scripted::{Scripted, Step, answer, ok};
 use super::{Records, Watcher, all_maps, grant, scope};
 
-/// A list with one map at this version.
+/// Returns a list with one map at this version.
 fn list(version: u32, value: &str) -> Vec<Step> {
     page(version, "", &object(version, value))
 }
 
-/// A page of a list at this version; the last page if `continued` is empty.
+/// Returns a page of a list at this version; the last page if `continued` is empty.
 fn page(version: u32, continued: &str, items: &str) -> Vec<Step> {
     ok(&format!(
         r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","continue":"{continued}"}},"items":[{items}]}}"#
@@ -32,7 +32,7 @@ fn named(name: &str, version: u32, value: &str) -> String {
     )
 }
 
-/// The head of an answer without an end, and these lines.
+/// Returns the head of an answer without an end, and these lines.
 fn stream(lines: &[&str]) -> Step {
     let chunks: String = lines.iter().map(|line| format!("{:x}\r\n{line}\n\r\n", line.len() + 1)).collect();
     Step::Send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").into_bytes())

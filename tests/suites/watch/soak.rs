@@ -28,8 +28,8 @@ const LAST: &str = "zz-end";
 const CHANGE_EVERY: Duration = Duration::from_millis(50);
 /// The time between two faults.
 const TROUBLE_EVERY: Duration = Duration::from_millis(1500);
-/// The most growth of memory after all guests had begun, in MiB: noise of the allocator, and the history of the server in
-/// this process.
+/// The largest growth of memory after all guests had begun, in MiB: noise of the allocator, and the history of the
+/// server in this process.
 const GROWTH: u64 = 48;
 
 /// The numbers of changes and faults.

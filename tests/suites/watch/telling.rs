@@ -44,7 +44,7 @@ fn run(world: &World) -> (Running, mpsc::Receiver<String>) {
 fn an_interrupted_watch_is_told_once_and_so_is_that_it_goes_on() {
     let world = World::new().with(&["a"]);
     let (mut running, lines) = run(&world);
-    // Everything that was said up to there.
+    // All messages up to that line.
     let until = |wanted: &str| {
         let mut said: Vec<String> = Vec::new();
         while !said.last().is_some_and(|line| line.contains(wanted)) {
@@ -61,7 +61,7 @@ fn an_interrupted_watch_is_told_once_and_so_is_that_it_goes_on() {
         interrupted.contains("WARN") && interrupted.contains(MAPS) && interrupted.contains("since="),
         "{interrupted}"
     );
-    // One of them is of the next attempt, of which nothing is said.
+    // One of the refusals belongs to the next attempt, which is not logged.
     let refused = r#""status":503"#;
     let mut said = [until(refused), until(refused)].concat();
     faults.clear();

@@ -22,7 +22,7 @@ impl World {
         faults.clear();
     }
 
-    /// Does as `away`, with a server that has forgotten its history when it comes back.
+    /// Works like `away`, but the server has lost its history when it comes back.
     pub(crate) fn away_for_long(&self, meanwhile: impl FnOnce()) {
         self.away(|| {
             meanwhile();
@@ -147,7 +147,7 @@ fn watches_answered(records: &Records, code: u16) -> usize {
     records.lines.lock().unwrap().iter().filter(fits).count()
 }
 
-/// Makes a world whose stores end at the first refusal.
+/// Returns a world whose stores end at the first refusal.
 fn impatient() -> World {
     World::keeping(WatchSettings::new().linger(Duration::ZERO).forbidden_for(Duration::ZERO))
 }

@@ -59,7 +59,7 @@ impl Stage {
         })
     }
 
-    /// `attache dev` for one guest. All that the demo knows of its flags is here.
+    /// Returns the command `attache dev` for one guest. Only this function knows the flags of `attache dev`.
     fn attache_dev(&self, guest: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.attache);
         command.current_dir(guests::workspace());
@@ -75,7 +75,7 @@ impl Stage {
         command
     }
 
-    /// What `kubectl label --overwrite` does, for machines without kubectl.
+    /// Replaces `kubectl label --overwrite` on machines without kubectl.
     fn label(&self, change: &str) -> Result<()> {
         println!("$ kubectl label --overwrite pod {POD_NAME} {change}");
         let mut command = Command::new(&self.label_pod);
@@ -134,7 +134,7 @@ Write one: guest/README.md"
     }
 }
 
-/// The lines of a program's output as they come, from a thread that ends with the output.
+/// Returns the lines of a program's output as they come, from a thread that ends with the output.
 fn lines(child: &mut Child) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
@@ -146,7 +146,7 @@ fn lines(child: &mut Child) -> Receiver<String> {
     receiver
 }
 
-/// The next line, or `None` at the end of the output.
+/// Returns the next line, or `None` at the end of the output.
 fn next(lines: &Receiver<String>, end: Instant) -> Result<Option<String>> {
     match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
         Ok(line) => Ok(Some(line)),
@@ -165,7 +165,7 @@ fn say(command: &Command) {
     println!("$ {text}\n");
 }
 
-/// A path as seen from the workspace.
+/// Returns a path as seen from the workspace.
 fn relative(path: &Path) -> String {
     let shown = path.strip_prefix(guests::workspace()).unwrap_or(path);
     shown.display().to_string()

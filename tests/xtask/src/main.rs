@@ -117,7 +117,7 @@ fn built_programs() -> Result<Programs> {
     progress::during("building attache", |line| Programs::build(line))
 }
 
-/// Cargo, which finds the guests where they are.
+/// Returns cargo with the variable that names the folder of built guests.
 fn cargo_with(guests: &Guests, task: &[&str], arguments: &[OsString]) -> Command {
     let mut command = guests::cargo();
     command.args(task).args(arguments);

@@ -1,14 +1,14 @@
-//! What a person sees while something takes its time.
+//! The progress that a person sees during a long step.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often the spinner turns: smooth to the eye, and nothing to the processor.
+/// The interval of the spinner's frames: smooth to the eye, and cheap for the processor.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Does the work with a spinner beside its name and its newest line. Where stderr is no terminal the name alone is
+/// Runs the work with a spinner beside its name and its newest line. If stderr is no terminal, only the name is
 /// printed, once.
 pub(crate) fn during<T>(name: &str, work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T>) -> Result<T> {
     let spinner = ProgressBar::new_spinner().with_style(style()).with_prefix(name.to_owned());
@@ -22,7 +22,7 @@ pub(crate) fn during<T>(name: &str, work: impl FnOnce(&mut dyn FnMut(&str)) -> R
 }
 
 fn style() -> ProgressStyle {
-    // A template that cannot be read would be a slip in this line; the plain spinner serves as well.
+    // A template that is not valid would be a mistake in this line. Then the plain spinner is used.
     ProgressStyle::with_template("{spinner} {prefix} ({elapsed})  {wide_msg:.dim}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }

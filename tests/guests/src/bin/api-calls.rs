@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Makes a call and prints its outcome; fails only when the arguments make no sense.
+/// Makes a call and prints its outcome. Fails only if the arguments are not valid.
 fn call(words: &[&str]) -> Result<(), String> {
     match words {
         ["repeat", times, rest @ ..] => {
@@ -114,7 +114,7 @@ fn count(of: &ResourceType, namespace: &str) -> Result<Value, Error> {
     items.try_fold(0, |count, item| item.map(|_| count + 1)).map(Value::from)
 }
 
-/// Asks again after each wait, with the same collection.
+/// Reads the first page, with retries after each `retry_after`.
 fn first_page(of: &ResourceType, namespace: &str) -> Result<Value, Error> {
     let objects = open(of, namespace)?;
     let mut waits = 0;

@@ -48,7 +48,7 @@ fn calls(words: &[&str]) -> Result<(), String> {
 
 type Outcome = Result<Value, Error>;
 
-/// Makes a call; the outer error says that the arguments make no sense.
+/// Makes a call. Returns an outer error if the arguments are not valid.
 fn call(words: &[&str]) -> Result<Outcome, String> {
     Ok(match words {
         ["create", of, namespace, object, flags @ ..] => {
@@ -120,7 +120,7 @@ fn form_of(form: &str, patch: Value) -> Result<Patch<Value>, String> {
     }
 }
 
-/// How to delete, and the flags that say nothing of it.
+/// Returns the options of a deletion, and the remaining flags.
 fn deletion<'a>(how: Deletion, flags: &'a [&'a str]) -> Result<(Deletion, &'a [&'a str]), String> {
     match flags {
         ["--propagation", word, rest @ ..] => deletion(how.propagation(propagation(word)?), rest),
@@ -143,7 +143,7 @@ fn propagation(word: &str) -> Result<Propagation, String> {
     }
 }
 
-/// Opens the objects that a call is about; the inner error is the API's.
+/// Opens the collection of a call. The inner error is the API's.
 fn within(of: &str, namespace: &str, flags: &[&str]) -> Result<Result<Collection, Error>, String> {
     let of = kind(of)?;
     let opened = match namespace {

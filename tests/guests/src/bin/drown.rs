@@ -16,7 +16,7 @@ use serde_json::Value;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
 
-/// What a piece of a flood is, each time.
+/// The number of requests in one piece of a flood.
 const PIECE: u64 = 20;
 
 /// Rounds at most: the deadline ends it before.
@@ -62,7 +62,7 @@ fn repeat(act: impl Fn()) -> u64 {
     PIECE
 }
 
-/// As many as are taken without waiting.
+/// Writes as many line breaks to stderr as it takes without waiting.
 fn break_lines() {
     let stderr = wasip2::cli::stderr::get_stderr();
     while let Ok(room @ 1..) = stderr.check_write() {
@@ -73,7 +73,7 @@ fn break_lines() {
     }
 }
 
-/// Sends a request, and waits for what comes of it.
+/// Sends a request, and waits for its outcome.
 fn send(authority: Option<&str>, path: Option<&str>) {
     let request = OutgoingRequest::new(Fields::new());
     let made = request

@@ -60,7 +60,7 @@ const MEBIBYTE: usize = 1 << 20;
 const HOUR: u64 = 3_600_000_000_000;
 const LINE: &str = "a line of the length that a line in a log mostly has, which is some eighty bytes or so";
 
-/// What outlives a call.
+/// The state that outlives a call.
 #[derive(Default)]
 struct Kept {
     count: u64,

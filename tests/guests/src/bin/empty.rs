@@ -1,3 +1,3 @@
-//! Returns at once: what is left is the cost of starting a guest.
+//! Returns immediately, so that only the start of a guest is measured.
 
 fn main() {}

@@ -77,7 +77,7 @@ fn nothing() -> api::Selector {
     api::Selector { labels: String::new(), fields: String::new() }
 }
 
-/// The case, and how long what the host says of it is.
+/// Returns the case of an error, and the length of its message.
 fn said(error: api::Error) -> String {
     match error {
         api::Error::Denied(text) => format!("denied, {} bytes", text.len()),

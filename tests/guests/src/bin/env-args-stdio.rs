@@ -1,4 +1,4 @@
-//! Prints its arguments and its environment, one a line, copies stdin to stdout, and says goodbye on stderr.
+//! Prints its arguments and its environment, one a line, copies stdin to stdout, and prints `done` to stderr.
 
 use std::io;
 

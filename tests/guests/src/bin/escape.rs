@@ -1,9 +1,8 @@
 //! Tries to leave each mount and to change it, `escape MOUNT… [--name PATH…]`, and prints a line for each attempt:
-//! `ATTEMPT PATH: refused (reason)` or `ATTEMPT PATH: done (what was got)`.
+//! `ATTEMPT PATH: refused (reason)` or `ATTEMPT PATH: done (result)`.
 //!
-//! The names of `--name` are tried below each mount too: a link that a test laid there, say. Every attempt is
-//! harmless where it is refused, and a `done` is for the test to judge: reading `MOUNT/../MOUNT/labels` is no
-//! escape, reading `/etc/passwd` is.
+//! The names of `--name` are tried below each mount too, for example a link that a test laid there. The test judges
+//! each `done`: a read of `MOUNT/../MOUNT/labels` is no escape, a read of `/etc/passwd` is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -76,7 +75,7 @@ fn change(mount: &str) {
     }
 }
 
-/// The names in a mount as they stand before the attempts, and `..data` at least.
+/// Returns the names in a mount before the attempts, at least `..data`.
 fn existing(mount: &str) -> Vec<String> {
     let entries = fs::read_dir(mount).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -1,5 +1,5 @@
-//! Exits with a code: `exit-code N` as `std` does, which in WASI 0.2 tells the host only whether it is zero;
-//! `exit-code exactly N` by the call that carries the code.
+//! Exits with a code. `exit-code N` exits as `std` does: in WASI 0.2 the host then learns only whether the code is
+//! zero. `exit-code exactly N` uses the call that carries the code.
 
 use std::process::ExitCode;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A text that is no number shows as a code that no test asks for.
+/// Parses a number. Returns a code that no test uses if the text is no number.
 fn number(text: &str) -> u8 {
     text.parse().unwrap_or(u8::MAX)
 }

@@ -2,7 +2,7 @@
 
 use wasip2::clocks::monotonic_clock::{now, subscribe_duration};
 
-/// In nanoseconds.
+/// The length of a slice, in nanoseconds.
 const SLICE: u64 = 800_000;
 
 fn main() {

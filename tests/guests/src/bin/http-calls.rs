@@ -80,7 +80,7 @@ fn print(line: &Value) {
     let _ = std::io::stdout().flush();
 }
 
-/// The token's file is read anew for each call, as careful clients do.
+/// Parses the arguments. The token's file is read anew for each call, as careful clients do.
 fn read(mut words: impl Iterator<Item = String>) -> Result<Call, String> {
     let mut call = Call { times: 1, ..Call::default() };
     while let Some(word) = words.next() {
@@ -137,7 +137,7 @@ fn send(call: &Call) -> Result<Value, String> {
     }
 }
 
-/// Writes the body; one that is never finished is handed back to be kept.
+/// Writes the body. Returns a body that is never finished, for the caller to keep.
 fn write(body: OutgoingBody, content: &Content) -> Option<OutgoingBody> {
     let stream = body.write().ok()?;
     match content {
@@ -157,7 +157,7 @@ fn write(body: OutgoingBody, content: &Content) -> Option<OutgoingBody> {
         }
     }
     drop(stream);
-    // A host that has broken the request off says why with the answer.
+    // If the host has broken off the request, the answer has the reason.
     let _ = OutgoingBody::finish(body, None);
     None
 }
@@ -208,7 +208,7 @@ fn lines(answer: &IncomingResponse, count: usize) -> Result<Value, String> {
     read.map(|()| json!({ "status": answer.status(), "lines": seen }))
 }
 
-/// Reads the body piece by piece until `take` says no.
+/// Reads the body piece by piece until `take` returns false.
 fn pieces(answer: &IncomingResponse, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), String> {
     let body: IncomingBody = answer.consume().map_err(|()| "no body")?;
     let stream = body.stream().map_err(|()| "no stream")?;

@@ -50,7 +50,7 @@ fn count(take: impl Fn() -> bool) -> usize {
     (0..MANY).take_while(|_| take()).count()
 }
 
-/// Another selection at each call.
+/// Opens a watch with another selection at each call.
 fn watch() -> Result<api::Watch, api::Error> {
     static TURN: AtomicU32 = AtomicU32::new(0);
     let labels = format!("turn!={}", TURN.fetch_add(1, Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! Takes memory and touches it, `memory-hog [MEBIBYTES]`, without end by default; prints each mebibyte it got.
+//! Allocates memory and touches it, `memory-hog [MEBIBYTES]`, by default without end. Prints each allocated mebibyte.
 
 use std::process::ExitCode;
 

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Makes a call and prints its outcome; fails only when the arguments make no sense.
+/// Makes a call and prints its outcome. Fails only if the arguments are not valid.
 fn call(words: &[&str]) -> Result<(), String> {
     match words {
         ["identity"] => print(identity()),

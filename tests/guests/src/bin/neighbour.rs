@@ -1,4 +1,4 @@
-//! What an ordinary extension does in a call: reads its labels as a file and as metadata, asks for a pod, prints.
+//! An ordinary extension: reads its labels as a file and as metadata, reads a pod, and prints.
 //!
 //! `neighbour MOUNT TYPE NAMESPACE NAME`
 
@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use attache_guest::api::{Collection, ResourceType};
 use attache_guest::pod;
 
-/// How often a file is looked for.
+/// The largest number of attempts to read a file.
 const LOOKS: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,8 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// As a program reads a volume that may be swapped: between the link and the file that it leads to, the kubelet may
-/// have taken the old files away, and then the next look finds the new ones.
+/// Reads labels from a volume that may be swapped. Between the read of the link and of its file the kubelet may have
+/// removed the old files; a retry then finds the new files.
 fn labels(mount: &str) -> io::Result<String> {
     let look = || read_to_string(format!("{mount}/labels"));
     let gone = |read: &io::Result<String>| matches!(read, Err(error) if error.kind() == ErrorKind::NotFound);

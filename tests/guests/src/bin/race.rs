@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Ways to the same file, and ways out that a swap might open for a moment.
+/// Paths to the same file, and paths out of the volume that a swap might open for a moment.
 const NAMES: [&str; 8] = [
     "labels",
     "..data/labels",

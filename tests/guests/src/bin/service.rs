@@ -1,5 +1,5 @@
-//! A command as a service runs it: `service until-stopped`, `service exit CODE`, `service spin`, `service work ROUNDS`, `service trap`, or
-//! `service labels FILE`, which prints a file and ends.
+//! A command as a service runs it: `service until-stopped`, `service exit CODE`, `service spin`,
+//! `service work ROUNDS`, `service trap`, or `service labels FILE`, which prints a file and ends.
 
 use std::io::Read;
 use std::process::ExitCode;

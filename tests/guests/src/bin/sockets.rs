@@ -30,8 +30,8 @@ fn main() {
     report("raw-udp-connect", "127.0.0.1:53", raw_udp(Some(53)).map_err(coded));
 }
 
-/// Binds, and then perhaps connects. A library may put off what it was asked for until something is sent; this does
-/// not.
+/// Binds a socket, and connects it if `to` is given. Unlike a library, this function does not defer the calls until
+/// data is sent.
 fn raw_udp(to: Option<u16>) -> Result<(), ErrorCode> {
     let local = |port| IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address: (127, 0, 0, 1) });
     let socket = create_udp_socket(IpAddressFamily::Ipv4)?;

@@ -1,4 +1,4 @@
-//! Asks for a pod by plain HTTP, `unread TIMES`, keeps the answers without reading them, says how many, and sleeps.
+//! Asks for a pod by plain HTTP, `unread TIMES`, keeps the answers unread, prints their number, and sleeps.
 
 use std::mem::forget;
 use std::time::Duration;

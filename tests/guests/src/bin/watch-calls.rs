@@ -1,14 +1,15 @@
-//! Follows collections as its arguments say and prints what it is told, one line of JSON each.
+//! Follows collections as its arguments say, and prints each event as one line of JSON.
 //!
 //! ```text
-//! watch-calls events TYPE NAMESPACE LABELS FIELDS N      N events, each as {"resync"|"synced"|"applied"|"deleted": NAME}
+//! watch-calls events TYPE NAMESPACE LABELS FIELDS N      N events, each as {EVENT: NAME}
 //! watch-calls picture TYPE NAMESPACE LABELS FIELDS NAME  keeps a picture until NAME is in it, then prints it
 //! watch-calls slow TYPE NAMESPACE MILLIS NAME            reads until synced, sleeps, then as `picture`
 //! watch-calls copy TYPE NAMESPACE NAME…                  each object of the host's copy, then the names of its list
 //! watch-calls open TYPE NAMESPACE N                      opens N watches together; the outcome of each
 //! ```
 //!
-//! TYPE is `group/version/plural` or `version/plural`; NAMESPACE `-` means all of them, and LABELS and FIELDS `-` none.
+//! EVENT is `resync`, `synced`, `applied` or `deleted`. TYPE is `group/version/plural` or `version/plural`. NAMESPACE
+//! `-` means all of them, and LABELS and FIELDS `-` none.
 //! Of a config map in a picture, `data.value` is what is kept.
 
 use std::collections::BTreeMap;
@@ -88,7 +89,7 @@ fn events(watch: Watch<Value>, number: usize) -> Outcome {
     Ok(())
 }
 
-/// What a watch has told, put together.
+/// The collected events of a watch.
 #[derive(Default)]
 struct Picture {
     values: BTreeMap<String, Value>,

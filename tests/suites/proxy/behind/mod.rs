@@ -1,4 +1,4 @@
-//! An API server of the tests' own: it does with each connection what a test says.
+//! A scripted API server: a test decides the handling of each connection.
 
 pub(crate) mod session;
 mod spdy;
@@ -65,7 +65,7 @@ impl Server {
         Self { address, ca, heads, runtime: Some(runtime) }
     }
 
-    /// A folder for proxies before this server.
+    /// Returns a folder for proxies before this server.
     pub(crate) fn place(&self) -> Place {
         self.place_of(TOKEN)
     }
@@ -74,7 +74,7 @@ impl Server {
         Place::new(format!("https://{}", self.address), token, &self.ca)
     }
 
-    /// The first heads of all connections so far, in lower case, but those of the proxy's own discovery.
+    /// Returns the first heads of all connections so far, in lower case, but those of the proxy's own discovery.
     pub(crate) fn heads(&self) -> Vec<String> {
         let heads = self.heads.lock().unwrap();
         heads.iter().map(|head| head.to_lowercase()).filter(|head| !head.contains("as=apigroupdiscoverylist")).collect()
@@ -87,7 +87,7 @@ impl Drop for Server {
     }
 }
 
-/// A certificate for 127.0.0.1, and its authority in PEM.
+/// Returns a certificate for 127.0.0.1, and its authority in PEM.
 fn identity() -> (TlsAcceptor, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
@@ -106,7 +106,7 @@ fn identity() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), pem)
 }
 
-/// The head of a request, without what follows it; `None` when the connection ends before.
+/// Returns the head of a request, or `None` if the connection ends before.
 pub(crate) async fn read_head(stream: &mut Stream) -> Option<String> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -115,7 +115,7 @@ pub(crate) async fn read_head(stream: &mut Stream) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The first value of a header in a head.
+/// Returns the first value of a header in a head.
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut headers = head.lines().filter_map(|line| line.split_once(':'));
     headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
@@ -136,7 +136,7 @@ pub(crate) async fn answer(mut stream: Stream, status: &str, headers: &str, body
     let _ = stream.shutdown().await;
 }
 
-/// What a server that speaks WebSocket answers a request for it with.
+/// Returns the head of a server's answer to a WebSocket handshake.
 pub(crate) fn websocket_head(request: &str, subprotocol: Option<&str>) -> String {
     let proof = proof(header(request, "sec-websocket-key").unwrap());
     let mut head = format!(

@@ -19,13 +19,13 @@ const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 
-/// By which a client of `v5.channel.k8s.io` says that it sends no more of a channel.
+/// The channel of `v5.channel.k8s.io` on which a client closes another channel.
 const CLOSED: u8 = 255;
 
 /// The most of one piece, in bytes.
 const PIECE: usize = 16 << 10;
 
-/// What a session of a command gets and gives.
+/// The input and output of a command's session.
 struct Session {
     command: Vec<String>,
     stdin: mpsc::Receiver<Vec<u8>>,
@@ -135,7 +135,7 @@ async fn by_spdy(stream: Stream, command: Vec<String>, streams: usize) {
 }
 
 impl Session {
-    /// Runs the command to its end, and says how it ended.
+    /// Runs the command to its end, and sends its result.
     async fn run(self) {
         let Self { command, mut stdin, out } = self;
         let mut process = Command::new(&command[0]);
@@ -173,7 +173,7 @@ fn status(code: Option<i32>) -> Value {
         "message": format!("command terminated with non-zero exit code: exit code {code}")})
 }
 
-/// The bytes that are in the messages of a WebSocket.
+/// Returns the bytes that are in the messages of a WebSocket.
 fn unwrapped(stream: Stream) -> Stream {
     let (ours, theirs) = tokio::io::duplex(PIECE);
     let (mut messages, frames) = websocket::split(stream);

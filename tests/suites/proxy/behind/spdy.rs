@@ -16,7 +16,7 @@ const WORDS: &str = "options head post put delete trace accept accept-charset ac
     user-agent vary via warning www-authenticate method get status 200_OK version HTTP/1.1 url public set-cookie \
     keep-alive origin";
 
-/// What follows them.
+/// The rest of the dictionary, after the words.
 const TEXT: &str = "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 \
     Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not \
     Found500 Internal Server Error501 Not Implemented503 Service UnavailableJan Feb Mar Apr May Jun Jul Aug Sept Oct Nov \
@@ -34,7 +34,7 @@ const FIN: u8 = 1;
 /// The bytes before compressed headers: zlib's two, and the dictionary's number.
 const ZLIB_HEAD: usize = 6;
 
-/// What a client sent.
+/// A frame from a client.
 pub(super) enum Frame {
     Open {
         id: u32,
@@ -45,7 +45,7 @@ pub(super) enum Frame {
         bytes: Vec<u8>,
         last: bool,
     },
-    /// To be sent back.
+    /// A ping, which is sent back.
     Ping(Vec<u8>),
     Other,
 }
@@ -69,7 +69,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Self { stream, inflate, begun: false }
     }
 
-    /// The next frame; `None` at the end.
+    /// Returns the next frame, or `None` at the end.
     pub(super) async fn frame(&mut self) -> Option<Frame> {
         let mut head = [0; 8];
         self.stream.read_exact(&mut head).await.ok()?;
@@ -124,7 +124,7 @@ impl Replies {
     pub(super) fn reply(&mut self, id: u32) -> Vec<u8> {
         let zlib_head: &[u8] = if self.begun { &[] } else { &[0x78, 0x01] };
         self.begun = true;
-        // A block that is not compressed, with the number of headers in it, and the empty one that ends a flush.
+        // A block that is not compressed, with the number of headers in it, and the empty block that ends a flush.
         let none = [0, 4, 0, !4, !0, 0, 0, 0, 0, 0, 0, 0, !0, !0];
         control(SYN_REPLY, 0, &[&id.to_be_bytes()[..], zlib_head, &none].concat())
     }

@@ -16,7 +16,7 @@ pub(super) struct Reader {
     out: mpsc::Sender<Vec<u8>>,
 }
 
-/// Both directions: messages to read, and frames to send.
+/// Returns both directions: messages to read, and frames to send.
 pub(super) fn split(stream: Stream) -> (Reader, mpsc::Sender<Vec<u8>>) {
     let (read, write) = tokio::io::split(stream);
     let (out, frames) = mpsc::channel(16);
@@ -24,7 +24,7 @@ pub(super) fn split(stream: Stream) -> (Reader, mpsc::Sender<Vec<u8>>) {
     (Reader { stream: read, out: out.clone() }, out)
 }
 
-/// Sends pieces until nobody has any more.
+/// Sends pieces until all senders are dropped.
 pub(super) async fn write_all(mut stream: impl AsyncWrite + Unpin, mut pieces: mpsc::Receiver<Vec<u8>>) {
     while let Some(piece) = pieces.recv().await {
         if stream.write_all(&piece).await.is_err() || stream.flush().await.is_err() {
@@ -35,7 +35,7 @@ pub(super) async fn write_all(mut stream: impl AsyncWrite + Unpin, mut pieces: m
 }
 
 impl Reader {
-    /// The next binary message; `None` at the end.
+    /// Returns the next binary message, or `None` at the end.
     pub(super) async fn message(&mut self) -> Option<Vec<u8>> {
         let mut message = Vec::new();
         loop {
@@ -72,7 +72,7 @@ async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<(bool, u8, 
     Some((first & 0x80 != 0, first & 0x0f, bytes))
 }
 
-/// A whole message, or a control frame.
+/// Returns a whole message, or a control frame.
 pub(super) fn frame(code: u8, bytes: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | code];
     match (u8::try_from(bytes.len()), u16::try_from(bytes.len())) {
