@@ -117,7 +117,6 @@ impl Router {
     /// Adds a route to an address if its listener is open already. Returns whether it is.
     fn join(&self, listen: &str, route: &Route, certificate: Option<&Certificate>) -> Result<bool, ServiceError> {
         let mut sites = self.sites();
-        self.forget_elsewhere(&mut sites, &route.extension, listen);
         let Some(site) = sites.get(listen) else { return Ok(false) };
         let listen = listen.to_owned();
         if site.certificate.as_ref().map(Certificate::directory) != certificate.map(Certificate::directory) {
@@ -136,6 +135,8 @@ impl Router {
         routes.retain(|other| other.extension != route.extension);
         routes.push(route.clone());
         routes.sort_by_key(|route| std::cmp::Reverse(route.rank()));
+        drop(routes);
+        self.forget_elsewhere(&mut sites, &route.extension, &listen);
         Ok(true)
     }
 
@@ -147,6 +148,7 @@ impl Router {
     }
 
     fn open(&self, trigger: &HttpTrigger, listener: Listener, route: Route, certificate: Option<Certificate>) {
+        let extension = route.extension.clone();
         let routes = Arc::new(RwLock::new(vec![route]));
         let stop = CancellationToken::new();
         let served = Arc::clone(&routes);
@@ -160,7 +162,10 @@ impl Router {
             server.run(stopped, GRACE).await;
         });
         let site = Site { routes, certificate, stop, task };
-        self.sites().insert(trigger.listen.clone(), site);
+        let mut sites = self.sites();
+        sites.insert(trigger.listen.clone(), site);
+        // Only now that the new address is open does the one before end.
+        self.forget_elsewhere(&mut sites, &extension, &trigger.listen);
     }
 
     /// Removes an extension's routes. Requests in progress continue.

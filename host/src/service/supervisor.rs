@@ -207,14 +207,18 @@ impl Supervisor {
             let services = self.inner.services();
             services.get(&name).is_some_and(|service| service.reporter.status().trigger == trigger)
         };
-        if !same_trigger {
-            self.stop_one(&name).await;
-        }
         let reporter = match self.inner.services().get(&name) {
-            Some(service) => service.reporter.clone(),
-            None => Reporter::new(&name, trigger, self.inner.transitions.clone()),
+            Some(service) if same_trigger => service.reporter.clone(),
+            _ => Reporter::new(&name, trigger, self.inner.transitions.clone()),
         };
+        // The new version's address is open before anything of the old version ends.
         self.inner.router.route(&version, &reporter, &self.inner.prepare).await?;
+        if !same_trigger {
+            if !matches!(manifest.trigger, Trigger::Http(_)) {
+                self.inner.router.forget(&name);
+            }
+            self.end(&name, "another trigger takes its place").await;
+        }
         reporter.update(|status| {
             status.component_sha256.clone_from(&version.component_sha256);
             status.grant_sha256.clone_from(&version.grant_sha256);
@@ -253,12 +257,16 @@ impl Supervisor {
 
     async fn stop_one(&self, name: &str) -> bool {
         self.inner.router.forget(name);
+        self.end(name, "it is removed").await
+    }
+
+    async fn end(&self, name: &str, why: &str) -> bool {
         let Some(service) = self.inner.services().remove(name) else { return false };
-        service.reporter.enter(State::Draining, "it is removed");
+        service.reporter.enter(State::Draining, why);
         service.stop.cancel();
         // A command ends within its grace, and a scheduled call within its deadline.
         let _ = service.task.await;
-        service.reporter.enter(State::Stopped, "it was removed");
+        service.reporter.enter(State::Stopped, why);
         true
     }
 

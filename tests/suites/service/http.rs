@@ -125,3 +125,23 @@ async fn calls_that_were_taken_are_answered_when_the_host_stops() {
     }
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_whose_address_is_taken_leaves_the_one_before() {
+    let (stage, port) = (Stage::new(), free_port());
+    stage.apply("x", &spec(port, "grant: {}")).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let moved = spec(taken.local_addr().unwrap().port(), "grant: {}");
+    let error = stage.supervisor.apply(stage.definition("x", &moved)).await.unwrap_err();
+    assert!(error.to_string().contains("cannot listen"), "{error}");
+    assert_eq!(get(port, "/").await.0, 200);
+    // Another trigger in its place, and back again.
+    let command = "{component: {file: service.wasm}, grant: {}, trigger: {command: {args: [until-stopped]}}}";
+    stage.apply("x", command).await;
+    let begun = std::time::Instant::now();
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+        assert!(begun.elapsed() < super::stage::PATIENCE, "the address is still open");
+    }
+    stage.apply("x", &spec(port, "grant: {}")).await;
+    assert_eq!(get(port, "/").await.0, 200);
+}
