@@ -117,7 +117,7 @@
 //! wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
 //! attache::capability::add_to_linker(&mut linker)?;
 //!
-//! // Once for each extension: what its grant opens of the pod, and the gate that judges, meters and records its requests.
+//! // Once for each extension: what its grant opens of the pod, and the gate of its requests.
 //! let grant = Arc::new(Grant::parse("
 //! apiVersion: attache.dev/v1alpha1
 //! kind: Grant

@@ -112,7 +112,8 @@ pub enum DevClusterError {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let cluster = DevCluster::start(DevClusterSettings::default())?;
-/// cluster.load([json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "colours"}, "data": {"sky": "blue"}})])?;
+/// let colours = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "colours"}});
+/// cluster.load([colours])?;
 /// assert!(cluster.url().starts_with("https://127.0.0.1:"));
 /// cluster.shutdown();
 /// # Ok(())

@@ -10,8 +10,8 @@ const READING: [&str; 3] = ["get", "list", "watch"];
 /// The methods that change nothing, as rules for paths name them.
 const READING_PATHS: [&str; 2] = ["get", "head"];
 
-/// The discovery documents, which the API server answers: the paths of the role `system:discovery`, which every account has
-/// (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`).
+/// The discovery documents, which the API server answers: the paths of the role `system:discovery`, which every
+/// account has (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`).
 const DISCOVERY: [&str; 11] = [
     "/api",
     "/api/*",

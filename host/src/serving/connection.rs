@@ -77,7 +77,8 @@ impl Connection {
         &self.0.peer
     }
 
-    /// Returns the listener's address and port, or the path of its socket, as [`Listener`](super::Listener) displays it.
+    /// Returns the listener's address and port, or the path of its socket, as [`Listener`](super::Listener) displays
+    /// it.
     pub fn listener(&self) -> &str {
         &self.0.listener
     }

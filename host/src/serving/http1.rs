@@ -48,8 +48,8 @@ where
         let answered = call(service.clone(), request);
         async move {
             let mut response = answered.await?;
-            // Bytes behind a refused upgrade may be meant for the other protocol, and are not read as requests. Behind a
-            // body of unknown length the beginning of a request line is unknown.
+            // Bytes behind a refused upgrade may be meant for the other protocol, and are not read as requests. Behind
+            // a body of unknown length the beginning of a request line is unknown.
             if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -50,8 +50,8 @@ const CONNECTION_WINDOW: u32 = 256 << 10;
 /// The bytes of one answer that wait for a client's window.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// The interval of pings on a connection with requests, and the time for their answer. A dead client holds no request for
-/// longer than both.
+/// The interval of pings on a connection with requests, and the time for their answer. A dead client holds no request
+/// for longer than both.
 const PING: Duration = Duration::from_secs(30);
 
 /// The longest time that a connection without requests may take to close in order.

@@ -100,8 +100,8 @@ impl Listener {
 
     /// Speaks HTTP/2 too (off by default): with ALPN over TLS, with prior knowledge (h2c) without.
     ///
-    /// A fragment in the target of an HTTP/2 request is cut off without [`HadFragment`](super::HadFragment), so a handler
-    /// that judges targets must stay with HTTP/1.1.
+    /// A fragment in the target of an HTTP/2 request is cut off without [`HadFragment`](super::HadFragment), so a
+    /// handler that judges targets must stay with HTTP/1.1.
     #[must_use]
     pub fn http2(mut self, http2: bool) -> Self {
         self.protocols.http2 = http2;

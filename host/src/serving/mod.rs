@@ -1,8 +1,8 @@
 //! HTTP on local sockets: listeners, bounds on clients, and a graceful stop, for any handler.
 //!
-//! A [`Listener`] accepts connections over TCP or a Unix socket. A [`Server`] joins each listener to a handler, which is
-//! a [`tower_service::Service`] or an async closure ([`from_fn`]). Each connection is a task of its own. A handler finds
-//! the [`Connection`] of a request in the request's extensions.
+//! A [`Listener`] accepts connections over TCP or a Unix socket. A [`Server`] joins each listener to a handler, which
+//! is a [`tower_service::Service`] or an async closure ([`from_fn`]). Each connection is a task of its own. A handler
+//! finds the [`Connection`] of a request in the request's extensions.
 //!
 //! Threat: clients that are not authenticated yet and hold connections, buffers or half a request. The bounds are:
 //!
@@ -17,8 +17,8 @@
 //! | requests of all HTTP/2 connections | the number of connections; beyond it the answer is 503 |
 //! | resets of one HTTP/2 connection that are not handled yet | 20, then the connection is closed |
 //!
-//! Nothing is buffered on the way: a frame of an answer is written as soon as the handler's body yields it. A client that
-//! does not read stalls its own answer alone.
+//! Nothing is buffered on the way: a frame of an answer is written as soon as the handler's body yields it. A client
+//! that does not read stalls its own answer alone.
 //!
 //! ```
 //! use attache::serving::{Connection, Listener, Server, from_fn};
@@ -146,9 +146,10 @@ impl Server {
 
     /// Adds a listener and its handler.
     ///
-    /// The handler is cloned for each request. Dropping the server, or a client that closes its connection or resets its
-    /// stream, drops the future of the call. Where the handler fails, HTTP/1.1 closes the connection and HTTP/2 resets
-    /// the stream. The request's extensions hold a [`Connection`], and [`HadFragment`] where the target had a fragment.
+    /// The handler is cloned for each request. Dropping the server, or a client that closes its connection or resets
+    /// its stream, drops the future of the call. Where the handler fails, HTTP/1.1 closes the connection and HTTP/2
+    /// resets the stream. The request's extensions hold a [`Connection`], and [`HadFragment`] where the target had a
+    /// fragment.
     #[must_use]
     pub fn serve<S, B>(mut self, listener: Listener, service: S) -> Self
     where

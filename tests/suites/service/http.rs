@@ -115,10 +115,8 @@ async fn calls_that_were_taken_are_answered_when_the_host_stops() {
     for _ in 0..4 {
         asking.spawn(get(port, "/pause"));
     }
-    // They are being answered when it stops: each has its instance.
-    stage.until("x", |status| status.state == State::Ready).await;
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {}
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // All of them are being answered when it stops.
+    stage.until_printed(&"x| pauses\n".repeat(4)).await;
     assert!(stage.supervisor.drain(std::time::Duration::from_secs(20)).await);
     for answer in asking.join_all().await {
         assert_eq!(answer, (200, Some("rested\n".into())));

@@ -7,7 +7,8 @@
 //! ```no_run
 //! use attache_devcluster::kubelet::{Kubelet, Termination};
 //!
-//! # async fn example(url: &str, ca_pem: String, token: &str) -> Result<(), attache_devcluster::kubelet::KubeletError> {
+//! # use attache_devcluster::kubelet::KubeletError;
+//! # async fn example(url: &str, ca_pem: String, token: &str) -> Result<(), KubeletError> {
 //! let pod = Kubelet::builder(url, token).authority(ca_pem).root("/tmp/attache").start("default", "web").await?;
 //! let main = pod.container("main");
 //! println!("{:?}", main.map(|main| &main.env));

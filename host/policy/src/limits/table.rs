@@ -2,8 +2,9 @@
 //!
 //! One row is one limit: its docs, its variant, its name in a grant, its field and the field's type, the default, the
 //! least value that a grant may write, and the ceiling. A new limit is a new row, and
-//! the place that enforces it: `extension/bounds.rs` for the store, time and output, `gate/slots.rs` and `gate/rate.rs` for
-//! requests, `capability/http/resource_limits.rs` for `wasi:http`. `extension/call_error.rs` finds the limit behind a trap.
+//! the place that enforces it: `extension/bounds.rs` for the store, time and output, `gate/slots.rs` and
+//! `gate/rate.rs` for requests, `capability/http/resource_limits.rs` for `wasi:http`. `extension/call_error.rs` finds
+//! the limit behind a trap.
 
 use std::time::Duration;
 

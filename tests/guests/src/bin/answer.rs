@@ -45,6 +45,7 @@ fn answer(mut request: Request<Body>) -> Response<Content> {
             Response::new(().into())
         }
         "pause" => {
+            println!("pauses");
             std::thread::sleep(Duration::from_millis(200));
             Response::new("rested\n".into())
         }
