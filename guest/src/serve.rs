@@ -26,7 +26,7 @@ use crate::http::{Body, WRITTEN_AT_ONCE};
 
 #[doc(hidden)]
 pub mod bindings {
-    //! The code that `wit-bindgen` generates for the export. [`serve!`](crate::serve) uses it.
+    //! The code that `wit-bindgen` generates for the export. [`serve!`](macro@crate::serve) uses it.
     #![allow(
         unsafe_code,
         missing_docs,

@@ -50,10 +50,10 @@ pub enum HeaderFault {
     /// `Authorization` is no bearer token.
     #[error("the header authorization holds no bearer token")]
     NoBearer,
-    /// There are more headers than [`MAX_HEADERS`].
+    /// There are more than 100 headers.
     #[error("more than {MAX_HEADERS} headers")]
     TooMany,
-    /// The headers are larger than [`MAX_HEADER_BYTES`].
+    /// The headers have more than 32 KiB together.
     #[error("the headers are larger than {MAX_HEADER_BYTES} bytes")]
     TooLarge,
 }

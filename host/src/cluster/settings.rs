@@ -17,7 +17,7 @@ use crate::telemetry::Audit;
 /// (`--request-timeout`).
 pub const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
 
-/// The settings of an [`ApiClient`].
+/// The settings of an [`ApiClient`](super::ApiClient).
 ///
 /// ```no_run
 /// use attache::cluster::{ApiClient, ApiClientSettings};
@@ -139,7 +139,7 @@ impl ApiClientSettings {
     }
 }
 
-/// A failure to make an [`ApiClient`].
+/// A failure to make an [`ApiClient`](super::ApiClient).
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConnectError {
