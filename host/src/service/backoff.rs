@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use attache_base::backoff::{doubled, with_jitter};
+
 use crate::policy::Restart;
 
 /// The run time after which a command counts as healthy. The pause after a healthy run is the first pause again.
@@ -23,19 +25,21 @@ impl Backoff {
         if ran >= HEALTHY {
             self.next = restart.first;
         }
-        let pause = self.next.clamp(restart.first, restart.most);
-        self.next = pause.saturating_mul(2).min(restart.most);
-        pause.mul_f64(0.5 + chance() / 2.0)
+        let pause = self.next.max(restart.first).min(restart.most);
+        self.next = doubled(pause, 1).min(restart.most);
+        with_jitter(pause / 2, 1, random())
     }
 }
 
-/// Returns a random number from 0 to 1, or 1 if the system has no randomness.
-pub(super) fn chance() -> f64 {
+/// Returns a random share of a span.
+pub(super) fn share(of: Duration) -> Duration {
+    with_jitter(of, 1, random()).saturating_sub(of)
+}
+
+/// Returns a random number, or the largest if the system has no randomness.
+fn random() -> u32 {
     let mut bytes = [0; 4];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 1.0,
-    }
+    getrandom::fill(&mut bytes).map_or(u32::MAX, |()| u32::from_ne_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use jiff::{Timestamp, Zoned};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::backoff::chance;
+use super::backoff::share;
 use super::runner::Runner;
 use super::status::State;
 use super::version::{ServiceError, Version};
@@ -117,7 +117,7 @@ fn begin(
         running.abort_all();
     }
     let (runner, version, arguments) = (Arc::clone(runner), Arc::clone(version), trigger.args.clone());
-    let jitter = trigger.jitter.mul_f64(chance());
+    let jitter = share(trigger.jitter);
     running.spawn(async move {
         sleep(jitter).await;
         if let Err(why) = runner.call(&version, &arguments).await {
