@@ -178,9 +178,19 @@ impl Router {
     pub(super) async fn drain(&self) {
         let sites = std::mem::take(&mut *self.sites());
         sites.values().for_each(|site| site.stop.cancel());
-        for site in sites.into_values() {
-            let _ = site.task.await;
+        let mut tasks = Tasks(sites.into_values().map(|site| site.task).collect());
+        for task in &mut tasks.0 {
+            let _ = task.await;
         }
+    }
+}
+
+/// The servers of addresses that close. A drop before their end cuts the requests that are still in progress.
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 

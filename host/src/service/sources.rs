@@ -167,14 +167,21 @@ impl Sources {
     }
 
     async fn apply(&mut self, path: &Path, supervisor: &Supervisor) -> Result<(), ServiceError> {
+        // The first reading names the files. The second follows the look at them, so that a change after the look is
+        // noticed at the next one, and no half-written file is taken for the last word.
+        let named = Definition::read(path);
+        let files_of = |read: &Result<Definition, DefinitionError>| match read {
+            Ok(found) => found.files.iter().cloned().chain([found.component()]).collect(),
+            Err(_) => vec![path.to_owned()],
+        };
+        let files = files_of(&named);
+        let seen = Seen::of(files.iter().map(PathBuf::as_path));
         let definition = match Definition::read(path) {
             Err(error) if error.is_of_a_grant() => return Ok(()),
             definition => definition,
         };
-        let mut files = definition.as_ref().map_or_else(|_| vec![path.to_owned()], |found| found.files.clone());
-        files.extend(definition.as_ref().ok().map(Definition::component));
-        // Metadata from before the read can only be older than the content. Then the file is read once more.
-        let seen = Seen::of(files.iter().map(PathBuf::as_path));
+        // Files that only the second reading names have not been looked at: they count as changed next time.
+        let files = if definition.is_ok() { files_of(&definition) } else { files };
         let name = match (&definition, self.kept.get(path)) {
             (Ok(definition), _) => definition.manifest.name.clone(),
             (Err(_), Some(kept)) => kept.name.clone(),

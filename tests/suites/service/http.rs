@@ -143,3 +143,19 @@ async fn a_version_whose_address_is_taken_leaves_the_one_before() {
     stage.apply("x", &spec(port, "grant: {}")).await;
     assert_eq!(get(port, "/").await.0, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_beyond_the_grace_are_cut_when_the_host_stops() {
+    let (stage, port) = (Stage::new(), free_port());
+    stage.apply("x", &spec(port, "grant: {limits: {deadline: 10m}}")).await;
+    let asking = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stream.write_all(b"GET /stall HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await
+    });
+    stage.until_printed("x| stalls\n").await;
+    assert!(!stage.supervisor.drain(std::time::Duration::from_millis(100)).await);
+    // The connection ends long before the deadline.
+    let _ = tokio::time::timeout(super::stage::PATIENCE, asking).await.unwrap().unwrap();
+}

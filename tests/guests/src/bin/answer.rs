@@ -44,6 +44,11 @@ fn answer(mut request: Request<Body>) -> Response<Content> {
             std::thread::sleep(Duration::from_hours(1));
             Response::new(().into())
         }
+        "stall" => {
+            println!("stalls");
+            std::thread::sleep(Duration::from_hours(1));
+            Response::new(().into())
+        }
         "pause" => {
             println!("pauses");
             std::thread::sleep(Duration::from_millis(200));
