@@ -12,7 +12,7 @@ use wasmparser::{Parser, Payload};
 /// with some 385 kB, which has an asynchronous HTTP client. A larger guest has a dependency that it does not need.
 const LARGEST: usize = 420_000;
 
-/// Those that read whole objects of the types of `k8s-openapi`: code for each field that a pod can have comes along. It
+/// Guests that read whole objects of types of `k8s-openapi`: code for each field that a pod can have comes along. It
 /// is a tenth larger than it could be, because it is compiled in a tenth of the memory then.
 const TYPED: [&str; 2] = ["config-sync", "job-report"];
 const LARGEST_TYPED: usize = 850_000;

@@ -28,9 +28,9 @@ pub(super) enum Roots {
     None,
     /// The PEM certificates of the settings.
     Given(Vec<u8>),
-    /// Those of the credentials, which rotate.
+    /// The roots of the credentials, which rotate.
     Credentials,
-    /// Those of the system.
+    /// The roots of the system.
     System,
 }
 

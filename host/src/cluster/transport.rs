@@ -97,7 +97,7 @@ pub(super) enum Trust {
     Nobody,
     /// These PEM certificates.
     Pem(Vec<u8>),
-    /// Those of the system.
+    /// The roots of the system.
     System,
 }
 
